@@ -1,0 +1,20 @@
+//! A session store as a WASI 0.2 component over embedded SQLite.
+//!
+//! The contract is in `wit/`. [`Store`] fulfils it; `exports` ties the two
+//! together. Everything but `exports` compiles and is tested natively.
+
+mod error;
+#[cfg(target_arch = "wasm32")]
+mod exports;
+mod id;
+mod json;
+mod options;
+mod rules;
+mod storage;
+mod store;
+mod types;
+
+pub use error::Error;
+pub use options::{Access, Durability, Options};
+pub use store::Store;
+pub use types::*;

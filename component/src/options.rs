@@ -1,0 +1,339 @@
+//! The options of a store: their names, defaults and ranges.
+
+use crate::error::Error;
+use crate::types::{END_OF_TIME, Milliseconds};
+use serde_json::Value;
+use std::ops::RangeInclusive;
+
+/// The options as `open` of `wit/sessions.wit` documents them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `tableName`: the table that holds the sessions; an identifier.
+    pub table_name: String,
+    /// `modelName`: the name of this store in errors and statistics.
+    pub model_name: String,
+    /// `sync`: create or migrate the table.
+    pub sync: bool,
+    /// `syncTimeout`: how long to wait for a database that somebody else holds.
+    pub sync_timeout: Milliseconds,
+    /// `gcFrequency`: requests after which a collection starts; 0 for never.
+    pub gc_frequency: u64,
+    /// `gcStep`: rows one request may remove while a collection is on.
+    pub gc_step: u64,
+    /// `browserSessionLifetime`: the life of a session that was given none.
+    pub browser_session_lifetime: Milliseconds,
+    /// `absoluteLifetime`: no session outlives it.
+    pub absolute_lifetime: Option<Milliseconds>,
+    /// `renewalStep`: a touch that gains less writes nothing.
+    pub renewal_step: Milliseconds,
+    /// `tombstone`: how long an ended id is refused to late writers.
+    pub tombstone: Milliseconds,
+    /// `maxData`: the longest payload, in bytes.
+    pub max_data: u64,
+    /// `maxPerSubject`: sessions one subject may have.
+    pub max_per_subject: Option<u64>,
+    /// `access`: whether others may use the database too.
+    pub access: Access,
+    /// `durability`: what survives a loss of power.
+    pub durability: Durability,
+}
+
+/// Who may use the database while this store has it open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Others may use it too, a moment at a time.
+    Shared,
+    /// Nobody else: the host holds a lock that proves it.
+    Exclusive,
+}
+
+/// What survives a loss of power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Every answered write.
+    Full,
+    /// A consistent database that may lack the last writes.
+    Relaxed,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            table_name: "Sessions".into(),
+            model_name: "Session".into(),
+            sync: true,
+            sync_timeout: 3000,
+            gc_frequency: 10_000,
+            gc_step: 100,
+            browser_session_lifetime: 86_400_000,
+            absolute_lifetime: None,
+            renewal_step: 1000,
+            tombstone: 60_000,
+            max_data: 1_048_576,
+            max_per_subject: None,
+            access: Access::Shared,
+            durability: Durability::Full,
+        }
+    }
+}
+
+impl Options {
+    /// Reads a JSON object; empty text stands for the defaults. Fails on an
+    /// unknown name and on a value out of range, and says which.
+    pub fn parse(text: &str) -> Result<Options, Error> {
+        let mut options = Options::default();
+        if text.is_empty() {
+            return Ok(options);
+        }
+        let Ok(Value::Object(given)) = serde_json::from_str(text) else {
+            return Err(Error::invalid("options: not a JSON object"));
+        };
+        for (name, value) in given {
+            options.take(&name, &value)?;
+        }
+        Ok(options)
+    }
+
+    fn take(&mut self, name: &str, value: &Value) -> Result<(), Error> {
+        match name {
+            "tableName" => self.table_name = table_name(value)?,
+            "modelName" => self.model_name = model_name(value)?,
+            "sync" => self.sync = boolean(name, value)?,
+            "syncTimeout" => self.sync_timeout = number(name, value, 0..=3_600_000)?,
+            "gcFrequency" => self.gc_frequency = number(name, value, 0..=END_OF_TIME)?,
+            "gcStep" => self.gc_step = number(name, value, 1..=1_000_000)?,
+            "browserSessionLifetime" => {
+                self.browser_session_lifetime = number(name, value, 1..=END_OF_TIME)?;
+            }
+            "absoluteLifetime" => {
+                self.absolute_lifetime = number_or_none(name, value, 1..=END_OF_TIME)?;
+            }
+            "renewalStep" => self.renewal_step = number(name, value, 0..=END_OF_TIME)?,
+            "tombstone" => self.tombstone = number(name, value, 0..=END_OF_TIME)?,
+            "maxData" => self.max_data = number(name, value, 1..=536_870_912)?,
+            "maxPerSubject" => {
+                self.max_per_subject = number_or_none(name, value, 1..=1_000_000)?;
+            }
+            "access" => {
+                self.access = one_of(
+                    name,
+                    value,
+                    [("shared", Access::Shared), ("exclusive", Access::Exclusive)],
+                )?;
+            }
+            "durability" => {
+                self.durability = one_of(
+                    name,
+                    value,
+                    [("full", Durability::Full), ("relaxed", Durability::Relaxed)],
+                )?;
+            }
+            _ => return Err(Error::invalid(format!("options: unknown name `{name}`"))),
+        }
+        Ok(())
+    }
+}
+
+/// A table name is the only text of a caller that reaches SQL: an ASCII
+/// letter or underscore, then letters, digits and underscores, at most 63 in
+/// all, and not of SQLite's own names.
+fn table_name(value: &Value) -> Result<String, Error> {
+    let name = value.as_str().unwrap_or_default();
+    let is_identifier = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+        && name.len() <= 63;
+    if !is_identifier || name.to_ascii_lowercase().starts_with("sqlite_") {
+        return Err(Error::invalid(
+            "options: `tableName` must be 1 to 63 ASCII letters, digits and underscores, \
+             not start with a digit, and not start with `sqlite_`",
+        ));
+    }
+    Ok(name.into())
+}
+
+fn model_name(value: &Value) -> Result<String, Error> {
+    match value.as_str() {
+        Some(name) if (1..=255).contains(&name.len()) => Ok(name.into()),
+        _ => Err(Error::invalid(
+            "options: `modelName` must be text of 1 to 255 bytes",
+        )),
+    }
+}
+
+fn boolean(name: &str, value: &Value) -> Result<bool, Error> {
+    value
+        .as_bool()
+        .ok_or_else(|| Error::invalid(format!("options: `{name}` must be true or false")))
+}
+
+fn number(name: &str, value: &Value, range: RangeInclusive<u64>) -> Result<u64, Error> {
+    match value.as_u64() {
+        Some(number) if range.contains(&number) => Ok(number),
+        _ => Err(Error::invalid(format!(
+            "options: `{name}` must be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        ))),
+    }
+}
+
+fn number_or_none(
+    name: &str,
+    value: &Value,
+    range: RangeInclusive<u64>,
+) -> Result<Option<u64>, Error> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    number(name, value, range).map(Some)
+}
+
+fn one_of<T: Copy>(name: &str, value: &Value, choices: [(&str, T); 2]) -> Result<T, Error> {
+    choices
+        .iter()
+        .find(|(choice, _)| value == choice)
+        .map(|&(_, meaning)| meaning)
+        .ok_or_else(|| {
+            let [(first, _), (second, _)] = choices;
+            Error::invalid(format!(
+                "options: `{name}` must be \"{first}\" or \"{second}\""
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(options: &str) -> String {
+        match Options::parse(options) {
+            Err(Error::InvalidArgument(words)) => words,
+            other => panic!("{options}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn empty_text_and_an_empty_object_are_the_defaults() {
+        assert_eq!(Options::parse(""), Ok(Options::default()));
+        assert_eq!(Options::parse("{}"), Ok(Options::default()));
+    }
+
+    #[test]
+    fn every_option_is_taken() {
+        let options = Options::parse(
+            r#"{"tableName":"t","modelName":"m","sync":false,"syncTimeout":1,"gcFrequency":2,
+                "gcStep":3,"browserSessionLifetime":4,"absoluteLifetime":5,"renewalStep":6,
+                "tombstone":7,"maxData":8,"maxPerSubject":9,"access":"exclusive",
+                "durability":"relaxed"}"#,
+        );
+        let expected = Options {
+            table_name: "t".into(),
+            model_name: "m".into(),
+            sync: false,
+            sync_timeout: 1,
+            gc_frequency: 2,
+            gc_step: 3,
+            browser_session_lifetime: 4,
+            absolute_lifetime: Some(5),
+            renewal_step: 6,
+            tombstone: 7,
+            max_data: 8,
+            max_per_subject: Some(9),
+            access: Access::Exclusive,
+            durability: Durability::Relaxed,
+        };
+        assert_eq!(options, Ok(expected));
+    }
+
+    #[test]
+    fn a_refusal_names_the_option() {
+        for (name, value) in [
+            ("tableName", "1"),
+            ("modelName", "\"\""),
+            ("sync", "1"),
+            ("syncTimeout", "3600001"),
+            ("gcFrequency", "-1"),
+            ("gcStep", "0"),
+            ("browserSessionLifetime", "0"),
+            ("absoluteLifetime", "0"),
+            ("renewalStep", "1.5"),
+            ("tombstone", "null"),
+            ("maxData", "536870913"),
+            ("maxPerSubject", "0"),
+            ("access", "\"both\""),
+            ("durability", "7"),
+            ("gcfrequency", "1"),
+        ] {
+            let words = refusal(&format!(r#"{{"{name}":{value}}}"#));
+            assert!(words.contains(&format!("`{name}`")), "{words}");
+        }
+        for not_an_object in ["[]", "null", "{", " "] {
+            refusal(not_an_object);
+        }
+    }
+
+    #[test]
+    fn every_number_has_its_bounds() {
+        for (name, least, most) in [
+            ("syncTimeout", 0, 3_600_000),
+            ("gcFrequency", 0, END_OF_TIME),
+            ("gcStep", 1, 1_000_000),
+            ("browserSessionLifetime", 1, END_OF_TIME),
+            ("absoluteLifetime", 1, END_OF_TIME),
+            ("renewalStep", 0, END_OF_TIME),
+            ("tombstone", 0, END_OF_TIME),
+            ("maxData", 1, 536_870_912),
+            ("maxPerSubject", 1, 1_000_000),
+        ] {
+            let option = |value: i128| format!(r#"{{"{name}":{value}}}"#);
+            for within in [least, most] {
+                let options = Options::parse(&option(within.into()));
+                assert!(options.is_ok(), "{name} {within}");
+            }
+            for outside in [i128::from(least) - 1, i128::from(most) + 1] {
+                let words = refusal(&option(outside));
+                assert!(words.contains(&format!("`{name}`")), "{words}");
+            }
+            for no_number in ["\"5\"", "5.5", "true", "[]", "1e400"] {
+                refusal(&format!(r#"{{"{name}":{no_number}}}"#));
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_name_is_1_to_255_bytes_long() {
+        for (length, is_taken) in [(0, false), (1, true), (255, true), (256, false)] {
+            let name = "m".repeat(length);
+            let options = Options::parse(&format!(r#"{{"modelName":"{name}"}}"#));
+            assert_eq!(options.is_ok(), is_taken, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_table_name_is_an_identifier() {
+        for good in ["a", "_a1", "Sessions", &"x".repeat(63)] {
+            let options = Options::parse(&format!(r#"{{"tableName":"{good}"}}"#)).unwrap();
+            assert_eq!(options.table_name, good);
+        }
+        for bad in [
+            "",
+            "1a",
+            "a b",
+            "a-b",
+            "é",
+            "a;",
+            "sqlite_x",
+            "SQLite_x",
+            &"x".repeat(64),
+        ] {
+            refusal(&format!(r#"{{"tableName":"{bad}"}}"#));
+        }
+        refusal(r#"{"tableName":"a\"b"}"#);
+    }
+
+    #[test]
+    fn null_stands_for_none_where_that_is_the_default() {
+        let options = Options::parse(r#"{"absoluteLifetime":null,"maxPerSubject":null}"#);
+        assert_eq!(options, Ok(Options::default()));
+    }
+}

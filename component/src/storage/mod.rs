@@ -1,0 +1,394 @@
+//! One open SQLite database: transactions, collection, and what an operator
+//! asks of the file as a whole. The only place with SQL is this folder.
+
+mod lock;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+pub use rows::{Rows, Standing};
+
+use crate::error::Error;
+use crate::options::{Access, Durability, Options};
+use crate::types::{Collected, Timestamp};
+use lock::DotLock;
+use rows::Sql;
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+/// An open database and the statements for one table in it.
+pub struct Storage {
+    connection: Connection,
+    sql: Sql,
+    table: String,
+    location: String,
+    /// The lock that others wait for; none when this is the only owner.
+    lock: Option<DotLock>,
+    /// Whether the file was made so that free pages can be given back.
+    gives_space_back: bool,
+}
+
+impl Storage {
+    /// Opens the database at `location`, which is made if it is missing and
+    /// `sync` is on, and prepares the table.
+    pub fn open(location: &str, options: &Options, now: Timestamp) -> Result<Storage, Error> {
+        let lock = match options.access {
+            Access::Exclusive => None,
+            Access::Shared => Some(DotLock::of(location, options.sync_timeout)),
+        };
+        let mut storage = Storage {
+            connection: connect(location, options)?,
+            sql: Sql::new(&options.table_name),
+            table: options.table_name.clone(),
+            location: location.into(),
+            lock,
+            gives_space_back: false,
+        };
+        storage.connection.set_prepared_statement_cache_capacity(64);
+        let mode = storage.prepare(options, now).map_err(|error| match error {
+            Error::Corrupt(words) => Error::Corrupt(format!("`{location}`: {words}")),
+            Error::Other(words) => Error::Other(format!("`{location}`: {words}")),
+            error => error,
+        })?;
+        storage.gives_space_back = mode != 0;
+        Ok(storage)
+    }
+
+    /// Does work that is a single statement and only reads.
+    pub fn read<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
+        self.wait(|| work(self.rows()))
+    }
+
+    /// Does work that only reads, of one state of the database.
+    pub fn snapshot<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
+        self.wait(|| self.attempt("BEGIN", || work(self.rows())))
+    }
+
+    /// Does work that may write, all of it or nothing.
+    pub fn transaction<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
+        self.wait(|| self.attempt("BEGIN IMMEDIATE", || work(self.rows())))
+    }
+
+    /// Like [`Storage::transaction`], for databases in which requests are
+    /// counted: adds `requests` if the work wrote anything, and tells the sum.
+    pub fn counted_transaction<T>(
+        &self,
+        requests: u64,
+        work: impl Fn(Rows) -> Result<T, Error>,
+    ) -> Result<(T, u64), Error> {
+        self.wait(|| {
+            self.attempt("BEGIN IMMEDIATE", || {
+                let before = self.connection.total_changes();
+                let done = work(self.rows())?;
+                let wrote = self.connection.total_changes() > before;
+                let requests = match wrote {
+                    true => schema::count_requests(&self.connection, &self.table, requests)?,
+                    false => 0,
+                };
+                Ok((done, requests))
+            })
+        })
+    }
+
+    /// Removes at most `limit` rows that no longer count and gives some pages
+    /// back to the file system. When nothing is left, the requests counted in
+    /// the database start at 0 again.
+    pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
+        // A row is smaller than a page more often than not; what is left of
+        // larger ones is given back by the steps that follow.
+        let pages = limit / 2 + 1;
+        let (collected, changed) = self.wait(|| {
+            self.attempt("BEGIN IMMEDIATE", || {
+                let removed = self.rows().collect(limit, now)?;
+                let free = self.free_pages()?;
+                if free > 0 {
+                    self.give_back(pages)?;
+                }
+                let more = self.rows().any_expired(now)? || free > pages;
+                if !more {
+                    schema::reset_requests(&self.connection, &self.table)?;
+                }
+                Ok((Collected { removed, more }, removed + free > 0))
+            })
+        })?;
+        if self.lock.is_none() && changed && !collected.more {
+            // The file itself gets shorter when the log is copied into it.
+            // What was collected stays so if that fails, and is copied later.
+            let _ = self.ask::<i64>("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
+        Ok(collected)
+    }
+
+    /// The size of the database, in bytes.
+    pub fn size(&self) -> Result<u64, Error> {
+        let pages: i64 = self.ask("PRAGMA page_count")?;
+        let page_size: i64 = self.ask("PRAGMA page_size")?;
+        Ok((pages * page_size).unsigned_abs())
+    }
+
+    /// What is damaged, after reading the whole database; empty when sound.
+    pub fn check(&self) -> Result<Vec<String>, Error> {
+        let damage = self.wait(|| {
+            let mut check = self
+                .connection
+                .prepare("PRAGMA integrity_check")
+                .map_err(failure)?;
+            let lines = check.query_map([], |row| row.get::<_, String>(0));
+            lines.and_then(|lines| lines.collect()).map_err(failure)
+        });
+        match damage {
+            Ok(lines) if lines == ["ok"] => Ok(vec![]),
+            Err(Error::Corrupt(damage)) => Ok(vec![damage]),
+            other => other,
+        }
+    }
+
+    /// Writes a consistent copy to `location`, where nothing may be yet.
+    pub fn backup(&self, location: &str) -> Result<(), Error> {
+        check_location(location)?;
+        if self.owns(location) || fs::exists(location).unwrap_or(true) {
+            return Err(Error::invalid(format!(
+                "location: `{location}` is there already, or cannot be written"
+            )));
+        }
+        // A backup cut off half-way must not look like one.
+        let partial = format!("{location}.partial");
+        remove_partial(&partial)?;
+        let copied = self.wait(|| {
+            self.connection
+                .execute("VACUUM INTO ?1", [&partial])
+                .map_err(failure)
+        });
+        let copied = copied.and_then(|_| {
+            fs::rename(&partial, location).map_err(|error| {
+                Error::Other(format!("cannot rename the backup to `{location}`: {error}"))
+            })
+        });
+        if copied.is_err() {
+            remove_partial(&partial)?;
+        }
+        copied
+    }
+
+    /// Whether a backup to `location` would write or remove one of the files
+    /// of this database.
+    fn owns(&self, location: &str) -> bool {
+        let touched = ["", ".partial", ".partial-journal", ".partial.lock"];
+        let own = ["", "-wal", "-journal", "-shm", ".lock", ".lock-repair"];
+        touched.iter().any(|touched| {
+            let touched = format!("{location}{touched}");
+            own.iter().any(|own| {
+                // As paths, so that `a//b` and `a/./b` are `a/b`.
+                Path::new(&touched) == Path::new(&format!("{}{own}", self.location))
+            })
+        })
+    }
+
+    /// Makes connection and table ready; how the file treats free pages.
+    fn prepare(&self, options: &Options, now: Timestamp) -> Result<i64, Error> {
+        self.wait(|| self.configure(options))?;
+        self.wait(|| schema::prepare(&self.connection, &self.table, options.sync, now))?;
+        self.wait(|| self.ask("PRAGMA auto_vacuum"))
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        Rows {
+            connection: &self.connection,
+            sql: &self.sql,
+        }
+    }
+
+    /// Repeats an attempt that found the database in use, as long as
+    /// `syncTimeout` allows.
+    fn wait<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+        match &self.lock {
+            Some(lock) => lock.wait(attempt),
+            None => attempt(),
+        }
+    }
+
+    /// One try of a transaction; on failure nothing of it is kept.
+    fn attempt<T>(&self, begin: &str, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        self.execute(begin)?;
+        let done = work().and_then(|done| {
+            self.execute("COMMIT")?;
+            Ok(done)
+        });
+        // SQLite itself may have rolled back already.
+        if done.is_err() && !self.connection.is_autocommit() {
+            self.execute("ROLLBACK")?;
+        }
+        done
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), Error> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
+        statement.execute([]).map_err(failure)?;
+        Ok(())
+    }
+
+    fn ask<T: rusqlite::types::FromSql>(&self, sql: &str) -> Result<T, Error> {
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut question| question.query_row([], |row| row.get(0)))
+            .map_err(failure)
+    }
+
+    /// Pages that hold nothing and can be given back.
+    fn free_pages(&self) -> Result<u64, Error> {
+        if !self.gives_space_back {
+            return Ok(0);
+        }
+        let free: i64 = self.ask("PRAGMA freelist_count")?;
+        Ok(free.unsigned_abs())
+    }
+
+    fn give_back(&self, pages: u64) -> Result<(), Error> {
+        let pragma = format!("PRAGMA incremental_vacuum({pages})");
+        let mut vacuum = self.connection.prepare_cached(&pragma).map_err(failure)?;
+        let mut steps = vacuum.query(params![]).map_err(failure)?;
+        // Each row is one page given back.
+        while steps.next().map_err(failure)?.is_some() {}
+        Ok(())
+    }
+
+    /// Sets up the connection and checks what SQLite answers: it does not
+    /// fail where it cannot do as asked.
+    fn configure(&self, options: &Options) -> Result<(), Error> {
+        // How the file is locked and logged comes first: most other settings
+        // make SQLite read the file.
+        match options.access {
+            Access::Exclusive => {
+                // There is no shared memory in WASI: exclusive locking must
+                // come before the write-ahead log.
+                self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
+                self.prepare_new_file()?;
+                self.pragma("journal_mode = WAL", Some("wal"))?;
+            }
+            Access::Shared => {
+                // An attempt that found the database in use may have left it
+                // exclusive.
+                self.pragma("locking_mode = NORMAL", Some("normal"))?;
+                let journal = self.pragma("journal_mode = TRUNCATE", Some("truncate"));
+                if journal == Err(Error::Busy) {
+                    return journal;
+                }
+                if journal.is_err() {
+                    // An exclusive owner left a write-ahead log behind, which
+                    // only another one can fold in.
+                    self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
+                    self.pragma("journal_mode = TRUNCATE", Some("truncate"))?;
+                    self.pragma("locking_mode = NORMAL", Some("normal"))?;
+                    // The next read lets go of the lock.
+                    self.ask::<i64>("SELECT count(*) FROM sqlite_schema")?;
+                }
+                self.prepare_new_file()?;
+            }
+        }
+        self.pragma("temp_store = MEMORY", None)?;
+        self.pragma("cache_size = -16384", None)?;
+        self.pragma("journal_size_limit = 4194304", None)?;
+        match options.durability {
+            Durability::Full => self.pragma("synchronous = FULL", None),
+            Durability::Relaxed => self.pragma("synchronous = NORMAL", None),
+        }
+    }
+
+    /// Free pages can be given back only if this comes before all else.
+    fn prepare_new_file(&self) -> Result<(), Error> {
+        match self.ask::<i64>("PRAGMA page_count")? {
+            0 => self.pragma("auto_vacuum = INCREMENTAL", None),
+            _ => Ok(()),
+        }
+    }
+
+    fn pragma(&self, setting: &str, expected: Option<&str>) -> Result<(), Error> {
+        let mut pragma = self
+            .connection
+            .prepare(&format!("PRAGMA {setting}"))
+            .map_err(failure)?;
+        let mut rows = pragma.query([]).map_err(failure)?;
+        let answer: Option<String> = match (rows.next().map_err(failure)?, expected) {
+            (Some(row), Some(_)) => Some(row.get(0).map_err(failure)?),
+            _ => None,
+        };
+        if answer.as_deref() != expected {
+            return Err(Error::Other(format!(
+                "SQLite refused `{setting}` and answered {answer:?}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn connect(location: &str, options: &Options) -> Result<Connection, Error> {
+    check_location(location)?;
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if options.sync {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let vfs = match options.access {
+        Access::Exclusive => "unix-none",
+        Access::Shared => "unix-dotfile",
+    };
+    let connection = Connection::open_with_flags_and_vfs(location, flags, vfs);
+    let connection = connection.map_err(|error| match failure(error) {
+        Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
+        error => error,
+    })?;
+    // Waiting is done in `lock`, which also knows dead locks.
+    connection.busy_timeout(Duration::ZERO).map_err(failure)?;
+    Ok(connection)
+}
+
+/// Refuses what SQLite takes for something else than the path of a file.
+fn check_location(location: &str) -> Result<(), Error> {
+    let is_special = location.starts_with(':') || location.starts_with("file:");
+    if location.is_empty() || is_special || location.contains('\0') {
+        return Err(Error::invalid(
+            "location: must be the path of a file in a directory given to this component",
+        ));
+    }
+    Ok(())
+}
+
+/// Removes what a backup that was cut off left behind.
+fn remove_partial(partial: &str) -> Result<(), Error> {
+    let removed = [
+        fs::remove_file(partial),
+        fs::remove_file(format!("{partial}-journal")),
+        fs::remove_dir(format!("{partial}.lock")),
+    ];
+    for removed in removed {
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::Other(format!("cannot remove `{partial}`: {error}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The contract's error for one of SQLite's. Their messages speak of tables
+/// and files, never of values.
+fn failure(error: rusqlite::Error) -> Error {
+    match (error.sqlite_error_code(), &error) {
+        (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => Error::Busy,
+        (Some(ErrorCode::DiskFull), _) => Error::StorageFull,
+        (Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase), _) => {
+            Error::Corrupt(error.to_string())
+        }
+        (
+            None,
+            rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..),
+        ) => Error::Corrupt("a row holds a value of the wrong kind".into()),
+        _ => Error::Other(error.to_string()),
+    }
+}

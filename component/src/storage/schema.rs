@@ -1,0 +1,366 @@
+//! The tables of a store: created, recognised and migrated on open.
+//!
+//! One table, `wasi-sessions`, keeps the schema version of every store in the
+//! file. Names with a hyphen or a space are ours: no `tableName` can be one.
+
+use super::failure;
+use super::rows::{Rows, Sql, signed};
+use crate::error::Error;
+use crate::id::Key;
+use crate::types::{Session, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+
+/// The schema this code reads and writes.
+const VERSION: i64 = 1;
+
+/// What stands in the file under a table's name.
+enum Found {
+    Nothing,
+    /// The table of koa-generic-session-sequelize: `id`, `data`, and `expires`
+    /// in seconds.
+    Original,
+    /// One of ours.
+    Version(i64),
+    /// Somebody else's.
+    Foreign,
+}
+
+/// Makes sure that `table` is there in the current version. With `sync` it is
+/// created or migrated, in one transaction.
+pub fn prepare(
+    connection: &Connection,
+    table: &str,
+    sync: bool,
+    now: Timestamp,
+) -> Result<(), Error> {
+    match (find(connection, table)?, sync) {
+        (Found::Version(VERSION), _) => return Ok(()),
+        (Found::Version(version), _) if version > VERSION => {
+            return Err(Error::Other(format!(
+                "table `{table}` has schema version {version} and this store knows {VERSION}: \
+                 open it with a newer wasi-sessions"
+            )));
+        }
+        (Found::Version(version), _) => {
+            return Err(Error::Corrupt(format!(
+                "table `{table}` has schema version {version}, which never was"
+            )));
+        }
+        (Found::Foreign, _) => {
+            return Err(Error::Other(format!(
+                "table `{table}` is there but holds no sessions: choose another `tableName`"
+            )));
+        }
+        (Found::Nothing, false) => {
+            return Err(Error::Other(format!(
+                "table `{table}` is missing: open it once with `sync`"
+            )));
+        }
+        (Found::Original, false) => {
+            return Err(Error::Other(format!(
+                "table `{table}` has an older schema: open it once with `sync`"
+            )));
+        }
+        (Found::Nothing | Found::Original, true) => {}
+    }
+    let transaction =
+        Transaction::new_unchecked(connection, TransactionBehavior::Immediate).map_err(failure)?;
+    // Somebody else may have been faster.
+    match find(&transaction, table)? {
+        Found::Nothing => create(&transaction, table)?,
+        Found::Original => adopt_original(&transaction, table, now)?,
+        Found::Version(_) | Found::Foreign => return prepare(&transaction, table, false, now),
+    }
+    transaction.commit().map_err(failure)
+}
+
+/// Adds to the requests counted for `table` in the database; their sum.
+pub fn count_requests(connection: &Connection, table: &str, requests: u64) -> Result<u64, Error> {
+    let sum: i64 = connection
+        .prepare_cached(
+            r#"UPDATE "wasi-sessions" SET requests = requests + ?2 WHERE name = ?1
+               RETURNING requests"#,
+        )
+        .and_then(|mut count| count.query_row(params![table, signed(requests)], |row| row.get(0)))
+        .map_err(failure)?;
+    Ok(sum.unsigned_abs())
+}
+
+/// Starts counting requests for `table` at 0 again.
+pub fn reset_requests(connection: &Connection, table: &str) -> Result<(), Error> {
+    connection
+        .prepare_cached(
+            r#"UPDATE "wasi-sessions" SET requests = 0 WHERE name = ?1 AND requests > 0"#,
+        )
+        .and_then(|mut reset| reset.execute([table]))
+        .map_err(failure)?;
+    Ok(())
+}
+
+fn find(connection: &Connection, table: &str) -> Result<Found, Error> {
+    let exists = |name: &str| {
+        connection
+            .query_row(
+                "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view')
+                 AND name = ?1 COLLATE NOCASE",
+                [name],
+                |_| Ok(()),
+            )
+            .optional()
+            .map(|row| row.is_some())
+    };
+    let version = match exists("wasi-sessions").map_err(failure)? {
+        false => None,
+        true => connection
+            .query_row(
+                r#"SELECT version FROM "wasi-sessions" WHERE name = ?1"#,
+                [table],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(failure)?,
+    };
+    if let Some(version) = version {
+        return Ok(Found::Version(version));
+    }
+    if !exists(table).map_err(failure)? {
+        return Ok(Found::Nothing);
+    }
+    let originals_columns: i64 = connection
+        .query_row(
+            "SELECT count(*) FROM pragma_table_info(?1) WHERE name IN ('id', 'data', 'expires')",
+            [table],
+            |row| row.get(0),
+        )
+        .map_err(failure)?;
+    Ok(match originals_columns {
+        3 => Found::Original,
+        _ => Found::Foreign,
+    })
+}
+
+fn create(transaction: &Transaction, table: &str) -> Result<(), Error> {
+    // `key` is the start of the id's hash and `rest` its end; `data` comes
+    // last, so that the other columns never lie on an overflow page.
+    // The index on `expires` serves collection and, as `ended` is in it,
+    // counting, without a look at the rows.
+    transaction
+        .execute_batch(&format!(
+            r#"
+            CREATE TABLE IF NOT EXISTS "wasi-sessions" (
+                name TEXT PRIMARY KEY COLLATE NOCASE,
+                version INTEGER NOT NULL,
+                requests INTEGER NOT NULL
+            ) STRICT, WITHOUT ROWID;
+
+            INSERT INTO "wasi-sessions" (name, version, requests) VALUES ('{table}', {VERSION}, 0);
+
+            CREATE TABLE "{table}" (
+                key INTEGER PRIMARY KEY,
+                rest BLOB NOT NULL CHECK (length(rest) = 24),
+                ended INTEGER NOT NULL,
+                version INTEGER NOT NULL,
+                created INTEGER NOT NULL,
+                updated INTEGER NOT NULL,
+                expires INTEGER NOT NULL,
+                subject TEXT,
+                data BLOB NOT NULL
+            ) STRICT;
+
+            CREATE INDEX "{table} expires" ON "{table}" (expires, ended);
+
+            CREATE INDEX "{table} subject" ON "{table}" (subject) WHERE subject IS NOT NULL;
+            "#
+        ))
+        .map_err(failure)
+}
+
+/// Takes the live sessions of the original's table over, under the hashes of
+/// their ids; expired and empty ones are left behind.
+fn adopt_original(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(), Error> {
+    let original = format!("{table} original");
+    transaction
+        .execute_batch(&format!(r#"ALTER TABLE "{table}" RENAME TO "{original}""#))
+        .map_err(failure)?;
+    create(transaction, table)?;
+    let sql = Sql::new(table);
+    let adopted = Rows {
+        connection: transaction,
+        sql: &sql,
+    };
+    let mut sessions = transaction
+        .prepare(&format!(
+            r#"SELECT CAST(id AS TEXT), CAST(data AS BLOB), CAST(expires AS INTEGER)
+               FROM "{original}" WHERE data IS NOT NULL AND data <> '' AND expires > ?1"#
+        ))
+        .map_err(failure)?;
+    let mut rows = sessions.query([signed(now / 1000)]).map_err(failure)?;
+    while let Some(row) = rows.next().map_err(failure)? {
+        let (id, session) = original_session(row, now).map_err(failure)?;
+        // An id that cannot exist is of no use to anybody.
+        if let Some(key) = Key::of(&id) {
+            adopted.insert(&key, &session, now)?;
+        }
+    }
+    drop(rows);
+    drop(sessions);
+    // The ids must not stay readable in the pages that this sets free.
+    transaction
+        .execute_batch(&format!(
+            r#"PRAGMA secure_delete = ON; DROP TABLE "{original}"; PRAGMA secure_delete = OFF"#
+        ))
+        .map_err(failure)
+}
+
+fn original_session(row: &Row, now: Timestamp) -> rusqlite::Result<(String, Session)> {
+    let seconds: i64 = row.get(2)?;
+    let session = Session {
+        data: row.get(1)?,
+        subject: None,
+        version: 1,
+        created: now,
+        updated: now,
+        expires: seconds.unsigned_abs().saturating_mul(1000),
+    };
+    Ok((row.get(0)?, session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Access, Options};
+    use crate::storage::{Standing, Storage};
+
+    const NOW: Timestamp = 1_000_000_000;
+
+    fn options(access: Access) -> Options {
+        Options {
+            access,
+            ..Options::default()
+        }
+    }
+
+    fn file() -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("sessions.db");
+        let location = file.to_str().unwrap().to_owned();
+        (directory, location)
+    }
+
+    fn refusal(location: &str, options: &Options) -> Error {
+        match Storage::open(location, options, NOW) {
+            Ok(_) => panic!("opened"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn the_originals_table_is_adopted_with_its_live_sessions() {
+        for access in [Access::Shared, Access::Exclusive] {
+            let (_directory, location) = file();
+            let original = Connection::open(&location).unwrap();
+            original
+                .execute_batch(
+                    r#"CREATE TABLE `Sessions` (`id` VARCHAR(100) PRIMARY KEY, `data` TEXT,
+                       `expires` BIGINT);
+                       CREATE INDEX `sessions_expires` ON `Sessions` (`expires`);
+                       INSERT INTO Sessions VALUES ('live', '{"a":"é"}', 1000001),
+                       ('expired', '{}', 1000000), ('empty', NULL, 1000001), ('', '{}', 1000001);"#,
+                )
+                .unwrap();
+            drop(original);
+
+            let storage = Storage::open(&location, &options(access), NOW).unwrap();
+            let found = storage
+                .read(|rows| rows.find(&Key::of("live").unwrap(), NOW))
+                .unwrap();
+            let Some(Standing::Live(session)) = found else {
+                panic!("not adopted");
+            };
+            assert_eq!(session.data, r#"{"a":"é"}"#.as_bytes());
+            assert_eq!(session.expires, 1_000_001_000);
+            assert_eq!((session.version, session.created), (1, NOW));
+            assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(1));
+            assert_eq!(storage.check(), Ok(vec![]));
+        }
+    }
+
+    #[test]
+    fn without_sync_a_table_that_is_missing_or_older_is_an_error() {
+        let (_directory, location) = file();
+        let without_sync = Options {
+            sync: false,
+            ..Options::default()
+        };
+        assert!(matches!(refusal(&location, &without_sync), Error::Other(_)));
+        assert!(!std::fs::exists(&location).unwrap());
+
+        let original = Connection::open(&location).unwrap();
+        original
+            .execute_batch("CREATE TABLE Sessions (id, data, expires)")
+            .unwrap();
+        drop(original);
+        assert!(
+            matches!(refusal(&location, &without_sync), Error::Other(words) if words.contains("older"))
+        );
+
+        Storage::open(&location, &Options::default(), NOW).unwrap();
+        Storage::open(&location, &without_sync, NOW).unwrap();
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_left_alone() {
+        let (_directory, location) = file();
+        drop(Storage::open(&location, &Options::default(), NOW).unwrap());
+        let newer = Connection::open(&location).unwrap();
+        newer
+            .execute_batch(r#"UPDATE "wasi-sessions" SET version = 2"#)
+            .unwrap();
+        drop(newer);
+        let before = std::fs::read(&location).unwrap();
+        let error = refusal(&location, &Options::default());
+        assert!(matches!(error, Error::Other(words) if words.contains("version 2")));
+        assert!(std::fs::read(&location).unwrap() == before);
+    }
+
+    #[test]
+    fn a_table_of_somebody_else_is_refused_and_left_alone() {
+        let (_directory, location) = file();
+        let other = Connection::open(&location).unwrap();
+        other
+            .execute_batch("CREATE TABLE sessions (name TEXT); INSERT INTO sessions VALUES ('x')")
+            .unwrap();
+        let error = refusal(&location, &Options::default());
+        assert!(matches!(error, Error::Other(words) if words.contains("`Sessions`")));
+        let rows: i64 = other
+            .query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(rows, 1);
+    }
+
+    #[test]
+    fn several_stores_live_in_one_file_and_one_table_has_one_store() {
+        let (_directory, location) = file();
+        let named = |name: &str| Options {
+            table_name: name.into(),
+            ..Options::default()
+        };
+        let first = Storage::open(&location, &named("Sessions"), NOW).unwrap();
+        let second = Storage::open(&location, &named("Other"), NOW).unwrap();
+        let same = Storage::open(&location, &named("SESSIONS"), NOW).unwrap();
+        let key = Key::of("a").unwrap();
+        let session = Session {
+            data: b"{}".to_vec(),
+            subject: None,
+            version: 1,
+            created: NOW,
+            updated: NOW,
+            expires: NOW + 1,
+        };
+        first
+            .transaction(|rows| rows.insert(&key, &session, NOW))
+            .unwrap();
+        assert_eq!(second.read(|rows| rows.count(None, NOW)), Ok(0));
+        assert_eq!(same.read(|rows| rows.count(None, NOW)), Ok(1));
+    }
+}

@@ -1,0 +1,159 @@
+//! What can only be tested from the inside: two ids with one place in the
+//! table, and a disk that is full.
+
+use super::{Rows, Standing, Storage};
+use crate::error::Error;
+use crate::id::Key;
+use crate::options::{Access, Options};
+use crate::rules::Rules;
+use crate::types::{Outcome, Session, Timestamp};
+use tempfile::TempDir;
+
+const NOW: Timestamp = 1_000_000;
+
+fn open(access: Access) -> (TempDir, Storage) {
+    let directory = tempfile::tempdir().unwrap();
+    let location = directory.path().join("sessions.db");
+    let options = Options {
+        access,
+        ..Options::default()
+    };
+    let storage = Storage::open(location.to_str().unwrap(), &options, NOW).unwrap();
+    (directory, storage)
+}
+
+fn session(data: &[u8]) -> Session {
+    Session {
+        data: data.into(),
+        subject: Some("alice".into()),
+        version: 1,
+        created: NOW,
+        updated: NOW,
+        expires: NOW + 10,
+    }
+}
+
+/// Another key with the same place in the table.
+fn neighbour(key: &Key) -> Key {
+    let mut neighbour = *key;
+    neighbour.0[31] ^= 1;
+    neighbour
+}
+
+fn live(rows: Rows, key: &Key, now: Timestamp) -> Option<Session> {
+    match rows.find(key, now).unwrap() {
+        Some(Standing::Live(session)) => Some(session),
+        _ => None,
+    }
+}
+
+#[test]
+fn of_two_keys_with_one_place_the_second_is_not_inserted() {
+    for extreme in [[0; 32], [0x7f; 32], [0xff; 32], Key::of("x").unwrap().0] {
+        let (_directory, storage) = open(Access::Exclusive);
+        let (first, second) = (Key(extreme), neighbour(&Key(extreme)));
+        let rows = storage.rows();
+        assert_eq!(rows.insert(&first, &session(b"1"), NOW), Ok(true));
+        assert_eq!(rows.insert(&second, &session(b"2"), NOW), Ok(false));
+        assert_eq!(live(rows, &first, NOW), Some(session(b"1")));
+        assert_eq!(live(rows, &second, NOW), None);
+        // A tombstone keeps the place too.
+        rows.end(&first, NOW + 5).unwrap();
+        assert_eq!(rows.insert(&second, &session(b"2"), NOW), Ok(false));
+        assert!(rows.find(&second, NOW).unwrap().is_none());
+        // What no longer counts gives way.
+        assert_eq!(rows.insert(&second, &session(b"2"), NOW + 5), Ok(true));
+        assert_eq!(live(rows, &second, NOW + 5), Some(session(b"2")));
+        assert!(rows.find(&first, NOW + 5).unwrap().is_none());
+    }
+}
+
+#[test]
+fn an_exception_with_the_same_place_spares_nobody_else() {
+    let (_directory, storage) = open(Access::Exclusive);
+    let rows = storage.rows();
+    let key = Key([0; 32]);
+    rows.insert(&key, &session(b""), NOW).unwrap();
+    let ended = rows.end_subject("alice", Some(&neighbour(&key)), NOW, NOW + 1);
+    assert_eq!(ended, Ok(1));
+}
+
+#[test]
+fn an_id_whose_place_is_taken_is_absent_and_cannot_be_started() {
+    let (_directory, storage) = open(Access::Exclusive);
+    let options = Options::default();
+    let other = neighbour(&Key::of("mine").unwrap());
+    let rows = storage.rows();
+    rows.insert(&other, &session(b"other"), NOW).unwrap();
+    let rules = Rules {
+        rows,
+        options: &options,
+        now: NOW,
+    };
+    assert_eq!(rules.get("mine"), Ok(None));
+    assert_eq!(rules.touch("mine", None), Ok(None));
+    assert_eq!(rules.rotate("mine", None), Ok(None));
+    assert_eq!(rules.destroy("mine"), Ok(false));
+    assert_eq!(rules.update("mine", b"", None, None), Ok(Outcome::Gone));
+    assert!(matches!(rules.set("mine", b"", None), Err(Error::Other(_))));
+    let started = rules.update("mine", b"", None, Some(0));
+    assert!(matches!(started, Err(Error::Other(_))));
+    assert_eq!(live(rows, &other, NOW), Some(session(b"other")));
+}
+
+#[test]
+fn pages_go_from_the_first_place_to_the_last() {
+    let (_directory, storage) = open(Access::Exclusive);
+    let rows = storage.rows();
+    // The places are signed numbers, so 0x80… comes first and 0x7f… last.
+    let order = [0x80, 0xff, 0x00, 0x7f].map(|first| Key([first; 32]));
+    for key in &order {
+        rows.insert(key, &session(b""), NOW).unwrap();
+    }
+    let mut cursor = None;
+    for key in &order {
+        let page = rows.list(None, cursor.as_ref(), 1, NOW).unwrap();
+        assert_eq!(page.entries[0].handle, key.handle());
+        assert_eq!(page.next.is_none(), page.entries[0].handle.starts_with('7'));
+        cursor = Some(*key);
+    }
+    let behind = rows.list(None, Some(&Key([0x7f; 32])), 1, NOW).unwrap();
+    assert!(behind.entries.is_empty());
+    let last_place = rows.list(None, Some(&last()), 1, NOW).unwrap();
+    assert_eq!((last_place.entries.len(), last_place.next), (0, None));
+}
+
+/// A key in the last place of the table.
+fn last() -> Key {
+    let mut key = Key([0xff; 32]);
+    key.0[0] = 0x7f;
+    key
+}
+
+#[test]
+fn a_transaction_for_which_there_is_no_room_is_undone_and_others_go_on() {
+    for access in [Access::Exclusive, Access::Shared] {
+        let (_directory, storage) = open(access);
+        let keys: Vec<Key> = (0..40).map(|n| Key([n; 32])).collect();
+        storage
+            .transaction(|rows| rows.insert(&keys[0], &session(b"kept"), NOW))
+            .unwrap();
+        let most: i64 = storage.ask("PRAGMA max_page_count = 20").unwrap();
+        assert_eq!(most, 20);
+        let filled = storage.transaction(|rows| {
+            for key in &keys[1..] {
+                rows.insert(key, &session(&[0; 4000]), NOW)?;
+            }
+            Ok(())
+        });
+        assert_eq!(filled, Err(Error::StorageFull));
+        assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(1));
+        // What needs no room can be done, and the garbage can be collected.
+        assert_eq!(
+            storage.transaction(|rows| rows.end_all(NOW, NOW + 1)),
+            Ok(1)
+        );
+        assert_eq!(storage.collect(10, NOW + 1).map(|done| done.removed), Ok(1));
+        assert_eq!(storage.check(), Ok(vec![]));
+    }
+}

@@ -1,0 +1,176 @@
+//! What goes into the store and comes out of it: the records of the contract.
+
+use crate::error::Error;
+
+/// A span of time, in milliseconds.
+pub type Milliseconds = u64;
+
+/// A point in time, in milliseconds since the Unix epoch.
+pub type Timestamp = u64;
+
+/// The latest point in time: 2^63 - 1. Every computation of time saturates here.
+pub const END_OF_TIME: Timestamp = i64::MAX as Timestamp;
+
+/// A live session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// What the application keeps, as it was written.
+    pub data: Vec<u8>,
+    /// Whose session it is, once that is known.
+    pub subject: Option<String>,
+    /// 1 when created, one more at each write of `data` or `subject`.
+    pub version: u64,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When `data` or `subject` was last written.
+    pub updated: Timestamp,
+    /// The first moment at which it is no longer there.
+    pub expires: Timestamp,
+}
+
+/// A session that was just given a new id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// 43 characters of base64url.
+    pub id: String,
+    /// The version it stands at.
+    pub version: u64,
+    /// The first moment at which it is no longer there.
+    pub expires: Timestamp,
+}
+
+/// A session that was just written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The version this write made.
+    pub version: u64,
+    /// The first moment at which the session is no longer there.
+    pub expires: Timestamp,
+}
+
+/// How a write ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Written(Written),
+    /// Somebody else wrote first; this is what stands now.
+    Stale(Session),
+    /// The session is missing, expired, or was ended a moment ago.
+    Gone,
+}
+
+/// One request of a batch; the fields are the parameters of the function of
+/// that name.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Request {
+    Create {
+        data: Vec<u8>,
+        ttl: Option<Milliseconds>,
+        subject: Option<String>,
+    },
+    Get {
+        id: String,
+    },
+    Set {
+        id: String,
+        data: Vec<u8>,
+        ttl: Option<Milliseconds>,
+    },
+    Update {
+        id: String,
+        data: Vec<u8>,
+        ttl: Option<Milliseconds>,
+        expected: Option<u64>,
+    },
+    Merge {
+        id: String,
+        patch: String,
+        ttl: Option<Milliseconds>,
+    },
+    Touch {
+        id: String,
+        ttl: Option<Milliseconds>,
+    },
+    Rotate {
+        id: String,
+        subject: Option<String>,
+    },
+    Destroy {
+        id: String,
+    },
+}
+
+/// The answer to one request of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// To `create`.
+    Created(Created),
+    /// To `get` and `merge`.
+    Session(Option<Session>),
+    /// To `set` and `update`.
+    Outcome(Outcome),
+    /// To `touch`.
+    Expires(Option<Timestamp>),
+    /// To `rotate`.
+    Rotated(Option<Created>),
+    /// To `destroy`.
+    Destroyed(bool),
+}
+
+/// The answers to a batch, in the order of its requests.
+pub type Replies = Vec<Result<Reply, Error>>;
+
+/// A session as a listing shows it: everything but the payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name it has in listings.
+    pub handle: String,
+    /// Whose session it is.
+    pub subject: Option<String>,
+    /// 1 when created, one more at each write.
+    pub version: u64,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When it was last written.
+    pub updated: Timestamp,
+    /// The first moment at which it is no longer there.
+    pub expires: Timestamp,
+    /// Length of the payload, in bytes.
+    pub size: u64,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The sessions, in the listing's fixed order.
+    pub entries: Vec<Entry>,
+    /// Where the next page starts; none after the last.
+    pub next: Option<String>,
+}
+
+/// What a step of collection did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collected {
+    /// Rows removed.
+    pub removed: u64,
+    /// There are more rows to remove, or pages to give back.
+    pub more: bool,
+}
+
+/// The state of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statistics {
+    /// The store's `modelName`.
+    pub name: String,
+    /// The engine and its version.
+    pub engine: String,
+    /// Sessions that are there.
+    pub live: u64,
+    /// Rows waiting for collection.
+    pub expired: u64,
+    /// Size of the database, in bytes.
+    pub size: u64,
+    /// Rows collected since the store was opened.
+    pub collected: u64,
+}

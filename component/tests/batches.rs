@@ -1,0 +1,173 @@
+//! Many requests in one transaction.
+
+use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
+use wasi_sessions_component::{Access, Error, Outcome, Reply, Request, Written};
+
+fn set(id: &str, data: &str) -> Request {
+    Request::Set {
+        id: id.into(),
+        data: data.into(),
+        ttl: None,
+    }
+}
+
+fn get(id: &str) -> Request {
+    Request::Get { id: id.into() }
+}
+
+fn create_for(subject: &str) -> Request {
+    Request::Create {
+        data: b"{}".into(),
+        ttl: None,
+        subject: Some(subject.into()),
+    }
+}
+
+fn written(version: u64) -> Result<Reply, Error> {
+    let expires = NOW + 86_400_000;
+    Ok(Reply::Outcome(Outcome::Written(Written {
+        version,
+        expires,
+    })))
+}
+
+#[test]
+fn a_batch_replies_to_each_request_in_order_and_each_sees_those_before_it() {
+    for access in BOTH {
+        let mut store = Database::new(access).open();
+        let id = "mine".to_owned();
+        let requests = [
+            get("mine"),
+            set("mine", r#"{"a":1}"#),
+            get("mine"),
+            Request::Update {
+                id: id.clone(),
+                data: b"".into(),
+                ttl: None,
+                expected: Some(7),
+            },
+            Request::Merge {
+                id: id.clone(),
+                patch: r#"{"a":2}"#.into(),
+                ttl: None,
+            },
+            Request::Touch {
+                id: id.clone(),
+                ttl: Some(50),
+            },
+            Request::Rotate {
+                id: id.clone(),
+                subject: None,
+            },
+            set("mine", "late"),
+            Request::Destroy { id },
+        ];
+        let replies = store.batch(NOW, &requests).unwrap();
+        let first = started(r#"{"a":1}"#, None, NOW);
+        let mut second = started(r#"{"a":2}"#, None, NOW);
+        second.version = 2;
+        let expected = [
+            Ok(Reply::Session(None)),
+            written(1),
+            Ok(Reply::Session(Some(first.clone()))),
+            Ok(Reply::Outcome(Outcome::Stale(first))),
+            Ok(Reply::Session(Some(second))),
+            Ok(Reply::Expires(Some(NOW + 50))),
+        ];
+        assert_eq!(replies[..6], expected);
+        let Ok(Reply::Rotated(Some(moved))) = &replies[6] else {
+            panic!("{:?}", replies[6]);
+        };
+        assert!(is_live(&mut store, NOW, &moved.id));
+        let last = [
+            Ok(Reply::Outcome(Outcome::Gone)),
+            Ok(Reply::Destroyed(false)),
+        ];
+        assert_eq!(replies[7..], last);
+    }
+}
+
+#[test]
+fn a_request_that_is_refused_has_its_error_as_reply_and_leaves_the_others_alone() {
+    for access in BOTH {
+        let mut store = Database::with(access, |options| options.max_data = 5).open();
+        let requests = [
+            set("a", "1"),
+            set("", "2"),
+            set("b", "123456"),
+            create_for(""),
+            Request::Merge {
+                id: "a".into(),
+                patch: "{".into(),
+                ttl: None,
+            },
+            set("c", "3"),
+        ];
+        let replies = store.batch(NOW, &requests).unwrap();
+        assert_eq!(replies.len(), 6);
+        assert_eq!((&replies[0], &replies[5]), (&written(1), &written(1)));
+        assert_eq!(replies[2], Err(Error::TooLarge(5)));
+        for refused in [1, 3, 4] {
+            assert!(matches!(replies[refused], Err(Error::InvalidArgument(_))));
+        }
+        assert_eq!(store.count_sessions(NOW, None), Ok(2));
+    }
+}
+
+#[test]
+fn a_batch_that_cannot_be_kept_fails_as_a_whole_and_nothing_of_it_is_done() {
+    for access in BOTH {
+        for action in ["ABORT", "ROLLBACK", "FAIL"] {
+            let database = Database::new(access);
+            let mut store = database.open();
+            let id = create(&mut store, NOW, None);
+            drop(store);
+            let harm = format!(
+                "CREATE TRIGGER harm AFTER INSERT ON Sessions WHEN NEW.subject = 'harm'
+                 BEGIN SELECT RAISE({action}, 'no'); END"
+            );
+            database.raw().execute_batch(&harm).unwrap();
+
+            let mut store = database.open();
+            let before = store.stats(NOW).unwrap();
+            let destroy = Request::Destroy { id: id.clone() };
+            let requests = [set("a", ""), destroy, create_for("harm"), set("b", "")];
+            assert!(matches!(store.batch(NOW, &requests), Err(Error::Other(_))));
+            assert_eq!(store.stats(NOW).unwrap(), before);
+            assert!(is_live(&mut store, NOW, &id));
+            // The store goes on.
+            let replies = store.batch(NOW, &[set("a", ""), set("b", "")]);
+            assert_eq!(replies, Ok(vec![written(1), written(1)]));
+        }
+    }
+}
+
+#[test]
+fn an_empty_batch_has_no_replies() {
+    for access in BOTH {
+        let mut store = Database::new(access).open();
+        assert_eq!(store.batch(NOW, &[]), Ok(vec![]));
+    }
+}
+
+#[test]
+fn a_batch_of_reads_answers_like_reads() {
+    for access in BOTH {
+        let mut store = Database::new(access).open();
+        store.set(NOW, "a", b"1", None).unwrap();
+        let there = || Ok(Reply::Session(Some(started("1", None, NOW))));
+        let missing = || Ok(Reply::Session(None));
+        assert_eq!(store.batch(NOW, &[get("a")]), Ok(vec![there()]));
+        let replies = store.batch(NOW, &[get("b"), get("a"), get("")]);
+        assert_eq!(replies, Ok(vec![missing(), there(), missing()]));
+    }
+}
+
+#[test]
+fn a_large_batch_is_one_transaction() {
+    let mut store = Database::new(Access::Exclusive).open();
+    let requests: Vec<Request> = (0..5000).map(|n| set(&format!("id {n}"), "x")).collect();
+    let replies = store.batch(NOW, &requests).unwrap();
+    assert!(replies.iter().all(|reply| *reply == written(1)));
+    assert_eq!(store.count_sessions(NOW, None), Ok(5000));
+}

@@ -1,0 +1,246 @@
+//! Garbage: when it is collected, how much at once, that its failure is
+//! nobody's, and that space comes back.
+
+use crate::fixture::{BOTH, Database, NOW, create, is_live};
+use wasi_sessions_component::{Access, Collected, Error, Options, Request, Store};
+
+/// When what [`littered`] left behind has expired.
+const LATE: u64 = NOW + 1000;
+
+/// A database with so many sessions that have expired by [`LATE`], and the
+/// session `mine` that has not. `change` applies to those who open it later.
+fn littered(access: Access, rows: usize, change: impl FnOnce(&mut Options)) -> Database {
+    let mut database = Database::with(access, |options| options.gc_frequency = 0);
+    let mut store = database.open();
+    litter(&mut store, rows, 10);
+    store.set(NOW, "mine", b"", None).unwrap();
+    // Nothing has expired yet; requests are counted from here on.
+    store.collect(NOW, 1).unwrap();
+    change(&mut database.options);
+    database
+}
+
+fn litter(store: &mut Store, rows: usize, size: usize) {
+    let request = Request::Create {
+        data: vec![b'x'; size],
+        ttl: Some(1000),
+        subject: None,
+    };
+    store.batch(NOW, &vec![request; rows]).unwrap();
+}
+
+fn every_4_requests_3_rows(options: &mut Options) {
+    options.gc_frequency = 4;
+    options.gc_step = 3;
+}
+
+fn expired(store: &mut Store) -> u64 {
+    store.stats(LATE).unwrap().expired
+}
+
+/// How many rows wait after each of so many requests.
+fn waiting(store: &mut Store, requests: usize, mut request: impl FnMut(&mut Store)) -> Vec<u64> {
+    (0..requests)
+        .map(|_| {
+            request(store);
+            expired(store)
+        })
+        .collect()
+}
+
+fn read(store: &mut Store) {
+    store.get(LATE, "mine").unwrap();
+}
+
+fn write(store: &mut Store) {
+    store.set(LATE, "mine", b"", None).unwrap();
+}
+
+#[test]
+fn an_exclusive_store_counts_reads_and_writes_and_collects_in_steps() {
+    for request in [read, write] {
+        let database = littered(Access::Exclusive, 8, every_4_requests_3_rows);
+        let mut store = database.open();
+        assert_eq!(waiting(&mut store, 6, request), [8, 8, 8, 5, 2, 0]);
+        assert_eq!(store.stats(LATE).unwrap().collected, 8);
+        // The next collection starts as many requests later.
+        litter(&mut store, 4, 10);
+        assert_eq!(waiting(&mut store, 1, request), [4]);
+        let mut rest = waiting(&mut store, 4, request);
+        rest.dedup();
+        assert_eq!(rest, [4, 1, 0]);
+    }
+}
+
+#[test]
+fn a_shared_store_counts_only_what_writes() {
+    let database = littered(Access::Shared, 8, every_4_requests_3_rows);
+    let mut store = database.open();
+    assert_eq!(waiting(&mut store, 9, read), [8; 9]);
+    let useless = |store: &mut Store| {
+        store.destroy(LATE, "missing").unwrap();
+        store.update(LATE, "mine", b"", None, Some(99)).unwrap();
+        store.touch(LATE, "missing", None).unwrap();
+        store.list_sessions(LATE, None, None, 1).unwrap();
+        store.batch(LATE, &[]).unwrap();
+    };
+    assert_eq!(waiting(&mut store, 2, useless), [8; 2]);
+    assert_eq!(waiting(&mut store, 6, write), [8, 8, 8, 5, 2, 0]);
+}
+
+#[test]
+fn shared_stores_that_live_for_one_request_collect_too() {
+    let database = littered(Access::Shared, 8, every_4_requests_3_rows);
+    let waiting: Vec<u64> = (0..8)
+        .map(|_| {
+            let mut store = database.open();
+            read(&mut store);
+            write(&mut store);
+            expired(&mut store)
+        })
+        .collect();
+    assert_eq!(waiting, [8, 8, 8, 5, 2, 0, 0, 0]);
+}
+
+#[test]
+fn shared_stores_open_at_once_count_together() {
+    let database = littered(Access::Shared, 8, every_4_requests_3_rows);
+    let mut stores = [database.open(), database.open()];
+    let mut left = vec![];
+    for turn in 0..6 {
+        write(&mut stores[turn % 2]);
+        left.push(expired(&mut stores[0]));
+    }
+    assert_eq!(left, [8, 8, 8, 5, 2, 0]);
+    let collected = stores.map(|mut store| store.stats(LATE).unwrap().collected);
+    assert_eq!(collected.iter().sum::<u64>(), 8);
+}
+
+#[test]
+fn a_batch_counts_for_its_requests_and_carries_one_step() {
+    for access in BOTH {
+        let database = littered(access, 8, every_4_requests_3_rows);
+        let mut store = database.open();
+        let request = Request::Set {
+            id: "mine".into(),
+            data: vec![],
+            ttl: None,
+        };
+        store.batch(LATE, &vec![request.clone(); 3]).unwrap();
+        assert_eq!(expired(&mut store), 8);
+        store.batch(LATE, &vec![request.clone(); 50]).unwrap();
+        assert_eq!(expired(&mut store), 5);
+        store.batch(LATE, &[request]).unwrap();
+        assert_eq!(expired(&mut store), 2);
+    }
+}
+
+#[test]
+fn a_frequency_of_0_never_collects_unasked() {
+    for access in BOTH {
+        let database = littered(access, 3, |options| options.gc_frequency = 0);
+        let mut store = database.open();
+        assert_eq!(waiting(&mut store, 9, write), [3; 9]);
+        assert_eq!(store.collect(LATE, 10).unwrap().removed, 3);
+    }
+}
+
+#[test]
+fn an_asked_collection_removes_at_most_the_limit_and_says_if_there_is_more() {
+    for access in BOTH {
+        let mut store = littered(access, 5, |_| {}).open();
+        let answers = [
+            (NOW, 9, 0, false),
+            (LATE, 0, 0, true),
+            (LATE, 3, 3, true),
+            (LATE, 2, 2, false),
+            (LATE, 9, 0, false),
+        ];
+        for (now, limit, removed, more) in answers {
+            let collected = store.collect(now, limit);
+            assert_eq!(collected, Ok(Collected { removed, more }));
+        }
+        assert!(is_live(&mut store, LATE, "mine"));
+    }
+}
+
+#[test]
+fn tombstones_are_collected_once_they_no_longer_count() {
+    for access in BOTH {
+        let mut store = Database::new(access).open();
+        let id = create(&mut store, NOW, None);
+        store.destroy(NOW, &id).unwrap();
+        assert_eq!(store.collect(NOW + 59_999, 9).unwrap().removed, 0);
+        assert_eq!(store.collect(NOW + 60_000, 9).unwrap().removed, 1);
+    }
+}
+
+#[test]
+fn a_collection_that_fails_reaches_no_request_and_is_tried_again() {
+    for access in BOTH {
+        let database = littered(access, 5, |options| {
+            options.gc_frequency = 1;
+            options.gc_step = 2;
+        });
+        let harm = "CREATE TRIGGER harm BEFORE DELETE ON Sessions
+                    BEGIN SELECT RAISE(ABORT, 'no'); END";
+        database.raw().execute_batch(harm).unwrap();
+        let mut store = database.open();
+        assert_eq!(waiting(&mut store, 3, write), [5; 3]);
+        assert_eq!(waiting(&mut store, 3, read), [5; 3]);
+        assert!(matches!(store.collect(LATE, 1), Err(Error::Other(_))));
+        let statistics = store.stats(LATE).unwrap();
+        assert_eq!((statistics.live, statistics.collected), (1, 0));
+        drop(store);
+
+        database.raw().execute_batch("DROP TRIGGER harm").unwrap();
+        let mut store = database.open();
+        assert_eq!(waiting(&mut store, 3, write), [3, 1, 0]);
+    }
+}
+
+#[test]
+fn space_comes_back_while_the_store_is_open() {
+    for access in BOTH {
+        let database = Database::quick(access, |options| {
+            options.gc_frequency = 1;
+            options.gc_step = 20;
+        });
+        let mut store = database.open();
+        litter(&mut store, 200, 20_000);
+        store.set(NOW, "mine", b"", None).unwrap();
+        let full = store.stats(NOW).unwrap().size;
+        assert!(full > 4_000_000);
+        let mut sizes = vec![full];
+        for _ in 0..150 {
+            write(&mut store);
+            sizes.push(store.stats(LATE).unwrap().size);
+        }
+        assert!(sizes.is_sorted_by(|earlier, later| earlier >= later));
+        assert_eq!(expired(&mut store), 0);
+        // Bit by bit, with as many pages at once as a step allows.
+        let largest = sizes.windows(2).map(|pair| pair[0] - pair[1]).max();
+        assert!(largest < Some(full / 20), "{largest:?} bytes at once");
+        let file = std::fs::metadata(database.file("sessions.db")).unwrap();
+        assert!(file.len() < 100_000, "{} bytes are left", file.len());
+        assert_eq!(sizes.last(), Some(&file.len()));
+        assert_eq!(store.check(), Ok(vec![]));
+        assert!(is_live(&mut store, LATE, "mine"));
+    }
+}
+
+#[test]
+fn an_asked_collection_gives_space_back_too() {
+    for access in BOTH {
+        let database = Database::quick(access, |options| options.gc_frequency = 0);
+        let mut store = database.open();
+        litter(&mut store, 200, 20_000);
+        let mut steps = 0;
+        while store.collect(LATE, 50).unwrap().more {
+            steps += 1;
+        }
+        assert!((4..100).contains(&steps), "{steps} steps");
+        let file = std::fs::metadata(database.file("sessions.db")).unwrap();
+        assert!(file.len() < 100_000, "{} bytes are left", file.len());
+    }
+}

@@ -1,0 +1,334 @@
+//! The database as a file: backups, damage, and what may not be found in it.
+
+use crate::fixture::{BOTH, Database, NOW, create, handle, is_live, started};
+use std::fs;
+use wasi_sessions_component::{Access, Error, Store};
+
+/// The text of a request that failed.
+fn words<T>(answer: Result<T, Error>) -> String {
+    match answer {
+        Ok(_) => panic!("it succeeded"),
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+/// Whether a file of the database holds these bytes.
+fn holds(database: &Database, bytes: &str) -> bool {
+    ["", "-wal", "-journal"].iter().any(|suffix| {
+        let file = fs::read(database.file(&format!("sessions.db{suffix}")));
+        let found = |file: Vec<u8>| {
+            file.windows(bytes.len())
+                .any(|part| part == bytes.as_bytes())
+        };
+        file.is_ok_and(found)
+    })
+}
+
+#[test]
+fn a_backup_is_a_sound_database_with_all_sessions() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let mut store = database.open();
+        let id = create(&mut store, NOW, Some("alice"));
+        let ended = create(&mut store, NOW, None);
+        store.destroy(NOW, &ended).unwrap();
+        let location = database.file("copy.db");
+        // A backup that was cut off is in nobody's way.
+        fs::write(format!("{location}.partial"), "half").unwrap();
+        store.backup(&location).unwrap();
+        store.set(NOW, &id, b"later", None).unwrap();
+        assert!(!fs::exists(format!("{location}.partial")).unwrap());
+
+        for copys_access in BOTH {
+            let mut options = database.options.clone();
+            options.access = copys_access;
+            let mut copy = Store::open(&location, options, NOW).unwrap();
+            let session = copy.get(NOW, &id).unwrap();
+            assert_eq!(session, Some(started("{}", Some("alice"), NOW)));
+            assert!(!is_live(&mut copy, NOW, &ended));
+            assert_eq!(copy.stats(u64::MAX).unwrap().expired, 2);
+            assert_eq!(copy.check(), Ok(vec![]));
+        }
+    }
+}
+
+#[test]
+fn a_backup_refuses_a_file_that_is_there_and_leaves_it_alone() {
+    let database = Database::new(Access::Exclusive);
+    let mut store = database.open();
+    fs::write(database.file("there"), "precious").unwrap();
+    for name in ["there", "", "."] {
+        let answer = store.backup(&database.file(name));
+        assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
+    }
+    assert_eq!(fs::read(database.file("there")).unwrap(), b"precious");
+    let missing = store.backup(&database.file("no-directory/copy"));
+    assert!(missing.is_err());
+}
+
+#[test]
+fn a_backup_refuses_the_databases_own_names() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let mut store = database.open();
+        for suffix in ["", "-wal", "-journal", "-shm", ".lock", ".lock-repair"] {
+            for directory in ["", "./", "/"] {
+                let name = format!("{directory}sessions.db{suffix}");
+                let location = format!("{}/{name}", database.file(""));
+                let answer = store.backup(&location);
+                assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backup_never_removes_the_database_itself() {
+    for name in ["copy.partial", "copy.partial-journal"] {
+        let database = Database::new(Access::Exclusive);
+        let location = database.file(name);
+        let mut store = Store::open(&location, database.options.clone(), NOW).unwrap();
+        create(&mut store, NOW, None);
+        let answer = store.backup(&database.file("copy"));
+        assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
+        drop(store);
+        let mut store = Store::open(&location, database.options.clone(), NOW).unwrap();
+        assert_eq!(store.count_sessions(NOW, None), Ok(1));
+    }
+}
+
+#[test]
+fn what_is_no_path_is_refused_as_a_location() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let mut store = database.open();
+        for location in [
+            "",
+            ":memory:",
+            "file:x?mode=memory",
+            "file::memory:",
+            "a\0b",
+        ] {
+            let opened = Store::open(location, database.options.clone(), NOW).err();
+            assert!(
+                matches!(opened, Some(Error::InvalidArgument(_))),
+                "{location}"
+            );
+            let answer = store.backup(location);
+            assert!(
+                matches!(answer, Err(Error::InvalidArgument(_))),
+                "{location}"
+            );
+        }
+        let nowhere = database.file("no-directory/sessions.db");
+        let opened = Store::open(&nowhere, database.options.clone(), NOW);
+        assert!(words(opened).contains("no-directory/sessions.db"));
+    }
+}
+
+#[test]
+fn a_check_finds_a_damaged_page_and_the_rest_stays_readable() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let mut store = database.open();
+        let ids: Vec<String> = (0..100)
+            .map(|_| store.create(NOW, &[b'x'; 2000], None, None).unwrap().id)
+            .collect();
+        assert_eq!(store.check(), Ok(vec![]));
+        drop(store);
+        let file = database.file("sessions.db");
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2 / 4096 * 4096;
+        bytes[middle..middle + 4096].fill(0xaa);
+        fs::write(&file, bytes).unwrap();
+
+        let mut store = database.open();
+        let damage = store.check().unwrap();
+        assert!(!damage.is_empty());
+        assert!(ids.iter().all(|id| !damage.concat().contains(id)));
+        let answers: Vec<_> = ids.iter().map(|id| store.get(NOW, id)).collect();
+        let corrupt = |answer: &&Result<_, _>| matches!(answer, Err(Error::Corrupt(_)));
+        assert!(answers.iter().filter(corrupt).count() > 0);
+        let readable = |answer: &&Result<Option<_>, _>| matches!(answer, Ok(Some(_)));
+        assert!(answers.iter().filter(readable).count() > 50);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_a_database_is_corrupt_and_left_alone() {
+    for access in BOTH {
+        for content in ["hello".repeat(2000), "hello".to_owned(), "\0".repeat(8192)] {
+            let database = Database::new(access);
+            let file = database.file("sessions.db");
+            fs::write(&file, &content).unwrap();
+            let opened = database.try_open(|_| {}).err();
+            assert!(matches!(opened, Some(Error::Corrupt(_))), "{opened:?}");
+            assert!(fs::read(&file).unwrap() == content.as_bytes());
+            assert_eq!(fs::read_dir(database.file("")).unwrap().count(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_truncated_database_is_corrupt_and_left_alone() {
+    let database = Database::new(Access::Exclusive);
+    let mut store = database.open();
+    for _ in 0..100 {
+        store.create(NOW, &[b'x'; 2000], None, None).unwrap();
+    }
+    drop(store);
+    for access in BOTH {
+        // As either kind of access leaves it.
+        drop(database.open_with(|options| options.access = access));
+        let whole = fs::read(database.file("sessions.db")).unwrap();
+        for access in BOTH {
+            for length in [
+                whole.len() - 4096,
+                whole.len() / 2,
+                20_000,
+                8192,
+                4096,
+                1000,
+                99,
+            ] {
+                let cut = Database::new(access);
+                fs::write(cut.file("sessions.db"), &whole[..length]).unwrap();
+                let opened = cut.try_open(|_| {}).err();
+                assert!(
+                    matches!(opened, Some(Error::Corrupt(_))),
+                    "{length}: {opened:?}"
+                );
+                let left = fs::read(cut.file("sessions.db")).unwrap();
+                assert!(left == whole[..length], "{access:?} {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_id_is_in_the_files() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let mut store = database.open();
+        let mut ids: Vec<String> = (0..20).map(|_| create(&mut store, NOW, None)).collect();
+        let brought = "brought-by-a-caller".to_owned();
+        store.set(NOW, &brought, b"", None).unwrap();
+        let moved = store.rotate(NOW, &brought, Some("alice")).unwrap().unwrap();
+        store.destroy(NOW, &ids[3]).unwrap();
+        store.terminate(NOW, &handle(&ids[4])).unwrap();
+        ids.extend([brought, moved.id]);
+        assert!(holds(&database, "alice"));
+        assert!(ids.iter().all(|id| !holds(&database, id)));
+        store.clear(NOW).unwrap();
+        drop(store);
+        assert!(ids.iter().all(|id| !holds(&database, id)));
+    }
+}
+
+#[test]
+fn no_id_of_an_adopted_table_stays_in_the_files() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let original = database.raw();
+        original
+            .execute_batch(
+                "CREATE TABLE Sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT)",
+            )
+            .unwrap();
+        let ids: Vec<String> = (0..300).map(|n| format!("original-id-{n:03}")).collect();
+        for id in &ids {
+            original
+                .execute(
+                    "INSERT INTO Sessions VALUES (?1, '{}', ?2)",
+                    (id, 2_000_000_000i64),
+                )
+                .unwrap();
+        }
+        drop(original);
+        assert!(holds(&database, &ids[7]));
+        let mut store = database.open();
+        assert_eq!(store.count_sessions(NOW, None), Ok(300));
+        drop(store);
+        let left = ids.iter().filter(|id| holds(&database, id)).count();
+        assert_eq!(left, 0, "of {} ids", ids.len());
+    }
+}
+
+#[test]
+fn no_error_carries_an_id_or_a_payload() {
+    let database = Database::with(Access::Exclusive, |options| options.max_data = 100);
+    let mut store = database.open();
+    let id = "secret-id";
+    let data = "secret-payload";
+    store.set(NOW, id, data.as_bytes(), None).unwrap();
+    let long_id = id.repeat(50);
+    let long_data = data.repeat(50);
+    let mut told = vec![
+        words(store.set(NOW, &long_id, b"", None)),
+        words(store.set(NOW, id, long_data.as_bytes(), None)),
+        words(store.merge(NOW, id, data, None)),
+        words(store.merge(NOW, id, "{}", None)),
+        words(store.create(NOW, data.as_bytes(), None, Some(&long_id))),
+    ];
+    drop(store);
+    let harm = "CREATE TRIGGER harm BEFORE UPDATE ON Sessions
+                BEGIN INSERT INTO Sessions SELECT * FROM Sessions; END;";
+    database.raw().execute_batch(harm).unwrap();
+    let mut store = database.open();
+    told.push(words(store.set(NOW, id, data.as_bytes(), None)));
+    told.push(words(store.destroy(NOW, id)));
+    drop(store);
+    let harm = "DROP TRIGGER harm; PRAGMA ignore_check_constraints = 1;
+                UPDATE Sessions SET version = -1;";
+    database.raw().execute_batch(harm).unwrap();
+    let mut store = database.open();
+    let damaged = store.get(NOW, id);
+    assert!(matches!(damaged, Err(Error::Corrupt(_))));
+    told.push(words(damaged));
+    for words in told {
+        assert!(
+            !words.contains("secret") && !words.contains(&handle(id)),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn statistics_name_the_store_and_its_engine_and_count() {
+    for access in BOTH {
+        let database = Database::with(access, |options| options.model_name = "Session 1".into());
+        let mut store = database.open();
+        create(&mut store, NOW, None);
+        store.create(NOW, b"", Some(0), None).unwrap();
+        let statistics = store.stats(NOW).unwrap();
+        assert_eq!(statistics.name, "Session 1");
+        assert!(statistics.engine.starts_with("SQLite 3."));
+        assert_eq!((statistics.live, statistics.expired), (1, 1));
+        assert_eq!(statistics.collected, 0);
+        store.collect(NOW, 5).unwrap();
+        assert_eq!(store.stats(NOW).unwrap().collected, 1);
+        drop(store);
+        let size = fs::metadata(database.file("sessions.db")).unwrap().len();
+        let statistics = database.open().stats(NOW).unwrap();
+        assert_eq!((statistics.size, statistics.collected), (size, 0));
+    }
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_its_sessions_stay() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let id = create(&mut database.open(), NOW, None);
+        let version = |version: u64| {
+            let sql = format!(r#"UPDATE "wasi-sessions" SET version = {version}"#);
+            database.raw().execute_batch(&sql).unwrap();
+        };
+        version(2);
+        for sync in [true, false] {
+            let opened = database.try_open(|options| options.sync = sync);
+            assert!(words(opened).contains("version 2"));
+        }
+        version(1);
+        assert!(is_live(&mut database.open(), NOW, &id));
+    }
+}

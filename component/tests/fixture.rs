@@ -1,0 +1,142 @@
+//! A database in a directory of its own, and what most tests say about it.
+
+use rusqlite::Connection;
+use sha2::{Digest, Sha256};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use tempfile::TempDir;
+use wasi_sessions_component::{Access, Durability, Error, Options, Session, Store};
+
+/// The moment at which most tests happen.
+pub const NOW: u64 = 1_700_000_000_000;
+
+/// Both ways to open a database.
+pub const BOTH: [Access; 2] = [Access::Exclusive, Access::Shared];
+
+/// A database, removed when neither this nor a store of it is left.
+pub struct Database {
+    directory: Arc<TempDir>,
+    /// How [`Database::open`] opens it.
+    pub options: Options,
+}
+
+impl Database {
+    /// One with the default options but for the access and, as no test pulls
+    /// the plug, the durability.
+    pub fn new(access: Access) -> Database {
+        Database::with(access, |_| {})
+    }
+
+    /// One with other options.
+    pub fn with(access: Access, change: impl FnOnce(&mut Options)) -> Database {
+        Database::in_directory(tempfile::tempdir().unwrap(), access, change)
+    }
+
+    /// One in memory where the machine offers that, for tests with thousands
+    /// of transactions.
+    pub fn quick(access: Access, change: impl FnOnce(&mut Options)) -> Database {
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Database::in_directory(directory.unwrap(), access, change)
+    }
+
+    fn in_directory(
+        directory: TempDir,
+        access: Access,
+        change: impl FnOnce(&mut Options),
+    ) -> Database {
+        let mut options = Options {
+            access,
+            durability: Durability::Relaxed,
+            ..Options::default()
+        };
+        change(&mut options);
+        Database {
+            directory: Arc::new(directory),
+            options,
+        }
+    }
+
+    /// Opens it with its options.
+    pub fn open(&self) -> OpenStore {
+        self.open_with(|_| {})
+    }
+
+    /// Opens it with its options changed.
+    pub fn open_with(&self, change: impl FnOnce(&mut Options)) -> OpenStore {
+        self.try_open(change)
+            .unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// Opens it with its options changed, or says why it cannot.
+    pub fn try_open(&self, change: impl FnOnce(&mut Options)) -> Result<OpenStore, Error> {
+        let mut options = self.options.clone();
+        change(&mut options);
+        Ok(OpenStore {
+            store: Store::open(&self.file("sessions.db"), options, NOW)?,
+            _directory: self.directory.clone(),
+        })
+    }
+
+    /// Opens it past the store, to look at it or to do it harm. Only for a
+    /// moment at which no exclusive store has it open.
+    pub fn raw(&self) -> Connection {
+        Connection::open(self.file("sessions.db")).unwrap()
+    }
+
+    /// The path of a file beside the database, or of the database itself.
+    pub fn file(&self, name: &str) -> String {
+        self.directory
+            .path()
+            .join(name)
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+}
+
+/// A store whose database stays where it is as long as it is open.
+pub struct OpenStore {
+    store: Store,
+    _directory: Arc<TempDir>,
+}
+
+impl Deref for OpenStore {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl DerefMut for OpenStore {
+    fn deref_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+}
+
+/// The name that the session with this id has in listings.
+pub fn handle(id: &str) -> String {
+    hex::encode(Sha256::digest(format!("wasi-sessions:id:{id}")))
+}
+
+/// A session that was just started here, with nothing said about its life.
+pub fn started(data: &str, subject: Option<&str>, now: u64) -> Session {
+    Session {
+        data: data.into(),
+        subject: subject.map(str::to_owned),
+        version: 1,
+        created: now,
+        updated: now,
+        expires: now + 86_400_000,
+    }
+}
+
+/// Starts a session that lives for a day; its id.
+pub fn create(store: &mut Store, now: u64, subject: Option<&str>) -> String {
+    store.create(now, b"{}", None, subject).unwrap().id
+}
+
+/// Whether there is a session with this id.
+pub fn is_live(store: &mut Store, now: u64, id: &str) -> bool {
+    store.get(now, id).unwrap().is_some()
+}

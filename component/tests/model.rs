@@ -1,0 +1,292 @@
+//! A property test: random sequences of requests and clock moves get the same
+//! answers from the store as from a small model of the contract.
+
+mod garbage;
+mod json;
+mod reference;
+mod steps;
+
+use crate::fixture::{Database, NOW, OpenStore, handle};
+use garbage::Garbage;
+use proptest::prelude::*;
+use reference::Reference;
+use steps::{Clock, Step, options, steps};
+use wasi_sessions_component::{Access, Collected, Error, Options, Reply, Request, Store};
+
+proptest! {
+    #[test]
+    fn an_exclusive_store_answers_as_the_model_does(
+        options in options(Access::Exclusive),
+        steps in steps(),
+    ) {
+        run(&options, &steps);
+    }
+
+    #[test]
+    fn a_shared_store_answers_as_the_model_does(
+        options in options(Access::Shared),
+        steps in steps(),
+    ) {
+        run(&options, &steps);
+    }
+}
+
+fn run(options: &Options, steps: &[Step]) {
+    let mut run = Run::new(options);
+    for step in steps {
+        run.take(step);
+    }
+    assert_eq!(run.stores[0].check(), Ok(vec![]));
+}
+
+/// The store, the model, and what the next step may refer to.
+struct Run {
+    database: Database,
+    /// Two when the database is shared; they take turns.
+    stores: Vec<OpenStore>,
+    reference: Reference,
+    garbage: Garbage,
+    /// The ids that were made, newest last.
+    made: Vec<String>,
+    cursor: Option<String>,
+}
+
+impl Run {
+    fn new(options: &Options) -> Run {
+        let database = Database::quick(options.access, |all| *all = options.clone());
+        let stores = match options.access {
+            Access::Exclusive => vec![database.open()],
+            Access::Shared => vec![database.open(), database.open()],
+        };
+        Run {
+            database,
+            stores,
+            reference: Reference::new(options.clone(), NOW),
+            garbage: Garbage::new(options.gc_frequency, options.gc_step),
+            made: vec![],
+            cursor: None,
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        let now = self.reference.now;
+        match step {
+            Step::Alone(request) => {
+                let request = self.with_ids(request);
+                self.carry(1, |store, run| {
+                    let answer = send(store, now, &request);
+                    run.compare(&request, answer) as u64
+                });
+            }
+            Step::Batch(requests) => {
+                let requests: Vec<Request> = requests.iter().map(|r| self.with_ids(r)).collect();
+                self.carry(requests.len() as u64, |store, run| {
+                    let replies = store.batch(now, &requests).unwrap();
+                    assert_eq!(replies.len(), requests.len());
+                    for (request, reply) in requests.iter().zip(replies) {
+                        run.compare(request, reply);
+                    }
+                    requests.len() as u64
+                });
+            }
+            Step::Terminate(id) => {
+                let name = handle(&self.id(id));
+                self.carry(1, |store, run| {
+                    assert_eq!(
+                        store.terminate(now, &name),
+                        Ok(run.reference.terminate(&name))
+                    );
+                    1
+                });
+            }
+            Step::TerminateSubject(subject, except) => {
+                let except = except.as_deref().map(|id| self.id(id));
+                let except = except.as_deref();
+                self.carry(1, |store, run| {
+                    let expected = run.reference.terminate_subject(subject, except);
+                    assert_eq!(store.terminate_subject(now, subject, except), Ok(expected));
+                    1
+                });
+            }
+            Step::Clear => self.carry(1, |store, run| {
+                assert_eq!(store.clear(now), Ok(run.reference.clear()));
+                1
+            }),
+            Step::List {
+                subject,
+                resumed,
+                limit,
+            } => self.carry(1, |store, run| {
+                let cursor = run.cursor.take().filter(|_| *resumed);
+                let (subject, cursor) = (subject.as_deref(), cursor.as_deref());
+                let page = store.list_sessions(now, subject, cursor, *limit);
+                if !(1..=1000).contains(limit) {
+                    assert_eq!(page.map_err(without_words), Err(invalid()));
+                    return 0;
+                }
+                let page = page.unwrap();
+                assert_eq!(page, run.reference.list(subject, cursor, *limit));
+                run.cursor = page.next;
+                1
+            }),
+            Step::BadCursor => self.carry(1, |store, _| {
+                let page = store.list_sessions(now, None, Some("behind the last one"), 10);
+                assert_eq!(page.map_err(without_words), Err(invalid()));
+                0
+            }),
+            Step::Count(subject) => self.carry(1, |store, run| {
+                let expected = run.reference.count(subject.as_deref());
+                assert_eq!(store.count_sessions(now, subject.as_deref()), Ok(expected));
+                1
+            }),
+            Step::Collect(limit) => self.collect(*limit),
+            Step::Reopen => self.reopen(),
+            Step::Clock(clock) => self.reference.now = self.moment(clock),
+        }
+        self.compare_statistics();
+        self.stores.rotate_left(1);
+    }
+
+    /// Does one call, which tells how many requests it counts for, and checks
+    /// the collection that it carried.
+    fn carry(&mut self, most: u64, call: impl FnOnce(&mut Store, &mut Run) -> u64) {
+        let writes = self.reference.writes;
+        let mut store = self.stores.remove(0);
+        let before = store.stats(self.reference.now).unwrap().collected;
+        let counted = call(&mut store, self);
+        let removed = store.stats(self.reference.now).unwrap().collected - before;
+        self.stores.insert(0, store);
+        let wrote = self.reference.writes - writes;
+        let (least, most) = match self.reference.options.access {
+            Access::Exclusive => (counted, most.min(counted)),
+            Access::Shared if wrote > 0 => (1, most),
+            Access::Shared => {
+                assert_eq!(removed, 0, "a read collected");
+                return;
+            }
+        };
+        let expired = self.reference.expired();
+        match counted {
+            0 => assert_eq!(removed, 0, "a refused request collected"),
+            _ => self.garbage.carried(least, most, expired, removed),
+        }
+        self.reference.collect(removed);
+    }
+
+    fn collect(&mut self, limit: u64) {
+        let expired = self.reference.expired();
+        let now = self.reference.now;
+        let Collected { removed, more } = self.stores[0].collect(now, limit).unwrap();
+        assert_eq!(removed, limit.min(expired));
+        assert!(more || removed == expired);
+        self.reference.collect(removed);
+        if !more {
+            self.garbage.is_over();
+        }
+    }
+
+    /// An exclusive store counts requests in memory, so it starts at 0 again.
+    fn reopen(&mut self) {
+        drop(self.stores.remove(0));
+        self.stores.insert(0, self.database.open());
+        if self.reference.options.access == Access::Exclusive {
+            self.garbage.is_over();
+        }
+    }
+
+    /// Compares an answer with the model's; whether it was no error.
+    fn compare(&mut self, request: &Request, answer: Result<Reply, Error>) -> bool {
+        let fresh = match &answer {
+            Ok(Reply::Created(created) | Reply::Rotated(Some(created))) => created.id.clone(),
+            _ => String::new(),
+        };
+        assert!(!self.made.contains(&fresh), "an id was made twice");
+        let done = answer.is_ok();
+        let expected = self.reference.answer(request, &fresh);
+        assert_eq!(answer.map_err(without_words), expected, "{request:?}");
+        if !fresh.is_empty() {
+            assert_eq!(fresh.len(), 43);
+            self.made.push(fresh);
+        }
+        done
+    }
+
+    fn compare_statistics(&mut self) {
+        let now = self.reference.now;
+        let statistics = self.stores[0].stats(now).unwrap();
+        let expected = (self.reference.count(None), self.reference.expired());
+        assert_eq!((statistics.live, statistics.expired), expected);
+    }
+
+    fn moment(&self, clock: &Clock) -> u64 {
+        let now = self.reference.now;
+        match clock {
+            Clock::Forward(milliseconds) => now.saturating_add(*milliseconds),
+            Clock::Back(milliseconds) => now.saturating_sub(*milliseconds),
+            Clock::To(moment) => *moment,
+            Clock::Expiry(id, offset) => match self.reference.expiry_of(&self.id(id)) {
+                Some(expires) => expires.saturating_add_signed(*offset),
+                None => now,
+            },
+        }
+    }
+
+    /// `#0` stands for the id made last, `#1` for the one before it, and so on;
+    /// any other id for itself.
+    fn id(&self, id: &str) -> String {
+        let Some(age) = id.strip_prefix('#') else {
+            return id.into();
+        };
+        let made = self.made.iter().rev().nth(age.parse().unwrap());
+        made.cloned().unwrap_or_else(|| id.into())
+    }
+
+    fn with_ids(&self, request: &Request) -> Request {
+        let mut request = request.clone();
+        match &mut request {
+            Request::Create { .. } => {}
+            Request::Get { id }
+            | Request::Set { id, .. }
+            | Request::Update { id, .. }
+            | Request::Merge { id, .. }
+            | Request::Touch { id, .. }
+            | Request::Rotate { id, .. }
+            | Request::Destroy { id } => *id = self.id(id),
+        }
+        request
+    }
+}
+
+/// Calls the function that a request names.
+fn send(store: &mut Store, now: u64, request: &Request) -> Result<Reply, Error> {
+    Ok(match request {
+        Request::Create { data, ttl, subject } => {
+            Reply::Created(store.create(now, data, *ttl, subject.as_deref())?)
+        }
+        Request::Get { id } => Reply::Session(store.get(now, id)?),
+        Request::Set { id, data, ttl } => Reply::Outcome(store.set(now, id, data, *ttl)?),
+        Request::Update {
+            id,
+            data,
+            ttl,
+            expected,
+        } => Reply::Outcome(store.update(now, id, data, *ttl, *expected)?),
+        Request::Merge { id, patch, ttl } => Reply::Session(store.merge(now, id, patch, *ttl)?),
+        Request::Touch { id, ttl } => Reply::Expires(store.touch(now, id, *ttl)?),
+        Request::Rotate { id, subject } => {
+            Reply::Rotated(store.rotate(now, id, subject.as_deref())?)
+        }
+        Request::Destroy { id } => Reply::Destroyed(store.destroy(now, id)?),
+    })
+}
+
+fn without_words(error: Error) -> Error {
+    match error {
+        Error::InvalidArgument(_) => invalid(),
+        error => error,
+    }
+}
+
+fn invalid() -> Error {
+    Error::InvalidArgument(String::new())
+}

@@ -1,0 +1,227 @@
+//! Several stores on one shared database: locks, waiting, and that no update
+//! is lost.
+
+use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
+use std::fs;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+use wasi_sessions_component::{Access, Error, Outcome, Request};
+
+fn impatient() -> Database {
+    Database::with(Access::Shared, |options| options.sync_timeout = 0)
+}
+
+/// For tests in which every thread must get its turn.
+fn patient() -> Database {
+    Database::quick(Access::Shared, |options| options.sync_timeout = 600_000)
+}
+
+/// Makes a directory that seems to have been there for so long.
+fn make_directory(path: &str, age: Duration) {
+    fs::create_dir(path).unwrap();
+    let times = fs::FileTimes::new().set_modified(SystemTime::now() - age);
+    fs::File::open(path).unwrap().set_times(times).unwrap();
+}
+
+#[test]
+fn two_stores_see_each_others_writes_at_once() {
+    let database = Database::new(Access::Shared);
+    let (mut one, mut other) = (database.open(), database.open());
+    let id = create(&mut one, NOW, Some("alice"));
+    assert_eq!(
+        other.get(NOW, &id),
+        Ok(Some(started("{}", Some("alice"), NOW)))
+    );
+    other.update(NOW, &id, b"1", None, Some(1)).unwrap();
+    let stale = one.update(NOW, &id, b"2", None, Some(1)).unwrap();
+    assert!(matches!(stale, Outcome::Stale(session) if session.data == b"1"));
+    assert_eq!(other.destroy(NOW, &id), Ok(true));
+    assert_eq!(one.set(NOW, &id, b"3", None), Ok(Outcome::Gone));
+}
+
+#[test]
+fn a_database_that_stays_in_use_is_busy() {
+    let database = impatient();
+    let mut store = database.open();
+    let id = create(&mut store, NOW, None);
+    let lock = database.file("sessions.db.lock");
+    fs::create_dir(&lock).unwrap();
+    assert_eq!(store.get(NOW, &id), Err(Error::Busy));
+    assert_eq!(store.set(NOW, &id, b"", None), Err(Error::Busy));
+    let get = Request::Get { id: id.clone() };
+    let requests = [get.clone(), get];
+    assert_eq!(store.batch(NOW, &requests), Err(Error::Busy));
+    assert_eq!(store.clear(NOW), Err(Error::Busy));
+    assert_eq!(store.list_sessions(NOW, None, None, 1), Err(Error::Busy));
+    assert_eq!(store.collect(NOW, 1), Err(Error::Busy));
+    assert_eq!(store.stats(NOW), Err(Error::Busy));
+    assert_eq!(store.check(), Err(Error::Busy));
+    assert_eq!(store.backup(&database.file("copy")), Err(Error::Busy));
+    assert_eq!(database.try_open(|_| {}).err(), Some(Error::Busy));
+
+    fs::remove_dir(&lock).unwrap();
+    assert_eq!(store.get(NOW, &id), Ok(Some(started("{}", None, NOW))));
+    assert_eq!(store.stats(NOW).unwrap().live, 1);
+    assert!(!fs::exists(database.file("copy")).unwrap());
+}
+
+#[test]
+fn a_store_waits_as_long_as_sync_timeout_says() {
+    let database = Database::with(Access::Shared, |options| options.sync_timeout = 50);
+    let mut store = database.open();
+    let lock = database.file("sessions.db.lock");
+    fs::create_dir(&lock).unwrap();
+    let started = Instant::now();
+    assert_eq!(store.clear(NOW), Err(Error::Busy));
+    let waited = started.elapsed();
+    assert!(waited >= Duration::from_millis(50), "{waited:?}");
+    assert!(waited < Duration::from_secs(3), "{waited:?}");
+}
+
+#[test]
+fn a_store_goes_on_when_the_other_lets_go() {
+    let database = patient();
+    let mut store = database.open();
+    let lock = database.file("sessions.db.lock");
+    fs::create_dir(&lock).unwrap();
+    let release = thread::spawn(move || fs::remove_dir(lock).unwrap());
+    create(&mut store, NOW, None);
+    release.join().unwrap();
+}
+
+#[test]
+fn a_lock_older_than_a_minute_is_dead_and_removed() {
+    let database = impatient();
+    let mut store = database.open();
+    let id = create(&mut store, NOW, None);
+    let lock = database.file("sessions.db.lock");
+    for open_anew in [false, true] {
+        make_directory(&lock, Duration::from_secs(61));
+        if open_anew {
+            store = database.open();
+        }
+        assert!(is_live(&mut store, NOW, &id));
+        assert!(!fs::exists(&lock).unwrap());
+        assert!(!fs::exists(database.file("sessions.db.lock-repair")).unwrap());
+    }
+}
+
+#[test]
+fn a_younger_lock_is_respected() {
+    let database = impatient();
+    let mut store = database.open();
+    let lock = database.file("sessions.db.lock");
+    make_directory(&lock, Duration::from_secs(55));
+    assert_eq!(store.clear(NOW), Err(Error::Busy));
+    assert!(fs::exists(&lock).unwrap());
+}
+
+#[test]
+fn only_one_repairs_a_dead_lock_and_a_dead_repair_is_removed() {
+    let database = Database::with(Access::Shared, |options| options.sync_timeout = 1000);
+    let mut store = database.open();
+    let lock = database.file("sessions.db.lock");
+    let repair = database.file("sessions.db.lock-repair");
+    make_directory(&lock, Duration::from_secs(100));
+    make_directory(&repair, Duration::from_secs(1));
+    let mut impatient = database.try_open(|options| options.sync_timeout = 0);
+    assert_eq!(impatient.err(), Some(Error::Busy));
+    assert!(fs::exists(&lock).unwrap());
+
+    fs::remove_dir(&repair).unwrap();
+    make_directory(&repair, Duration::from_secs(100));
+    assert_eq!(store.clear(NOW), Ok(0));
+    assert!(!fs::exists(&repair).unwrap());
+    impatient = database.try_open(|options| options.sync_timeout = 0);
+    assert!(impatient.is_ok());
+}
+
+#[test]
+fn many_threads_on_one_session_lose_no_update() {
+    const THREADS: u64 = 8;
+    const UPDATES: u64 = 25;
+    let database = patient();
+    let id = create(&mut database.open(), NOW, None);
+    let count_up = || {
+        let mut store = database.open();
+        let mut standing = store.get(NOW, &id).unwrap().unwrap();
+        for _ in 0..UPDATES {
+            loop {
+                let count: u64 = String::from_utf8_lossy(&standing.data).parse().unwrap_or(0);
+                let data = (count + 1).to_string().into_bytes();
+                let version = standing.version;
+                match store.update(NOW, &id, &data, None, Some(version)).unwrap() {
+                    Outcome::Stale(session) => standing = session,
+                    Outcome::Written(written) => {
+                        assert_eq!(written.version, version + 1);
+                        (standing.data, standing.version) = (data, written.version);
+                        break;
+                    }
+                    Outcome::Gone => panic!("the session is gone"),
+                }
+            }
+        }
+    };
+    thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(count_up))));
+    let session = database.open().get(NOW, &id).unwrap().unwrap();
+    assert_eq!(session.version, 1 + THREADS * UPDATES);
+    assert_eq!(session.data, (THREADS * UPDATES).to_string().as_bytes());
+}
+
+#[test]
+fn of_many_first_writes_at_once_one_starts_the_session() {
+    let database = patient();
+    let barrier = Barrier::new(6);
+    let start = || {
+        let mut store = database.open();
+        barrier.wait();
+        match store.update(NOW, "mine", b"", None, Some(0)).unwrap() {
+            Outcome::Written(_) => 1,
+            Outcome::Stale(_) => 0,
+            Outcome::Gone => panic!("the session is gone"),
+        }
+    };
+    let started: u32 = thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(start)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    assert_eq!(started, 1);
+}
+
+#[test]
+fn many_stores_can_create_one_database_at_once() {
+    for _ in 0..5 {
+        let database = patient();
+        let barrier = Barrier::new(6);
+        let create_one = || {
+            barrier.wait();
+            create(&mut database.open(), NOW, None);
+        };
+        thread::scope(|scope| (0..6).for_each(|_| drop(scope.spawn(create_one))));
+        let mut store = database.open();
+        assert_eq!(store.count_sessions(NOW, None), Ok(6));
+        assert_eq!(store.check(), Ok(vec![]));
+    }
+}
+
+#[test]
+fn several_stores_live_in_one_file_each_in_its_own_table() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let tables = ["Sessions", "Other", "_2"];
+        for table in tables {
+            let mut store = database.open_with(|options| options.table_name = table.into());
+            store.set(NOW, "mine", table.as_bytes(), None).unwrap();
+        }
+        for table in tables {
+            let mut store = database.open_with(|options| options.table_name = table.into());
+            let session = store.get(NOW, "mine").unwrap();
+            assert_eq!(session, Some(started(table, None, NOW)));
+            assert_eq!(store.stats(NOW).unwrap().live, 1);
+        }
+    }
+}
