@@ -1,0 +1,199 @@
+//! Finds a Rust and a C compiler for WASI on this machine.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{TARGET, variable};
+
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_STD: &str = "/usr/lib/rustlib/src/rust/library/std/Cargo.toml";
+const DEBIAN_HEADERS: &str = "/usr/include/wasm32-wasi";
+const DEBIAN_LIBRARIES: &str = "/usr/lib/wasm32-wasi";
+
+/// How to call the cargo that builds the component.
+pub struct Toolchain {
+    pub cargo: PathBuf,
+    /// Arguments that stand before cargo's command.
+    pub arguments: Vec<&'static str>,
+    pub rustflags: Vec<String>,
+    pub environment: Variables,
+}
+
+type Variables = Vec<(&'static str, OsString)>;
+
+impl Toolchain {
+    /// The Rust that builds the host when it has the target, else Debian's,
+    /// which has the source of the standard library. The error names what is
+    /// missing.
+    pub fn find() -> Result<Self, String> {
+        let rustc = variable("RUSTC");
+        if has_target(&rustc) {
+            Self::with_target(rustc)
+        } else {
+            Self::from_debian(&rustc)
+        }
+    }
+
+    fn with_target(rustc: OsString) -> Result<Self, String> {
+        let mut environment = c_compiler()?;
+        environment.push(("RUSTC", rustc));
+        Ok(Self {
+            cargo: variable("CARGO").into(),
+            arguments: Vec::new(),
+            rustflags: Vec::new(),
+            environment,
+        })
+    }
+
+    /// Debian's Rust has no component linker: the host's brings it.
+    fn from_debian(host_rustc: &OsStr) -> Result<Self, String> {
+        for file in [DEBIAN_CARGO, DEBIAN_RUSTC, DEBIAN_STD] {
+            if !Path::new(file).exists() {
+                return Err(format!(
+                    "Rust's target {TARGET}, or Debian's Rust with its source,"
+                ));
+            }
+        }
+        let version = debian_clang(&["clang", "llvm-ar", "wasm-ld"])?;
+        let wasm_ld = debian_program("wasm-ld", version);
+        let linker = component_linker(host_rustc).ok_or("wasm-component-ld")?;
+        let mut environment = debian_c_compiler(version);
+        environment.push(("RUSTC", DEBIAN_RUSTC.into()));
+        environment.push(("RUSTC_BOOTSTRAP", "1".into()));
+        Ok(Self {
+            cargo: DEBIAN_CARGO.into(),
+            arguments: vec!["-Zbuild-std=std,panic_abort"],
+            rustflags: vec![
+                format!("-Clinker={}", linker.display()),
+                format!("-Clink-arg=--wasm-ld-path={}", wasm_ld.display()),
+                "-Clink-self-contained=no".to_owned(),
+                format!("-Clink-arg={DEBIAN_LIBRARIES}/crt1-reactor.o"),
+                format!("-L{DEBIAN_LIBRARIES}"),
+            ],
+            environment,
+        })
+    }
+}
+
+/// Whether the target's standard library is installed beside `rustc`.
+fn has_target(rustc: &OsStr) -> bool {
+    let libraries = printed(rustc, &["--print", "target-libdir", "--target", TARGET]);
+    let files = libraries.and_then(|libraries| fs::read_dir(libraries).ok());
+    files
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|file| file.file_name().as_encoded_bytes().starts_with(b"libstd-"))
+}
+
+/// Variables for the crate `cc`: none when the caller has set them, else for
+/// the WASI SDK's compiler or Debian's.
+fn c_compiler() -> Result<Variables, String> {
+    println!("cargo::rerun-if-env-changed=CC_wasm32_wasip2");
+    println!("cargo::rerun-if-env-changed=WASI_SDK_PATH");
+    if env::var_os("CC_wasm32_wasip2").is_some() {
+        return Ok(Vec::new());
+    }
+    let Some(sdk) = env::var_os("WASI_SDK_PATH") else {
+        return Ok(debian_c_compiler(debian_clang(&["clang", "llvm-ar"])?));
+    };
+    let sdk = Path::new(&sdk);
+    let flags = format!("--sysroot='{}'", sdk.join("share/wasi-sysroot").display());
+    let programs = sdk.join("bin");
+    Ok(c_variables(
+        &programs.join("clang"),
+        &programs.join("llvm-ar"),
+        &flags,
+    ))
+}
+
+fn debian_c_compiler(version: u32) -> Variables {
+    let fix = Path::new(&variable("CARGO_MANIFEST_DIR")).join("build/utimes.h");
+    let fix = fix.display();
+    let flags = format!("-nostdlibinc -isystem {DEBIAN_HEADERS} -include '{fix}'");
+    c_variables(
+        &debian_program("clang", version),
+        &debian_program("llvm-ar", version),
+        &flags,
+    )
+}
+
+/// `-O2` makes SQLite 70 kB smaller than the `-O3` it would get, and no slower.
+fn c_variables(compiler: &Path, archiver: &Path, flags: &str) -> Variables {
+    vec![
+        ("CC_wasm32_wasip2", compiler.into()),
+        ("AR_wasm32_wasip2", archiver.into()),
+        ("CFLAGS_wasm32_wasip2", format!("-O2 {flags}").into()),
+        ("CC_SHELL_ESCAPED_FLAGS", "1".into()),
+    ]
+}
+
+/// The newest version of which all `tools` are installed, wasi-libc beside it.
+fn debian_clang(tools: &[&str]) -> Result<u32, String> {
+    if !Path::new(DEBIAN_HEADERS).exists() || !Path::new(DEBIAN_LIBRARIES).exists() {
+        return Err("a WASI C library (wasi-libc, or the WASI SDK in WASI_SDK_PATH)".to_owned());
+    }
+    let mut versions = clang_versions();
+    versions.sort_unstable();
+    let newest = *versions
+        .last()
+        .ok_or("clang (clang-NN, or the WASI SDK in WASI_SDK_PATH)")?;
+    let missing = |version| {
+        let mut programs = tools.iter().map(|tool| debian_program(tool, version));
+        programs.find(|program| !program.exists())
+    };
+    match versions
+        .into_iter()
+        .rev()
+        .find(|version| missing(*version).is_none())
+    {
+        Some(version) => Ok(version),
+        None => Err(format!(
+            "{} beside clang",
+            missing(newest).unwrap_or_default().display()
+        )),
+    }
+}
+
+fn clang_versions() -> Vec<u32> {
+    let programs = fs::read_dir("/usr/bin").into_iter().flatten().flatten();
+    programs
+        .filter_map(|program| {
+            program
+                .file_name()
+                .to_str()?
+                .strip_prefix("clang-")?
+                .parse()
+                .ok()
+        })
+        .collect()
+}
+
+fn debian_program(name: &str, version: u32) -> PathBuf {
+    PathBuf::from(format!("/usr/bin/{name}-{version}"))
+}
+
+/// The program that turns a linked module into a component: a part of rustup's
+/// toolchains, and a crate that `cargo install` installs.
+fn component_linker(host_rustc: &OsStr) -> Option<PathBuf> {
+    let libraries = printed(host_rustc, &["--print", "target-libdir"]).map(PathBuf::from);
+    let bundled = libraries.map(|libraries| libraries.join("../bin"));
+    let installed = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let installed = installed.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let directories = bundled
+        .into_iter()
+        .chain(installed.map(|home| home.join("bin")));
+    let mut programs = directories.map(|directory| directory.join("wasm-component-ld"));
+    programs.find(|program| program.exists())
+}
+
+/// What `rustc` prints, when it runs at all.
+fn printed(rustc: &OsStr, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(rustc).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim_end().to_owned())
+}

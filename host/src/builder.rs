@@ -1,0 +1,166 @@
+//! How a store is opened: where it is, and what its component is given.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::SystemTime;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::directory::RESERVED;
+use crate::{Answer, Error, Options, Sessions, owner};
+
+/// Requests that can wait for the owner; when as many do, further callers wait
+/// for a place.
+const QUEUE: usize = 1024;
+
+/// Half a mebibyte of it is the component's; the rest is ample for wasmtime.
+const STACK: usize = 4 << 20;
+
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+pub(crate) type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// Opens a store.
+pub struct Builder {
+    pub(crate) directory: PathBuf,
+    pub(crate) file_name: String,
+    pub(crate) options: Options,
+    pub(crate) cache_directory: Option<PathBuf>,
+    pub(crate) memory_limit: usize,
+    pub(crate) clock: Clock,
+    pub(crate) random: Option<Random>,
+}
+
+impl Builder {
+    /// A store in `directory`, with the defaults. The directory is created when
+    /// it is missing, for this user alone. It is all that the component sees of
+    /// the file system, and one owner at a time has it: give it to the store alone.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            file_name: "sessions.db".to_owned(),
+            options: Options::default(),
+            cache_directory: None,
+            memory_limit: 256 << 20,
+            clock: Arc::new(SystemTime::now),
+            random: None,
+        }
+    }
+
+    /// The database's file in the directory; `sessions.db` by default. Only a
+    /// plain file name is accepted, and none that starts with `.wasi-sessions`.
+    pub fn file_name(mut self, name: impl Into<String>) -> Self {
+        self.file_name = name.into();
+        self
+    }
+
+    /// The options of the store.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Where compiled code is kept, so that later starts take milliseconds; by
+    /// default nowhere, and each start compiles for seconds.
+    ///
+    /// The directory is created when it is missing, for this user alone. It may
+    /// be shared by stores and processes, but must not be inside the store's
+    /// directory. An entry that is stale or damaged is rebuilt silently. A
+    /// directory that cannot be written, or that other users could write (on
+    /// Unix: whose owner is neither this user nor root, or whose group or others
+    /// may write), is as good as none.
+    pub fn cache_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.cache_directory = Some(directory.into());
+        self
+    }
+
+    /// The most memory the component may use, in bytes; 256 MiB by default. A
+    /// request that needs more fails with [`Error::Crashed`].
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Replaces the wall clock, for tests. It is read on the store's thread; a
+    /// panic in it closes the store.
+    pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(now);
+        self
+    }
+
+    /// Replaces the source of randomness, for tests. By default it is a
+    /// cryptographic generator that the operating system seeds; ids are only as
+    /// secret as it is good.
+    pub fn random(mut self, fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
+        self.random = Some(Arc::new(fill));
+        self
+    }
+
+    /// Opens the store: locks the directory, starts the component and opens the
+    /// database, on a thread of the store's own. When the answer is dropped on
+    /// its way, the store is closed as soon as it is open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] at once when another owner holds the directory,
+    /// [`Error::InvalidArgument`] for a setting out of range, and what the
+    /// database answers to being opened.
+    pub fn open(self) -> Answer<Sessions> {
+        Answer::new(async move {
+            check_file_name(&self.file_name)?;
+            let (queue, commands) = mpsc::channel(QUEUE);
+            let (ready, opened) = oneshot::channel();
+            let thread = thread::Builder::new()
+                .name("wasi-sessions".to_owned())
+                .stack_size(STACK)
+                .spawn(move || owner::run(self, commands, ready))
+                .map_err(|error| Error::Start(error.to_string()))?;
+            opened.await.unwrap_or(Err(Error::Closed))?;
+            Ok(Sessions::new(queue, thread))
+        })
+    }
+}
+
+/// The name becomes part of a path for the component and a name beside the
+/// files of this crate.
+fn check_file_name(name: &str) -> Result<(), Error> {
+    let mut components = Path::new(name).components();
+    let plain = components.next() == Some(Component::Normal(name.as_ref()));
+    if plain && !name.contains('\0') && !name.starts_with(RESERVED) {
+        Ok(())
+    } else {
+        Err(Error::InvalidArgument(format!(
+            "file name {name:?}: not a plain file name, or one that is reserved"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_file_name_is_accepted() {
+        for name in ["sessions.db", "a", "ünï.db", ".hidden", "a b", "..."] {
+            assert_eq!(check_file_name(name), Ok(()), "{name:?}");
+        }
+        for name in [
+            "",
+            ".",
+            "..",
+            "/",
+            "/a",
+            "a/",
+            "a/b",
+            "./a",
+            "a/.",
+            "../a",
+            "a\0",
+            ".wasi-sessions",
+            ".wasi-sessions.lock",
+            ".wasi-sessions.backup",
+        ] {
+            assert!(check_file_name(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The component as machine code: compiled, or taken from a cache that only its owner can write.
+
+use std::fs::{self, File, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::Error;
+use crate::directory::create_private;
+
+/// Compiles a component, or loads what an earlier call left in the cache.
+///
+/// An entry that is missing, damaged or of another engine is compiled and
+/// written anew; a cache that cannot be read or written only costs the time.
+pub(crate) fn compile(
+    engine: &Engine,
+    wasm: &[u8],
+    cache: Option<&Cache>,
+) -> wasmtime::Result<Component> {
+    let Some(cache) = cache else {
+        return Component::new(engine, wasm);
+    };
+    let key = key(engine, wasm);
+    if let Some(component) = cache.load(engine, &key) {
+        return Ok(component);
+    }
+    let component = Component::new(engine, wasm)?;
+    if let Ok(code) = component.serialize() {
+        // Without the entry the next start compiles again, which is all.
+        let _ = cache.write(&key, &code);
+    }
+    Ok(component)
+}
+
+/// A directory of compiled components that nobody else can write.
+///
+/// An entry is a file named after its key: the SHA-256 of its key and code,
+/// then the code. Entries are never removed, for other programs may use them.
+pub(crate) struct Cache {
+    directory: PathBuf,
+}
+
+impl Cache {
+    /// Creates the cache's directory when it is missing. `None` when it cannot
+    /// be used, or when others could put their machine code into it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for a cache inside `guest`, the directory
+    /// that the component can write: it could leave the sandbox that way.
+    pub(crate) fn open(directory: &Path, guest: &Path) -> Result<Option<Self>, Error> {
+        let usable = || -> io::Result<Option<PathBuf>> {
+            create_private(directory)?;
+            let directory = fs::canonicalize(directory)?;
+            Ok(only_ours(&fs::metadata(&directory)?).then_some(directory))
+        };
+        let Ok(Some(directory)) = usable() else {
+            return Ok(None);
+        };
+        if directory.starts_with(guest) {
+            return Err(Error::InvalidArgument(
+                "the cache directory must not be inside the store's directory".to_owned(),
+            ));
+        }
+        Ok(Some(Self { directory }))
+    }
+
+    fn entry(&self, key: &Key) -> PathBuf {
+        self.directory.join(hex::encode(key) + ".compiled")
+    }
+
+    fn load(&self, engine: &Engine, key: &Key) -> Option<Component> {
+        let mut file = File::open(self.entry(key)).ok()?;
+        if !only_ours(&file.metadata().ok()?) {
+            return None;
+        }
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).ok()?;
+        let (sum, code) = content.split_first_chunk()?;
+        if *sum != checksum(key, code) {
+            return None;
+        }
+        // SAFETY: the code was serialised by an engine with this version and
+        // configuration, which are in the key; it is as it was written, which
+        // the checksum shows; and only this user or root could write it.
+        unsafe { Component::deserialize(engine, code) }.ok()
+    }
+
+    fn write(&self, key: &Key, code: &[u8]) -> io::Result<()> {
+        let mut file = NamedTempFile::new_in(&self.directory)?;
+        file.write_all(&checksum(key, code))?;
+        file.write_all(code)?;
+        file.persist(self.entry(key))?;
+        Ok(())
+    }
+}
+
+type Key = [u8; 32];
+
+/// Names the component and the engine's version and configuration.
+fn key(engine: &Engine, wasm: &[u8]) -> Key {
+    let mut configuration = DefaultHasher::new();
+    engine
+        .precompile_compatibility_hash()
+        .hash(&mut configuration);
+    checksum(&configuration.finish().to_le_bytes(), wasm)
+}
+
+fn checksum(key: &[u8], content: &[u8]) -> [u8; 32] {
+    let sum = Sha256::new().chain_update(key).chain_update(content);
+    sum.finalize().into()
+}
+
+/// Whether nobody but this user and root can write the file or directory.
+#[cfg(unix)]
+fn only_ours(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let owner = metadata.uid();
+    let trusted = owner == 0 || owner == rustix::process::geteuid().as_raw();
+    trusted && metadata.mode() & 0o022 == 0
+}
+
+/// Elsewhere the directory's access list is its owner's business.
+#[cfg(not(unix))]
+fn only_ours(_: &Metadata) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    /// Two of the smallest components: an empty one, and one with a custom section.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+    const OTHER: &[u8] = b"\0asm\x0d\0\x01\0\0\x02\x01x";
+
+    struct Fixture {
+        engine: Engine,
+        home: TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            Self {
+                engine: Engine::default(),
+                home: tempfile::tempdir().unwrap(),
+            }
+        }
+
+        fn cache(&self) -> Cache {
+            let guest = self.home.path().join("store");
+            let cache = Cache::open(&self.home.path().join("cache"), &guest);
+            cache.unwrap().unwrap()
+        }
+
+        fn compile(&self, wasm: &[u8]) {
+            compile(&self.engine, wasm, Some(&self.cache())).unwrap();
+        }
+
+        fn entry(&self, wasm: &[u8]) -> PathBuf {
+            self.cache().entry(&key(&self.engine, wasm))
+        }
+
+        fn loads(&self, wasm: &[u8]) -> bool {
+            let key = key(&self.engine, wasm);
+            self.cache().load(&self.engine, &key).is_some()
+        }
+
+        /// Compiles, damages the entry, and expects it to be refused and rebuilt.
+        fn damaged_entry_is_rebuilt(&self, damage: impl Fn(&mut Vec<u8>)) {
+            self.compile(EMPTY);
+            let sound = fs::read(self.entry(EMPTY)).unwrap();
+            let mut damaged = sound.clone();
+            damage(&mut damaged);
+            fs::write(self.entry(EMPTY), damaged).unwrap();
+            assert!(!self.loads(EMPTY));
+
+            self.compile(EMPTY);
+            assert!(self.loads(EMPTY));
+        }
+    }
+
+    #[test]
+    fn a_fresh_cache_is_filled_and_a_warm_one_is_used() {
+        let fixture = Fixture::new();
+        assert!(!fixture.loads(EMPTY));
+        fixture.compile(EMPTY);
+        assert!(fixture.loads(EMPTY));
+
+        let written = fs::metadata(fixture.entry(EMPTY))
+            .unwrap()
+            .modified()
+            .unwrap();
+        fixture.compile(EMPTY);
+        let now = fs::metadata(fixture.entry(EMPTY))
+            .unwrap()
+            .modified()
+            .unwrap();
+        assert_eq!(now, written, "a warm entry is not written again");
+    }
+
+    #[test]
+    fn a_truncated_entry_is_rebuilt() {
+        Fixture::new().damaged_entry_is_rebuilt(|content| content.truncate(content.len() / 2));
+        Fixture::new().damaged_entry_is_rebuilt(|content| content.truncate(31));
+        Fixture::new().damaged_entry_is_rebuilt(Vec::clear);
+    }
+
+    #[test]
+    fn an_entry_with_a_flipped_byte_is_rebuilt() {
+        Fixture::new().damaged_entry_is_rebuilt(|content| content[0] ^= 1);
+        Fixture::new().damaged_entry_is_rebuilt(|content| *content.last_mut().unwrap() ^= 1);
+    }
+
+    #[test]
+    fn an_entry_of_another_component_is_rebuilt() {
+        let fixture = Fixture::new();
+        fixture.compile(OTHER);
+        let foreign = fs::read(fixture.entry(OTHER)).unwrap();
+        fixture.damaged_entry_is_rebuilt(|content| content.clone_from(&foreign));
+    }
+
+    #[test]
+    fn an_engine_of_another_configuration_has_its_own_entry() {
+        let mut fixture = Fixture::new();
+        fixture.compile(EMPTY);
+        let mut config = wasmtime::Config::new();
+        config.cranelift_opt_level(wasmtime::OptLevel::None);
+        fixture.engine = Engine::new(&config).unwrap();
+        assert!(!fixture.loads(EMPTY));
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_is_no_error() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache();
+        fs::remove_dir_all(&cache.directory).unwrap();
+        compile(&fixture.engine, EMPTY, Some(&cache)).unwrap();
+
+        let file = fixture.home.path().join("file");
+        fs::write(&file, "").unwrap();
+        let guest = fixture.home.path().join("store");
+        assert!(Cache::open(&file, &guest).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_cache_where_the_component_can_write_is_refused() {
+        let fixture = Fixture::new();
+        let guest = fs::canonicalize(fixture.home.path()).unwrap();
+        for inside in [guest.clone(), guest.join("cache"), guest.join("x/../y")] {
+            match Cache::open(&inside, &guest) {
+                Err(Error::InvalidArgument(_)) => {}
+                _ => panic!("{}", inside.display()),
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_others_could_have_written_is_not_loaded() {
+        use std::os::unix::fs::PermissionsExt;
+        let chmod = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let fixture = Fixture::new();
+        fixture.compile(EMPTY);
+        let entry = fixture.entry(EMPTY);
+        assert_eq!(
+            fs::metadata(&entry).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+
+        chmod(&entry, 0o622);
+        assert!(!fixture.loads(EMPTY));
+        chmod(&entry, 0o644);
+        assert!(fixture.loads(EMPTY));
+
+        let directory = fixture.cache().directory;
+        let guest = fixture.home.path().join("store");
+        chmod(&directory, 0o770);
+        assert!(Cache::open(&directory, &guest).unwrap().is_none());
+        chmod(&directory, 0o755);
+        assert!(Cache::open(&directory, &guest).unwrap().is_some());
+    }
+}

@@ -1,0 +1,68 @@
+//! Why an operation failed; no error carries a session id or a payload.
+
+use std::path::PathBuf;
+
+use crate::guest::contract;
+
+/// Why an operation failed. A session that is missing, expired or changed by
+/// somebody else is an answer, never an error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another owner, in this process or in another one, holds the directory.
+    #[error("directory `{}` is in use by another owner", directory.display())]
+    InUse {
+        /// The directory, as the builder was given it.
+        directory: PathBuf,
+    },
+    /// The store's directory cannot be created, opened or locked.
+    #[error("directory `{}` cannot be used: {reason}", path.display())]
+    Directory {
+        /// The directory, as the builder was given it.
+        path: PathBuf,
+        /// What the operating system says.
+        reason: String,
+    },
+    /// The engine or the component could not be started; says why.
+    #[error("the session store could not be started: {0}")]
+    Start(String),
+    /// Another owner holds the database. Trying again later can succeed.
+    #[error("the database is busy")]
+    Busy,
+    /// An argument is outside what its documentation allows; says which.
+    #[error("invalid argument: {0}")]
+    InvalidArgument(String),
+    /// The payload is longer than the store allows; carries the limit, in bytes.
+    #[error("the payload is longer than {0} bytes")]
+    TooLarge(u64),
+    /// The storage is full. Nothing of the operation was kept.
+    #[error("the storage is full")]
+    StorageFull,
+    /// The stored data is damaged; says where.
+    #[error("the stored data is damaged: {0}")]
+    Corrupt(String),
+    /// Anything else, in words for a log.
+    #[error("{0}")]
+    Other(String),
+    /// The component trapped or ran out of memory while the request was in
+    /// flight. Whether the request was done is unknown. The component is
+    /// started anew before the next request.
+    #[error("the session store crashed while the request was in flight")]
+    Crashed,
+    /// The thread that owned the store is gone.
+    #[error("the session store is closed")]
+    Closed,
+}
+
+impl From<contract::Error> for Error {
+    fn from(error: contract::Error) -> Self {
+        match error {
+            contract::Error::Busy => Self::Busy,
+            contract::Error::InvalidArgument(which) => Self::InvalidArgument(which),
+            contract::Error::TooLarge(limit) => Self::TooLarge(limit),
+            contract::Error::StorageFull => Self::StorageFull,
+            contract::Error::Corrupt(place) => Self::Corrupt(place),
+            contract::Error::Other(reason) => Self::Other(reason),
+        }
+    }
+}

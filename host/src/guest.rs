@@ -1,0 +1,231 @@
+//! The component in wasmtime: how it is started, what it may touch, how it is called.
+
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime};
+
+use rand_core::TryRng;
+use wasmtime::component::{Linker, ResourceAny, ResourceTable};
+use wasmtime::{Config, Engine, OptLevel, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::builder::{Builder, Clock, Random};
+use crate::compiled::{self, Cache};
+use crate::directory::Directory;
+use crate::{Error, Reply, Request};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "session-store",
+        additional_derives: [PartialEq, Eq],
+    });
+}
+
+/// The contract's types, as generated from `wit/`.
+pub(crate) mod contract {
+    pub use super::bindings::exports::wasi_sessions::store::admin::{
+        Collected, Entry, Guest as Admin, Page, Statistics,
+    };
+    pub use super::bindings::exports::wasi_sessions::store::sessions::{
+        Created, Outcome, Reply, Request, Written,
+    };
+    pub use super::bindings::wasi_sessions::store::types::{
+        Error, Handle, Milliseconds, Session, Timestamp,
+    };
+}
+
+/// The component that the build script built.
+static COMPONENT: &[u8] = include_bytes!(env!("WASI_SESSIONS_COMPONENT_FILE"));
+
+/// What a call of the component comes to: the outer error is a trap, after
+/// which the guest is of no use; the inner one is the contract's.
+pub(crate) type Called<T> = wasmtime::Result<Result<T, contract::Error>>;
+
+/// The compiled component, and what its instances are given.
+pub(crate) struct Launcher {
+    engine: Engine,
+    component: bindings::SessionStorePre<State>,
+    settings: Builder,
+    options: String,
+}
+
+impl Launcher {
+    /// Compiles the component, or takes it from the cache.
+    pub(crate) fn new(settings: Builder, directory: &Directory) -> Result<Self, Error> {
+        let options = settings
+            .options
+            .to_json()
+            .map_err(|error| Error::Start(error.to_string()))?;
+        let cache = match &settings.cache_directory {
+            Some(cache) => Cache::open(cache, directory.path())?,
+            None => None,
+        };
+        let (engine, component) = prepare(cache.as_ref()).map_err(start_error)?;
+        Ok(Self {
+            engine,
+            component,
+            settings,
+            options,
+        })
+    }
+
+    /// Starts an instance and opens the database in it.
+    pub(crate) fn start(&self, directory: &Directory) -> Result<Guest, Error> {
+        let state = State::new(&self.settings, directory).map_err(start_error)?;
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.limits);
+        let bindings = self
+            .component
+            .instantiate(&mut store)
+            .map_err(start_error)?;
+        let location = format!("/{}", self.settings.file_name);
+        let opened = bindings
+            .wasi_sessions_store_sessions()
+            .store()
+            .call_open(&mut store, &location, &self.options)
+            .map_err(start_error)??;
+        Ok(Guest {
+            store,
+            bindings,
+            opened,
+        })
+    }
+}
+
+fn prepare(cache: Option<&Cache>) -> wasmtime::Result<(Engine, bindings::SessionStorePre<State>)> {
+    let mut config = Config::new();
+    config.cranelift_opt_level(OptLevel::Speed);
+    // The contract has no concurrent calls, and a call is four times faster
+    // without what they need.
+    config.concurrency_support(false);
+    // Nobody reads a backtrace out of the component.
+    config.wasm_backtrace_max_frames(None);
+    config.generate_address_map(false);
+    let engine = Engine::new(&config)?;
+    let component = compiled::compile(&engine, COMPONENT, cache)?;
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    let component = bindings::SessionStorePre::new(linker.instantiate_pre(&component)?)?;
+    Ok((engine, component))
+}
+
+fn start_error(error: wasmtime::Error) -> Error {
+    Error::Start(format!("{error:#}"))
+}
+
+/// An instance of the component with the database open.
+pub(crate) struct Guest {
+    store: Store<State>,
+    bindings: bindings::SessionStore,
+    opened: ResourceAny,
+}
+
+impl Guest {
+    /// Does all requests in one transaction, as the contract's `batch`.
+    pub(crate) fn batch(
+        &mut self,
+        requests: &[Request],
+    ) -> Called<Vec<Result<Reply, contract::Error>>> {
+        let sessions = self.bindings.wasi_sessions_store_sessions();
+        sessions
+            .store()
+            .call_batch(&mut self.store, self.opened, requests)
+    }
+
+    /// Calls one function of the contract's `admin`.
+    pub(crate) fn admin<T>(
+        &mut self,
+        call: impl FnOnce(&contract::Admin, &mut Store<State>, ResourceAny) -> Called<T>,
+    ) -> Called<T> {
+        let admin = self.bindings.wasi_sessions_store_admin();
+        call(admin, &mut self.store, self.opened)
+    }
+
+    /// Closes the database.
+    pub(crate) fn close(mut self) {
+        // A trap here leaves the database to the recovery of the next open.
+        let _ = self.opened.resource_drop(&mut self.store);
+    }
+}
+
+/// What one instance is given: the store's directory as `/`, the clocks and
+/// randomness. No arguments, environment, standard streams or network.
+pub(crate) struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    limits: StoreLimits,
+}
+
+impl State {
+    fn new(settings: &Builder, directory: &Directory) -> wasmtime::Result<Self> {
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.wall_clock(WallClock(settings.clock.clone()));
+        if let Some(random) = &settings.random {
+            wasi.secure_random(SecureRandom(random.clone()));
+        }
+        // The directory is opened with this setting, so it has to come first:
+        // this thread is the component's own and may wait for files.
+        wasi.allow_blocking_current_thread(true);
+        wasi.preopened_dir(directory.path(), "/", FsPerms::ReadWrite)?;
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(settings.memory_limit)
+            .trap_on_grow_failure(true)
+            .build();
+        Ok(Self {
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+            limits,
+        })
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+struct WallClock(Clock);
+
+impl HostWallClock for WallClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    /// A clock that stands before 1970 reads as 1970.
+    fn now(&self) -> Duration {
+        (self.0)()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+    }
+}
+
+struct SecureRandom(Random);
+
+impl SecureRandom {
+    fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.0)(&mut bytes);
+        bytes
+    }
+}
+
+impl TryRng for SecureRandom {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(u32::from_le_bytes(self.bytes()))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(u64::from_le_bytes(self.bytes()))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        (self.0)(bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! The handle that applications hold: the whole contract as answers.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{mpsc, oneshot};
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
+
+use crate::guest::contract::Admin;
+use crate::guest::{Called, State};
+use crate::owner::{Command, Owner, Replies};
+use crate::{
+    Answer, Collected, Created, Error, Milliseconds, Outcome, Page, Reply, Request, Session,
+    Statistics, Timestamp,
+};
+
+/// An open store. Clones are cheap and are handles of the same store.
+///
+/// The functions are the contract's: a session that is missing, expired or
+/// changed by somebody else is an answer, never an error. Times are whole
+/// milliseconds; a `ttl` of `None` leaves the life of a session to its payload's
+/// `cookie.maxAge`, or else to the options.
+///
+/// Requests wait in a bounded queue and are done one after the other, in the
+/// order in which their answers were first polled. When the queue is full,
+/// callers wait.
+///
+/// When the last handle and the last [`Answer`] are dropped, what is queued is
+/// done, the database is closed and the directory released; that drop blocks its
+/// thread until then, milliseconds as a rule.
+#[derive(Clone)]
+pub struct Sessions {
+    owner: Arc<OwnerThread>,
+}
+
+impl Sessions {
+    pub(crate) fn new(queue: mpsc::Sender<Command>, thread: JoinHandle<()>) -> Self {
+        let owner = OwnerThread {
+            queue: Some(queue),
+            thread: Some(thread),
+        };
+        Self {
+            owner: Arc::new(owner),
+        }
+    }
+
+    /// Starts a session under a new id, of 43 characters that nobody can guess.
+    pub fn create(
+        &self,
+        data: impl Into<Vec<u8>>,
+        ttl: Option<Milliseconds>,
+        subject: Option<&str>,
+    ) -> Answer<Created> {
+        let request = Request::Create((data.into(), ttl, owned(subject)));
+        self.request(request, |reply| match reply {
+            Reply::Created(created) => Some(created),
+            _ => None,
+        })
+    }
+
+    /// The session, or `None` when it is missing or expired.
+    pub fn get(&self, id: &str) -> Answer<Option<Session>> {
+        self.request(Request::Get(id.to_owned()), session)
+    }
+
+    /// Writes the session whether or not it is there; [`Outcome::Gone`] only for
+    /// an id that was destroyed a moment ago.
+    ///
+    /// An `id` that is empty or longer than 255 bytes is an
+    /// [`Error::InvalidArgument`]; elsewhere such an id is simply absent.
+    pub fn set(
+        &self,
+        id: &str,
+        data: impl Into<Vec<u8>>,
+        ttl: Option<Milliseconds>,
+    ) -> Answer<Outcome> {
+        self.request(Request::Set((id.to_owned(), data.into(), ttl)), outcome)
+    }
+
+    /// Writes the session if it is there and, when `expected` is given, still has
+    /// that version; else [`Outcome::Stale`] hands back what stands. An
+    /// `expected` of 0 starts the session under this id if there is none yet.
+    pub fn update(
+        &self,
+        id: &str,
+        data: impl Into<Vec<u8>>,
+        ttl: Option<Milliseconds>,
+        expected: Option<u64>,
+    ) -> Answer<Outcome> {
+        let request = Request::Update((id.to_owned(), data.into(), ttl, expected));
+        self.request(request, outcome)
+    }
+
+    /// Applies a JSON merge patch (RFC 7396) to the payload in one step, and
+    /// answers what it comes to.
+    pub fn merge(
+        &self,
+        id: &str,
+        patch: &str,
+        ttl: Option<Milliseconds>,
+    ) -> Answer<Option<Session>> {
+        let request = Request::Merge((id.to_owned(), patch.to_owned(), ttl));
+        self.request(request, session)
+    }
+
+    /// Renews the session without touching its payload or version; answers when
+    /// it expires now.
+    pub fn touch(&self, id: &str, ttl: Option<Milliseconds>) -> Answer<Option<Timestamp>> {
+        self.request(Request::Touch((id.to_owned(), ttl)), |reply| match reply {
+            Reply::Expires(expires) => Some(expires),
+            _ => None,
+        })
+    }
+
+    /// Moves the session to a new id in one step and, when `subject` is given,
+    /// binds it: what an application does at log-in.
+    pub fn rotate(&self, id: &str, subject: Option<&str>) -> Answer<Option<Created>> {
+        let request = Request::Rotate((id.to_owned(), owned(subject)));
+        self.request(request, |reply| match reply {
+            Reply::Rotated(created) => Some(created),
+            _ => None,
+        })
+    }
+
+    /// Ends the session; false when it was not there.
+    pub fn destroy(&self, id: &str) -> Answer<bool> {
+        self.request(Request::Destroy(id.to_owned()), |reply| match reply {
+            Reply::Destroyed(destroyed) => Some(destroyed),
+            _ => None,
+        })
+    }
+
+    /// Does all requests in one transaction, in order. Each has its own reply,
+    /// and one that fails leaves the others alone. An error of the whole means
+    /// that nothing was done, [`Error::Crashed`] excepted.
+    pub fn batch(&self, requests: Vec<Request>) -> Answer<Vec<Result<Reply, Error>>> {
+        let sessions = self.clone();
+        Answer::new(async move { sessions.send(requests).await })
+    }
+
+    /// Live sessions, all or one subject's, in a fixed order; the next page
+    /// starts at this one's `next`. `limit` is 1 to 1000.
+    pub fn list_sessions(
+        &self,
+        subject: Option<&str>,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Answer<Page> {
+        let (subject, cursor) = (owned(subject), owned(cursor));
+        self.admin(move |admin, store, opened| {
+            admin.call_list_sessions(store, opened, subject.as_deref(), cursor.as_deref(), limit)
+        })
+    }
+
+    /// How many live sessions there are, of all or of one subject.
+    pub fn count_sessions(&self, subject: Option<&str>) -> Answer<u64> {
+        let subject = owned(subject);
+        self.admin(move |admin, store, opened| {
+            admin.call_count_sessions(store, opened, subject.as_deref())
+        })
+    }
+
+    /// Ends the session that a listing names; false when it was not there.
+    pub fn terminate(&self, handle: &str) -> Answer<bool> {
+        let handle = handle.to_owned();
+        self.admin(move |admin, store, opened| admin.call_terminate(store, opened, &handle))
+    }
+
+    /// Ends all sessions of a subject but for the one with the id `except`;
+    /// answers how many.
+    pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
+        let (subject, except) = (subject.to_owned(), owned(except));
+        self.admin(move |admin, store, opened| {
+            admin.call_terminate_subject(store, opened, &subject, except.as_deref())
+        })
+    }
+
+    /// Ends every session; answers how many.
+    pub fn clear(&self) -> Answer<u64> {
+        self.admin(|admin, store, opened| admin.call_clear(store, opened))
+    }
+
+    /// Removes at most `limit` rows that no longer count.
+    pub fn collect(&self, limit: u32) -> Answer<Collected> {
+        self.admin(move |admin, store, opened| admin.call_collect(store, opened, limit))
+    }
+
+    /// Figures about the store.
+    pub fn stats(&self) -> Answer<Statistics> {
+        self.admin(|admin, store, opened| admin.call_stats(store, opened))
+    }
+
+    /// Reads the whole database and names what is damaged; empty when sound.
+    /// Other requests wait meanwhile.
+    pub fn check(&self) -> Answer<Vec<String>> {
+        self.admin(|admin, store, opened| admin.call_check(store, opened))
+    }
+
+    /// Writes a consistent copy of the database to `file`, any path of this
+    /// machine; other requests wait meanwhile. The copy is first made in the
+    /// store's directory, which needs the space, and is for this user alone to
+    /// read. A file that is there already is an [`Error::InvalidArgument`].
+    pub fn backup(&self, file: impl AsRef<Path>) -> Answer<()> {
+        let file = file.as_ref().to_owned();
+        self.call(move |owner| owner.backup(&file))
+    }
+
+    /// Sends one request; `read` takes the answer out of its kind of reply.
+    fn request<T: 'static>(&self, request: Request, read: fn(Reply) -> Option<T>) -> Answer<T> {
+        let sessions = self.clone();
+        Answer::new(async move {
+            let reply = sessions.send(vec![request]).await?.pop();
+            let answer = reply.transpose()?.and_then(read);
+            answer.ok_or_else(|| Error::Other("the component broke its contract".to_owned()))
+        })
+    }
+
+    async fn send(&self, requests: Vec<Request>) -> Result<Replies, Error> {
+        let (reply, replies) = oneshot::channel();
+        self.owner.send(Command::Sessions(requests, reply)).await?;
+        replies.await.map_err(|_| Error::Closed)?
+    }
+
+    fn admin<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+    ) -> Answer<T> {
+        self.call(move |owner| owner.call(|guest| guest.admin(call)))
+    }
+
+    /// Has the owner do something on its thread.
+    fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
+    ) -> Answer<T> {
+        let sessions = self.clone();
+        Answer::new(async move {
+            let (reply, answer) = oneshot::channel();
+            let call = move |owner: &mut Owner| {
+                // Somebody who no longer waits misses the answer.
+                let _ = reply.send(call(owner));
+            };
+            sessions.owner.send(Command::Other(Box::new(call))).await?;
+            answer.await.map_err(|_| Error::Closed)?
+        })
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
+
+fn owned(text: Option<&str>) -> Option<String> {
+    text.map(str::to_owned)
+}
+
+fn session(reply: Reply) -> Option<Option<Session>> {
+    match reply {
+        Reply::Session(session) => Some(session),
+        _ => None,
+    }
+}
+
+fn outcome(reply: Reply) -> Option<Outcome> {
+    match reply {
+        Reply::Outcome(outcome) => Some(outcome),
+        _ => None,
+    }
+}
+
+/// The owner's thread, and the queue that keeps it running.
+struct OwnerThread {
+    queue: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl OwnerThread {
+    async fn send(&self, command: Command) -> Result<(), Error> {
+        let queue = self.queue.as_ref().ok_or(Error::Closed)?;
+        queue.send(command).await.map_err(|_| Error::Closed)
+    }
+}
+
+impl Drop for OwnerThread {
+    fn drop(&mut self) {
+        // Without a queue the thread answers what is left, closes and ends.
+        self.queue = None;
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // A clock or a waker of the application may drop the last handle on the
+        // thread itself, which cannot wait for its own end.
+        if thread.thread().id() != thread::current().id() {
+            // A panic in there has been reported, and its requests are `Closed`.
+            let _ = thread.join();
+        }
+    }
+}

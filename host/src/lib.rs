@@ -1,0 +1,80 @@
+//! Puts the session store, a sandboxed component over SQLite, into an application.
+//!
+//! A web application keeps its sessions on the server: a payload under an
+//! unguessable id, for as long as the user is active. This crate keeps them in
+//! a SQLite file that only a WebAssembly component touches, so a defect in C
+//! code or in the store's own logic reaches one directory and nothing else. The
+//! component does what is easy to get wrong: versions make lost updates visible,
+//! a log-out cannot be undone by a request in flight, ids are kept only hashed,
+//! and what expired is gone at once and collected in small steps.
+//!
+//! ```
+//! use wasi_sessions::{Builder, Outcome};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let home = tempfile::tempdir()?;
+//!     let sessions = Builder::new(home.path().join("sessions"))
+//!         .cache_directory(home.path().join("compiled"))
+//!         .open()
+//!         .await?;
+//!
+//!     // A visitor comes, and logs in: the session moves to a new id.
+//!     let visitor = sessions.create(r#"{"cart":[]}"#, None, None).await?;
+//!     let login = sessions.rotate(&visitor.id, Some("alice")).await?;
+//!     let id = login.ok_or("the session has expired")?.id;
+//!
+//!     // A request reads the session and writes it, unless another was faster.
+//!     let session = sessions.get(&id).await?.ok_or("not logged in")?;
+//!     let cart = r#"{"cart":["book"]}"#;
+//!     match sessions.update(&id, cart, None, Some(session.version)).await? {
+//!         Outcome::Written(written) => println!("version {}", written.version),
+//!         Outcome::Stale(session) => println!("version {} was faster", session.version),
+//!         Outcome::Gone => println!("logged out meanwhile"),
+//!     }
+//!
+//!     // Alice logs out everywhere, and no request in flight brings her back.
+//!     sessions.terminate_subject("alice", None).await?;
+//!     assert_eq!(sessions.set(&id, cart, None).await?, Outcome::Gone);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Any executor will do, and so will none: on a plain thread write `.wait()` for
+//! `.await`. An [`Answer`] is lazy, and says what becomes of one that is dropped.
+//!
+//! One thread owns the component and the open database; [`Sessions`] is a handle
+//! that is cheap to clone and reaches it over a bounded queue. The directory is
+//! locked for one owner, in this process or any other, and released by the
+//! operating system however the owner ends. A component that crashes fails the
+//! request in flight and is started anew before the next one.
+//!
+//! The component gets the directory, the clocks and randomness, and neither
+//! arguments, environment, standard streams nor network. This crate itself reads
+//! no arguments or environment, and prints nothing.
+//!
+//! The types of requests and answers are generated from the contract. Their
+//! `Debug` shows all they hold, ids and payloads included: keep them out of logs.
+
+mod answer;
+mod backup;
+mod builder;
+mod compiled;
+mod directory;
+mod error;
+mod guest;
+mod handle;
+mod options;
+mod owner;
+#[cfg(test)]
+mod tests;
+
+pub use answer::Answer;
+pub use builder::Builder;
+pub use error::Error;
+pub use guest::contract::{
+    Collected, Created, Entry, Handle, Milliseconds, Outcome, Page, Reply, Request, Session,
+    Statistics, Timestamp, Written,
+};
+pub use handle::Sessions;
+pub use options::{Durability, Options};

@@ -1,0 +1,153 @@
+//! The store's options as a struct, and the JSON that carries them to the component.
+
+use serde::Serialize;
+
+use crate::Milliseconds;
+
+/// The options of a store. The defaults are the contract's; a value out of
+/// range makes `open` fail with [`Error::InvalidArgument`](crate::Error).
+///
+/// ```
+/// use wasi_sessions::Options;
+///
+/// let options = Options {
+///     absolute_lifetime: Some(30 * 24 * 60 * 60 * 1000),
+///     max_per_subject: Some(10),
+///     ..Options::default()
+/// };
+/// # assert!(options.sync);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Options {
+    /// Table that holds the sessions; an SQL identifier.
+    pub table_name: String,
+    /// Name of this store in errors and statistics.
+    pub model_name: String,
+    /// Create or migrate the table; when false, one that is missing or of
+    /// another version is an error.
+    pub sync: bool,
+    /// How long to wait for a database that somebody else holds.
+    pub sync_timeout: Milliseconds,
+    /// Requests after which a collection starts; 0 for never.
+    pub gc_frequency: u64,
+    /// Rows that one request may remove while a collection is on.
+    pub gc_step: u64,
+    /// How long a session lives that was given no life.
+    pub browser_session_lifetime: Milliseconds,
+    /// How long any session lives at most, however often renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute_lifetime: Option<Milliseconds>,
+    /// A touch that would move the expiry later by less than this writes nothing.
+    pub renewal_step: Milliseconds,
+    /// How long a destroyed id is refused to late writers.
+    pub tombstone: Milliseconds,
+    /// Longest payload, in bytes.
+    pub max_data: u64,
+    /// Sessions one subject may have; the oldest end first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_subject: Option<u64>,
+    /// What survives a loss of power.
+    pub durability: Durability,
+}
+
+/// What survives a loss of power. A killed process loses nothing with either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Durability {
+    /// Every answered write.
+    Full,
+    /// A consistent database that may lack the last writes.
+    Relaxed,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            table_name: "Sessions".to_owned(),
+            model_name: "Session".to_owned(),
+            sync: true,
+            sync_timeout: 3_000,
+            gc_frequency: 10_000,
+            gc_step: 100,
+            browser_session_lifetime: 86_400_000,
+            absolute_lifetime: None,
+            renewal_step: 1_000,
+            tombstone: 60_000,
+            max_data: 1_048_576,
+            max_per_subject: None,
+            durability: Durability::Full,
+        }
+    }
+}
+
+impl Options {
+    /// The options as the contract's JSON, for a host that holds the lock which
+    /// `"exclusive"` access asks for.
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
+        #[derive(Serialize)]
+        struct Exclusive<'a> {
+            access: &'static str,
+            #[serde(flatten)]
+            options: &'a Options,
+        }
+        serde_json::to_string(&Exclusive {
+            access: "exclusive",
+            options: self,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Map, Value};
+
+    /// The table of options in the contract: names with their defaults, `null`
+    /// where there is none.
+    fn contract() -> Map<String, Value> {
+        include_str!("../../wit/sessions.wit")
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("/// | `"))
+            .map(|row| {
+                let (name, rest) = row.split_once("` | ").unwrap();
+                let (default, _) = rest.split_once(" | ").unwrap();
+                let default = match default.trim_matches('`') {
+                    "none" => Value::Null,
+                    json => serde_json::from_str(json).unwrap(),
+                };
+                (name.to_owned(), default)
+            })
+            .collect()
+    }
+
+    fn parsed(options: &Options) -> Map<String, Value> {
+        serde_json::from_str(&options.to_json().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn names_and_defaults_are_those_of_the_contract() {
+        let mut ours = parsed(&Options::default());
+        assert_eq!(
+            ours.insert("access".into(), "shared".into()),
+            Some("exclusive".into())
+        );
+        for name in ["absoluteLifetime", "maxPerSubject"] {
+            assert_eq!(ours.insert(name.into(), Value::Null), None);
+        }
+        assert_eq!(ours, contract());
+    }
+
+    #[test]
+    fn options_that_are_given_reach_the_component() {
+        let json = parsed(&Options {
+            absolute_lifetime: Some(u64::MAX),
+            max_per_subject: Some(2),
+            durability: Durability::Relaxed,
+            ..Options::default()
+        });
+        assert_eq!(json["absoluteLifetime"], u64::MAX);
+        assert_eq!(json["maxPerSubject"], 2);
+        assert_eq!(json["durability"], "relaxed");
+    }
+}

@@ -1,0 +1,116 @@
+//! The one thread that owns the component and the open database.
+
+use std::path::Path;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::backup;
+use crate::builder::Builder;
+use crate::directory::Directory;
+use crate::guest::{Called, Guest, Launcher};
+use crate::{Error, Reply, Request};
+
+/// What handles ask of the owner. Requests travel as the contract's `request`,
+/// one or many, so that those that wait together can be done together.
+pub(crate) enum Command {
+    Sessions(Vec<Request>, oneshot::Sender<Result<Replies, Error>>),
+    Other(Box<dyn FnOnce(&mut Owner) + Send>),
+}
+
+/// One reply for each request, in order.
+pub(crate) type Replies = Vec<Result<Reply, Error>>;
+
+/// Opens the store, says whether that worked, and answers commands until the
+/// last handle is gone; then closes it.
+pub(crate) fn run(
+    settings: Builder,
+    mut commands: mpsc::Receiver<Command>,
+    ready: oneshot::Sender<Result<(), Error>>,
+) {
+    // Somebody who no longer waits for an answer misses it, here and below.
+    let mut owner = match Owner::open(settings) {
+        Ok(owner) => owner,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(()));
+    while let Some(command) = commands.blocking_recv() {
+        match command {
+            Command::Sessions(requests, reply) => {
+                let _ = reply.send(owner.batch(&requests));
+            }
+            Command::Other(call) => call(&mut owner),
+        }
+    }
+    owner.close();
+}
+
+pub(crate) struct Owner {
+    /// `None` from a crash to the next request.
+    guest: Option<Guest>,
+    launcher: Launcher,
+    /// Dropped last, so that nobody else opens what is not yet closed.
+    directory: Directory,
+}
+
+impl Owner {
+    fn open(settings: Builder) -> Result<Self, Error> {
+        let directory = Directory::lock(&settings.directory)?;
+        backup::remove_leftover(directory.path());
+        let launcher = Launcher::new(settings, &directory)?;
+        let guest = launcher.start(&directory)?;
+        Ok(Self {
+            guest: Some(guest),
+            launcher,
+            directory,
+        })
+    }
+
+    fn close(self) {
+        if let Some(guest) = self.guest {
+            guest.close();
+        }
+    }
+
+    fn batch(&mut self, requests: &[Request]) -> Result<Replies, Error> {
+        let replies = self.call(|guest| guest.batch(requests))?;
+        Ok(replies
+            .into_iter()
+            .map(|reply| reply.map_err(Error::from))
+            .collect())
+    }
+
+    /// Calls the component, which is started anew if it crashed before. If it
+    /// crashes now it is gone, and SQLite recovers the database at the next start.
+    pub(crate) fn call<T>(
+        &mut self,
+        call: impl FnOnce(&mut Guest) -> Called<T>,
+    ) -> Result<T, Error> {
+        let guest = match &mut self.guest {
+            Some(guest) => guest,
+            crashed => crashed.insert(self.launcher.start(&self.directory)?),
+        };
+        match call(guest) {
+            Ok(answer) => Ok(answer?),
+            Err(_trap) => {
+                self.guest = None;
+                Err(Error::Crashed)
+            }
+        }
+    }
+
+    /// Has the component write a copy into its own directory, and moves that
+    /// to where the component cannot reach.
+    pub(crate) fn backup(&mut self, target: &Path) -> Result<(), Error> {
+        backup::refuse_existing(target)?;
+        let folder = backup::Folder::create(self.directory.path())?;
+        self.call(|guest| {
+            guest.admin(|admin, store, opened| {
+                admin.call_backup(store, opened, backup::Folder::LOCATION)
+            })
+        })?;
+        folder.move_copy(target)
+    }
+}

@@ -1,0 +1,231 @@
+//! What this crate promises beyond the contract, tested on the real component.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use crate::{Answer, Builder, Created, Error, Options, Outcome, Request, Sessions};
+
+/// Where tests keep the compiled code, so that few of them compile.
+const COMPILED: &str = concat!(env!("OUT_DIR"), "/compiled");
+
+fn builder(home: &TempDir) -> Builder {
+    Builder::new(home.path().join("store")).cache_directory(COMPILED)
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn create(sessions: &Sessions, data: &str) -> Created {
+    sessions.create(data, None, None).wait().unwrap()
+}
+
+fn data(sessions: &Sessions, id: &str) -> Vec<u8> {
+    sessions.get(id).wait().unwrap().unwrap().data
+}
+
+/// A store whose component has less memory than the longest payload needs.
+fn open_small(home: &TempDir) -> Sessions {
+    let options = Options {
+        max_data: 64 << 20,
+        ..Options::default()
+    };
+    let small = builder(home).memory_limit(8 << 20).options(options);
+    small.open().wait().unwrap()
+}
+
+fn crash(sessions: &Sessions) {
+    let overlong = vec![0; 16 << 20];
+    let crashed = sessions.create(overlong, None, None).wait();
+    assert_eq!(crashed, Err(Error::Crashed));
+}
+
+#[test]
+fn a_crash_fails_its_request_and_loses_nothing_that_was_answered() {
+    let home = home();
+    let sessions = open_small(&home);
+    for round in 0..3 {
+        let before = create(&sessions, "kept");
+        crash(&sessions);
+        assert_eq!(data(&sessions, &before.id), b"kept");
+        assert_eq!(sessions.count_sessions(None).wait(), Ok(round + 1));
+    }
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+#[test]
+fn a_crash_does_not_let_another_owner_in() {
+    let home = home();
+    let sessions = open_small(&home);
+    crash(&sessions);
+    let refused = builder(&home).open().wait().unwrap_err();
+    let directory = home.path().join("store");
+    assert_eq!(refused, Error::InUse { directory });
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_again_says_so_and_tries_at_the_next_request() {
+    let home = home();
+    let sessions = open_small(&home);
+    let before = create(&sessions, "kept");
+    crash(&sessions);
+
+    let database = home.path().join("store/sessions.db");
+    let aside = home.path().join("aside.db");
+    fs::rename(&database, &aside).unwrap();
+    fs::create_dir(&database).unwrap();
+    assert!(matches!(
+        sessions.get(&before.id).wait(),
+        Err(Error::Other(_))
+    ));
+    fs::remove_dir(&database).unwrap();
+    fs::rename(&aside, &database).unwrap();
+    assert_eq!(data(&sessions, &before.id), b"kept");
+}
+
+#[test]
+fn a_store_that_fails_to_open_lets_go_of_the_directory() {
+    let home = home();
+    let starved = builder(&home).memory_limit(1 << 16).open().wait();
+    assert!(matches!(starved, Err(Error::Start(_))));
+    let invalid = Options {
+        table_name: "no table".to_owned(),
+        ..Options::default()
+    };
+    let refused = builder(&home).options(invalid).open().wait();
+    assert!(matches!(refused, Err(Error::InvalidArgument(_))));
+    builder(&home).open().wait().unwrap();
+}
+
+#[test]
+fn dropping_the_last_handle_closes_the_database_and_frees_the_directory() {
+    let home = home();
+    let sessions = builder(&home).open().wait().unwrap();
+    let created = create(&sessions, "kept");
+    let log = home.path().join("store/sessions.db-wal");
+    assert!(log.exists());
+
+    let clone = sessions.clone();
+    drop(sessions);
+    assert_eq!(data(&clone, &created.id), b"kept");
+    drop(clone);
+    assert!(!log.exists());
+    let sessions = builder(&home).open().wait().unwrap();
+    assert_eq!(data(&sessions, &created.id), b"kept");
+}
+
+#[test]
+fn an_answer_is_lazy_and_keeps_the_store_open() {
+    let home = home();
+    let sessions = builder(&home).open().wait().unwrap();
+    let dropped = sessions.set("dropped", "", None);
+    let kept = sessions.set("kept", "", None);
+    drop(dropped);
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(0));
+
+    drop(sessions);
+    assert!(matches!(
+        builder(&home).open().wait(),
+        Err(Error::InUse { .. })
+    ));
+    assert!(matches!(kept.wait(), Ok(Outcome::Written(_))));
+    let sessions = builder(&home).open().wait().unwrap();
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(1));
+}
+
+#[test]
+fn handles_and_answers_go_wherever_the_application_needs_them() {
+    fn shared<T: Send + Sync + 'static>() {}
+    fn sent<T: Send + 'static>() {}
+    shared::<Sessions>();
+    shared::<Error>();
+    sent::<Answer<Created>>();
+    sent::<Builder>();
+}
+
+#[tokio::test]
+async fn more_requests_than_the_queue_holds_are_all_answered() {
+    let home = home();
+    let sessions = builder(&home).open().await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..3_000 {
+        tasks.spawn(sessions.set(&n.to_string(), "", None));
+    }
+    for outcome in tasks.join_all().await {
+        assert!(matches!(outcome, Ok(Outcome::Written(_))));
+    }
+    assert_eq!(sessions.count_sessions(None).await, Ok(3_000));
+}
+
+#[test]
+fn the_clock_and_the_randomness_can_be_replaced() {
+    let home = home();
+    let now = Arc::new(AtomicU64::new(1_000));
+    let clock = now.clone();
+    let sessions = builder(&home)
+        .clock(move || {
+            SystemTime::UNIX_EPOCH + Duration::from_millis(clock.load(Ordering::Relaxed))
+        })
+        .random(|bytes| bytes.fill(0))
+        .open()
+        .wait()
+        .unwrap();
+    let created = sessions.create("", Some(500), None).wait().unwrap();
+    assert_eq!(created.id, "A".repeat(43));
+    assert_eq!(created.expires, 1_500);
+    now.store(1_499, Ordering::Relaxed);
+    assert!(sessions.get(&created.id).wait().unwrap().is_some());
+    now.store(1_500, Ordering::Relaxed);
+    assert_eq!(sessions.get(&created.id).wait(), Ok(None));
+}
+
+#[test]
+fn a_clock_that_panics_closes_the_store_and_frees_the_directory() {
+    let home = home();
+    let broken = builder(&home).clock(|| panic!("a clock that panics, in a test"));
+    assert_eq!(broken.open().wait().unwrap_err(), Error::Closed);
+    builder(&home).open().wait().unwrap();
+}
+
+#[test]
+fn a_batch_replies_to_each_request() {
+    let home = home();
+    let sessions = builder(&home).open().wait().unwrap();
+    let requests = vec![
+        Request::Set((String::new(), vec![], None)),
+        Request::Set(("id".to_owned(), vec![], None)),
+        Request::Destroy("id".to_owned()),
+    ];
+    let replies = sessions.batch(requests).wait().unwrap();
+    assert_eq!(replies.len(), 3);
+    assert!(matches!(replies[0], Err(Error::InvalidArgument(_))));
+    assert_eq!(replies[2], Ok(crate::Reply::Destroyed(true)));
+    assert_eq!(sessions.batch(vec![]).wait(), Ok(vec![]));
+}
+
+#[test]
+fn a_backup_is_a_store_of_its_own() {
+    let home = home();
+    let sessions = builder(&home).open().wait().unwrap();
+    let created = create(&sessions, "kept");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("copy.db");
+    sessions.backup(&copy).wait().unwrap();
+    let again = sessions.backup(&copy).wait();
+    assert!(matches!(again, Err(Error::InvalidArgument(_))));
+    create(&sessions, "later");
+
+    let restored = Builder::new(elsewhere.path())
+        .cache_directory(COMPILED)
+        .file_name("copy.db")
+        .open()
+        .wait()
+        .unwrap();
+    assert_eq!(data(&restored, &created.id), b"kept");
+    assert_eq!(restored.count_sessions(None).wait(), Ok(1));
+    assert_eq!(restored.check().wait(), Ok(vec![]));
+}
