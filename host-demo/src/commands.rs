@@ -1,0 +1,313 @@
+//! The commands on a database in a directory: each asks the store and prints its answer.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
+use wasi_sessions::{Entry, Error, Milliseconds, Options, Outcome};
+
+use crate::arguments::Command;
+use crate::database::Database;
+use crate::ending::{self, No};
+use crate::output::{Output, count, time};
+use crate::story;
+
+/// Rows of a listing that are asked for at once.
+const PAGE: u64 = 500;
+
+/// Does what a command says.
+pub fn run(command: Command, database: &Database, output: &mut Output) -> anyhow::Result<()> {
+    match command {
+        Command::Create { payload, subject } => {
+            create(database, payload.data, payload.life.ttl, subject, output)
+        }
+        Command::Get { session } => get(database, &session.id, output),
+        Command::Set { session, payload } => set(
+            database,
+            &session.id,
+            payload.data,
+            payload.life.ttl,
+            output,
+        ),
+        Command::Touch { session, life } => touch(database, &session.id, life.ttl, output),
+        Command::Destroy { session } => destroy(database, &session.id, output),
+        Command::List { subject, limit } => list(database, subject.as_deref(), limit, output),
+        Command::Terminate {
+            handle,
+            subject,
+            except,
+        } => terminate(database, handle, subject, except, output),
+        Command::Collect { limit } => collect(database, limit, output),
+        Command::Stats => stats(database, output),
+        Command::Check => check(database, output),
+        Command::Backup { copy } => backup(database, &copy, output),
+        Command::WriteUntilKilled => story::write_until_killed(database),
+    }
+}
+
+fn create(
+    database: &Database,
+    data: Option<OsString>,
+    ttl: Option<Milliseconds>,
+    subject: Option<String>,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let data = payload(data)?;
+    let sessions = database.create()?;
+    let created = sessions.create(data, ttl, subject.as_deref()).wait()?;
+    let json = json!({
+        "id": created.id,
+        "version": created.version,
+        "expires": created.expires,
+    });
+    Ok(output.result(json, created.id)?)
+}
+
+fn get(database: &Database, id: &str, output: &mut Output) -> anyhow::Result<()> {
+    let Some(session) = database.open()?.get(id).wait()? else {
+        bail!(No::session());
+    };
+    if !output.json {
+        return Ok(output.raw(&session.data)?);
+    }
+    let (data, encoding) = match String::from_utf8(session.data) {
+        Ok(text) => (text, "utf-8"),
+        Err(binary) => (BASE64.encode(binary.as_bytes()), "base64"),
+    };
+    let json = json!({
+        "data": data,
+        "encoding": encoding,
+        "subject": session.subject,
+        "version": session.version,
+        "created": session.created,
+        "updated": session.updated,
+        "expires": session.expires,
+    });
+    Ok(output.result(json, "")?)
+}
+
+fn set(
+    database: &Database,
+    id: &str,
+    data: Option<OsString>,
+    ttl: Option<Milliseconds>,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let data = payload(data)?;
+    match database.create()?.set(id, data, ttl).wait()? {
+        Outcome::Written(written) => {
+            let (version, expires) = (written.version, written.expires);
+            Ok(output.result(
+                json!({ "version": version, "expires": expires }),
+                format!("version {version}, expires {}", time(expires)),
+            )?)
+        }
+        Outcome::Stale(_) | Outcome::Gone => bail!(No::session()),
+    }
+}
+
+fn touch(
+    database: &Database,
+    id: &str,
+    ttl: Option<Milliseconds>,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let Some(expires) = database.open()?.touch(id, ttl).wait()? else {
+        bail!(No::session());
+    };
+    let human = format!("expires {}", time(expires));
+    Ok(output.result(json!({ "expires": expires }), human)?)
+}
+
+fn destroy(database: &Database, id: &str, output: &mut Output) -> anyhow::Result<()> {
+    if !database.open()?.destroy(id).wait()? {
+        bail!(No::session());
+    }
+    Ok(ended(1, output)?)
+}
+
+fn terminate(
+    database: &Database,
+    handle: Option<String>,
+    subject: Option<String>,
+    except: Option<String>,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let sessions = database.open()?;
+    let Some(handle) = handle else {
+        let subject = subject.context("either a handle or --subject is needed")?;
+        let number = sessions.terminate_subject(&subject, except.as_deref());
+        return Ok(ended(number.wait()?, output)?);
+    };
+    if !sessions.terminate(&handle).wait()? {
+        bail!(No::session());
+    }
+    Ok(ended(1, output)?)
+}
+
+fn ended(number: u64, output: &mut Output) -> io::Result<()> {
+    let human = format!("{} ended", count(number, "session"));
+    output.result(json!({ "ended": number }), human)
+}
+
+/// Prints each page as it comes, so that the listing may be longer than memory.
+fn list(
+    database: &Database,
+    subject: Option<&str>,
+    limit: Option<u64>,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let sessions = database.open()?;
+    let mut left = limit.unwrap_or(u64::MAX);
+    let mut cursor = None;
+    while left > 0 {
+        let size = left.min(PAGE) as u32;
+        let page = sessions
+            .list_sessions(subject, cursor.as_deref(), size)
+            .wait()?;
+        if cursor.is_none() && !output.json {
+            heading(page.entries.is_empty(), output)?;
+        }
+        left -= page.entries.len() as u64;
+        for entry in &page.entries {
+            list_entry(entry, output)?;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn heading(empty: bool, output: &mut Output) -> io::Result<()> {
+    if empty {
+        // Standard output holds sessions, of which there are none.
+        ending::say("no sessions");
+        return Ok(());
+    }
+    output.line(format_args!(
+        "{:64}  {:>7}  {:>9}  {:24}  {:24}  SUBJECT",
+        "HANDLE", "VERSION", "SIZE", "UPDATED", "EXPIRES"
+    ))
+}
+
+fn list_entry(entry: &Entry, output: &mut Output) -> io::Result<()> {
+    let json = json!({
+        "handle": entry.handle,
+        "subject": entry.subject,
+        "version": entry.version,
+        "created": entry.created,
+        "updated": entry.updated,
+        "expires": entry.expires,
+        "size": entry.size,
+    });
+    let human = format!(
+        "{:64}  {:>7}  {:>9}  {:24}  {:24}  {}",
+        entry.handle,
+        entry.version,
+        entry.size,
+        time(entry.updated),
+        time(entry.expires),
+        // A subject can be any text, and must not reach the terminal as it is.
+        entry.subject.as_deref().unwrap_or("-").escape_debug(),
+    );
+    output.result(json, human)
+}
+
+fn collect(database: &Database, limit: u32, output: &mut Output) -> anyhow::Result<()> {
+    let sessions = database.open()?;
+    let (mut removed, mut steps) = (0, 0);
+    loop {
+        let step = sessions.collect(limit).wait()?;
+        removed += step.removed;
+        steps += 1;
+        if !step.more {
+            break;
+        }
+    }
+    let human = format!(
+        "{} removed in {}",
+        count(removed, "row"),
+        count(steps, "step")
+    );
+    Ok(output.result(json!({ "removed": removed, "steps": steps }), human)?)
+}
+
+fn stats(database: &Database, output: &mut Output) -> anyhow::Result<()> {
+    let stats = database.open()?.stats().wait()?;
+    let json = json!({
+        "name": stats.name,
+        "engine": stats.engine,
+        "live": stats.live,
+        "expired": stats.expired,
+        "size": stats.size,
+        "collected": stats.collected,
+    });
+    let human = format!(
+        "name     {}\nengine   {}\nlive     {}\nexpired  {}\nsize     {}",
+        stats.name,
+        stats.engine,
+        count(stats.live, "session"),
+        count(stats.expired, "row"),
+        count(stats.size, "byte"),
+    );
+    Ok(output.result(json, human)?)
+}
+
+fn check(database: &Database, output: &mut Output) -> anyhow::Result<()> {
+    let checked = database
+        .open()
+        .and_then(|sessions| Ok(sessions.check().wait()?));
+    let damage = match checked {
+        Ok(damage) => damage,
+        // Damage can also keep the database from being opened.
+        Err(error) => match error.downcast_ref() {
+            Some(Error::Corrupt(damage)) => vec![damage.clone()],
+            _ => return Err(error),
+        },
+    };
+    let sound = damage.is_empty();
+    let human = if sound {
+        "sound".to_owned()
+    } else {
+        damage.join("\n")
+    };
+    output.result(json!({ "sound": sound, "damage": damage }), human)?;
+    if !sound {
+        bail!(No("the database is damaged".to_owned()));
+    }
+    Ok(())
+}
+
+fn backup(database: &Database, copy: &Path, output: &mut Output) -> anyhow::Result<()> {
+    database.open()?.backup(copy).wait()?;
+    let size = fs::metadata(copy)?.len();
+    let name = copy.display().to_string();
+    let human = format!("written to {name}, {}", count(size, "byte"));
+    Ok(output.result(json!({ "file": name, "size": size }), human)?)
+}
+
+/// The payload from the command line, or else from standard input.
+fn payload(data: Option<OsString>) -> anyhow::Result<Vec<u8>> {
+    match data {
+        Some(data) if data != "-" => Ok(data.into_encoded_bytes()),
+        _ => {
+            let (mut data, input) = (Vec::new(), io::stdin());
+            if input.is_terminal() {
+                ending::say("reading the payload from standard input");
+            }
+            // One byte more than fits is enough for the store to refuse it.
+            input
+                .take(Options::default().max_data + 1)
+                .read_to_end(&mut data)
+                .context("standard input cannot be read")?;
+            Ok(data)
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The database in a directory: how it is found and opened.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+use anyhow::{Context, bail};
+use wasi_sessions::{Answer, Builder, Error, Options, Sessions};
+
+/// A database in a directory, whether or not it is there yet.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// The directory, which has one owner at a time.
+    pub directory: PathBuf,
+    /// The database's file in it.
+    pub file: String,
+    /// The table that holds the sessions.
+    pub table: String,
+}
+
+impl Database {
+    /// Opens the database, and makes it when it is missing.
+    pub fn create(&self) -> anyhow::Result<Sessions> {
+        self.opened(self.builder(self.options()).open())
+    }
+
+    /// Opens the database if it is there, and creates or migrates nothing.
+    pub fn open(&self) -> anyhow::Result<Sessions> {
+        if !self.exists()? {
+            let (file, directory) = (&self.file, self.directory.display());
+            bail!("no database `{file}` in directory `{directory}`");
+        }
+        let options = Options {
+            sync: false,
+            ..self.options()
+        };
+        self.opened(self.builder(options).open())
+    }
+
+    /// Whether the file is there.
+    pub fn exists(&self) -> anyhow::Result<bool> {
+        fs::exists(self.path())
+            .with_context(|| format!("directory `{}` cannot be read", self.directory.display()))
+    }
+
+    /// The database's file.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(&self.file)
+    }
+
+    /// The options of the store: the defaults, for this table.
+    pub fn options(&self) -> Options {
+        Options {
+            table_name: self.table.clone(),
+            ..Options::default()
+        }
+    }
+
+    /// A store on this database, which keeps its compiled code in the user's cache.
+    pub fn builder(&self, options: Options) -> Builder {
+        let builder = Builder::new(&self.directory)
+            .file_name(&self.file)
+            .options(options);
+        match cache_directory() {
+            Some(cache) => builder.cache_directory(cache),
+            None => builder,
+        }
+    }
+
+    /// Waits for a store to open; an error names the database.
+    pub fn opened(&self, answer: Answer<Sessions>) -> anyhow::Result<Sessions> {
+        answer.wait().map_err(|error| match error {
+            // These name the directory themselves.
+            Error::InUse { .. } | Error::Directory { .. } => error.into(),
+            error => {
+                let context = format!("cannot open `{}`", self.path().display());
+                anyhow::Error::new(error).context(context)
+            }
+        })
+    }
+}
+
+/// Where compiled code is kept, as the XDG rules have it: an absolute
+/// `$XDG_CACHE_HOME`, or else `.cache` in the user's home.
+fn cache_directory() -> Option<PathBuf> {
+    let caches = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|caches| caches.is_absolute())
+        .or_else(|| Some(env::home_dir()?.join(".cache")))?;
+    Some(caches.join("wasi-sessions"))
+}

@@ -1,0 +1,88 @@
+//! How the program ends: one line about an error, and an exit code for scripts.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use wasi_sessions::Error;
+
+/// What `--help` says about the codes below; 2 is clap's.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    no: there is no such session (missing, expired or ended), `check` found
+       damage, or a promise of the story did not hold
+  2    the command line is wrong
+  3    it failed for another reason
+  4    the database is in use by another process
+  141  nobody reads the output any more";
+
+/// An answer of no, in words; not a failure, but scripts want to know.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct No(pub String);
+
+impl No {
+    /// There is no such session; says no more, so that no id is in a log.
+    pub fn session() -> Self {
+        Self("no such session: it is missing, has expired or was ended".to_owned())
+    }
+}
+
+/// Prints what went wrong to standard error, in one line, and says how to exit.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    let code = code(error);
+    if code != UNREAD {
+        // Some messages of SQLite and the operating system have several lines.
+        say(format!("{error:#}").replace(['\r', '\n'], " "));
+    }
+    ExitCode::from(code)
+}
+
+/// Prints a line to standard error.
+pub fn say(line: impl Display) {
+    // Without standard error there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "host-demo: {line}");
+}
+
+/// What a shell shows for a program that wrote into a closed pipe.
+const UNREAD: u8 = 141;
+
+fn code(error: &anyhow::Error) -> u8 {
+    let unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    if error.downcast_ref::<No>().is_some() {
+        1
+    } else if let Some(Error::InUse { .. } | Error::Busy) = error.downcast_ref() {
+        4
+    } else if error.downcast_ref().is_some_and(unread) {
+        UNREAD
+    } else {
+        3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_tells_the_reason_whatever_context_it_was_given() {
+        let in_use = Error::InUse {
+            directory: "d".into(),
+        };
+        let unread = io::Error::from(io::ErrorKind::BrokenPipe);
+        let cases = [
+            (anyhow::Error::new(No::session()), 1),
+            (anyhow::anyhow!("anything"), 3),
+            (Error::StorageFull.into(), 3),
+            (Error::Corrupt(String::new()).into(), 3),
+            (in_use.into(), 4),
+            (Error::Busy.into(), 4),
+            (unread.into(), 141),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(code(&error), expected, "{error}");
+            assert_eq!(code(&error.context("context")), expected);
+        }
+    }
+}

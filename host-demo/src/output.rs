@@ -1,0 +1,88 @@
+//! Results on standard output, as JSON or for people.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, Stdout, Write};
+use std::time::{Duration, UNIX_EPOCH};
+
+use indicatif::HumanCount;
+use serde::Serialize;
+use wasi_sessions::Timestamp;
+
+/// Standard output. What is written may wait until [`flush`](Output::flush).
+pub struct Output {
+    /// Whether results are printed as JSON.
+    pub json: bool,
+    out: BufWriter<Stdout>,
+}
+
+impl Output {
+    /// Standard output, for JSON or for people.
+    pub fn new(json: bool) -> Self {
+        Self {
+            json,
+            out: BufWriter::new(io::stdout()),
+        }
+    }
+
+    /// Prints a result on a line: `json`, or `human` when JSON was not asked for.
+    pub fn result(&mut self, json: impl Serialize, human: impl Display) -> io::Result<()> {
+        if self.json {
+            serde_json::to_writer(&mut self.out, &json)?;
+            self.line("")
+        } else {
+            self.line(human)
+        }
+    }
+
+    /// Prints a line.
+    pub fn line(&mut self, text: impl Display) -> io::Result<()> {
+        writeln!(self.out, "{text}")
+    }
+
+    /// Prints bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
+    }
+
+    /// Hands over what was printed so far.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A number and what it counts: `1 session`, `10,000 sessions`.
+pub fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", HumanCount(number))
+}
+
+/// A moment as ISO 8601 has it, in UTC.
+pub fn time(moment: Timestamp) -> String {
+    /// The last millisecond that a year of four digits has.
+    const LAST: Timestamp = 253_402_300_799_999;
+    if moment > LAST {
+        return "after the year 9999".to_owned();
+    }
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(moment)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_in_utc_to_the_millisecond() {
+        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(time(1_767_225_600_001), "2026-01-01T00:00:00.001Z");
+        assert_eq!(time(253_402_300_799_999), "9999-12-31T23:59:59.999Z");
+        assert_eq!(time(253_402_300_800_000), "after the year 9999");
+        assert_eq!(time(u64::MAX), "after the year 9999");
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(count(0, "row"), "0 rows");
+        assert_eq!(count(1, "row"), "1 row");
+        assert_eq!(count(12_345, "row"), "12,345 rows");
+    }
+}

@@ -1,0 +1,225 @@
+//! What the story says: its phases, the promises they check, and the closing table.
+
+use std::fmt::{self, Display};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::arguments::Scale;
+use crate::ending::No;
+use crate::output::Output;
+
+/// One phase: what it did, how long that took, and what was to hold.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Phase {
+    #[serde(rename = "phase")]
+    name: &'static str,
+    operations: u64,
+    nanoseconds: u64,
+    nanoseconds_per_operation: u64,
+    promises: Vec<Promise>,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Promise {
+    promise: &'static str,
+    holds: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<String>,
+}
+
+impl Phase {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            operations: 0,
+            nanoseconds: 0,
+            nanoseconds_per_operation: 0,
+            promises: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Says what was seen.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Checks a promise.
+    pub fn holds(&mut self, promise: &'static str, holds: bool) {
+        self.promises.push(Promise {
+            promise,
+            holds,
+            found: None,
+        });
+    }
+
+    /// Checks a promise about a number; one that does not hold says what was found.
+    pub fn equal(&mut self, promise: &'static str, found: u64, expected: u64) {
+        let holds = found == expected;
+        let (found, expected) = (HumanCount(found), HumanCount(expected));
+        self.promises.push(Promise {
+            promise,
+            holds,
+            found: (!holds).then(|| format!("found {found}, expected {expected}")),
+        });
+    }
+
+    /// Does the work of this phase: `work` answers, beside what it comes to,
+    /// how many operations it took.
+    pub fn time<T>(
+        &mut self,
+        work: impl FnOnce() -> anyhow::Result<(T, u64)>,
+    ) -> anyhow::Result<T> {
+        let started = Instant::now();
+        let (done, operations) = work()?;
+        let total = self.nanoseconds + started.elapsed().as_nanos() as u64;
+        self.operations += operations;
+        self.nanoseconds = total;
+        self.nanoseconds_per_operation = total / self.operations.max(1);
+        Ok(done)
+    }
+
+    fn broken(&self) -> usize {
+        self.promises
+            .iter()
+            .filter(|promise| !promise.holds)
+            .count()
+    }
+}
+
+/// A bar on the terminal, for work that takes long; nothing where standard
+/// error is no terminal. It vanishes when it is dropped.
+pub fn bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("  {bar:40} {human_pos} of {human_len}, {eta} left");
+    let bar = ProgressBar::new(length);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Tells the story as it goes, or all of it at the end as JSON.
+pub struct Teller<'a> {
+    output: &'a mut Output,
+    started: Instant,
+    phases: Vec<Phase>,
+}
+
+impl<'a> Teller<'a> {
+    /// Starts the clock of the whole story.
+    pub fn new(output: &'a mut Output) -> Self {
+        Self {
+            output,
+            started: Instant::now(),
+            phases: Vec::new(),
+        }
+    }
+
+    /// Says something between phases, to people.
+    pub fn say(&mut self, text: impl Display) -> io::Result<()> {
+        if self.output.json {
+            return Ok(());
+        }
+        self.output.line(text)?;
+        self.output.flush()
+    }
+
+    /// Has a phase act, and says what came of it even if it fails.
+    pub fn phase<T>(
+        &mut self,
+        name: &'static str,
+        title: &str,
+        act: impl FnOnce(&mut Phase) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        self.say(format_args!("\n{title}"))?;
+        let mut phase = Phase::new(name);
+        let done = act(&mut phase);
+        for note in &phase.notes {
+            self.say(format_args!("    {note}"))?;
+        }
+        for Promise {
+            promise,
+            holds,
+            found,
+        } in &phase.promises
+        {
+            let mark = if *holds { "✓" } else { "✗" };
+            let found = found.as_ref().map(|found| format!(": {found}"));
+            self.say(format_args!(
+                "  {mark} {promise}{}",
+                found.unwrap_or_default()
+            ))?;
+        }
+        self.phases.push(phase);
+        done.with_context(|| format!("the story broke off at `{name}`"))
+    }
+
+    /// Prints the closing table, or the whole story as JSON; an error when a
+    /// promise did not hold.
+    pub fn end(self, directory: &Path, scale: &Scale) -> anyhow::Result<()> {
+        let took = self.started.elapsed();
+        let promises: usize = self.phases.iter().map(|phase| phase.promises.len()).sum();
+        let broken: usize = self.phases.iter().map(Phase::broken).sum();
+        let story = Story {
+            holds: broken == 0,
+            directory: directory.display().to_string(),
+            sessions: scale.sessions(),
+            users: scale.users(),
+            seconds: took.as_secs_f64(),
+            phases: &self.phases,
+        };
+        self.output.result(&story, Table(&self.phases))?;
+        if broken > 0 {
+            bail!(No(format!("{broken} of {promises} promises did not hold")));
+        }
+        if !self.output.json {
+            let line = format!("\nAll {promises} promises held, in {took:.1?}.");
+            self.output.line(line)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Story<'a> {
+    holds: bool,
+    directory: String,
+    sessions: u32,
+    users: u32,
+    seconds: f64,
+    phases: &'a [Phase],
+}
+
+struct Table<'a>(&'a [Phase]);
+
+impl Display for Table<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let (operations, total, each) = ("operations", "time", "per operation");
+        write!(
+            formatter,
+            "\n{:8}  {operations:>10}  {total:>9}  {each:>13}",
+            "phase"
+        )?;
+        for phase in self.0 {
+            let operations = HumanCount(phase.operations).to_string();
+            let total = format!("{:.1?}", Duration::from_nanos(phase.nanoseconds));
+            let each = format!(
+                "{:.1?}",
+                Duration::from_nanos(phase.nanoseconds_per_operation)
+            );
+            write!(
+                formatter,
+                "\n{:8}  {operations:>10}  {total:>9}  {each:>13}",
+                phase.name
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,326 @@
+//! The command line by hand: one command after the other on one directory.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::command::{bare, command, host_demo, host_demo_reading};
+use crate::fixture::Home;
+
+/// The id of a session that was just created with this payload.
+fn create(home: &Home, arguments: &[&str]) -> String {
+    let ran = host_demo(home, &[&["create"], arguments].concat());
+    ran.line().to_owned()
+}
+
+/// Runs a command with `--json`; the one document it prints.
+fn json(home: &Home, arguments: &[&str]) -> Value {
+    host_demo(home, &[&["--json"], arguments].concat()).json()
+}
+
+/// Runs a listing with `--json`; the document of each line.
+fn listed(home: &Home, arguments: &[&str]) -> Vec<Value> {
+    let ran = host_demo(home, &[&["list", "--json"], arguments].concat());
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    let lines = ran.output.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_session_is_created_read_written_renewed_and_destroyed() {
+    let home = Home::new();
+    let id = create(&home, &[r#"{"cart":[]}"#, "--subject", "alice"]);
+    assert_eq!(id.len(), 43);
+
+    let read = host_demo(&home, &["get", &id]);
+    assert_eq!((read.code, read.output.as_str()), (0, r#"{"cart":[]}"#));
+
+    let set = host_demo(
+        &home,
+        &["set", &id, r#"{"cart":["book"]}"#, "--ttl", "60000"],
+    );
+    assert!(
+        set.line().starts_with("version 2, expires 20"),
+        "{}",
+        set.output
+    );
+    let touch = host_demo(&home, &["touch", &id, "--ttl", "120000"]);
+    assert!(touch.line().starts_with("expires 20"), "{}", touch.output);
+    let read = host_demo(&home, &["get", &id]);
+    assert_eq!(read.output, r#"{"cart":["book"]}"#);
+
+    assert_eq!(
+        host_demo(&home, &["destroy", &id]).line(),
+        "1 session ended"
+    );
+    for late in [
+        vec!["get", &id],
+        vec!["touch", &id],
+        vec!["destroy", &id],
+        vec!["set", &id, "x"],
+    ] {
+        let ran = host_demo(&home, &late);
+        assert_eq!(ran.code, 1, "{late:?}");
+        assert!(!ran.error().contains(&id));
+    }
+}
+
+#[test]
+fn every_result_is_json_when_asked_for() {
+    let home = Home::new();
+    let payload = r#"{"name":"日本"}"#;
+    let created = json(
+        &home,
+        &["create", payload, "--subject", "alice", "--ttl", "60000"],
+    );
+    let id = created["id"].as_str().unwrap();
+    assert_eq!(created["version"], 1);
+
+    let read = json(&home, &["get", id]);
+    assert_eq!(read["data"], payload);
+    assert_eq!(read["encoding"], "utf-8");
+    assert_eq!(read["subject"], "alice");
+    assert_eq!(read["expires"], created["expires"]);
+    assert_eq!(
+        read["expires"].as_u64().unwrap() - read["created"].as_u64().unwrap(),
+        60_000
+    );
+
+    assert_eq!(
+        json(&home, &["set", id, "{}", "--ttl", "90000"])["version"],
+        2
+    );
+    let touched = json(&home, &["touch", id, "--ttl", "120000"]);
+    let [entry] = listed(&home, &[]).try_into().unwrap();
+    assert_eq!(entry["expires"], touched["expires"]);
+    assert_eq!((&entry["version"], &entry["size"]), (&json!(2), &json!(2)));
+    assert_eq!(entry["subject"], "alice");
+    assert!(!entry.to_string().contains(id));
+
+    let stats = json(&home, &["stats"]);
+    assert_eq!((&stats["live"], &stats["expired"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        json(&home, &["check"]),
+        json!({ "sound": true, "damage": [] })
+    );
+    assert_eq!(json(&home, &["collect"])["removed"], 0);
+    let file = home.beside("copy.db");
+    let backup = json(&home, &["backup", file.to_str().unwrap()]);
+    assert_eq!(backup["size"], fs::metadata(&file).unwrap().len());
+    assert_eq!(json(&home, &["destroy", id]), json!({ "ended": 1 }));
+    assert_eq!(listed(&home, &[]), Vec::<Value>::new());
+}
+
+#[test]
+fn a_payload_comes_from_standard_input_as_it_is() {
+    let home = Home::new();
+    let binary = b"\x00\xff\n not text \r\n";
+    for arguments in [vec!["create"], vec!["create", "-"]] {
+        let created = host_demo_reading(&home, &arguments, binary);
+        let id = created.line();
+        let read = command(&home, &["get", id]).output().unwrap();
+        assert_eq!(read.stdout, binary);
+        let read = json(&home, &["get", id]);
+        assert_eq!(read["encoding"], "base64");
+        assert_eq!(read["data"], "AP8KIG5vdCB0ZXh0IA0K");
+
+        let set = host_demo_reading(&home, &["set", id], b"line\n");
+        assert!(set.line().starts_with("version 2"));
+        assert_eq!(host_demo(&home, &["get", id]).output, "line\n");
+    }
+    let empty = host_demo_reading(&home, &["create"], b"");
+    let read = host_demo(&home, &["get", empty.line()]);
+    assert_eq!((read.code, read.output.as_str()), (0, ""));
+}
+
+#[test]
+fn sessions_are_listed_and_ended_by_handle_and_by_subject() {
+    let home = Home::new();
+    let own = create(&home, &["{}", "--subject", "alice"]);
+    for subject in ["alice", "alice", "bob", "bob"] {
+        create(&home, &["{}", "--subject", subject]);
+    }
+    create(&home, &["{}"]);
+    assert_eq!(listed(&home, &[]).len(), 6);
+    assert_eq!(listed(&home, &["--limit", "4"]).len(), 4);
+    assert_eq!(listed(&home, &["--subject", "nobody"]).len(), 0);
+    let table = host_demo(&home, &["list", "--subject", "bob"]);
+    assert_eq!(table.output.lines().count(), 3, "{}", table.output);
+    assert!(table.output.starts_with("HANDLE"), "{}", table.output);
+
+    let bobs = listed(&home, &["--subject", "bob"]);
+    let handle = bobs[0]["handle"].as_str().unwrap();
+    assert!(table.output.contains(handle));
+    assert_eq!(
+        host_demo(&home, &["terminate", handle]).line(),
+        "1 session ended"
+    );
+    assert_eq!(host_demo(&home, &["terminate", handle]).code, 1);
+
+    let others = ["terminate", "--subject", "alice", "--except", &own];
+    assert_eq!(host_demo(&home, &others).line(), "2 sessions ended");
+    assert_eq!(host_demo(&home, &others).line(), "0 sessions ended");
+    assert_eq!(host_demo(&home, &["get", &own]).code, 0);
+    assert_eq!(
+        json(&home, &["terminate", "--subject", "alice"]),
+        json!({ "ended": 1 })
+    );
+    assert_eq!(json(&home, &["stats"])["live"], 2);
+}
+
+#[test]
+fn expired_sessions_are_gone_and_collected() {
+    let home = Home::new();
+    for _ in 0..5 {
+        let id = create(&home, &["{}", "--ttl", "0"]);
+        assert_eq!(host_demo(&home, &["get", &id]).code, 1);
+    }
+    let kept = create(&home, &["{}"]);
+    assert_eq!(json(&home, &["stats"])["expired"], 5);
+    let collected = json(&home, &["collect", "--limit", "2"]);
+    assert_eq!(collected["removed"], 5);
+    assert!(collected["steps"].as_u64().unwrap() >= 3, "{collected}");
+    let again = host_demo(&home, &["collect"]);
+    assert!(
+        again.line().starts_with("0 rows removed"),
+        "{}",
+        again.output
+    );
+    assert_eq!(host_demo(&home, &["get", &kept]).code, 0);
+}
+
+#[test]
+fn a_backup_opens_as_a_store() {
+    let home = Home::new();
+    let id = create(&home, &["precious"]);
+    let copied = Home::new();
+    fs::create_dir(copied.path()).unwrap();
+    let file = copied.path().join("copy.db");
+    let backup = host_demo(&home, &["backup", file.to_str().unwrap()]);
+    assert!(
+        backup.line().starts_with("written to "),
+        "{}",
+        backup.output
+    );
+
+    let read = host_demo(&copied, &["--file", "copy.db", "get", &id]);
+    assert_eq!(read.output, "precious");
+    assert_eq!(
+        host_demo(&copied, &["check", "--file", "copy.db"]).line(),
+        "sound"
+    );
+    let again = host_demo(&home, &["backup", file.to_str().unwrap()]);
+    assert_eq!(again.code, 3);
+    assert!(again.error().contains("copy.db"), "{}", again.errors);
+}
+
+#[test]
+fn an_id_may_look_like_an_option() {
+    let home = Home::new();
+    create(&home, &["{}"]);
+    for id in ["-x", "--json-or-not", "-"] {
+        let set = host_demo(&home, &["set", id, "mine"]);
+        assert_eq!(set.code, 0, "{id}: {}", set.errors);
+        assert_eq!(host_demo(&home, &["get", id]).output, "mine");
+        assert_eq!(host_demo(&home, &["destroy", id]).code, 0);
+    }
+}
+
+#[test]
+fn a_wrong_command_is_a_usage_error() {
+    let home = Home::new();
+    for arguments in [
+        vec!["dance"],
+        vec!["get"],
+        vec!["create", "{}", "--ttl", "soon"],
+        vec!["create", "{}", "--ttl", "-1"],
+        vec!["get", "id", "--sessions", "5"],
+        vec!["terminate"],
+        vec!["terminate", "handle", "--subject", "alice"],
+        vec!["--sessions", "0"],
+    ] {
+        let ran = host_demo(&home, &arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.errors);
+        assert_eq!(ran.output, "");
+        assert!(!ran.errors.is_empty());
+    }
+    let without_directory = bare(&["stats"]).output().unwrap();
+    assert_eq!(without_directory.status.code(), Some(2));
+    assert!(!home.path().exists());
+}
+
+#[test]
+fn only_a_start_makes_a_database() {
+    let home = Home::new();
+    let copy = home.beside("copy.db");
+    let copy = copy.to_str().unwrap();
+    for arguments in [
+        vec!["get", "id"],
+        vec!["touch", "id"],
+        vec!["destroy", "id"],
+        vec!["list"],
+        vec!["terminate", "handle"],
+        vec!["terminate", "--subject", "alice"],
+        vec!["collect"],
+        vec!["stats"],
+        vec!["check"],
+        vec!["backup", copy],
+    ] {
+        let ran = host_demo(&home, &arguments);
+        assert_eq!(ran.code, 3, "{arguments:?}");
+        assert!(ran.error().contains("no database"), "{}", ran.errors);
+        assert!(!home.path().exists(), "{arguments:?}");
+    }
+    let directory = home.path().display().to_string();
+    assert!(host_demo(&home, &["stats"]).error().contains(&directory));
+    assert_eq!(host_demo(&home, &["set", "mine", "{}"]).code, 0);
+    assert!(home.database().exists());
+}
+
+#[test]
+fn an_error_is_one_line_without_ids_and_payloads() {
+    let home = Home::new();
+    create(&home, &["S3CR3T"]);
+    let long_id = "S3CR3T".repeat(50);
+    let large = vec![b'x'; 1_048_577];
+    for (ran, code) in [
+        (host_demo(&home, &["get", "S3CR3T"]), 1),
+        (host_demo(&home, &["touch", "S3CR3T"]), 1),
+        (host_demo(&home, &["destroy", "S3CR3T"]), 1),
+        (host_demo(&home, &["terminate", "S3CR3T"]), 1),
+        (host_demo(&home, &["get", "S3CR3T", "--json"]), 1),
+        (host_demo(&home, &["set", &long_id, "S3CR3T"]), 3),
+        (
+            host_demo(&home, &["create", "S3CR3T", "--subject", &long_id]),
+            3,
+        ),
+        (host_demo_reading(&home, &["create"], &large), 3),
+        (host_demo(&home, &["list", "--table", "no table!"]), 3),
+        (host_demo(&home, &["list", "--file", "../sessions.db"]), 3),
+        (host_demo(&home, &["list", "--table", "Missing"]), 3),
+    ] {
+        assert_eq!(ran.code, code, "{}", ran.errors);
+        assert!(!ran.error().contains("S3CR3T"), "{}", ran.errors);
+        assert!(!ran.error().is_empty());
+    }
+}
+
+#[test]
+fn nobody_reading_the_output_is_no_reason_to_panic() {
+    let home = Home::new();
+    for _ in 0..3 {
+        create(&home, &["{}"]);
+    }
+    let mut child = command(&home, &["list"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.stderr, b"");
+    assert_eq!(ended.status.code(), Some(141));
+}

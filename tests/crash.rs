@@ -1,0 +1,145 @@
+//! A component that runs out of memory: one request fails, and the store goes on.
+
+use wasi_sessions::{Error, Options, Request, Sessions};
+
+use crate::fixture::{Home, LIFE, create, data, session, written};
+
+/// Enough for the component and its ordinary work, and for nothing large.
+const MEMORY: usize = 16 << 20;
+
+fn open(home: &Home) -> Sessions {
+    let options = Options {
+        max_data: 64 << 20,
+        ..Options::default()
+    };
+    let builder = home.builder().options(options).memory_limit(MEMORY);
+    builder.open().wait().unwrap()
+}
+
+/// A request that needs more memory than there is.
+fn crash(sessions: &Sessions) {
+    let create = sessions.create(vec![b'x'; 2 * MEMORY], LIFE, None);
+    assert_eq!(create.wait(), Err(Error::Crashed));
+}
+
+#[test]
+fn the_request_in_flight_fails_and_later_ones_succeed() {
+    let home = Home::new();
+    let sessions = open(&home);
+    let id = create(&sessions, "before");
+    for round in 0..3 {
+        crash(&sessions);
+        assert_eq!(data(&sessions, &id).as_deref(), Some("before"));
+        let set = written(sessions.set("other", "{}", LIFE).wait().unwrap());
+        assert_eq!(set.version, round + 1);
+    }
+    crash(&sessions);
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(2));
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+#[test]
+fn nothing_that_was_answered_is_lost() {
+    let home = Home::new();
+    let sessions = open(&home);
+    let mut ids = vec![];
+    for round in 0..20 {
+        ids.push(create(&sessions, &round.to_string()));
+        if round % 4 == 3 {
+            crash(&sessions);
+        }
+    }
+    let all_there = |sessions: &Sessions| {
+        for (round, id) in ids.iter().enumerate() {
+            assert_eq!(data(sessions, id), Some(round.to_string()));
+        }
+        assert_eq!(sessions.count_sessions(None).wait(), Ok(20));
+    };
+    all_there(&sessions);
+    crash(&sessions);
+    drop(sessions);
+    all_there(&open(&home));
+}
+
+#[test]
+fn a_crash_in_mid_transaction_leaves_nothing_half_done() {
+    let home = Home::new();
+    let sessions = open(&home);
+    let large = sessions.create(vec![b'x'; 1 << 20], LIFE, None);
+    let large = large.wait().unwrap().id;
+    let before = session(&sessions, &large);
+
+    // The writes come first, and memory ends while the answers are gathered.
+    let mut requests = vec![
+        Request::Set(("new".to_owned(), b"{}".to_vec(), LIFE)),
+        Request::Touch((large.clone(), Some(1))),
+    ];
+    requests.extend(vec![Request::Get(large.clone()); 2 * (MEMORY >> 20)]);
+    assert_eq!(sessions.batch(requests).wait(), Err(Error::Crashed));
+    assert_eq!(data(&sessions, "new"), None);
+    assert_eq!(session(&sessions, &large), before);
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+#[test]
+fn the_directory_stays_locked_from_a_crash_to_the_next_request() {
+    let home = Home::new();
+    let sessions = open(&home);
+    crash(&sessions);
+    let second = home.builder().open().wait();
+    let in_use = Error::InUse {
+        directory: home.path(),
+    };
+    assert_eq!(second.err(), Some(in_use));
+    create(&sessions, "{}");
+    crash(&sessions);
+    // A store whose component is gone closes like any other.
+    drop(sessions);
+    assert_eq!(open(&home).count_sessions(None).wait(), Ok(1));
+}
+
+#[test]
+fn requests_that_waited_behind_a_crash_are_done() {
+    let home = Home::new();
+    let sessions = open(&home);
+    let id = create(&sessions, "{}");
+    let waiting: Vec<_> = (0..8)
+        .map(|number| {
+            let (sessions, id) = (sessions.clone(), id.clone());
+            std::thread::spawn(move || match number % 2 {
+                0 => crash(&sessions),
+                _ => assert_eq!(data(&sessions, &id).as_deref(), Some("{}")),
+            })
+        })
+        .collect();
+    for thread in waiting {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_database_that_is_damaged_meanwhile_fails_until_it_is_whole_again() {
+    let home = Home::new();
+    let sessions = open(&home);
+    let id = create(&sessions, "kept");
+    crash(&sessions);
+    // The component is not running, so the files can be taken away.
+    let aside = home.beside("aside");
+    std::fs::rename(home.path(), &aside).unwrap();
+    std::fs::create_dir(home.path()).unwrap();
+    std::fs::write(home.database(), "not a database").unwrap();
+    for _ in 0..2 {
+        assert!(matches!(sessions.get(&id).wait(), Err(Error::Corrupt(_))));
+    }
+    std::fs::remove_dir_all(home.path()).unwrap();
+    std::fs::rename(&aside, home.path()).unwrap();
+    assert_eq!(data(&sessions, &id).as_deref(), Some("kept"));
+}
+
+#[test]
+fn a_limit_that_is_too_small_to_start_is_an_error() {
+    let home = Home::new();
+    let opened = home.builder().memory_limit(1 << 16).open().wait();
+    assert!(matches!(opened, Err(Error::Start(_))), "{opened:?}");
+    drop(home.open());
+}

@@ -1,0 +1,187 @@
+//! Directories and files that cannot be used: a clear error each, and nothing is lost.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use wasi_sessions::{Builder, Error};
+
+use crate::command::{PROGRAM, Ran, host_demo};
+use crate::fixture::{Home, create, data, store};
+
+/// A user that owns nothing.
+const NOBODY: u32 = 65534;
+
+/// Expects the store not to open with an error that fits, and the database's
+/// file to be as it was.
+fn refused_and_left_alone(home: &Home, fits: fn(&Error) -> bool) {
+    let before = fs::read(home.database()).unwrap();
+    for _ in 0..2 {
+        match home.builder().open().wait() {
+            Ok(_) => panic!("opened"),
+            Err(error) => assert!(fits(&error), "{error:?}"),
+        }
+        assert!(fs::read(home.database()).unwrap() == before);
+    }
+    let ran = host_demo(home, &["stats"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.error().len() > 10);
+    assert!(fs::read(home.database()).unwrap() == before);
+}
+
+fn is_corrupt(error: &Error) -> bool {
+    matches!(error, Error::Corrupt(_))
+}
+
+#[test]
+fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
+    let noise: Vec<u8> = (0..100_000_u32)
+        .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+        .collect();
+    let mut page = b"SQLite format 4\0".to_vec();
+    page.resize(4096, 0);
+    for content in [&b"a letter to my mother"[..], b"xy", &noise, &page] {
+        let home = Home::new();
+        fs::create_dir(home.path()).unwrap();
+        fs::write(home.database(), content).unwrap();
+        refused_and_left_alone(&home, is_corrupt);
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_new_database() {
+    let home = Home::new();
+    fs::create_dir(home.path()).unwrap();
+    fs::write(home.database(), "").unwrap();
+    create(&home.open(), "{}");
+}
+
+#[test]
+fn a_truncated_database_is_refused_and_left_alone() {
+    let (home, sessions) = store();
+    for _ in 0..50 {
+        create(&sessions, &"x".repeat(1000));
+    }
+    drop(sessions);
+    let whole = fs::read(home.database()).unwrap();
+    for length in [whole.len() - 4096, whole.len() / 2, 5000, 4096, 100, 10] {
+        fs::write(home.database(), &whole[..length]).unwrap();
+        refused_and_left_alone(&home, is_corrupt);
+    }
+    // Whoever has the rest has everything.
+    fs::write(home.database(), &whole).unwrap();
+    let sessions = home.open();
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(50));
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+#[test]
+fn check_names_what_is_damaged() {
+    let (home, sessions) = store();
+    for _ in 0..100 {
+        create(&sessions, &"x".repeat(1000));
+    }
+    drop(sessions);
+    let mut damaged = fs::read(home.database()).unwrap();
+    let middle = damaged.len() / 2 / 4096 * 4096;
+    damaged[middle..middle + 4096].fill(0xa5);
+    fs::write(home.database(), &damaged).unwrap();
+
+    let sessions = home.open();
+    let damage = sessions.check().wait().unwrap();
+    assert!((1..=100).contains(&damage.len()), "{damage:?}");
+    drop(sessions);
+    let ran = host_demo(&home, &["check"]);
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.output.lines().count(), damage.len());
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let home = Home::new();
+    fs::write(home.beside("file"), "precious").unwrap();
+    for path in [
+        home.beside("file"),
+        home.beside("file").join("below"),
+        "/proc/wasi-sessions".into(),
+    ] {
+        match Builder::new(&path).open().wait() {
+            Err(Error::Directory {
+                path: named,
+                reason,
+            }) => {
+                assert_eq!(named, path);
+                assert!(!reason.is_empty());
+            }
+            other => panic!("{}: {other:?}", path.display()),
+        }
+    }
+    assert_eq!(fs::read(home.beside("file")).unwrap(), b"precious");
+}
+
+#[test]
+fn a_directory_that_can_only_be_read_is_named_and_nothing_in_it_changes() {
+    let (home, sessions) = store();
+    let id = create(&sessions, "kept");
+    drop(sessions);
+    let before = fs::read(home.database()).unwrap();
+    for lock_is_there in [true, false] {
+        if !lock_is_there {
+            fs::remove_file(home.path().join(".wasi-sessions.lock")).unwrap();
+        }
+        let ran = as_somebody_who_may_only_read(&home, &["stats"]);
+        assert_eq!(ran.code, 3, "{}", ran.errors);
+        let directory = home.path().display().to_string();
+        assert!(ran.error().contains(&directory), "{}", ran.errors);
+        assert_eq!(
+            fs::read_dir(home.path()).unwrap().count(),
+            1 + usize::from(lock_is_there)
+        );
+    }
+    assert!(fs::read(home.database()).unwrap() == before);
+    fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(data(&home.open(), &id).as_deref(), Some("kept"));
+}
+
+#[test]
+fn a_database_that_can_only_be_read_is_refused_and_left_alone() {
+    let (home, sessions) = store();
+    create(&sessions, "kept");
+    drop(sessions);
+    let before = fs::read(home.database()).unwrap();
+    fs::set_permissions(home.database(), Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
+    fs::remove_file(home.path().join(".wasi-sessions.lock")).unwrap();
+    let ran = run_as_somebody_else(&home, &["create", "{}"]);
+    assert_eq!(ran.code, 3, "{}", ran.errors);
+    assert!(ran.error().len() > 10);
+    assert!(fs::read(home.database()).unwrap() == before);
+}
+
+/// Runs the command line as a user who can read the store's directory and no
+/// more.
+fn as_somebody_who_may_only_read(home: &Home, arguments: &[&str]) -> Ran {
+    fs::set_permissions(home.path(), Permissions::from_mode(0o555)).unwrap();
+    run_as_somebody_else(home, arguments)
+}
+
+/// Runs the command line as somebody whom permissions hold back: root is not.
+fn run_as_somebody_else(home: &Home, arguments: &[&str]) -> Ran {
+    // Nobody may look into a temporary directory, or where this was built.
+    let program = home.beside("host-demo");
+    fs::copy(PROGRAM, &program).unwrap();
+    let parent = home.path().parent().unwrap().to_owned();
+    fs::set_permissions(&parent, Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .arg("--directory")
+        .arg(home.path())
+        .env("XDG_CACHE_HOME", home.beside("nowhere"))
+        .current_dir("/");
+    if fs::metadata(&parent).unwrap().uid() == 0 {
+        command.uid(NOBODY);
+    }
+    command.output().unwrap().into()
+}

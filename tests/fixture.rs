@@ -1,0 +1,191 @@
+//! What every test stands on: a directory of its own, and a clock that only the test moves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use wasi_sessions::{Builder, Entry, Options, Outcome, Session, Sessions, Written};
+
+/// Where the clock of every test stands at first.
+pub const START: u64 = 1_700_000_000_000;
+
+/// The latest point in time.
+pub const END_OF_TIME: u64 = i64::MAX as u64;
+
+/// A session's life in tests that are about something else.
+pub const LIFE: Option<u64> = Some(3_600_000);
+
+/// What the command line takes for the user's cache directory, so that all
+/// tests and all processes they start share one compiled component.
+pub static CACHE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    // One test compiles while the others wait, instead of all at once.
+    let scratch = tempfile::tempdir().unwrap();
+    let first = Builder::new(scratch.path()).cache_directory(compiled_in(&cache));
+    drop(first.open().wait().unwrap());
+    cache
+});
+
+/// Where compiled code is below a user's cache directory.
+pub fn compiled_in(cache: &Path) -> PathBuf {
+    cache.join("wasi-sessions")
+}
+
+/// A place for one store, removed when dropped, and the time in it.
+pub struct Home {
+    directory: TempDir,
+    now: Arc<AtomicU64>,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            now: Arc::new(AtomicU64::new(START)),
+        }
+    }
+
+    /// The store's directory.
+    pub fn path(&self) -> PathBuf {
+        self.beside("store")
+    }
+
+    /// Something that is not in the store's directory.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The database's file.
+    pub fn database(&self) -> PathBuf {
+        self.path().join("sessions.db")
+    }
+
+    pub fn now(&self) -> u64 {
+        self.now.load(Ordering::SeqCst)
+    }
+
+    pub fn set_clock(&self, now: u64) {
+        self.now.store(now, Ordering::SeqCst);
+    }
+
+    pub fn advance(&self, milliseconds: u64) {
+        self.now.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+
+    pub fn builder(&self) -> Builder {
+        let now = self.now.clone();
+        Builder::new(self.path())
+            .cache_directory(compiled_in(&CACHE))
+            .clock(move || moment(now.load(Ordering::SeqCst)))
+    }
+
+    pub fn open(&self) -> Sessions {
+        self.open_with(Options::default())
+    }
+
+    pub fn open_with(&self, options: Options) -> Sessions {
+        self.builder().options(options).open().wait().unwrap()
+    }
+
+    /// The database as any other program sees it; only while no store is open.
+    pub fn native(&self) -> Connection {
+        fs::create_dir_all(self.path()).unwrap();
+        Connection::open(self.database()).unwrap()
+    }
+
+    /// Has SQLite refuse something with `RAISE (ABORT)`, for whoever opens the
+    /// store afterwards: `when` is what follows `CREATE TRIGGER name`.
+    pub fn sabotage(&self, when: &str) {
+        let trigger =
+            format!("CREATE TRIGGER sabotage {when} BEGIN SELECT RAISE(ABORT, 'no'); END");
+        self.native().execute_batch(&trigger).unwrap();
+    }
+
+    /// Lets SQLite do again what it refused.
+    pub fn repair(&self) {
+        self.native()
+            .execute_batch("DROP TRIGGER sabotage")
+            .unwrap();
+    }
+}
+
+/// A new store with the defaults.
+pub fn store() -> (Home, Sessions) {
+    store_with(Options::default())
+}
+
+/// A new store with these options.
+pub fn store_with(options: Options) -> (Home, Sessions) {
+    let home = Home::new();
+    let sessions = home.open_with(options);
+    (home, sessions)
+}
+
+/// A point in time, of milliseconds since the epoch.
+pub fn moment(milliseconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds)
+}
+
+/// Starts a session of this payload that lives for long; its id.
+pub fn create(sessions: &Sessions, data: &str) -> String {
+    sessions.create(data, LIFE, None).wait().unwrap().id
+}
+
+/// Starts a session of this subject that lives for long; its id.
+pub fn create_for(sessions: &Sessions, subject: &str) -> String {
+    sessions
+        .create("{}", LIFE, Some(subject))
+        .wait()
+        .unwrap()
+        .id
+}
+
+/// The session, which must be there.
+pub fn session(sessions: &Sessions, id: &str) -> Session {
+    sessions
+        .get(id)
+        .wait()
+        .unwrap()
+        .expect("the session is there")
+}
+
+/// The payload of a session, as text; `None` when the session is not there.
+pub fn data(sessions: &Sessions, id: &str) -> Option<String> {
+    let session = sessions.get(id).wait().unwrap()?;
+    Some(String::from_utf8(session.data).unwrap())
+}
+
+/// All that a walk over the pages of a listing shows.
+pub fn listed(sessions: &Sessions, subject: Option<&str>) -> Vec<Entry> {
+    let mut entries = vec![];
+    let mut cursor = None;
+    loop {
+        let page = sessions.list_sessions(subject, cursor.as_deref(), 3);
+        let page = page.wait().unwrap();
+        entries.extend(page.entries);
+        match page.next {
+            Some(next) => cursor = Some(next),
+            None => return entries,
+        }
+    }
+}
+
+/// The handle of the only session that is there.
+pub fn only_handle(sessions: &Sessions) -> String {
+    match listed(sessions, None).as_slice() {
+        [entry] => entry.handle.clone(),
+        entries => panic!("{} sessions are there", entries.len()),
+    }
+}
+
+/// What a write made, which must have been done.
+pub fn written(outcome: Outcome) -> Written {
+    match outcome {
+        Outcome::Written(written) => written,
+        refused => panic!("not written: {refused:?}"),
+    }
+}

@@ -1,0 +1,212 @@
+//! Handles and answers: from any thread and any runtime, many at once, dropped at any moment.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use tokio::task::JoinSet;
+use wasi_sessions::{Answer, Builder, Durability, Error, Options, Sessions};
+
+use crate::fixture::{Home, LIFE, create, data, store};
+
+/// Durability costs a test of the queue only time.
+fn relaxed(home: &Home) -> Builder {
+    home.builder().options(Options {
+        durability: Durability::Relaxed,
+        ..Options::default()
+    })
+}
+
+/// Asks without waiting, as a task does that is put aside at once.
+fn poll_once<T>(answer: &mut Answer<T>) -> Poll<Result<T, Error>> {
+    pin!(answer).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn a_handle_can_go_anywhere() {
+    fn anywhere<T: Clone + Send + Sync + 'static>() {}
+    fn sent<T: Send + 'static>() {}
+    anywhere::<Sessions>();
+    sent::<Answer<Sessions>>();
+    sent::<Builder>();
+}
+
+#[test]
+fn plain_threads_wait_for_their_answers() {
+    let (_home, sessions) = store();
+    let threads: Vec<_> = (0..8)
+        .map(|number| {
+            let sessions = sessions.clone();
+            thread::spawn(move || {
+                let id = create(&sessions, &number.to_string());
+                assert_eq!(data(&sessions, &id), Some(number.to_string()));
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(8));
+}
+
+async fn use_a_store() {
+    let home = Home::new();
+    let sessions = home.builder().open().await.unwrap();
+    let id = sessions.create("{}", LIFE, None).await.unwrap().id;
+    let (one, other) = tokio::join!(sessions.get(&id), sessions.get(&id));
+    assert_eq!(one.unwrap(), other.unwrap());
+    // Closing inside of the runtime is no different.
+    drop(sessions);
+    let sessions = home.builder().open().await.unwrap();
+    assert!(sessions.get(&id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_of_many_threads_awaits_answers() {
+    tokio::spawn(use_a_store()).await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_runtime_of_one_thread_awaits_answers() {
+    use_a_store().await;
+}
+
+#[test]
+fn a_store_outlives_the_runtime_that_opened_it() {
+    let home = Home::new();
+    let open = async { home.builder().open().await.unwrap() };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let sessions = runtime.block_on(open);
+    drop(runtime);
+    let id = create(&sessions, "{}");
+    assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_requests_at_once_are_all_answered() {
+    let home = Home::new();
+    let sessions = relaxed(&home).open().await.unwrap();
+    let mut tasks = JoinSet::new();
+    for number in 0..5000 {
+        let sessions = sessions.clone();
+        tasks.spawn(async move {
+            let payload = number.to_string();
+            let id = sessions
+                .create(payload.as_str(), LIFE, None)
+                .await
+                .unwrap()
+                .id;
+            let session = sessions.get(&id).await.unwrap().unwrap();
+            assert_eq!(session.data, payload.as_bytes());
+        });
+    }
+    assert_eq!(tasks.join_all().await.len(), 5000);
+    assert_eq!(sessions.count_sessions(None).await, Ok(5000));
+}
+
+#[test]
+fn requests_that_wait_when_the_last_handle_is_dropped_are_answered() {
+    let home = Home::new();
+    let sessions = relaxed(&home).open().wait().unwrap();
+    // More than the queue holds; some are answered at once, which is as good.
+    let waiting: Vec<_> = (0..3000)
+        .map(|_| sessions.create("{}", LIFE, None))
+        .filter_map(|mut answer| match poll_once(&mut answer) {
+            Poll::Pending => Some(answer),
+            Poll::Ready(answered) => answered.map(|_| None).unwrap(),
+        })
+        .collect();
+    assert!(!waiting.is_empty());
+    drop(sessions);
+    for answer in waiting {
+        answer.wait().unwrap();
+    }
+    let sessions = home.open();
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(3000));
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+#[test]
+fn an_answer_keeps_the_store_open_until_it_is_there_or_dropped() {
+    let (home, sessions) = store();
+    let (asked, dropped) = (sessions.count_sessions(None), sessions.stats());
+    drop(sessions);
+    let second = || home.builder().open().wait();
+    assert!(matches!(second(), Err(Error::InUse { .. })));
+    assert_eq!(asked.wait(), Ok(0));
+    assert!(matches!(second(), Err(Error::InUse { .. })));
+    drop(dropped);
+    second().unwrap();
+}
+
+#[test]
+fn nothing_is_asked_before_an_answer_is_waited_for() {
+    let (_home, sessions) = store();
+    drop(sessions.set("dropped", "{}", LIFE));
+    let late = sessions.set("late", "{}", LIFE);
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(0));
+    late.wait().unwrap();
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(1));
+}
+
+#[test]
+fn what_was_asked_is_done_though_the_answer_is_dropped() {
+    let (home, sessions) = store();
+    let mut answer = sessions.set("first", "{}", LIFE);
+    let _ = poll_once(&mut answer);
+    drop(answer);
+    assert_eq!(data(&sessions, "first").as_deref(), Some("{}"));
+
+    // Also when nothing else is left of the store.
+    let mut answer = sessions.set("last", "{}", LIFE);
+    let _ = poll_once(&mut answer);
+    drop(sessions);
+    drop(answer);
+    assert_eq!(data(&home.open(), "last").as_deref(), Some("{}"));
+}
+
+#[test]
+fn thousands_of_dropped_answers_harm_nobody() {
+    let home = Home::new();
+    let sessions = relaxed(&home).open().wait().unwrap();
+    let other = sessions.clone();
+    let steady = thread::spawn(move || {
+        for number in 0..200 {
+            let id = create(&other, &number.to_string());
+            assert_eq!(data(&other, &id), Some(number.to_string()));
+        }
+    });
+    for _ in 0..5 {
+        let mut answers: Vec<_> = (0..2000).map(|_| sessions.get("missing")).collect();
+        for answer in &mut answers {
+            let _ = poll_once(answer);
+        }
+        // In the other order than they were asked.
+        while let Some(answer) = answers.pop() {
+            drop(answer);
+        }
+    }
+    steady.join().unwrap();
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(200));
+}
+
+#[test]
+fn an_opening_that_is_dropped_leaves_the_directory_free_once_it_has_ended() {
+    let home = Home::new();
+    drop(home.builder().open());
+    assert!(!home.path().exists());
+
+    let mut opening = home.builder().open();
+    assert!(poll_once(&mut opening).is_pending());
+    drop(opening);
+    loop {
+        match home.builder().open().wait() {
+            Ok(sessions) => return drop(create(&sessions, "{}")),
+            Err(error) => assert!(matches!(error, Error::InUse { .. }), "{error:?}"),
+        }
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,105 @@
+//! One owner of a directory at a time, in this process and among all others.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use wasi_sessions::{Error, Sessions};
+
+use crate::command::{Writer, bare, host_demo};
+use crate::fixture::{Home, create, data, store};
+
+fn in_use(home: &Home) -> Error {
+    Error::InUse {
+        directory: home.path(),
+    }
+}
+
+fn open(home: &Home) -> Result<Sessions, Error> {
+    home.builder().open().wait()
+}
+
+#[test]
+fn a_second_owner_in_this_process_is_refused_until_the_first_is_dropped() {
+    let (home, sessions) = store();
+    let clone = sessions.clone();
+    for _ in 0..3 {
+        assert_eq!(open(&home).err(), Some(in_use(&home)));
+    }
+    let words = in_use(&home).to_string();
+    assert!(words.contains(home.path().to_str().unwrap()), "{words}");
+
+    // Another file in the same directory does not help.
+    let other = home.builder().file_name("other.db").open().wait();
+    assert_eq!(other.err(), Some(in_use(&home)));
+
+    // The first is not disturbed, and every handle of it counts.
+    let id = create(&sessions, "{}");
+    drop(sessions);
+    assert_eq!(open(&home).err(), Some(in_use(&home)));
+    assert_eq!(data(&clone, &id).as_deref(), Some("{}"));
+    drop(clone);
+    let sessions = open(&home).unwrap();
+    assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
+}
+
+#[test]
+fn another_path_to_the_same_directory_is_the_same_directory() {
+    let (home, _sessions) = store();
+    let link = home.beside("link");
+    std::os::unix::fs::symlink(home.path(), &link).unwrap();
+    let opened = wasi_sessions::Builder::new(&link).open().wait();
+    assert_eq!(opened.err(), Some(Error::InUse { directory: link }));
+}
+
+#[test]
+fn a_second_process_is_refused_until_this_one_lets_go() {
+    let (home, sessions) = store();
+    let id = create(&sessions, "{}");
+    let directory = home.path().display().to_string();
+    for arguments in [vec!["stats"], vec!["create", "{}"], vec!["collect"]] {
+        let ran = host_demo(&home, &arguments);
+        assert_eq!(ran.code, 4, "{}", ran.errors);
+        assert!(ran.errors.contains(&directory), "{}", ran.errors);
+        assert_eq!(ran.output, "");
+    }
+    assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
+    drop(sessions);
+    assert_eq!(host_demo(&home, &["stats"]).code, 0);
+}
+
+#[test]
+fn a_process_that_was_killed_holds_nothing() {
+    let home = Home::new();
+    let mut writer = Writer::start(&home);
+    writer.answered_lines(3);
+    assert_eq!(open(&home).err(), Some(in_use(&home)));
+    writer.kill();
+    open(&home).unwrap();
+}
+
+#[test]
+fn a_store_that_fails_to_open_holds_nothing() {
+    let home = Home::new();
+    std::fs::create_dir(home.path()).unwrap();
+    std::fs::write(home.database(), "not a database").unwrap();
+    assert!(matches!(open(&home), Err(Error::Corrupt(_))));
+    std::fs::remove_file(home.database()).unwrap();
+    open(&home).unwrap();
+}
+
+#[test]
+fn a_store_reopens_at_once_though_processes_are_started_meanwhile() {
+    let home = Home::new();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // A process that is being started has a copy of every open file.
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                bare(&["--version"]).output().unwrap();
+            }
+        });
+        let opened: Vec<_> = (0..100).map(|_| open(&home).map(drop)).collect();
+        done.store(true, Ordering::SeqCst);
+        assert_eq!(opened, vec![Ok(()); 100]);
+    });
+}

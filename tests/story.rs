@@ -1,0 +1,104 @@
+//! The story that `host-demo` tells without a command.
+
+use serde_json::Value;
+
+use crate::command::{bare, host_demo};
+use crate::fixture::Home;
+
+const SMALL: [&str; 4] = ["--sessions", "200", "--users", "10"];
+
+/// Every promise of the story, which must all have been kept.
+fn promises(story: &Value) -> usize {
+    let phases = story["phases"].as_array().unwrap();
+    let promises = phases
+        .iter()
+        .flat_map(|phase| phase["promises"].as_array().unwrap());
+    promises
+        .inspect(|promise| assert_eq!(promise["holds"], true, "{promise}"))
+        .count()
+}
+
+#[test]
+fn the_story_holds_with_small_numbers() {
+    let ran = bare(&[&SMALL[..], &["--json"]].concat()).output().unwrap();
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(0), "{errors}");
+    assert_eq!(errors, "");
+    let story: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(story["holds"], true);
+    assert_eq!(
+        (&story["sessions"], &story["users"]),
+        (&200.into(), &10.into())
+    );
+    let names: Vec<&str> = story["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|phase| phase["phase"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "open", "create", "read", "update", "log-in", "log-out", "expire", "collect", "shrink",
+            "kill", "check"
+        ]
+    );
+    assert!(promises(&story) >= names.len());
+}
+
+#[test]
+fn the_story_is_told_to_people_and_leaves_a_store_where_it_was_told_to() {
+    let home = Home::new();
+    let ran = host_demo(&home, &SMALL);
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    for word in ["create", "collect", "killed", "sound"] {
+        assert!(ran.output.contains(word), "{word}: {}", ran.output);
+    }
+    assert_eq!(host_demo(&home, &["check"]).line(), "sound");
+
+    // It takes no store that is there already for its own.
+    let again = host_demo(&home, &SMALL);
+    assert_eq!(again.code, 3);
+    assert!(again.errors.lines().count() == 1, "{}", again.errors);
+}
+
+#[test]
+fn one_session_of_one_user_is_enough_for_a_story() {
+    let ran = bare(&["--sessions", "1", "--users", "1", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        ran.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&ran.stdout)
+    );
+}
+
+#[test]
+fn help_names_commands_options_and_exit_codes() {
+    let ran = bare(&["--help"]).output().unwrap();
+    assert_eq!(ran.status.code(), Some(0));
+    let help = String::from_utf8(ran.stdout).unwrap();
+    for word in [
+        "create",
+        "get",
+        "set",
+        "touch",
+        "destroy",
+        "list",
+        "terminate",
+        "collect",
+        "stats",
+        "check",
+        "backup",
+        "--sessions",
+        "--users",
+        "--directory",
+        "--json",
+        "4",
+    ] {
+        assert!(help.contains(word), "{word}");
+    }
+    assert!(!help.contains("write-until-killed"), "{help}");
+}
