@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
+use crate::group::Waiting;
 use crate::guest::contract::Admin;
 use crate::guest::{Called, State};
 use crate::owner::{Command, Owner, Replies};
@@ -25,8 +26,9 @@ use crate::{
 /// `cookie.maxAge`, or else to the options.
 ///
 /// Requests wait in a bounded queue and are done one after the other, in the
-/// order in which their answers were first polled. When the queue is full,
-/// callers wait.
+/// order in which their answers were first polled. Those that wait at the same
+/// time share a transaction, so that many callers wait for the disk once. When
+/// the queue is full, callers wait.
 ///
 /// When the last handle and the last [`Answer`] are dropped, what is queued is
 /// done, the database is closed and the directory released; that drop blocks its
@@ -220,7 +222,8 @@ impl Sessions {
 
     async fn send(&self, requests: Vec<Request>) -> Result<Replies, Error> {
         let (reply, replies) = oneshot::channel();
-        self.owner.send(Command::Sessions(requests, reply)).await?;
+        let waiting = Waiting { requests, reply };
+        self.owner.send(Command::Sessions(waiting)).await?;
         replies.await.map_err(|_| Error::Closed)?
     }
 

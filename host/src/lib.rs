@@ -62,6 +62,7 @@ mod builder;
 mod compiled;
 mod directory;
 mod error;
+mod group;
 mod guest;
 mod handle;
 mod options;

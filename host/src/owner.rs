@@ -7,13 +7,14 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backup;
 use crate::builder::Builder;
 use crate::directory::Directory;
+use crate::group::{self, Waiting};
 use crate::guest::{Called, Guest, Launcher};
 use crate::{Error, Reply, Request};
 
 /// What handles ask of the owner. Requests travel as the contract's `request`,
-/// one or many, so that those that wait together can be done together.
+/// so that those that wait together can be done together.
 pub(crate) enum Command {
-    Sessions(Vec<Request>, oneshot::Sender<Result<Replies, Error>>),
+    Sessions(Waiting),
     Other(Box<dyn FnOnce(&mut Owner) + Send>),
 }
 
@@ -36,10 +37,13 @@ pub(crate) fn run(
         }
     };
     let _ = ready.send(Ok(()));
-    while let Some(command) = commands.blocking_recv() {
+    let mut next = None;
+    while let Some(command) = next.take().or_else(|| commands.blocking_recv()) {
         match command {
-            Command::Sessions(requests, reply) => {
-                let _ = reply.send(owner.batch(&requests));
+            Command::Sessions(first) => {
+                let (group, command) = group::gather(first, &mut commands);
+                next = command;
+                group::answer(group, |requests| owner.batch(requests));
             }
             Command::Other(call) => call(&mut owner),
         }

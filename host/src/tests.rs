@@ -1,10 +1,14 @@
 //! What this crate promises beyond the contract, tested on the real component.
 
 use std::fs;
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
 
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{Answer, Builder, Created, Error, Options, Outcome, Request, Sessions};
@@ -228,4 +232,113 @@ fn a_backup_is_a_store_of_its_own() {
     assert_eq!(data(&restored, &created.id), b"kept");
     assert_eq!(restored.count_sessions(None).wait(), Ok(1));
     assert_eq!(restored.check().wait(), Ok(vec![]));
+}
+
+/// Queues all answers' requests behind one that the store is held up in, and
+/// then waits for all. Also tells how often the store read the clock meanwhile,
+/// which it does once for each transaction.
+fn behind_one_another<T>(
+    home: &TempDir,
+    answers: impl FnOnce(&Sessions) -> Vec<Answer<T>>,
+) -> (Vec<Result<T, Error>>, u64) {
+    let readings = Arc::new(AtomicU64::new(0));
+    let held_up = Arc::new(Mutex::new(()));
+    let clock = {
+        let (readings, held_up) = (readings.clone(), held_up.clone());
+        move || {
+            readings.fetch_add(1, Ordering::SeqCst);
+            drop(held_up.lock());
+            SystemTime::now()
+        }
+    };
+    let sessions = builder(home).clock(clock).open().wait().unwrap();
+    let mut answers = answers(&sessions);
+    let before = readings.load(Ordering::SeqCst);
+    let hold = held_up.lock().unwrap();
+    let mut first = sessions.get("nobody");
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut first).poll(&mut context).is_pending());
+    while readings.load(Ordering::SeqCst) == before {
+        std::thread::yield_now();
+    }
+    for answer in &mut answers {
+        assert!(Pin::new(answer).poll(&mut context).is_pending());
+    }
+    drop(hold);
+    let answers = answers.into_iter().map(Answer::wait).collect();
+    (answers, readings.load(Ordering::SeqCst) - before - 1)
+}
+
+#[test]
+fn requests_that_wait_together_share_a_transaction() {
+    let home = home();
+    let (created, transactions) = behind_one_another(&home, |sessions| {
+        let create = |number: usize| sessions.create(number.to_string(), None, None);
+        (0..200).map(create).collect()
+    });
+    assert_eq!(transactions, 1);
+    let sessions = builder(&home).open().wait().unwrap();
+    for (number, created) in created.into_iter().enumerate() {
+        let id = created.unwrap().id;
+        assert_eq!(data(&sessions, &id), number.to_string().as_bytes());
+    }
+}
+
+#[test]
+fn a_group_is_bounded_in_requests_and_in_bytes() {
+    let (created, transactions) = behind_one_another(&home(), |sessions| {
+        let create = |_| sessions.create("{}", None, None);
+        (0..600).map(create).collect()
+    });
+    assert!(created.iter().all(Result::is_ok));
+    assert_eq!(transactions, 3);
+
+    let (created, transactions) = behind_one_another(&home(), |sessions| {
+        let create = |_| sessions.create(vec![0; 600 << 10], None, None);
+        (0..4).map(create).collect()
+    });
+    assert!(created.iter().all(Result::is_ok));
+    assert_eq!(transactions, 4);
+}
+
+#[test]
+fn what_stops_a_request_does_not_stop_those_that_wait_with_it() {
+    let home = home();
+    drop(builder(&home).open().wait().unwrap());
+    let database = Connection::open(home.path().join("store/sessions.db")).unwrap();
+    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON Sessions WHEN NEW.data = x'21'
+                   BEGIN SELECT RAISE(ROLLBACK, 'refused'); END";
+    database.execute_batch(trigger).unwrap();
+    drop(database);
+
+    let (created, _) = behind_one_another(&home, |sessions| {
+        let create = |data: &str| sessions.create(data, None, None);
+        ["a", "!", "b"].map(create).into()
+    });
+    assert!(created[0].is_ok());
+    assert!(matches!(&created[1], Err(Error::Other(words)) if words.contains("refused")));
+    assert!(created[2].is_ok());
+    let sessions = builder(&home).open().wait().unwrap();
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(2));
+}
+
+#[test]
+fn batches_that_wait_together_get_their_own_replies() {
+    let home = home();
+    let (replies, transactions) = behind_one_another(&home, |sessions| {
+        let create = |data: &str| Request::Create((data.into(), None, None));
+        let get = Request::Get("nobody".into());
+        let batch = |requests| sessions.batch(requests);
+        vec![
+            batch(vec![create("a"), get.clone()]),
+            batch(vec![]),
+            batch(vec![get, create("b"), create("c")]),
+        ]
+    });
+    assert_eq!(transactions, 1);
+    let sizes: Vec<usize> = replies
+        .iter()
+        .map(|all| all.as_ref().unwrap().len())
+        .collect();
+    assert_eq!(sizes, [2, 0, 3]);
 }
