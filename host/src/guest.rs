@@ -74,6 +74,9 @@ impl Launcher {
         let state = State::new(&self.settings, directory).map_err(start_error)?;
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limits);
+        // An answer may be as large as the memory it comes from; wasmtime's own
+        // limit is below the largest payload.
+        store.set_hostcall_fuel(self.settings.memory_limit);
         let bindings = self
             .component
             .instantiate(&mut store)
@@ -195,11 +198,13 @@ impl HostWallClock for WallClock {
         Duration::from_millis(1)
     }
 
-    /// A clock that stands before 1970 reads as 1970.
+    /// A clock that stands before 1970 reads as 1970. One past the year 2554
+    /// stands still there: the component's C library has 64 bits of nanoseconds.
     fn now(&self) -> Duration {
         (self.0)()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
+            .min(Duration::from_nanos(u64::MAX))
     }
 }
 
