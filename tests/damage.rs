@@ -1,14 +1,16 @@
 //! Directories and files that cannot be used: a clear error each, and nothing is lost.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use wasi_sessions::{Builder, Error};
 
-use crate::command::{PROGRAM, Ran, host_demo};
-use crate::fixture::{Home, create, data, store};
+use crate::command::{self, PROGRAM, Ran, host_demo};
+use crate::fixture::{CACHE, Home, compiled_in, create, data, store};
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65534;
@@ -127,6 +129,7 @@ fn a_directory_that_can_only_be_read_is_named_and_nothing_in_it_changes() {
     drop(sessions);
     let before = fs::read(home.database()).unwrap();
     for lock_is_there in [true, false] {
+        fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
         if !lock_is_there {
             fs::remove_file(home.path().join(".wasi-sessions.lock")).unwrap();
         }
@@ -157,6 +160,66 @@ fn a_database_that_can_only_be_read_is_refused_and_left_alone() {
     assert_eq!(ran.code, 3, "{}", ran.errors);
     assert!(ran.error().len() > 10);
     assert!(fs::read(home.database()).unwrap() == before);
+}
+
+#[test]
+fn the_component_cannot_be_led_out_of_its_directory() {
+    let home = Home::new();
+    let outside = home.beside("outside.db");
+    fs::create_dir(home.path()).unwrap();
+    symlink(&outside, home.database()).unwrap();
+    assert!(home.builder().open().wait().is_err());
+    assert!(!outside.exists());
+
+    // Nor to a database that is there.
+    let (other, sessions) = store();
+    drop(sessions);
+    let before = fs::read(other.database()).unwrap();
+    fs::remove_file(home.database()).unwrap();
+    symlink(other.database(), home.database()).unwrap();
+    assert!(home.builder().open().wait().is_err());
+    assert!(fs::read(other.database()).unwrap() == before);
+}
+
+#[test]
+fn what_a_killed_backup_left_is_removed() {
+    let (home, sessions) = store();
+    let id = create(&sessions, "{}");
+    drop(sessions);
+    let left = home.path().join(".wasi-sessions.backup");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("copy.partial"), "half of a copy").unwrap();
+    let sessions = home.open();
+    assert!(!left.exists());
+    let copy = home.beside("copy.db");
+    sessions.backup(&copy).wait().unwrap();
+    assert!(!left.exists());
+    assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
+}
+
+#[test]
+fn a_directory_may_be_relative_and_need_not_be_text() {
+    let home = Home::new();
+    let made = command::bare(&["create", "{}", "--directory", "store"])
+        .current_dir(home.beside(""))
+        .output()
+        .unwrap();
+    assert_eq!(made.status.code(), Some(0));
+    assert!(home.database().exists());
+
+    let odd = home.beside("").join(OsStr::from_bytes(b"odd \xff\n"));
+    let open = || {
+        Builder::new(&odd)
+            .cache_directory(compiled_in(&CACHE))
+            .open()
+            .wait()
+    };
+    let sessions = open().unwrap();
+    let id = create(&sessions, "{}");
+    assert!(matches!(open(), Err(Error::InUse { directory }) if directory == odd));
+    drop(sessions);
+    assert_eq!(data(&open().unwrap(), &id).as_deref(), Some("{}"));
 }
 
 /// Runs the command line as a user who can read the store's directory and no

@@ -2,13 +2,15 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use tokio::task::JoinSet;
-use wasi_sessions::{Answer, Builder, Durability, Error, Options, Sessions};
+use wasi_sessions::{Answer, Builder, Durability, Error, Options, Reply, Request, Sessions};
 
-use crate::fixture::{Home, LIFE, create, data, store};
+use crate::fixture::{Home, LIFE, START, create, data, moment, store};
 
 /// Durability costs a test of the queue only time.
 fn relaxed(home: &Home) -> Builder {
@@ -208,5 +210,44 @@ fn an_opening_that_is_dropped_leaves_the_directory_free_once_it_has_ended() {
             Err(error) => assert!(matches!(error, Error::InUse { .. }), "{error:?}"),
         }
         thread::yield_now();
+    }
+}
+
+#[test]
+fn a_clock_that_panics_closes_the_store_and_leaves_its_directory() {
+    let home = Home::new();
+    let broken = Arc::new(AtomicBool::new(false));
+    let breaks = broken.clone();
+    let clock = move || {
+        assert!(!breaks.load(Ordering::SeqCst), "this clock is broken");
+        moment(START)
+    };
+    let sessions = home.builder().clock(clock).open().wait().unwrap();
+    let id = create(&sessions, "kept");
+    broken.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        assert_eq!(sessions.get(&id).wait(), Err(Error::Closed));
+    }
+    drop(sessions);
+    assert_eq!(data(&home.open(), &id).as_deref(), Some("kept"));
+}
+
+#[test]
+fn an_answer_may_be_as_large_as_memory_allows() {
+    let home = Home::new();
+    let options = Options {
+        max_data: 16 << 20,
+        ..Options::default()
+    };
+    let builder = home.builder().options(options).memory_limit(1 << 30);
+    let sessions = builder.open().wait().unwrap();
+    let large = sessions.create(vec![b'x'; 16 << 20], LIFE, None);
+    let get = Request::Get(large.wait().unwrap().id);
+    // 160 MiB in one answer.
+    let replies = sessions.batch(vec![get; 10]).wait().unwrap();
+    for reply in replies {
+        assert!(
+            matches!(reply, Ok(Reply::Session(Some(session))) if session.data.len() == 16 << 20)
+        );
     }
 }

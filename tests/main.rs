@@ -19,6 +19,7 @@ mod writes;
 // The host.
 mod cache;
 mod crash;
+#[cfg(unix)]
 mod damage;
 mod handles;
 mod killed;

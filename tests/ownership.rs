@@ -42,6 +42,7 @@ fn a_second_owner_in_this_process_is_refused_until_the_first_is_dropped() {
     assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
 }
 
+#[cfg(unix)]
 #[test]
 fn another_path_to_the_same_directory_is_the_same_directory() {
     let (home, _sessions) = store();

@@ -27,23 +27,10 @@ impl Database {
         Database::with(access, |_| {})
     }
 
-    /// One with other options.
+    /// One with other options. Its directory is in memory where the machine
+    /// offers that, as the tests make thousands of transactions.
     pub fn with(access: Access, change: impl FnOnce(&mut Options)) -> Database {
-        Database::in_directory(tempfile::tempdir().unwrap(), access, change)
-    }
-
-    /// One in memory where the machine offers that, for tests with thousands
-    /// of transactions.
-    pub fn quick(access: Access, change: impl FnOnce(&mut Options)) -> Database {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        Database::in_directory(directory.unwrap(), access, change)
-    }
-
-    fn in_directory(
-        directory: TempDir,
-        access: Access,
-        change: impl FnOnce(&mut Options),
-    ) -> Database {
         let mut options = Options {
             access,
             durability: Durability::Relaxed,
@@ -51,7 +38,7 @@ impl Database {
         };
         change(&mut options);
         Database {
-            directory: Arc::new(directory),
+            directory: Arc::new(directory.unwrap()),
             options,
         }
     }

@@ -53,7 +53,7 @@ struct Run {
 
 impl Run {
     fn new(options: &Options) -> Run {
-        let database = Database::quick(options.access, |all| *all = options.clone());
+        let database = Database::with(options.access, |all| *all = options.clone());
         let stores = match options.access {
             Access::Exclusive => vec![database.open()],
             Access::Shared => vec![database.open(), database.open()],

@@ -10,7 +10,7 @@ use wasi_sessions_component::{Access, Options};
 /// The files of `database` as they are at this moment, as another database:
 /// what a crash would leave behind.
 fn crashed(database: &Database, access: Access, change: impl FnOnce(&mut Options)) -> Database {
-    let copy = Database::quick(access, change);
+    let copy = Database::with(access, change);
     for suffix in ["", "-wal", "-journal"] {
         let name = format!("sessions.db{suffix}");
         if fs::exists(database.file(&name)).unwrap() {
@@ -69,7 +69,7 @@ fn many_shared_stores_can_take_over_at_once_what_an_exclusive_one_left() {
     let mut store = database.open();
     let id = create(&mut store, NOW, None);
     for _ in 0..10 {
-        let left = crashed(&database, Access::Shared, |all| all.sync_timeout = 600_000);
+        let left = crashed(&database, Access::Shared, |all| all.sync_timeout = 60_000);
         let (opening, open) = (Barrier::new(6), Barrier::new(6));
         let take_over = || {
             opening.wait();

@@ -14,7 +14,7 @@ fn impatient() -> Database {
 
 /// For tests in which every thread must get its turn.
 fn patient() -> Database {
-    Database::quick(Access::Shared, |options| options.sync_timeout = 600_000)
+    Database::with(Access::Shared, |options| options.sync_timeout = 60_000)
 }
 
 /// Makes a directory that seems to have been there for so long.

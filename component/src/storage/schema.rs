@@ -33,7 +33,12 @@ pub fn prepare(
     sync: bool,
     now: Timestamp,
 ) -> Result<(), Error> {
-    match (find(connection, table)?, sync) {
+    // In one state of the database: somebody else may just be creating it.
+    let snapshot =
+        Transaction::new_unchecked(connection, TransactionBehavior::Deferred).map_err(failure)?;
+    let found = find(&snapshot, table)?;
+    drop(snapshot);
+    match (found, sync) {
         (Found::Version(VERSION), _) => return Ok(()),
         (Found::Version(version), _) if version > VERSION => {
             return Err(Error::Other(format!(
@@ -69,7 +74,10 @@ pub fn prepare(
     match find(&transaction, table)? {
         Found::Nothing => create(&transaction, table)?,
         Found::Original => adopt_original(&transaction, table, now)?,
-        Found::Version(_) | Found::Foreign => return prepare(&transaction, table, false, now),
+        Found::Version(_) | Found::Foreign => {
+            drop(transaction);
+            return prepare(connection, table, false, now);
+        }
     }
     transaction.commit().map_err(failure)
 }
