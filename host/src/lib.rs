@@ -79,3 +79,8 @@ pub use guest::contract::{
 };
 pub use handle::Sessions;
 pub use options::{Durability, Options};
+
+/// The README's program, compiled and run as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
