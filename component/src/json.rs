@@ -5,7 +5,7 @@
 
 use indexmap::IndexMap;
 use serde::Deserializer;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -13,8 +13,16 @@ use std::fmt;
 /// JSON nested deeper than this is not JSON here.
 const DEEPEST: usize = 128;
 
-/// The members of an object in their order; of equal names the last one counts.
-type Object<'a> = IndexMap<String, &'a RawValue>;
+/// The members of an object in their order, by their names without escapes; of
+/// equal names the last one counts.
+type Object<'a> = IndexMap<Cow<'a, str>, Member<'a>>;
+
+/// A member as it is written.
+#[derive(Clone, Copy)]
+struct Member<'a> {
+    name: &'a RawValue,
+    value: &'a RawValue,
+}
 
 /// The `cookie.maxAge` of a payload, in milliseconds and without its fraction;
 /// none when the payload is not JSON or that is not a number of 1 or more.
@@ -80,32 +88,59 @@ fn is_null(value: &RawValue) -> bool {
     value.get() == "null"
 }
 
-/// The member of an object with this name; of equal names the last one.
+/// The value of the member with this name, if this is an object that has one.
 fn member<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
-    struct Named<'n>(&'n str);
+    let mut found = None;
+    each_member(object, |member| {
+        if without_escapes(member.name) == name {
+            found = Some(member.value);
+        }
+    })
+    .ok()?;
+    found
+}
 
-    impl<'de> Visitor<'de> for Named<'_> {
-        type Value = Option<&'de RawValue>;
+/// All members, if this is an object; else none.
+fn members(value: &RawValue) -> serde_json::Result<Object<'_>> {
+    let mut members = Object::new();
+    if is_object(value) {
+        each_member(value, |member| {
+            members.insert(without_escapes(member.name), member);
+        })?;
+    }
+    Ok(members)
+}
+
+/// A name is compared by what it means. Half of a surrogate pair, which
+/// JavaScript allows there, means nothing else than how it is written.
+fn without_escapes(name: &RawValue) -> Cow<'_, str> {
+    let written = name.get();
+    match written.contains('\\') {
+        true => serde_json::from_str(written).map_or(Cow::Borrowed(written), Cow::Owned),
+        false => Cow::Borrowed(written.trim_matches('"')),
+    }
+}
+
+/// Calls `take` for each member of an object, in their order.
+fn each_member<'a>(object: &'a RawValue, take: impl FnMut(Member<'a>)) -> serde_json::Result<()> {
+    struct Each<F>(F);
+
+    impl<'de, F: FnMut(Member<'de>)> Visitor<'de> for Each<F> {
+        type Value = ();
 
         fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
             f.write_str("an object")
         }
 
-        fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Self::Value, M::Error> {
-            let mut found = None;
-            while let Some(name) = members.next_key::<Cow<str>>()? {
-                if name == self.0 {
-                    found = Some(members.next_value()?);
-                } else {
-                    members.next_value::<IgnoredAny>()?;
-                }
+        fn visit_map<M: MapAccess<'de>>(mut self, mut members: M) -> Result<(), M::Error> {
+            while let Some((name, value)) = members.next_entry()? {
+                self.0(Member { name, value });
             }
-            Ok(found)
+            Ok(())
         }
     }
 
-    let mut parser = serde_json::Deserializer::from_str(object.get());
-    parser.deserialize_map(Named(name)).ok()?
+    serde_json::Deserializer::from_str(object.get()).deserialize_map(Each(take))
 }
 
 fn write_merged(
@@ -117,29 +152,26 @@ fn write_merged(
         out.push_str(patch.get());
         return Ok(());
     }
-    let patch: Object = serde_json::from_str(patch.get())?;
-    let target: Object = match target {
-        Some(target) if is_object(target) => serde_json::from_str(target.get())?,
-        _ => Object::new(),
-    };
+    let patch = members(patch)?;
+    let target = target.map(members).transpose()?.unwrap_or_default();
     out.push('{');
     for (name, old) in &target {
         match patch.get(name) {
             None => {
-                write_name(out, name)?;
-                out.push_str(old.get());
+                write_name(out, old);
+                out.push_str(old.value.get());
             }
-            Some(new) if is_null(new) => {}
+            Some(new) if is_null(new.value) => {}
             Some(new) => {
-                write_name(out, name)?;
-                write_merged(out, Some(old), new)?;
+                write_name(out, old);
+                write_merged(out, Some(old.value), new.value)?;
             }
         }
     }
     for (name, new) in &patch {
-        if !target.contains_key(name) && !is_null(new) {
-            write_name(out, name)?;
-            write_merged(out, None, new)?;
+        if !target.contains_key(name) && !is_null(new.value) {
+            write_name(out, new);
+            write_merged(out, None, new.value)?;
         }
     }
     out.push('}');
@@ -147,13 +179,12 @@ fn write_merged(
 }
 
 /// Starts the next member of the object that `out` ends in.
-fn write_name(out: &mut String, name: &str) -> serde_json::Result<()> {
+fn write_name(out: &mut String, member: &Member) {
     if !out.ends_with('{') {
         out.push(',');
     }
-    out.push_str(&serde_json::to_string(name)?);
+    out.push_str(member.name.get());
     out.push(':');
-    Ok(())
 }
 
 #[cfg(test)]
@@ -273,6 +304,24 @@ mod tests {
         assert_eq!(
             merge(target.as_bytes(), r#"{"a":{"n":2}}"#).unwrap(),
             r#"{"z":1.10,"big":12345678901234567890123,"s":"\u00e9\ud800","a":{"y":1e2,"x":[ 1 ],"n":2}}"#
+        );
+    }
+
+    #[test]
+    fn names_keep_their_escapes_and_are_compared_without() {
+        let target = r#"{"\ud800":1,"caf\u00e9":{"a":1},"\u0062":2,"cookie":{"max\u0041ge":5}}"#;
+        assert_eq!(max_age(target), Some(5));
+        assert_eq!(
+            merge(
+                target.as_bytes(),
+                r#"{"caf\u00e9":{"b":1},"b":null,"\ud800":3}"#
+            )
+            .unwrap(),
+            r#"{"\ud800":3,"caf\u00e9":{"a":1,"b":1},"cookie":{"max\u0041ge":5}}"#
+        );
+        assert_eq!(
+            merge(r#"{"café":1}"#.as_bytes(), r#"{"caf\u00e9":2}"#).unwrap(),
+            r#"{"café":2}"#
         );
     }
 
