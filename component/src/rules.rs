@@ -140,7 +140,7 @@ impl Rules<'_> {
         Ok(Some(Session {
             data: merged.into_bytes(),
             version: written.version,
-            updated: self.now,
+            updated: self.now.min(END_OF_TIME),
             expires: written.expires,
             ..session
         }))
@@ -239,8 +239,8 @@ impl Rules<'_> {
     fn start(&self, key: &Key, data: &[u8], ttl: Option<Milliseconds>) -> Result<Outcome, Error> {
         let session = self.new_session(data, ttl, None);
         if !self.rows.insert(key, &session, self.now)? {
-            return Err(Error::Other(
-                "another id has the same place in the table; use one made by `create`".into(),
+            return Err(Error::invalid(
+                "id: another one has its place in the table; use one made by `create`",
             ));
         }
         Ok(Outcome::Written(Written {
@@ -266,12 +266,15 @@ impl Rules<'_> {
     }
 
     fn insert_under_new_id(&self, session: &Session) -> Result<(String, Key), Error> {
-        loop {
+        // A place that is taken already is next to impossible, and a second one
+        // means that the randomness is none.
+        for _ in 0..4 {
             let (id, key) = id::fresh()?;
             if self.rows.insert(&key, session, self.now)? {
                 return Ok((id, key));
             }
         }
+        Err(Error::Other("the host's random bytes repeat".into()))
     }
 
     fn end(&self, key: &Key) -> Result<bool, Error> {

@@ -95,9 +95,10 @@ fn an_id_whose_place_is_taken_is_absent_and_cannot_be_started() {
     assert_eq!(rules.rotate("mine", None), Ok(None));
     assert_eq!(rules.destroy("mine"), Ok(false));
     assert_eq!(rules.update("mine", b"", None, None), Ok(Outcome::Gone));
-    assert!(matches!(rules.set("mine", b"", None), Err(Error::Other(_))));
+    let set = rules.set("mine", b"", None);
+    assert!(matches!(set, Err(Error::InvalidArgument(_))));
     let started = rules.update("mine", b"", None, Some(0));
-    assert!(matches!(started, Err(Error::Other(_))));
+    assert!(matches!(started, Err(Error::InvalidArgument(_))));
     assert_eq!(live(rows, &other, NOW), Some(session(b"other")));
 }
 
