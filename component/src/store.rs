@@ -198,6 +198,9 @@ impl Store {
 
     /// Removes at most `limit` rows that no longer count.
     pub fn collect(&mut self, now: Timestamp, limit: u64) -> Result<Collected, Error> {
+        if limit == 0 {
+            return Err(Error::invalid("limit: must be at least 1"));
+        }
         let collected = self.storage.collect(limit, now)?;
         self.collected += collected.removed;
         if !collected.more {
