@@ -17,6 +17,9 @@ mod toolchain;
 
 const TARGET: &str = "wasm32-wasip2";
 
+/// How a component starts; a core module has another last half.
+const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
+
 /// For libsqlite3-sys: what WASI does well (one call for a page, in place of a
 /// seek and a stream), and nothing that a session store does not use.
 const SQLITE_FLAGS: &str = "\
@@ -24,7 +27,7 @@ const SQLITE_FLAGS: &str = "\
     -DSQLITE_DEFAULT_MEMSTATUS=0 -DSQLITE_USE_ALLOCA -DSQLITE_DQS=0 \
     -DSQLITE_LIKE_DOESNT_MATCH_BLOBS -DSQLITE_OMIT_AUTHORIZATION \
     -DSQLITE_OMIT_DATETIME_FUNCS -DSQLITE_OMIT_DEPRECATED -DSQLITE_OMIT_DESERIALIZE \
-    -DSQLITE_OMIT_JSON -DSQLITE_OMIT_LOAD_EXTENSION -DSQLITE_OMIT_PROGRESS_CALLBACK \
+    -DSQLITE_OMIT_JSON -DSQLITE_OMIT_LOAD_EXTENSION \
     -DSQLITE_OMIT_SHARED_CACHE -DSQLITE_OMIT_TRACE -USQLITE_ENABLE_API_ARMOR \
     -USQLITE_ENABLE_COLUMN_METADATA -USQLITE_ENABLE_DBSTAT_VTAB -USQLITE_ENABLE_FTS3 \
     -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE \
@@ -58,8 +61,8 @@ const FOREIGN_PREFIXES: [&str; 9] = [
 fn main() {
     println!("cargo::rerun-if-env-changed=WASI_SESSIONS_COMPONENT");
     let component = match env::var_os("WASI_SESSIONS_COMPONENT") {
-        Some(file) => Ok(prebuilt(&file)),
-        None => build(),
+        Some(file) if !file.is_empty() => prebuilt(&file),
+        _ => build(),
     };
     // Cargo shows what is logged so as one line, and fails.
     if let Err(error) = component.and_then(|file| embed(&file)) {
@@ -68,10 +71,18 @@ fn main() {
 }
 
 /// The file that the caller names; a relative path starts at the workspace.
-fn prebuilt(file: &OsStr) -> PathBuf {
+fn prebuilt(file: &OsStr) -> Result<PathBuf, String> {
     let file = workspace().join(file);
     println!("cargo::rerun-if-changed={}", file.display());
-    file
+    let about = |problem: &str| {
+        let file = file.display();
+        format!("WASI_SESSIONS_COMPONENT: {file} {problem}")
+    };
+    let start = fs::read(&file).map_err(|error| about(&format!("cannot be read: {error}")))?;
+    if !start.starts_with(COMPONENT_HEADER) {
+        return Err(about("is no WebAssembly component"));
+    }
+    Ok(file)
 }
 
 /// Builds the component and returns its file.
