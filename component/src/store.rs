@@ -202,10 +202,7 @@ impl Store {
             return Err(Error::invalid("limit: must be at least 1"));
         }
         let collected = self.storage.collect(limit, now)?;
-        self.collected += collected.removed;
-        if !collected.more {
-            self.requests = 0;
-        }
+        self.note(&collected);
         Ok(collected)
     }
 
@@ -260,15 +257,17 @@ impl Store {
         let options = &self.options;
         let work = |rows: Rows| work(Rules { rows, options, now });
         match options.access {
+            // Where nothing collects, nothing needs to be counted.
+            _ if options.gc_frequency == 0 => self.storage.transaction(work),
             Access::Exclusive => {
                 let done = self.storage.transaction(work)?;
                 self.requests += requests;
-                self.collect_if_due(now, self.requests);
+                self.collect_if_due(now, self.requests, requests);
                 Ok(done)
             }
             Access::Shared => {
                 let (done, counted) = self.storage.counted_transaction(requests, work)?;
-                self.collect_if_due(now, counted);
+                self.collect_if_due(now, counted, requests);
                 Ok(done)
             }
         }
@@ -278,16 +277,31 @@ impl Store {
     fn count_read(&mut self, now: Timestamp, requests: u64) {
         if self.options.access == Access::Exclusive {
             self.requests += requests;
-            self.collect_if_due(now, self.requests);
+            self.collect_if_due(now, self.requests, requests);
         }
     }
 
-    /// One step of a collection, once enough requests were counted and until
-    /// nothing is left. Its failure is not the request's: the next one tries
-    /// again.
-    fn collect_if_due(&mut self, now: Timestamp, requests: u64) {
-        if self.options.gc_frequency > 0 && requests >= self.options.gc_frequency {
-            let _ = self.collect(now, self.options.gc_step);
+    /// One step of a collection, once enough requests were `counted` and until
+    /// nothing is left, carried by so many requests together. Its failure is
+    /// not theirs: the next ones try again.
+    fn collect_if_due(&mut self, now: Timestamp, counted: u64, requests: u64) {
+        if self.options.gc_frequency == 0 || counted < self.options.gc_frequency {
+            return;
+        }
+        // Each adds one row at most, so two for each are enough for garbage to
+        // get less while a collection is on, and soon done.
+        let step = self.options.gc_step;
+        let most = requests.saturating_mul(step);
+        let limit = step.max(requests.saturating_mul(2)).min(most);
+        if let Ok(collected) = self.storage.collect_at_once(limit, now) {
+            self.note(&collected);
+        }
+    }
+
+    fn note(&mut self, collected: &Collected) {
+        self.collected += collected.removed;
+        if !collected.more {
+            self.requests = 0;
         }
     }
 }

@@ -117,21 +117,70 @@ fn shared_stores_open_at_once_count_together() {
 }
 
 #[test]
-fn a_batch_counts_for_its_requests_and_carries_one_step() {
+fn a_batch_counts_for_its_requests_and_removes_a_step_or_two_rows_for_each() {
     for access in BOTH {
-        let database = littered(access, 8, every_4_requests_3_rows);
+        let database = littered(access, 40, every_4_requests_3_rows);
         let mut store = database.open();
         let request = Request::Set {
             id: "mine".into(),
             data: vec![],
             ttl: None,
         };
-        store.batch(LATE, &vec![request.clone(); 3]).unwrap();
-        assert_eq!(expired(&mut store), 8);
-        store.batch(LATE, &vec![request.clone(); 50]).unwrap();
-        assert_eq!(expired(&mut store), 5);
-        store.batch(LATE, &[request]).unwrap();
-        assert_eq!(expired(&mut store), 2);
+        let left =
+            [(3, 40), (1, 37), (1, 34), (2, 30), (10, 10), (50, 0)].map(|(requests, left)| {
+                let replies = store.batch(LATE, &vec![request.clone(); requests]);
+                assert_eq!(replies.unwrap().len(), requests);
+                (expired(&mut store), left)
+            });
+        assert!(left.iter().all(|(is, must)| is == must), "{left:?}");
+    }
+}
+
+#[test]
+fn no_request_of_a_batch_removes_more_than_a_step() {
+    for access in BOTH {
+        let database = littered(access, 40, |options| {
+            options.gc_frequency = 4;
+            options.gc_step = 1;
+        });
+        let mut store = database.open();
+        let request = Request::Touch {
+            id: "mine".into(),
+            ttl: Some(7_200_000),
+        };
+        store.batch(LATE, &vec![request; 10]).unwrap();
+        assert_eq!(expired(&mut store), 30);
+        store.batch(LATE, &[]).unwrap();
+        assert_eq!(expired(&mut store), 30);
+    }
+}
+
+/// How many rows wait after each of so many batches of 256 sessions that live
+/// for a moment, one batch in each moment.
+fn waiting_under_load(store: &mut Store, batches: u64) -> Vec<u64> {
+    let request = Request::Create {
+        data: vec![b'x'; 10],
+        ttl: Some(1),
+        subject: None,
+    };
+    let requests = vec![request; 256];
+    (LATE..LATE + batches)
+        .map(|now| {
+            store.batch(now, &requests).unwrap();
+            store.stats(now).unwrap().expired
+        })
+        .collect()
+}
+
+#[test]
+fn under_load_in_large_batches_garbage_stays_bounded_and_a_backlog_gets_less() {
+    for access in BOTH {
+        for backlog in [0, 3000] {
+            let database = littered(access, backlog, |options| options.gc_frequency = 100);
+            let mut store = database.open();
+            let waiting = waiting_under_load(&mut store, 50);
+            assert!(waiting[15..].iter().all(|&rows| rows <= 512), "{waiting:?}");
+        }
     }
 }
 
@@ -151,7 +200,6 @@ fn an_asked_collection_removes_at_most_the_limit_and_says_if_there_is_more() {
         let mut store = littered(access, 5, |_| {}).open();
         let answers = [
             (NOW, 9, 0, false),
-            (LATE, 0, 0, true),
             (LATE, 3, 3, true),
             (LATE, 2, 2, false),
             (LATE, 9, 0, false),
@@ -160,6 +208,10 @@ fn an_asked_collection_removes_at_most_the_limit_and_says_if_there_is_more() {
             let collected = store.collect(now, limit);
             assert_eq!(collected, Ok(Collected { removed, more }));
         }
+        assert!(matches!(
+            store.collect(LATE, 0),
+            Err(Error::InvalidArgument(_))
+        ));
         assert!(is_live(&mut store, LATE, "mine"));
     }
 }

@@ -1,6 +1,6 @@
-//! The database as a file: backups, damage, and what may not be found in it.
+//! The database as a file: damage, and what may not be found in it.
 
-use crate::fixture::{BOTH, Database, NOW, create, handle, is_live, started};
+use crate::fixture::{BOTH, Database, NOW, create, handle, is_live};
 use std::fs;
 use wasi_sessions_component::{Access, Error, Store};
 
@@ -22,79 +22,6 @@ fn holds(database: &Database, bytes: &str) -> bool {
         };
         file.is_ok_and(found)
     })
-}
-
-#[test]
-fn a_backup_is_a_sound_database_with_all_sessions() {
-    for access in BOTH {
-        let database = Database::new(access);
-        let mut store = database.open();
-        let id = create(&mut store, NOW, Some("alice"));
-        let ended = create(&mut store, NOW, None);
-        store.destroy(NOW, &ended).unwrap();
-        let location = database.file("copy.db");
-        // A backup that was cut off is in nobody's way.
-        fs::write(format!("{location}.partial"), "half").unwrap();
-        store.backup(&location).unwrap();
-        store.set(NOW, &id, b"later", None).unwrap();
-        assert!(!fs::exists(format!("{location}.partial")).unwrap());
-
-        for copys_access in BOTH {
-            let mut options = database.options.clone();
-            options.access = copys_access;
-            let mut copy = Store::open(&location, options, NOW).unwrap();
-            let session = copy.get(NOW, &id).unwrap();
-            assert_eq!(session, Some(started("{}", Some("alice"), NOW)));
-            assert!(!is_live(&mut copy, NOW, &ended));
-            assert_eq!(copy.stats(u64::MAX).unwrap().expired, 2);
-            assert_eq!(copy.check(), Ok(vec![]));
-        }
-    }
-}
-
-#[test]
-fn a_backup_refuses_a_file_that_is_there_and_leaves_it_alone() {
-    let database = Database::new(Access::Exclusive);
-    let mut store = database.open();
-    fs::write(database.file("there"), "precious").unwrap();
-    for name in ["there", "", "."] {
-        let answer = store.backup(&database.file(name));
-        assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
-    }
-    assert_eq!(fs::read(database.file("there")).unwrap(), b"precious");
-    let missing = store.backup(&database.file("no-directory/copy"));
-    assert!(missing.is_err());
-}
-
-#[test]
-fn a_backup_refuses_the_databases_own_names() {
-    for access in BOTH {
-        let database = Database::new(access);
-        let mut store = database.open();
-        for suffix in ["", "-wal", "-journal", "-shm", ".lock", ".lock-repair"] {
-            for directory in ["", "./", "/"] {
-                let name = format!("{directory}sessions.db{suffix}");
-                let location = format!("{}/{name}", database.file(""));
-                let answer = store.backup(&location);
-                assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_backup_never_removes_the_database_itself() {
-    for name in ["copy.partial", "copy.partial-journal"] {
-        let database = Database::new(Access::Exclusive);
-        let location = database.file(name);
-        let mut store = Store::open(&location, database.options.clone(), NOW).unwrap();
-        create(&mut store, NOW, None);
-        let answer = store.backup(&database.file("copy"));
-        assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
-        drop(store);
-        let mut store = Store::open(&location, database.options.clone(), NOW).unwrap();
-        assert_eq!(store.count_sessions(NOW, None), Ok(1));
-    }
 }
 
 #[test]
@@ -152,6 +79,56 @@ fn a_check_finds_a_damaged_page_and_the_rest_stays_readable() {
         let readable = |answer: &&Result<Option<_>, _>| matches!(answer, Ok(Some(_)));
         assert!(answers.iter().filter(readable).count() > 50);
     }
+}
+
+#[test]
+fn a_subject_that_is_not_text_is_damage() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let id = create(&mut database.open(), NOW, Some("alice"));
+        database
+            .raw()
+            .execute_batch("UPDATE Sessions SET subject = CAST(x'ff' AS TEXT)")
+            .unwrap();
+        let mut store = database.open();
+        let damaged = |error: Option<Error>| matches!(error, Some(Error::Corrupt(_)));
+        assert!(damaged(store.get(NOW, &id).err()));
+        assert!(damaged(store.list_sessions(NOW, None, None, 9).err()));
+    }
+}
+
+/// A shared database whose count of requests stands at a value it cannot have.
+fn miscounted(requests: i64) -> Database {
+    let database = Database::with(Access::Shared, |options| options.gc_frequency = 4);
+    drop(database.open());
+    let sql = format!(r#"UPDATE "wasi-sessions" SET requests = {requests}"#);
+    database.raw().execute_batch(&sql).unwrap();
+    database
+}
+
+fn requests(database: &Database) -> i64 {
+    let sql = r#"SELECT requests FROM "wasi-sessions""#;
+    database.raw().query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_damaged_count_of_requests_makes_no_write_fail() {
+    for damaged in [i64::MAX, i64::MIN, -1] {
+        let database = miscounted(damaged);
+        let mut store = database.open();
+        for write in 1..=9 {
+            create(&mut store, NOW, None);
+            assert!((0..=4).contains(&requests(&database)), "{write}");
+        }
+    }
+}
+
+#[test]
+fn without_collection_nothing_is_counted() {
+    let database = miscounted(7);
+    let mut store = database.open_with(|options| options.gc_frequency = 0);
+    create(&mut store, NOW, None);
+    assert_eq!(requests(&database), 7);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the session store through its public functions.
 
+mod backups;
 mod batches;
 mod collection;
 mod endings;
@@ -9,6 +10,7 @@ mod lifetimes;
 mod listing;
 mod model;
 mod recovery;
+mod refusals;
 mod sharing;
 mod subjects;
 mod writes;

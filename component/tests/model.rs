@@ -147,9 +147,9 @@ impl Run {
         self.stores.rotate_left(1);
     }
 
-    /// Does one call, which tells how many requests it counts for, and checks
-    /// the collection that it carried.
-    fn carry(&mut self, most: u64, call: impl FnOnce(&mut Store, &mut Run) -> u64) {
+    /// Does one call of so many requests, which tells how many it counts for,
+    /// and checks the collection that it carried.
+    fn carry(&mut self, requests: u64, call: impl FnOnce(&mut Store, &mut Run) -> u64) {
         let writes = self.reference.writes;
         let mut store = self.stores.remove(0);
         let before = store.stats(self.reference.now).unwrap().collected;
@@ -158,8 +158,8 @@ impl Run {
         self.stores.insert(0, store);
         let wrote = self.reference.writes - writes;
         let (least, most) = match self.reference.options.access {
-            Access::Exclusive => (counted, most.min(counted)),
-            Access::Shared if wrote > 0 => (1, most),
+            Access::Exclusive => (counted, counted),
+            Access::Shared if wrote > 0 => (1, requests),
             Access::Shared => {
                 assert_eq!(removed, 0, "a read collected");
                 return;
@@ -168,7 +168,9 @@ impl Run {
         let expired = self.reference.expired();
         match counted {
             0 => assert_eq!(removed, 0, "a refused request collected"),
-            _ => self.garbage.carried(least, most, expired, removed),
+            _ => self
+                .garbage
+                .carried(requests, least, most, expired, removed),
         }
         self.reference.collect(removed);
     }

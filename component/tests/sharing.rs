@@ -76,7 +76,6 @@ fn a_store_waits_as_long_as_sync_timeout_says() {
     assert_eq!(store.clear(NOW), Err(Error::Busy));
     let waited = started.elapsed();
     assert!(waited >= Duration::from_millis(50), "{waited:?}");
-    assert!(waited < Duration::from_secs(3), "{waited:?}");
 }
 
 #[test]
@@ -132,7 +131,9 @@ fn only_one_repairs_a_dead_lock_and_a_dead_repair_is_removed() {
     fs::remove_dir(&repair).unwrap();
     make_directory(&repair, Duration::from_secs(100));
     assert_eq!(store.clear(NOW), Ok(0));
-    assert!(!fs::exists(&repair).unwrap());
+    let left = fs::read_dir(database.file("")).unwrap();
+    let mut left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(left.all(|name| !name.contains(".lock")));
     impatient = database.try_open(|options| options.sync_timeout = 0);
     assert!(impatient.is_ok());
 }

@@ -1,7 +1,10 @@
 //! One open SQLite database: transactions, collection, and what an operator
 //! asks of the file as a whole. The only place with SQL is this folder.
 
+mod attempts;
+mod backup;
 mod lock;
+mod original;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -14,10 +17,11 @@ use crate::options::{Access, Durability, Options};
 use crate::types::{Collected, Timestamp};
 use lock::DotLock;
 use rows::Sql;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use schema::Found;
 use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An open database and the statements for one table in it.
@@ -27,7 +31,7 @@ pub struct Storage {
     table: String,
     location: String,
     /// The lock that others wait for; none when this is the only owner.
-    lock: Option<DotLock>,
+    lock: Option<Arc<DotLock>>,
     /// Whether the file was made so that free pages can be given back.
     gives_space_back: bool,
 }
@@ -38,7 +42,7 @@ impl Storage {
     pub fn open(location: &str, options: &Options, now: Timestamp) -> Result<Storage, Error> {
         let lock = match options.access {
             Access::Exclusive => None,
-            Access::Shared => Some(DotLock::of(location, options.sync_timeout)),
+            Access::Shared => Some(Arc::new(DotLock::of(location, options.sync_timeout))),
         };
         let mut storage = Storage {
             connection: connect(location, options)?,
@@ -49,6 +53,9 @@ impl Storage {
             gives_space_back: false,
         };
         storage.connection.set_prepared_statement_cache_capacity(64);
+        if let Some(lock) = &storage.lock {
+            lock.keep_young(&mut storage.connection).map_err(failure)?;
+        }
         let mode = storage.prepare(options, now).map_err(|error| match error {
             Error::Corrupt(words) => Error::Corrupt(format!("`{location}`: {words}")),
             Error::Other(words) => Error::Other(format!("`{location}`: {words}")),
@@ -65,12 +72,12 @@ impl Storage {
 
     /// Does work that only reads, of one state of the database.
     pub fn snapshot<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        self.wait(|| self.attempt("BEGIN", || work(self.rows())))
+        self.wait(|| self.transact("BEGIN", || work(self.rows())))
     }
 
     /// Does work that may write, all of it or nothing.
     pub fn transaction<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        self.wait(|| self.attempt("BEGIN IMMEDIATE", || work(self.rows())))
+        self.wait(|| self.transact("BEGIN IMMEDIATE", || work(self.rows())))
     }
 
     /// Like [`Storage::transaction`], for databases in which requests are
@@ -81,7 +88,7 @@ impl Storage {
         work: impl Fn(Rows) -> Result<T, Error>,
     ) -> Result<(T, u64), Error> {
         self.wait(|| {
-            self.attempt("BEGIN IMMEDIATE", || {
+            self.transact("BEGIN IMMEDIATE", || {
                 let before = self.connection.total_changes();
                 let done = work(self.rows())?;
                 let wrote = self.connection.total_changes() > before;
@@ -98,22 +105,30 @@ impl Storage {
     /// back to the file system. When nothing is left, the requests counted in
     /// the database start at 0 again.
     pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
+        self.wait(|| self.collection_step(limit, now))
+    }
+
+    /// Like [`Storage::collect`], but for one attempt only: a request that
+    /// carries a collection waits for nobody.
+    pub fn collect_at_once(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
+        self.once(|| self.collection_step(limit, now))
+    }
+
+    fn collection_step(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
         // A row is smaller than a page more often than not; what is left of
         // larger ones is given back by the steps that follow.
         let pages = limit / 2 + 1;
-        let (collected, changed) = self.wait(|| {
-            self.attempt("BEGIN IMMEDIATE", || {
-                let removed = self.rows().collect(limit, now)?;
-                let free = self.free_pages()?;
-                if free > 0 {
-                    self.give_back(pages)?;
-                }
-                let more = self.rows().any_expired(now)? || free > pages;
-                if !more {
-                    schema::reset_requests(&self.connection, &self.table)?;
-                }
-                Ok((Collected { removed, more }, removed + free > 0))
-            })
+        let (collected, changed) = self.transact("BEGIN IMMEDIATE", || {
+            let removed = self.rows().collect(limit, now)?;
+            let free = self.free_pages()?;
+            if free > 0 {
+                self.give_back(pages)?;
+            }
+            let more = self.rows().any_expired(now)? || free > pages;
+            if !more {
+                schema::reset_requests(&self.connection, &self.table)?;
+            }
+            Ok((Collected { removed, more }, removed + free > 0))
         })?;
         if self.lock.is_none() && changed && !collected.more {
             // The file itself gets shorter when the log is copied into it.
@@ -147,51 +162,12 @@ impl Storage {
         }
     }
 
-    /// Writes a consistent copy to `location`, where nothing may be yet.
-    pub fn backup(&self, location: &str) -> Result<(), Error> {
-        check_location(location)?;
-        if self.owns(location) || fs::exists(location).unwrap_or(true) {
-            return Err(Error::invalid(format!(
-                "location: `{location}` is there already, or cannot be written"
-            )));
-        }
-        // A backup cut off half-way must not look like one.
-        let partial = format!("{location}.partial");
-        remove_partial(&partial)?;
-        let copied = self.wait(|| {
-            self.connection
-                .execute("VACUUM INTO ?1", [&partial])
-                .map_err(failure)
-        });
-        let copied = copied.and_then(|_| {
-            fs::rename(&partial, location).map_err(|error| {
-                Error::Other(format!("cannot rename the backup to `{location}`: {error}"))
-            })
-        });
-        if copied.is_err() {
-            remove_partial(&partial)?;
-        }
-        copied
-    }
-
-    /// Whether a backup to `location` would write or remove one of the files
-    /// of this database.
-    fn owns(&self, location: &str) -> bool {
-        let touched = ["", ".partial", ".partial-journal", ".partial.lock"];
-        let own = ["", "-wal", "-journal", "-shm", ".lock", ".lock-repair"];
-        touched.iter().any(|touched| {
-            let touched = format!("{location}{touched}");
-            own.iter().any(|own| {
-                // As paths, so that `a//b` and `a/./b` are `a/b`.
-                Path::new(&touched) == Path::new(&format!("{}{own}", self.location))
-            })
-        })
-    }
-
     /// Makes connection and table ready; how the file treats free pages.
     fn prepare(&self, options: &Options, now: Timestamp) -> Result<i64, Error> {
-        self.wait(|| self.configure(options))?;
-        self.wait(|| schema::prepare(&self.connection, &self.table, options.sync, now))?;
+        let found = self.wait(|| self.configure(options))?;
+        if found != Found::CURRENT {
+            self.wait(|| schema::prepare(&self.connection, &self.table, now))?;
+        }
         self.wait(|| self.ask("PRAGMA auto_vacuum"))
     }
 
@@ -200,35 +176,6 @@ impl Storage {
             connection: &self.connection,
             sql: &self.sql,
         }
-    }
-
-    /// Repeats an attempt that found the database in use, as long as
-    /// `syncTimeout` allows.
-    fn wait<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-        match &self.lock {
-            Some(lock) => lock.wait(attempt),
-            None => attempt(),
-        }
-    }
-
-    /// One try of a transaction; on failure nothing of it is kept.
-    fn attempt<T>(&self, begin: &str, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        self.execute(begin)?;
-        let done = work().and_then(|done| {
-            self.execute("COMMIT")?;
-            Ok(done)
-        });
-        // SQLite itself may have rolled back already.
-        if done.is_err() && !self.connection.is_autocommit() {
-            self.execute("ROLLBACK")?;
-        }
-        done
-    }
-
-    fn execute(&self, sql: &str) -> Result<(), Error> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
-        statement.execute([]).map_err(failure)?;
-        Ok(())
     }
 
     fn ask<T: rusqlite::types::FromSql>(&self, sql: &str) -> Result<T, Error> {
@@ -257,45 +204,66 @@ impl Storage {
     }
 
     /// Sets up the connection and checks what SQLite answers: it does not
-    /// fail where it cannot do as asked.
-    fn configure(&self, options: &Options) -> Result<(), Error> {
+    /// fail where it cannot do as asked. What was found in the file, which is
+    /// changed in no way if that is refused.
+    fn configure(&self, options: &Options) -> Result<Found, Error> {
         // How the file is locked and logged comes first: most other settings
         // make SQLite read the file.
-        match options.access {
+        let found = match options.access {
             Access::Exclusive => {
                 // There is no shared memory in WASI: exclusive locking must
                 // come before the write-ahead log.
                 self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
+                let found = schema::find(&self.connection, &self.table)?;
+                self.accept(&found, options)?;
                 self.prepare_new_file()?;
                 self.pragma("journal_mode = WAL", Some("wal"))?;
+                found
             }
             Access::Shared => {
                 // An attempt that found the database in use may have left it
                 // exclusive.
                 self.pragma("locking_mode = NORMAL", Some("normal"))?;
-                let journal = self.pragma("journal_mode = TRUNCATE", Some("truncate"));
-                if journal == Err(Error::Busy) {
-                    return journal;
-                }
-                if journal.is_err() {
+                let found = match schema::find(&self.connection, &self.table) {
                     // An exclusive owner left a write-ahead log behind, which
-                    // only another one can fold in.
-                    self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
-                    self.pragma("journal_mode = TRUNCATE", Some("truncate"))?;
-                    self.pragma("locking_mode = NORMAL", Some("normal"))?;
-                    // The next read lets go of the lock.
-                    self.ask::<i64>("SELECT count(*) FROM sqlite_schema")?;
-                }
+                    // only another one can read and fold in.
+                    Err(Error::Other(_)) => {
+                        self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
+                        schema::find(&self.connection, &self.table)
+                    }
+                    found => found,
+                }?;
+                self.accept(&found, options)?;
+                self.pragma("journal_mode = TRUNCATE", Some("truncate"))?;
+                self.pragma("locking_mode = NORMAL", Some("normal"))?;
+                // This reads, and so lets go of a lock that was exclusive.
                 self.prepare_new_file()?;
+                found
             }
-        }
+        };
         self.pragma("temp_store = MEMORY", None)?;
         self.pragma("cache_size = -16384", None)?;
         self.pragma("journal_size_limit = 4194304", None)?;
         match options.durability {
             Durability::Full => self.pragma("synchronous = FULL", None),
             Durability::Relaxed => self.pragma("synchronous = NORMAL", None),
+        }?;
+        Ok(found)
+    }
+
+    /// Refuses what is to be left alone, and leaves it alone.
+    fn accept(&self, found: &Found, options: &Options) -> Result<(), Error> {
+        let Err(refused) = found.accept(&self.table, options.sync) else {
+            return Ok(());
+        };
+        let log = fs::metadata(format!("{}-wal", self.location));
+        if log.is_ok_and(|log| log.len() > 0) {
+            // Or closing would fold in the log that somebody left.
+            self.connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+                .map_err(failure)?;
         }
+        Err(refused)
     }
 
     /// Free pages can be given back only if this comes before all else.
@@ -356,29 +324,13 @@ fn check_location(location: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what a backup that was cut off left behind.
-fn remove_partial(partial: &str) -> Result<(), Error> {
-    let removed = [
-        fs::remove_file(partial),
-        fs::remove_file(format!("{partial}-journal")),
-        fs::remove_dir(format!("{partial}.lock")),
-    ];
-    for removed in removed {
-        match removed {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Error::Other(format!("cannot remove `{partial}`: {error}")));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 /// The contract's error for one of SQLite's. Their messages speak of tables
 /// and files, never of values.
 fn failure(error: rusqlite::Error) -> Error {
     match (error.sqlite_error_code(), &error) {
         (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => Error::Busy,
+        // The lock was lost in the middle of it.
+        (Some(ErrorCode::OperationInterrupted), _) => Error::Busy,
         (Some(ErrorCode::DiskFull), _) => Error::StorageFull,
         (Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase), _) => {
             Error::Corrupt(error.to_string())
@@ -387,7 +339,8 @@ fn failure(error: rusqlite::Error) -> Error {
             None,
             rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..),
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..),
         ) => Error::Corrupt("a row holds a value of the wrong kind".into()),
         _ => Error::Other(error.to_string()),
     }

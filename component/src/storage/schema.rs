@@ -3,21 +3,21 @@
 //! One table, `wasi-sessions`, keeps the schema version of every store in the
 //! file. Names with a hyphen or a space are ours: no `tableName` can be one.
 
-use super::failure;
-use super::rows::{Rows, Sql, signed};
+use super::rows::signed;
+use super::{failure, original};
 use crate::error::Error;
-use crate::id::Key;
-use crate::types::{Session, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use crate::types::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 /// The schema this code reads and writes.
 const VERSION: i64 = 1;
 
 /// What stands in the file under a table's name.
-enum Found {
+#[derive(PartialEq, Eq)]
+pub enum Found {
+    /// There is no such table.
     Nothing,
-    /// The table of koa-generic-session-sequelize: `id`, `data`, and `expires`
-    /// in seconds.
+    /// The table of koa-generic-session-sequelize.
     Original,
     /// One of ours.
     Version(i64),
@@ -25,69 +25,70 @@ enum Found {
     Foreign,
 }
 
-/// Makes sure that `table` is there in the current version. With `sync` it is
-/// created or migrated, in one transaction.
-pub fn prepare(
-    connection: &Connection,
-    table: &str,
-    sync: bool,
-    now: Timestamp,
-) -> Result<(), Error> {
-    // In one state of the database: somebody else may just be creating it.
-    let snapshot =
-        Transaction::new_unchecked(connection, TransactionBehavior::Deferred).map_err(failure)?;
-    let found = find(&snapshot, table)?;
-    drop(snapshot);
-    match (found, sync) {
-        (Found::Version(VERSION), _) => return Ok(()),
-        (Found::Version(version), _) if version > VERSION => {
-            return Err(Error::Other(format!(
+impl Found {
+    /// A table that can be used as it is.
+    pub const CURRENT: Found = Found::Version(VERSION);
+
+    /// Refuses what is no table of this store, and with `sync` off also what
+    /// [`prepare`] would have to create or migrate.
+    pub fn accept(&self, table: &str, sync: bool) -> Result<(), Error> {
+        let words = match (self, sync) {
+            (Found::Nothing | Found::Original, true) => return Ok(()),
+            (&Found::CURRENT, _) => return Ok(()),
+            (Found::Version(version), _) if *version > VERSION => format!(
                 "table `{table}` has schema version {version} and this store knows {VERSION}: \
                  open it with a newer wasi-sessions"
-            )));
-        }
-        (Found::Version(version), _) => {
-            return Err(Error::Corrupt(format!(
-                "table `{table}` has schema version {version}, which never was"
-            )));
-        }
-        (Found::Foreign, _) => {
-            return Err(Error::Other(format!(
+            ),
+            (Found::Version(version), _) => {
+                return Err(Error::Corrupt(format!(
+                    "table `{table}` has schema version {version}, which never was"
+                )));
+            }
+            (Found::Foreign, _) => format!(
                 "table `{table}` is there but holds no sessions: choose another `tableName`"
-            )));
-        }
-        (Found::Nothing, false) => {
-            return Err(Error::Other(format!(
-                "table `{table}` is missing: open it once with `sync`"
-            )));
-        }
-        (Found::Original, false) => {
-            return Err(Error::Other(format!(
-                "table `{table}` has an older schema: open it once with `sync`"
-            )));
-        }
-        (Found::Nothing | Found::Original, true) => {}
+            ),
+            (Found::Nothing, false) => {
+                format!("table `{table}` is missing: open it once with `sync`")
+            }
+            (Found::Original, false) => {
+                format!("table `{table}` has an older schema: open it once with `sync`")
+            }
+        };
+        Err(Error::Other(words))
     }
+}
+
+/// What stands under the name `table`, in one state of the database: somebody
+/// else may just be creating it. Changes nothing.
+pub fn find(connection: &Connection, table: &str) -> Result<Found, Error> {
+    let snapshot =
+        Transaction::new_unchecked(connection, TransactionBehavior::Deferred).map_err(failure)?;
+    find_in(&snapshot, table)
+}
+
+/// Creates or migrates `table` to the current version, in one transaction.
+pub fn prepare(connection: &Connection, table: &str, now: Timestamp) -> Result<(), Error> {
     let transaction =
         Transaction::new_unchecked(connection, TransactionBehavior::Immediate).map_err(failure)?;
     // Somebody else may have been faster.
-    match find(&transaction, table)? {
+    let found = find_in(&transaction, table)?;
+    found.accept(table, true)?;
+    match found {
         Found::Nothing => create(&transaction, table)?,
-        Found::Original => adopt_original(&transaction, table, now)?,
-        Found::Version(_) | Found::Foreign => {
-            drop(transaction);
-            return prepare(connection, table, false, now);
-        }
+        Found::Original => original::adopt(&transaction, table, now)?,
+        Found::Version(_) | Found::Foreign => {}
     }
     transaction.commit().map_err(failure)
 }
 
-/// Adds to the requests counted for `table` in the database; their sum.
+/// Adds to the requests counted for `table` in the database; their sum. A sum
+/// that was damaged makes no request fail.
 pub fn count_requests(connection: &Connection, table: &str, requests: u64) -> Result<u64, Error> {
     let sum: i64 = connection
         .prepare_cached(
-            r#"UPDATE "wasi-sessions" SET requests = requests + ?2 WHERE name = ?1
-               RETURNING requests"#,
+            r#"UPDATE "wasi-sessions"
+               SET requests = max(0, min(requests, 4611686018427387903)) + ?2
+               WHERE name = ?1 RETURNING requests"#,
         )
         .and_then(|mut count| count.query_row(params![table, signed(requests)], |row| row.get(0)))
         .map_err(failure)?;
@@ -105,7 +106,7 @@ pub fn reset_requests(connection: &Connection, table: &str) -> Result<(), Error>
     Ok(())
 }
 
-fn find(connection: &Connection, table: &str) -> Result<Found, Error> {
+fn find_in(connection: &Transaction, table: &str) -> Result<Found, Error> {
     let exists = |name: &str| {
         connection
             .query_row(
@@ -134,20 +135,14 @@ fn find(connection: &Connection, table: &str) -> Result<Found, Error> {
     if !exists(table).map_err(failure)? {
         return Ok(Found::Nothing);
     }
-    let originals_columns: i64 = connection
-        .query_row(
-            "SELECT count(*) FROM pragma_table_info(?1) WHERE name IN ('id', 'data', 'expires')",
-            [table],
-            |row| row.get(0),
-        )
-        .map_err(failure)?;
-    Ok(match originals_columns {
-        3 => Found::Original,
-        _ => Found::Foreign,
+    Ok(match original::is_one(connection, table)? {
+        true => Found::Original,
+        false => Found::Foreign,
     })
 }
 
-fn create(transaction: &Transaction, table: &str) -> Result<(), Error> {
+/// Creates `table` in the current version.
+pub(super) fn create(transaction: &Transaction, table: &str) -> Result<(), Error> {
     // `key` is the start of the id's hash and `rest` its end; `data` comes
     // last, so that the other columns never lie on an overflow page.
     // The index on `expires` serves collection and, as `ended` is in it,
@@ -183,70 +178,15 @@ fn create(transaction: &Transaction, table: &str) -> Result<(), Error> {
         .map_err(failure)
 }
 
-/// Takes the live sessions of the original's table over, under the hashes of
-/// their ids; expired and empty ones are left behind.
-fn adopt_original(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(), Error> {
-    let original = format!("{table} original");
-    transaction
-        .execute_batch(&format!(r#"ALTER TABLE "{table}" RENAME TO "{original}""#))
-        .map_err(failure)?;
-    create(transaction, table)?;
-    let sql = Sql::new(table);
-    let adopted = Rows {
-        connection: transaction,
-        sql: &sql,
-    };
-    let mut sessions = transaction
-        .prepare(&format!(
-            r#"SELECT CAST(id AS TEXT), CAST(data AS BLOB), CAST(expires AS INTEGER)
-               FROM "{original}" WHERE data IS NOT NULL AND data <> '' AND expires > ?1"#
-        ))
-        .map_err(failure)?;
-    let mut rows = sessions.query([signed(now / 1000)]).map_err(failure)?;
-    while let Some(row) = rows.next().map_err(failure)? {
-        let (id, session) = original_session(row, now).map_err(failure)?;
-        // An id that cannot exist is of no use to anybody.
-        if let Some(key) = Key::of(&id) {
-            adopted.insert(&key, &session, now)?;
-        }
-    }
-    drop(rows);
-    drop(sessions);
-    // The ids must not stay readable in the pages that this sets free.
-    transaction
-        .execute_batch(&format!(
-            r#"PRAGMA secure_delete = ON; DROP TABLE "{original}"; PRAGMA secure_delete = OFF"#
-        ))
-        .map_err(failure)
-}
-
-fn original_session(row: &Row, now: Timestamp) -> rusqlite::Result<(String, Session)> {
-    let seconds: i64 = row.get(2)?;
-    let session = Session {
-        data: row.get(1)?,
-        subject: None,
-        version: 1,
-        created: now,
-        updated: now,
-        expires: seconds.unsigned_abs().saturating_mul(1000),
-    };
-    Ok((row.get(0)?, session))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Access, Options};
-    use crate::storage::{Standing, Storage};
+    use crate::id::Key;
+    use crate::options::Options;
+    use crate::storage::Storage;
+    use crate::types::Session;
 
     const NOW: Timestamp = 1_000_000_000;
-
-    fn options(access: Access) -> Options {
-        Options {
-            access,
-            ..Options::default()
-        }
-    }
 
     fn file() -> (tempfile::TempDir, String) {
         let directory = tempfile::tempdir().unwrap();
@@ -259,37 +199,6 @@ mod tests {
         match Storage::open(location, options, NOW) {
             Ok(_) => panic!("opened"),
             Err(error) => error,
-        }
-    }
-
-    #[test]
-    fn the_originals_table_is_adopted_with_its_live_sessions() {
-        for access in [Access::Shared, Access::Exclusive] {
-            let (_directory, location) = file();
-            let original = Connection::open(&location).unwrap();
-            original
-                .execute_batch(
-                    r#"CREATE TABLE `Sessions` (`id` VARCHAR(100) PRIMARY KEY, `data` TEXT,
-                       `expires` BIGINT);
-                       CREATE INDEX `sessions_expires` ON `Sessions` (`expires`);
-                       INSERT INTO Sessions VALUES ('live', '{"a":"é"}', 1000001),
-                       ('expired', '{}', 1000000), ('empty', NULL, 1000001), ('', '{}', 1000001);"#,
-                )
-                .unwrap();
-            drop(original);
-
-            let storage = Storage::open(&location, &options(access), NOW).unwrap();
-            let found = storage
-                .read(|rows| rows.find(&Key::of("live").unwrap(), NOW))
-                .unwrap();
-            let Some(Standing::Live(session)) = found else {
-                panic!("not adopted");
-            };
-            assert_eq!(session.data, r#"{"a":"é"}"#.as_bytes());
-            assert_eq!(session.expires, 1_000_001_000);
-            assert_eq!((session.version, session.created), (1, NOW));
-            assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(1));
-            assert_eq!(storage.check(), Ok(vec![]));
         }
     }
 

@@ -24,9 +24,11 @@ impl Garbage {
         }
     }
 
-    /// Counts requests that one call carried, of which `least` surely count,
-    /// and checks that it removed as many of the `expired` rows as it should.
-    pub fn carried(&mut self, least: u64, most: u64, expired: u64, removed: u64) {
+    /// Counts `requests` that one call carried, of which `least` to `most`
+    /// count, and checks that it removed as many of the `expired` rows as it
+    /// should: a step, or two for each if that is more, but no more for each
+    /// than a step.
+    pub fn carried(&mut self, requests: u64, least: u64, most: u64, expired: u64, removed: u64) {
         self.most += most;
         if !self.winding_up {
             self.least += least;
@@ -34,7 +36,8 @@ impl Garbage {
         let never = self.frequency == 0;
         let must = !never && !self.winding_up && self.least >= self.frequency;
         let may = !never && (self.winding_up || self.most >= self.frequency);
-        let step = expired.min(self.step);
+        let limit = self.step.max(2 * requests).min(self.step * requests);
+        let step = expired.min(limit);
         let allowed = match (must, may) {
             (true, _) => removed == step,
             (false, true) => removed == step || removed == 0,

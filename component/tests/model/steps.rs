@@ -82,7 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => list(),
         1 => Just(Step::BadCursor),
         2 => weighted(0.5, subject()).prop_map(Step::Count),
-        3 => (0..5u64).prop_map(Step::Collect),
+        3 => (1..5u64).prop_map(Step::Collect),
         2 => Just(Step::Reopen),
         16 => clock().prop_map(Step::Clock),
     ]

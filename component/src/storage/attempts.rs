@@ -1,0 +1,90 @@
+//! How work is tried: alone or in a transaction, once or until the lock of a
+//! shared database is free.
+
+use super::lock::{self, DotLock};
+use super::{Storage, failure};
+use crate::error::Error;
+use rusqlite::Connection;
+use std::mem;
+
+impl Storage {
+    /// Repeats an attempt that found the database in use, as long as
+    /// `syncTimeout` allows.
+    pub(super) fn wait<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match &self.lock {
+            Some(lock) => lock.wait(|| self.once(&mut attempt)),
+            None => attempt(),
+        }
+    }
+
+    /// One attempt, of a connection that knows whether it holds the lock.
+    pub(super) fn once<T>(&self, attempt: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        if let Some(lock) = &self.lock {
+            self.admit_loss(lock)?;
+            lock.begin();
+        }
+        attempt()
+    }
+
+    /// One transaction; on failure nothing of it is kept.
+    pub(super) fn transact<T>(
+        &self,
+        begin: &str,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.execute(begin)?;
+        let done = work().and_then(|done| {
+            if self.lock.as_ref().is_some_and(|lock| lock.is_doubtful()) {
+                return Err(Error::Busy);
+            }
+            self.execute("COMMIT")?;
+            Ok(done)
+        });
+        // SQLite itself may have rolled back already.
+        if done.is_err() && !self.connection.is_autocommit() {
+            self.execute("ROLLBACK")?;
+        }
+        done
+    }
+
+    /// A connection whose lock somebody else removed believes for ever that it
+    /// holds it, and would work without one from then on.
+    fn admit_loss(&self, lock: &DotLock) -> Result<(), Error> {
+        if !lock::believes_to_hold(&self.connection) || self.is_exclusive()? {
+            return Ok(());
+        }
+        lock.make_again()?;
+        // SQLite takes this one for its own and, having read, removes it.
+        self.ask::<i64>("PRAGMA schema_version").map(drop)
+    }
+
+    /// Whether the connection keeps the lock between transactions, as it does
+    /// for a moment while the database is opened.
+    fn is_exclusive(&self) -> Result<bool, Error> {
+        Ok(self.ask::<String>("PRAGMA locking_mode")? == "exclusive")
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), Error> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
+        statement.execute([]).map_err(failure)?;
+        Ok(())
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let Some(lock) = &self.lock else {
+            return;
+        };
+        if lock.wait(|| self.admit_loss(lock)).is_ok() {
+            return;
+        }
+        // Closing this connection would remove the lock of somebody else.
+        if let Ok(other) = Connection::open_in_memory() {
+            mem::forget(mem::replace(&mut self.connection, other));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The table of koa-generic-session-sequelize: recognised, and taken over.
+//!
+//! It has `id`, `data`, `expires` in whole seconds and, where its option
+//! `timestamps` was on, `createdAt` and `updatedAt`.
+
+use super::rows::{Rows, Sql, signed};
+use super::{failure, schema};
+use crate::error::Error;
+use crate::id::Key;
+use crate::types::{Session, Timestamp};
+use rusqlite::{Connection, Row, Transaction};
+
+/// Whether `table` is one of the original's. As taking it over drops it, any
+/// doubt makes it somebody else's.
+pub fn is_one(connection: &Connection, table: &str) -> Result<bool, Error> {
+    let has_its_columns: bool = connection
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema
+                 WHERE type = 'table' AND name = ?1 COLLATE NOCASE)
+             AND total(name IN ('id', 'data', 'expires')) = 3
+             AND total(name NOT IN ('id', 'data', 'expires', 'createdAt', 'updatedAt')) = 0
+             FROM pragma_table_xinfo(?1)",
+            [table],
+            |row| row.get(0),
+        )
+        .map_err(failure)?;
+    // Times in words are no seconds.
+    let times = format!(
+        r#"SELECT NOT EXISTS (SELECT 1 FROM "{table}"
+           WHERE typeof(expires) NOT IN ('integer', 'null'))"#
+    );
+    Ok(has_its_columns
+        && connection
+            .query_row(&times, [], |row| row.get(0))
+            .map_err(failure)?)
+}
+
+/// Takes the live sessions of the original's table over, under the hashes of
+/// their ids; those that are expired or empty, or whose id nobody can ask for,
+/// stay behind.
+pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(), Error> {
+    let original = format!("{table} original");
+    transaction
+        .execute_batch(&format!(r#"ALTER TABLE "{table}" RENAME TO "{original}""#))
+        .map_err(failure)?;
+    schema::create(transaction, table)?;
+    let sql = Sql::new(table);
+    let adopted = Rows {
+        connection: transaction,
+        sql: &sql,
+    };
+    let mut sessions = transaction
+        .prepare(&format!(
+            r#"SELECT CAST(id AS TEXT), CAST(data AS TEXT), expires FROM "{original}"
+               WHERE id IS NOT NULL AND data IS NOT NULL AND data <> '' AND expires > ?1"#
+        ))
+        .map_err(failure)?;
+    let mut rows = sessions.query([signed(now / 1000)]).map_err(failure)?;
+    while let Some(row) = rows.next().map_err(failure)? {
+        let (key, session) = read(row, now).map_err(failure)?;
+        if let Some(key) = key {
+            adopted.insert(&key, &session, now)?;
+        }
+    }
+    drop(rows);
+    drop(sessions);
+    // The ids must not stay readable in the pages that this sets free.
+    transaction
+        .execute_batch(&format!(
+            r#"PRAGMA secure_delete = ON; DROP TABLE "{original}"; PRAGMA secure_delete = OFF"#
+        ))
+        .map_err(failure)
+}
+
+/// A session, and its key if it has an id that somebody can ask for.
+fn read(row: &Row, now: Timestamp) -> rusqlite::Result<(Option<Key>, Session)> {
+    // As bytes, since what is kept as text need not be UTF-8.
+    let id = str::from_utf8(row.get_ref(0)?.as_bytes()?).ok();
+    let seconds: i64 = row.get(2)?;
+    let session = Session {
+        data: row.get_ref(1)?.as_bytes()?.into(),
+        subject: None,
+        version: 1,
+        created: now,
+        updated: now,
+        expires: seconds.unsigned_abs().saturating_mul(1000),
+    };
+    Ok((id.and_then(Key::of), session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Access, Options};
+    use crate::storage::{Standing, Storage};
+
+    const NOW: Timestamp = 1_000_000_000;
+
+    /// Makes a database with these statements and opens it with either access.
+    fn adopt(statements: &str, test: impl Fn(&Storage)) {
+        for access in [Access::Shared, Access::Exclusive] {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("sessions.db");
+            let original = Connection::open(&file).unwrap();
+            original.execute_batch(statements).unwrap();
+            drop(original);
+            let options = Options {
+                access,
+                ..Options::default()
+            };
+            let storage = Storage::open(file.to_str().unwrap(), &options, NOW).unwrap();
+            test(&storage);
+            assert_eq!(storage.check(), Ok(vec![]));
+        }
+    }
+
+    fn live(storage: &Storage, id: &str) -> Option<Session> {
+        let found = storage.read(|rows| rows.find(&Key::of(id).unwrap(), NOW));
+        match found.unwrap() {
+            Some(Standing::Live(session)) => Some(session),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_originals_table_is_adopted_with_its_live_sessions() {
+        let statements = r#"
+            CREATE TABLE `Sessions` (`id` VARCHAR(100) PRIMARY KEY, `data` TEXT,
+                `expires` BIGINT);
+            CREATE INDEX `sessions_expires` ON `Sessions` (`expires`);
+            INSERT INTO Sessions VALUES ('live', '{"a":"é"}', 1000001), ('expired', '{}', 1000000),
+                ('empty', NULL, 1000001), ('', '{}', 1000001), ('timeless', '{}', NULL);"#;
+        adopt(statements, |storage| {
+            let session = live(storage, "live").unwrap();
+            assert_eq!(session.data, r#"{"a":"é"}"#.as_bytes());
+            assert_eq!(session.expires, 1_000_001_000);
+            assert_eq!((session.version, session.created), (1, NOW));
+            assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(1));
+        });
+    }
+
+    #[test]
+    fn it_may_have_the_columns_of_timestamps_and_another_encoding() {
+        let statements = "
+            PRAGMA encoding = 'UTF-16';
+            CREATE TABLE sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT,
+                createdAt DATETIME NOT NULL, updatedAt DATETIME NOT NULL);
+            INSERT INTO sessions VALUES ('é', 'ü', 1000001, '2020-01-01', '2020-01-01');";
+        adopt(statements, |storage| {
+            assert_eq!(live(storage, "é").unwrap().data, "ü".as_bytes());
+        });
+    }
+
+    #[test]
+    fn ids_that_nobody_can_ask_for_are_left_behind() {
+        let statements = "
+            CREATE TABLE Sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT);
+            INSERT INTO Sessions VALUES (NULL, '{}', 1000001), (x'ff', '{}', 1000001),
+                (CAST(x'c3' AS TEXT), '{}', 1000001), (zeroblob(256), '{}', 1000001),
+                ('live', CAST(x'ff' AS TEXT), 1000001), ('bytes', x'fe', 1000001);";
+        adopt(statements, |storage| {
+            assert_eq!(live(storage, "live").unwrap().data, [0xff]);
+            assert_eq!(live(storage, "bytes").unwrap().data, [0xfe]);
+            assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(2));
+        });
+    }
+}

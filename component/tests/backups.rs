@@ -1,0 +1,152 @@
+//! Backups: whole, beside nobody's files, and over none.
+
+use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
+use std::fs;
+use wasi_sessions_component::{Access, Error, Store};
+
+/// The names in the database's directory.
+fn names(database: &Database) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(database.file(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_backup_is_a_sound_database_with_all_sessions() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let mut store = database.open();
+        let id = create(&mut store, NOW, Some("alice"));
+        let ended = create(&mut store, NOW, None);
+        store.destroy(NOW, &ended).unwrap();
+        let location = database.file("copy.db");
+        let before = names(&database);
+        store.backup(&location).unwrap();
+        let mut after = names(&database);
+        after.retain(|name| name != "copy.db");
+        assert_eq!(after, before);
+        store.set(NOW, &id, b"later", None).unwrap();
+
+        for copys_access in BOTH {
+            let mut options = database.options.clone();
+            options.access = copys_access;
+            let mut copy = Store::open(&location, options, NOW).unwrap();
+            let session = copy.get(NOW, &id).unwrap();
+            assert_eq!(session, Some(started("{}", Some("alice"), NOW)));
+            assert!(!is_live(&mut copy, NOW, &ended));
+            assert_eq!(copy.stats(u64::MAX).unwrap().expired, 2);
+            assert_eq!(copy.check(), Ok(vec![]));
+        }
+    }
+}
+
+#[test]
+fn a_backup_refuses_a_file_that_is_there_and_leaves_it_alone() {
+    let database = Database::new(Access::Exclusive);
+    let mut store = database.open();
+    fs::write(database.file("there"), "precious").unwrap();
+    let before = names(&database);
+    for name in ["there", "", "."] {
+        let answer = store.backup(&database.file(name));
+        assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
+    }
+    assert_eq!(fs::read(database.file("there")).unwrap(), b"precious");
+    let missing = store.backup(&database.file("no-directory/copy"));
+    assert!(missing.is_err());
+    assert_eq!(names(&database), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_backup_refuses_a_link_that_leads_nowhere() {
+    let database = Database::new(Access::Exclusive);
+    let mut store = database.open();
+    let link = database.file("link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    let answer = store.backup(&link);
+    assert!(matches!(answer, Err(Error::InvalidArgument(_))));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn a_backup_refuses_the_databases_own_names_however_they_are_spelled() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let mut store = database.open();
+        let before = names(&database);
+        fs::create_dir(database.file("folder")).unwrap();
+        for suffix in ["", "-wal", "-journal", "-shm", ".lock", ".lock-repair"] {
+            for directory in ["", "./", "/", "folder/../"] {
+                let name = format!("{directory}sessions.db{suffix}");
+                let location = format!("{}/{name}", database.file(""));
+                let answer = store.backup(&location);
+                assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
+            }
+        }
+        fs::remove_dir(database.file("folder")).unwrap();
+        assert_eq!(names(&database), before);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_backup_refuses_the_databases_own_names_behind_a_link() {
+    let database = Database::new(Access::Shared);
+    let mut store = database.open();
+    let link = database.file("link");
+    std::os::unix::fs::symlink(database.file(""), &link).unwrap();
+    let answer = store.backup(&format!("{link}/sessions.db.lock"));
+    assert!(matches!(answer, Err(Error::InvalidArgument(_))));
+    create(&mut store, NOW, None);
+}
+
+#[test]
+fn a_backup_goes_up_no_directory() {
+    let database = Database::new(Access::Exclusive);
+    let mut store = database.open();
+    fs::create_dir(database.file("folder")).unwrap();
+    for name in ["folder/../copy", "..", "folder/.."] {
+        let answer = store.backup(&database.file(name));
+        assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
+    }
+    // A name may have dots, and the database's own in another directory.
+    store.backup(&database.file("folder/..copy")).unwrap();
+    store.backup(&database.file("folder/sessions.db")).unwrap();
+}
+
+#[test]
+fn a_backup_removes_and_writes_over_nothing_of_others() {
+    for name in ["copy.partial", "copy.partial-journal", "copy.partial.lock"] {
+        let database = Database::new(Access::Exclusive);
+        let mut store = database.open();
+        fs::write(database.file(name), "precious").unwrap();
+        store.backup(&database.file("copy")).unwrap();
+        assert_eq!(fs::read(database.file(name)).unwrap(), b"precious");
+    }
+}
+
+#[test]
+fn a_backup_that_fails_leaves_nothing_behind() {
+    for access in BOTH {
+        let database = Database::new(access);
+        let mut store = database.open();
+        for _ in 0..100 {
+            store.create(NOW, &[b'x'; 2000], None, None).unwrap();
+        }
+        drop(store);
+        let file = database.file("sessions.db");
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2 / 4096 * 4096;
+        bytes[middle..middle + 4096].fill(0xaa);
+        fs::write(&file, bytes).unwrap();
+
+        let mut store = database.open();
+        let before = names(&database);
+        let answer = store.backup(&database.file("copy"));
+        assert!(matches!(answer, Err(Error::Corrupt(_))), "{answer:?}");
+        assert_eq!(names(&database), before);
+    }
+}
