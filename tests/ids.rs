@@ -26,9 +26,11 @@ fn an_id_that_is_taken_is_not_made_again() {
     let home = Home::new();
     let calls = Arc::new(AtomicUsize::new(0));
     let count = calls.clone();
-    // Each byte is asked for by itself, so each id would come up twice.
+    // An id takes 32 bytes, so each would come up twice.
     let random = move |bytes: &mut [u8]| {
-        bytes.fill((count.fetch_add(1, Ordering::SeqCst) / 64) as u8);
+        for byte in bytes {
+            *byte = (count.fetch_add(1, Ordering::SeqCst) / 64) as u8;
+        }
     };
     let sessions = home.builder().random(random).open().wait().unwrap();
     calls.store(0, Ordering::SeqCst);
