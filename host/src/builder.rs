@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::StoreClock;
 use crate::directory::RESERVED;
+use crate::read_cache::ReadCache;
 use crate::{Answer, Error, Options, Sessions, owner};
 
 /// Requests that can wait for the owner; when as many do, further callers wait
@@ -27,14 +29,17 @@ pub struct Builder {
     pub(crate) options: Options,
     pub(crate) cache_directory: Option<PathBuf>,
     pub(crate) memory_limit: usize,
+    pub(crate) read_cache: usize,
     pub(crate) clock: Clock,
     pub(crate) random: Option<Random>,
 }
 
 impl Builder {
     /// A store in `directory`, with the defaults. The directory is created when
-    /// it is missing, for this user alone. It is all that the component sees of
-    /// the file system, and one owner at a time has it: give it to the store alone.
+    /// it is missing, for this user alone; one that is there keeps its
+    /// permissions. A database that is made is for this user alone, too. The
+    /// directory is all that the component sees of the file system, and one
+    /// owner at a time has it: give it to the store alone.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
@@ -42,6 +47,7 @@ impl Builder {
             options: Options::default(),
             cache_directory: None,
             memory_limit: 256 << 20,
+            read_cache: 32 << 20,
             clock: Arc::new(SystemTime::now),
             random: None,
         }
@@ -75,14 +81,24 @@ impl Builder {
     }
 
     /// The most memory the component may use, in bytes; 256 MiB by default. A
-    /// request that needs more fails with [`Error::Crashed`].
+    /// request that needs more fails with [`Error::Crashed`]: one needs about
+    /// six times the payload it brings, and a batch what its requests need
+    /// together.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = bytes;
         self
     }
 
-    /// Replaces the wall clock, for tests. It is read on the store's thread; a
-    /// panic in it closes the store.
+    /// The most memory for sessions that were read before, in bytes; 32 MiB by
+    /// default, 0 for none. What is answered from there is what the database
+    /// would answer; it is no request for [`Options::gc_frequency`].
+    pub fn read_cache(mut self, bytes: usize) -> Self {
+        self.read_cache = bytes;
+        self
+    }
+
+    /// Replaces the wall clock, for tests. It is read on the store's thread, and
+    /// on any that reads a session; a panic on the store's thread closes it.
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(now);
         self
@@ -108,15 +124,20 @@ impl Builder {
     pub fn open(self) -> Answer<Sessions> {
         Answer::new(async move {
             check_file_name(&self.file_name)?;
+            let clock = StoreClock::new(self.clock.clone());
+            let bounded = self.options.max_per_subject.is_some();
+            let max_data = self.options.max_data;
+            let cache = Arc::new(ReadCache::new(self.read_cache, clock.clone(), bounded));
+            let cached = cache.clone();
             let (queue, commands) = mpsc::channel(QUEUE);
             let (ready, opened) = oneshot::channel();
             let thread = thread::Builder::new()
                 .name("wasi-sessions".to_owned())
                 .stack_size(STACK)
-                .spawn(move || owner::run(self, commands, ready))
+                .spawn(move || owner::run(self, clock, cached, commands, ready))
                 .map_err(|error| Error::Start(error.to_string()))?;
             opened.await.unwrap_or(Err(Error::Closed))?;
-            Ok(Sessions::new(queue, thread))
+            Ok(Sessions::new(queue, thread, cache, max_data))
         })
     }
 }

@@ -42,6 +42,33 @@ impl Directory {
         })
     }
 
+    /// Whether a file of this name is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.path.join(name).exists()
+    }
+
+    /// Lets only this user read a database that was just made, and its log no
+    /// more than the database: the component has no say in permissions.
+    #[cfg(unix)]
+    pub(crate) fn keep_private(&self, database: &str, is_new: bool) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let open = |name: &str| open_plain(OpenOptions::new().read(true), &self.path.join(name));
+        let file = open(database)?;
+        if is_new {
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
+        match open(&format!("{database}-wal")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            log => log?.set_permissions(file.metadata()?.permissions()),
+        }
+    }
+
+    /// Elsewhere a file has the permissions of its directory.
+    #[cfg(not(unix))]
+    pub(crate) fn keep_private(&self, _database: &str, _is_new: bool) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Where the directory is, as an absolute path without links.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -63,6 +90,17 @@ fn open_lock(path: &Path) -> io::Result<File> {
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    open_plain(&mut options, path)
+}
+
+/// Opens a file, but follows no link: the component can make one, which must
+/// lead nowhere.
+fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        let no_link = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, no_link);
+    }
     options.open(path)
 }
 

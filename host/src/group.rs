@@ -9,10 +9,6 @@ use crate::{Error, Request};
 /// The most requests of a group, so that nobody waits long for the others.
 const MOST_REQUESTS: usize = 256;
 
-/// The most bytes of payload in a group: a request that is large enough to be
-/// too much for the component is on its own.
-const MOST_BYTES: usize = 1 << 20;
-
 /// What one caller wants done in one transaction.
 pub(crate) struct Waiting {
     pub(crate) requests: Vec<Request>,
@@ -20,17 +16,45 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    fn bytes(&self) -> usize {
-        self.requests.iter().map(payload).sum()
-    }
-
     /// Whoever no longer waits for an answer misses it.
     fn answer(self, replies: Result<Replies, Error>) {
         let _ = self.reply.send(replies);
     }
 }
 
-fn payload(request: &Request) -> usize {
+/// How much memory of the component a group may need, so that requests which it
+/// can do one by one do not crash it together.
+pub(crate) struct Budget {
+    memory: usize,
+    largest_payload: usize,
+}
+
+impl Budget {
+    /// Half of the component's memory; the rest is SQLite's.
+    pub(crate) fn new(memory_limit: usize, max_data: u64) -> Self {
+        Self {
+            memory: memory_limit / 2,
+            largest_payload: max_data.try_into().unwrap_or(usize::MAX),
+        }
+    }
+
+    /// What a request may need: some copies of its payload, and an answer that
+    /// nobody knows the size of before.
+    fn cost(&self, waiting: &Waiting) -> usize {
+        let cost = |request: &Request| {
+            let answer = match request {
+                Request::Get(_) | Request::Update(_) | Request::Merge(_) => self.largest_payload,
+                _ => 0,
+            };
+            payload(request).saturating_mul(4).saturating_add(answer)
+        };
+        let requests = waiting.requests.iter().map(cost);
+        requests.fold(0, usize::saturating_add)
+    }
+}
+
+/// The length of the payload that a request brings, in bytes.
+pub(crate) fn payload(request: &Request) -> usize {
     match request {
         Request::Create((data, ..))
         | Request::Set((_, data, _))
@@ -45,17 +69,18 @@ fn payload(request: &Request) -> usize {
 pub(crate) fn gather(
     first: Waiting,
     commands: &mut mpsc::Receiver<Command>,
+    budget: &Budget,
 ) -> (Vec<Waiting>, Option<Command>) {
     let mut requests = first.requests.len();
-    let mut bytes = first.bytes();
+    let mut cost = budget.cost(&first);
     let mut group = vec![first];
     while let Ok(command) = commands.try_recv() {
         let Command::Sessions(waiting) = command else {
             return (group, Some(command));
         };
         requests += waiting.requests.len();
-        bytes += waiting.bytes();
-        if requests > MOST_REQUESTS || bytes > MOST_BYTES {
+        cost = cost.saturating_add(budget.cost(&waiting));
+        if requests > MOST_REQUESTS || cost > budget.memory {
             return (group, Some(Command::Sessions(waiting)));
         }
         group.push(waiting);

@@ -1,14 +1,16 @@
 //! The component in wasmtime: how it is started, what it may touch, how it is called.
 
 use std::convert::Infallible;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rand_core::TryRng;
 use wasmtime::component::{Linker, ResourceAny, ResourceTable};
 use wasmtime::{Config, Engine, OptLevel, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::builder::{Builder, Clock, Random};
+use crate::builder::{Builder, Random};
+use crate::clock::StoreClock;
 use crate::compiled::{self, Cache};
 use crate::directory::Directory;
 use crate::{Error, Reply, Request};
@@ -46,12 +48,17 @@ pub(crate) struct Launcher {
     engine: Engine,
     component: bindings::SessionStorePre<State>,
     settings: Builder,
+    clock: Arc<StoreClock>,
     options: String,
 }
 
 impl Launcher {
     /// Compiles the component, or takes it from the cache.
-    pub(crate) fn new(settings: Builder, directory: &Directory) -> Result<Self, Error> {
+    pub(crate) fn new(
+        settings: Builder,
+        clock: Arc<StoreClock>,
+        directory: &Directory,
+    ) -> Result<Self, Error> {
         let options = settings
             .options
             .to_json()
@@ -65,13 +72,15 @@ impl Launcher {
             engine,
             component,
             settings,
+            clock,
             options,
         })
     }
 
     /// Starts an instance and opens the database in it.
     pub(crate) fn start(&self, directory: &Directory) -> Result<Guest, Error> {
-        let state = State::new(&self.settings, directory).map_err(start_error)?;
+        let clock = self.clock.clone();
+        let state = State::new(&self.settings, clock, directory).map_err(start_error)?;
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limits);
         // An answer may be as large as the memory it comes from; wasmtime's own
@@ -81,12 +90,17 @@ impl Launcher {
             .component
             .instantiate(&mut store)
             .map_err(start_error)?;
-        let location = format!("/{}", self.settings.file_name);
+        let file_name = &self.settings.file_name;
+        let is_new = !directory.has(file_name);
+        let location = format!("/{file_name}");
         let opened = bindings
             .wasi_sessions_store_sessions()
             .store()
             .call_open(&mut store, &location, &self.options)
             .map_err(start_error)??;
+        directory.keep_private(file_name, is_new).map_err(|error| {
+            Error::Start(format!("`{file_name}` cannot be kept private: {error}"))
+        })?;
         Ok(Guest {
             store,
             bindings,
@@ -160,9 +174,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn new(settings: &Builder, directory: &Directory) -> wasmtime::Result<Self> {
+    fn new(
+        settings: &Builder,
+        clock: Arc<StoreClock>,
+        directory: &Directory,
+    ) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtxBuilder::new();
-        wasi.wall_clock(WallClock(settings.clock.clone()));
+        wasi.wall_clock(WallClock(clock));
         if let Some(random) = &settings.random {
             wasi.secure_random(SecureRandom(random.clone()));
         }
@@ -191,20 +209,15 @@ impl WasiView for State {
     }
 }
 
-struct WallClock(Clock);
+struct WallClock(Arc<StoreClock>);
 
 impl HostWallClock for WallClock {
     fn resolution(&self) -> Duration {
         Duration::from_millis(1)
     }
 
-    /// A clock that stands before 1970 reads as 1970. One past the year 2554
-    /// stands still there: the component's C library has 64 bits of nanoseconds.
     fn now(&self) -> Duration {
-        (self.0)()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .min(Duration::from_nanos(u64::MAX))
+        self.0.tell()
     }
 }
 

@@ -12,7 +12,9 @@ use wasmtime::component::ResourceAny;
 use crate::group::Waiting;
 use crate::guest::contract::Admin;
 use crate::guest::{Called, State};
+use crate::limits;
 use crate::owner::{Command, Owner, Replies};
+use crate::read_cache::ReadCache;
 use crate::{
     Answer, Collected, Created, Error, Milliseconds, Outcome, Page, Reply, Request, Session,
     Statistics, Timestamp,
@@ -21,9 +23,14 @@ use crate::{
 /// An open store. Clones are cheap and are handles of the same store.
 ///
 /// The functions are the contract's: a session that is missing, expired or
-/// changed by somebody else is an answer, never an error. Times are whole
-/// milliseconds; a `ttl` of `None` leaves the life of a session to its payload's
-/// `cookie.maxAge`, or else to the options.
+/// changed by somebody else is an answer, never an error. Their limits, and
+/// what each keeps and fails with, stand in full in `wit/`.
+///
+/// Times are whole milliseconds. Each write and each touch gives the session
+/// its life anew: `ttl` from now, 0 ending it at once. With `None` it is the
+/// payload's `cookie.maxAge`, or else the option
+/// [`browser_session_lifetime`](crate::Options::browser_session_lifetime); a
+/// `ttl` given earlier is not remembered.
 ///
 /// Requests wait in a bounded queue and are done one after the other, in the
 /// order in which their answers were first polled. Those that wait at the same
@@ -39,8 +46,15 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(queue: mpsc::Sender<Command>, thread: JoinHandle<()>) -> Self {
+    pub(crate) fn new(
+        queue: mpsc::Sender<Command>,
+        thread: JoinHandle<()>,
+        cache: Arc<ReadCache>,
+        max_data: u64,
+    ) -> Self {
         let owner = OwnerThread {
+            cache,
+            max_data,
             queue: Some(queue),
             thread: Some(thread),
         };
@@ -50,6 +64,10 @@ impl Sessions {
     }
 
     /// Starts a session under a new id, of 43 characters that nobody can guess.
+    ///
+    /// Fails with [`Error::TooLarge`] for a payload over `max_data`, as every
+    /// write does, and with [`Error::InvalidArgument`] for a subject that is
+    /// empty or over 255 bytes.
     pub fn create(
         &self,
         data: impl Into<Vec<u8>>,
@@ -64,12 +82,24 @@ impl Sessions {
     }
 
     /// The session, or `None` when it is missing or expired.
+    ///
+    /// A session that was read before and has not changed is answered from
+    /// memory, on the thread that polls the answer: as it was left by all that
+    /// was answered before, and without waiting for what is in the queue.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
-        self.request(Request::Get(id.to_owned()), session)
+        let sessions = self.clone();
+        let id = id.to_owned();
+        Answer::new(async move {
+            if let Some(session) = sessions.owner.cache.get(&id) {
+                return Ok(Some(session));
+            }
+            sessions.ask(Request::Get(id), session).await
+        })
     }
 
     /// Writes the session whether or not it is there; [`Outcome::Gone`] only for
-    /// an id that was destroyed a moment ago.
+    /// an id that was ended a moment ago. One that is there keeps its `created`
+    /// and `subject`.
     ///
     /// An `id` that is empty or longer than 255 bytes is an
     /// [`Error::InvalidArgument`]; elsewhere such an id is simply absent.
@@ -97,7 +127,8 @@ impl Sessions {
     }
 
     /// Applies a JSON merge patch (RFC 7396) to the payload in one step, and
-    /// answers what it comes to.
+    /// answers what it comes to. Fails with [`Error::InvalidArgument`] when the
+    /// patch or the payload is not JSON.
     pub fn merge(
         &self,
         id: &str,
@@ -108,8 +139,8 @@ impl Sessions {
         self.request(request, session)
     }
 
-    /// Renews the session without touching its payload or version; answers when
-    /// it expires now.
+    /// Gives the session its life anew without touching its payload or version;
+    /// answers when it expires now.
     pub fn touch(&self, id: &str, ttl: Option<Milliseconds>) -> Answer<Option<Timestamp>> {
         self.request(Request::Touch((id.to_owned(), ttl)), |reply| match reply {
             Reply::Expires(expires) => Some(expires),
@@ -168,24 +199,31 @@ impl Sessions {
     /// Ends the session that a listing names; false when it was not there.
     pub fn terminate(&self, handle: &str) -> Answer<bool> {
         let handle = handle.to_owned();
-        self.admin(move |admin, store, opened| admin.call_terminate(store, opened, &handle))
+        self.ending(ReadCache::forget_all, move |admin, store, opened| {
+            admin.call_terminate(store, opened, &handle)
+        })
     }
 
-    /// Ends all sessions of a subject but for the one with the id `except`;
-    /// answers how many.
+    /// Ends all sessions of a subject but for the one with the id `except`, which
+    /// need not be there; answers how many.
     pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
         let (subject, except) = (subject.to_owned(), owned(except));
-        self.admin(move |admin, store, opened| {
+        let ended = subject.clone();
+        let forget = move |cache: &ReadCache| cache.forget_subject(&ended);
+        self.ending(forget, move |admin, store, opened| {
             admin.call_terminate_subject(store, opened, &subject, except.as_deref())
         })
     }
 
     /// Ends every session; answers how many.
     pub fn clear(&self) -> Answer<u64> {
-        self.admin(|admin, store, opened| admin.call_clear(store, opened))
+        self.ending(ReadCache::forget_all, |admin, store, opened| {
+            admin.call_clear(store, opened)
+        })
     }
 
-    /// Removes at most `limit` rows that no longer count.
+    /// Removes at most `limit` rows that no longer count, and gives some of the
+    /// free space back; call it until `more` is false. `limit` is at least 1.
     pub fn collect(&self, limit: u32) -> Answer<Collected> {
         self.admin(move |admin, store, opened| admin.call_collect(store, opened, limit))
     }
@@ -210,21 +248,36 @@ impl Sessions {
         self.call(move |owner| owner.backup(&file))
     }
 
-    /// Sends one request; `read` takes the answer out of its kind of reply.
     fn request<T: 'static>(&self, request: Request, read: fn(Reply) -> Option<T>) -> Answer<T> {
         let sessions = self.clone();
-        Answer::new(async move {
-            let reply = sessions.send(vec![request]).await?.pop();
-            let answer = reply.transpose()?.and_then(read);
-            answer.ok_or_else(|| Error::Other("the component broke its contract".to_owned()))
-        })
+        Answer::new(async move { sessions.ask(request, read).await })
     }
 
-    async fn send(&self, requests: Vec<Request>) -> Result<Replies, Error> {
+    /// Sends one request; `read` takes the answer out of its kind of reply.
+    async fn ask<T>(&self, request: Request, read: fn(Reply) -> Option<T>) -> Result<T, Error> {
+        let reply = self.send(vec![request]).await?.pop();
+        let answer = reply.transpose()?.and_then(read);
+        answer.ok_or_else(|| Error::Other("the component broke its contract".to_owned()))
+    }
+
+    async fn send(&self, mut requests: Vec<Request>) -> Result<Replies, Error> {
+        let max_data = self.owner.max_data;
+        let checks: Vec<Result<(), Error>> = requests
+            .iter_mut()
+            .map(|request| limits::check(request, max_data))
+            .collect();
+        let mut accepted = checks.iter().map(Result::is_ok);
+        requests.retain(|_| accepted.next() == Some(true));
+
         let (reply, replies) = oneshot::channel();
         let waiting = Waiting { requests, reply };
         self.owner.send(Command::Sessions(waiting)).await?;
-        replies.await.map_err(|_| Error::Closed)?
+        let mut replies = replies.await.map_err(|_| Error::Closed)??.into_iter();
+        let mut reply = |()| replies.next().unwrap_or(Err(Error::Closed));
+        Ok(checks
+            .into_iter()
+            .map(|check| check.and_then(&mut reply))
+            .collect())
     }
 
     fn admin<T: Send + 'static>(
@@ -232,6 +285,18 @@ impl Sessions {
         call: impl FnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
     ) -> Answer<T> {
         self.call(move |owner| owner.call(|guest| guest.admin(call)))
+    }
+
+    /// Calls a function that ends sessions, which the cache forgets before.
+    fn ending<T: Send + 'static>(
+        &self,
+        forget: impl FnOnce(&ReadCache) + Send + 'static,
+        call: impl FnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+    ) -> Answer<T> {
+        self.call(move |owner| {
+            forget(&owner.cache);
+            owner.call(|guest| guest.admin(call))
+        })
     }
 
     /// Has the owner do something on its thread.
@@ -276,8 +341,10 @@ fn outcome(reply: Reply) -> Option<Outcome> {
     }
 }
 
-/// The owner's thread, and the queue that keeps it running.
+/// The owner's thread, the queue that keeps it running, and what it has read.
 struct OwnerThread {
+    cache: Arc<ReadCache>,
+    max_data: u64,
     queue: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
 }

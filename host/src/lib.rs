@@ -59,14 +59,17 @@
 mod answer;
 mod backup;
 mod builder;
+mod clock;
 mod compiled;
 mod directory;
 mod error;
 mod group;
 mod guest;
 mod handle;
+mod limits;
 mod options;
 mod owner;
+mod read_cache;
 #[cfg(test)]
 mod tests;
 

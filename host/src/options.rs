@@ -20,34 +20,44 @@ use crate::Milliseconds;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Options {
-    /// Table that holds the sessions; an SQL identifier.
+    /// Table that holds the sessions: 1 to 63 ASCII letters, digits and
+    /// underscores, no digit first, not `sqlite_…`. Default `Sessions`.
     pub table_name: String,
-    /// Name of this store in errors and statistics.
+    /// Name of this store in errors and statistics, 1 to 255 bytes. Default
+    /// `Session`.
     pub model_name: String,
     /// Create or migrate the table; when false, one that is missing or of
-    /// another version is an error.
+    /// another version is an error. Default true.
     pub sync: bool,
-    /// How long to wait for a database that somebody else holds.
+    /// How long to wait for a database that somebody else holds. The host's lock
+    /// on the directory keeps everybody else away, so nothing waits as long as
+    /// all use the host. Up to 3,600,000; default 3,000.
     pub sync_timeout: Milliseconds,
-    /// Requests after which a collection starts; 0 for never.
+    /// Requests after which a collection starts; 0 for never. Default 10,000.
     pub gc_frequency: u64,
-    /// Rows that one request may remove while a collection is on.
+    /// Rows that one request may remove while a collection is on: 1 to
+    /// 1,000,000, default 100.
     pub gc_step: u64,
-    /// How long a session lives that was given no life.
+    /// How long a session lives that was given no life: at least 1, default
+    /// 86,400,000, a day.
     pub browser_session_lifetime: Milliseconds,
-    /// How long any session lives at most, however often renewed.
+    /// How long any session lives at most, however often renewed: at least 1.
+    /// Default `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub absolute_lifetime: Option<Milliseconds>,
     /// A touch that would move the expiry later by less than this writes nothing.
+    /// Default 1,000.
     pub renewal_step: Milliseconds,
-    /// How long a destroyed id is refused to late writers.
+    /// How long an ended id is refused to late writers. Default 60,000.
     pub tombstone: Milliseconds,
-    /// Longest payload, in bytes.
+    /// Longest payload, in bytes: 1 to 536,870,912, default 1,048,576. See
+    /// [`Builder::memory_limit`](crate::Builder::memory_limit) for large ones.
     pub max_data: u64,
-    /// Sessions one subject may have; the oldest end first.
+    /// Sessions one subject may have, those created longest ago end first: 1 to
+    /// 1,000,000. Default `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_subject: Option<u64>,
-    /// What survives a loss of power.
+    /// What survives a loss of power. Default [`Durability::Full`].
     pub durability: Durability,
 }
 

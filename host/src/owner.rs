@@ -1,14 +1,17 @@
 //! The one thread that owns the component and the open database.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backup;
 use crate::builder::Builder;
+use crate::clock::StoreClock;
 use crate::directory::Directory;
-use crate::group::{self, Waiting};
+use crate::group::{self, Budget, Waiting};
 use crate::guest::{Called, Guest, Launcher};
+use crate::read_cache::ReadCache;
 use crate::{Error, Reply, Request};
 
 /// What handles ask of the owner. Requests travel as the contract's `request`,
@@ -25,11 +28,14 @@ pub(crate) type Replies = Vec<Result<Reply, Error>>;
 /// last handle is gone; then closes it.
 pub(crate) fn run(
     settings: Builder,
+    clock: Arc<StoreClock>,
+    cache: Arc<ReadCache>,
     mut commands: mpsc::Receiver<Command>,
     ready: oneshot::Sender<Result<(), Error>>,
 ) {
+    let budget = Budget::new(settings.memory_limit, settings.options.max_data);
     // Somebody who no longer waits for an answer misses it, here and below.
-    let mut owner = match Owner::open(settings) {
+    let mut owner = match Owner::open(settings, clock, cache) {
         Ok(owner) => owner,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -41,7 +47,7 @@ pub(crate) fn run(
     while let Some(command) = next.take().or_else(|| commands.blocking_recv()) {
         match command {
             Command::Sessions(first) => {
-                let (group, command) = group::gather(first, &mut commands);
+                let (group, command) = group::gather(first, &mut commands, &budget);
                 next = command;
                 group::answer(group, |requests| owner.batch(requests));
             }
@@ -55,35 +61,44 @@ pub(crate) struct Owner {
     /// `None` from a crash to the next request.
     guest: Option<Guest>,
     launcher: Launcher,
+    pub(crate) cache: Arc<ReadCache>,
     /// Dropped last, so that nobody else opens what is not yet closed.
     directory: Directory,
 }
 
 impl Owner {
-    fn open(settings: Builder) -> Result<Self, Error> {
+    fn open(
+        settings: Builder,
+        clock: Arc<StoreClock>,
+        cache: Arc<ReadCache>,
+    ) -> Result<Self, Error> {
         let directory = Directory::lock(&settings.directory)?;
         backup::remove_leftover(directory.path());
-        let launcher = Launcher::new(settings, &directory)?;
+        let launcher = Launcher::new(settings, clock, &directory)?;
         let guest = launcher.start(&directory)?;
         Ok(Self {
             guest: Some(guest),
             launcher,
+            cache,
             directory,
         })
     }
 
-    fn close(self) {
-        if let Some(guest) = self.guest {
+    fn close(mut self) {
+        if let Some(guest) = self.guest.take() {
             guest.close();
         }
     }
 
     fn batch(&mut self, requests: &[Request]) -> Result<Replies, Error> {
+        let forgotten = self.cache.forget(requests);
         let replies = self.call(|guest| guest.batch(requests))?;
-        Ok(replies
+        let replies: Replies = replies
             .into_iter()
             .map(|reply| reply.map_err(Error::from))
-            .collect())
+            .collect();
+        self.cache.remember(requests, &replies, forgotten);
+        Ok(replies)
     }
 
     /// Calls the component, which is started anew if it crashed before. If it
@@ -100,6 +115,7 @@ impl Owner {
             Ok(answer) => Ok(answer?),
             Err(_trap) => {
                 self.guest = None;
+                self.cache.forget_all();
                 Err(Error::Crashed)
             }
         }
@@ -116,5 +132,13 @@ impl Owner {
             })
         })?;
         folder.move_copy(target)
+    }
+}
+
+impl Drop for Owner {
+    /// After a panic there may still be handles, and the directory is about to be
+    /// anybody's.
+    fn drop(&mut self) {
+        self.cache.forget_all();
     }
 }

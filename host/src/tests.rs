@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::{Answer, Builder, Created, Error, Options, Outcome, Request, Sessions};
 
 /// Where tests keep the compiled code, so that few of them compile.
-const COMPILED: &str = concat!(env!("OUT_DIR"), "/compiled");
+pub(crate) const COMPILED: &str = concat!(env!("OUT_DIR"), "/compiled");
 
 fn builder(home: &TempDir) -> Builder {
     Builder::new(home.path().join("store")).cache_directory(COMPILED)
@@ -237,8 +237,8 @@ fn a_backup_is_a_store_of_its_own() {
 /// Queues all answers' requests behind one that the store is held up in, and
 /// then waits for all. Also tells how often the store read the clock meanwhile,
 /// which it does once for each transaction.
-fn behind_one_another<T>(
-    home: &TempDir,
+pub(crate) fn behind_one_another<T>(
+    builder: Builder,
     answers: impl FnOnce(&Sessions) -> Vec<Answer<T>>,
 ) -> (Vec<Result<T, Error>>, u64) {
     let readings = Arc::new(AtomicU64::new(0));
@@ -251,7 +251,7 @@ fn behind_one_another<T>(
             SystemTime::now()
         }
     };
-    let sessions = builder(home).clock(clock).open().wait().unwrap();
+    let sessions = builder.clock(clock).open().wait().unwrap();
     let mut answers = answers(&sessions);
     let before = readings.load(Ordering::SeqCst);
     let hold = held_up.lock().unwrap();
@@ -272,7 +272,7 @@ fn behind_one_another<T>(
 #[test]
 fn requests_that_wait_together_share_a_transaction() {
     let home = home();
-    let (created, transactions) = behind_one_another(&home, |sessions| {
+    let (created, transactions) = behind_one_another(builder(&home), |sessions| {
         let create = |number: usize| sessions.create(number.to_string(), None, None);
         (0..200).map(create).collect()
     });
@@ -285,20 +285,81 @@ fn requests_that_wait_together_share_a_transaction() {
 }
 
 #[test]
-fn a_group_is_bounded_in_requests_and_in_bytes() {
-    let (created, transactions) = behind_one_another(&home(), |sessions| {
+fn a_group_is_bounded_in_requests() {
+    let (created, transactions) = behind_one_another(builder(&home()), |sessions| {
         let create = |_| sessions.create("{}", None, None);
         (0..600).map(create).collect()
     });
     assert!(created.iter().all(Result::is_ok));
     assert_eq!(transactions, 3);
+}
 
-    let (created, transactions) = behind_one_another(&home(), |sessions| {
-        let create = |_| sessions.create(vec![0; 600 << 10], None, None);
-        (0..4).map(create).collect()
+#[test]
+fn requests_that_succeed_one_by_one_do_not_crash_the_component_together() {
+    let home = home();
+    let small = || builder(&home).memory_limit(32 << 20);
+    let large = vec![7; 1 << 20];
+    let (created, _) = behind_one_another(small(), |sessions| {
+        let create = |_| sessions.create(large.clone(), None, None);
+        (0..64).map(create).collect()
     });
-    assert!(created.iter().all(Result::is_ok));
-    assert_eq!(transactions, 4);
+    let created: Vec<Created> = created.into_iter().map(Result::unwrap).collect();
+    let (read, _) = behind_one_another(small(), |sessions| {
+        created.iter().map(|made| sessions.get(&made.id)).collect()
+    });
+    assert!(
+        read.into_iter()
+            .all(|session| session.unwrap().unwrap().data == large)
+    );
+    let (stale, _) = behind_one_another(small(), |sessions| {
+        let update = |made: &Created| sessions.update(&made.id, "{}", None, Some(9));
+        created.iter().map(update).collect()
+    });
+    let is_stale = |outcome| matches!(outcome, Ok(Outcome::Stale(_)));
+    assert!(stale.into_iter().all(is_stale));
+}
+
+#[test]
+fn what_is_larger_than_the_components_memory_is_refused_without_a_crash() {
+    let sessions = builder(&home())
+        .memory_limit(16 << 20)
+        .open()
+        .wait()
+        .unwrap();
+    let before = create(&sessions, "kept");
+    let large = "x".repeat(20 << 20);
+    let too_large = Error::TooLarge(1 << 20);
+    assert_eq!(
+        sessions.create(large.clone(), None, None).wait(),
+        Err(too_large.clone())
+    );
+    assert_eq!(
+        sessions.merge(&before.id, &large, None).wait(),
+        Err(too_large.clone())
+    );
+    assert_eq!(sessions.get(&large).wait(), Ok(None));
+    assert!(matches!(
+        sessions.set(&large, "", None).wait(),
+        Err(Error::InvalidArgument(_))
+    ));
+    let bound = sessions.rotate(&before.id, Some(&large)).wait();
+    assert!(matches!(bound, Err(Error::InvalidArgument(_))));
+
+    let get = Request::Get(before.id.clone());
+    let set = Request::Set((before.id, large.into(), None));
+    let replies = sessions.batch(vec![get.clone(), set, get]).wait().unwrap();
+    assert_eq!(replies[1], Err(too_large));
+    assert!(replies[0] == replies[2] && replies[0].is_ok());
+}
+
+#[test]
+fn randomness_that_repeats_is_an_error() {
+    let zeroes = builder(&home()).random(|bytes| bytes.fill(0));
+    let sessions = zeroes.open().wait().unwrap();
+    create(&sessions, "kept");
+    let second = sessions.create("{}", None, None).wait();
+    assert!(matches!(second, Err(Error::Other(words)) if words.contains("random")));
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(1));
 }
 
 #[test]
@@ -311,7 +372,7 @@ fn what_stops_a_request_does_not_stop_those_that_wait_with_it() {
     database.execute_batch(trigger).unwrap();
     drop(database);
 
-    let (created, _) = behind_one_another(&home, |sessions| {
+    let (created, _) = behind_one_another(builder(&home), |sessions| {
         let create = |data: &str| sessions.create(data, None, None);
         ["a", "!", "b"].map(create).into()
     });
@@ -325,7 +386,7 @@ fn what_stops_a_request_does_not_stop_those_that_wait_with_it() {
 #[test]
 fn batches_that_wait_together_get_their_own_replies() {
     let home = home();
-    let (replies, transactions) = behind_one_another(&home, |sessions| {
+    let (replies, transactions) = behind_one_another(builder(&home), |sessions| {
         let create = |data: &str| Request::Create((data.into(), None, None));
         let get = Request::Get("nobody".into());
         let batch = |requests| sessions.batch(requests);
@@ -341,4 +402,27 @@ fn batches_that_wait_together_get_their_own_replies() {
         .map(|all| all.as_ref().unwrap().len())
         .collect();
     assert_eq!(sizes, [2, 0, 3]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_database_that_is_made_is_for_this_user_alone_and_its_log_is_as_the_database() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = home();
+    let store = home.path().join("store");
+    fs::create_dir(&store).unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = |name: &str| store.join(name);
+    let mode = |name: &str| fs::metadata(file(name)).unwrap().permissions().mode() & 0o777;
+
+    let sessions = builder(&home).open().wait().unwrap();
+    let modes = (mode("sessions.db"), mode("sessions.db-wal"));
+    assert_eq!(modes, (0o600, 0o600));
+    drop(sessions);
+
+    fs::set_permissions(file("sessions.db"), fs::Permissions::from_mode(0o640)).unwrap();
+    let sessions = builder(&home).open().wait().unwrap();
+    create(&sessions, "{}");
+    let modes = (mode("sessions.db"), mode("sessions.db-wal"));
+    assert_eq!(modes, (0o640, 0o640));
 }

@@ -1,0 +1,223 @@
+//! Sessions that were read before, answered on the caller's own thread.
+//!
+//! It answers nothing that the database would not. Only the owner's thread
+//! changes it. What a request may change is forgotten before the request is
+//! done, so that whoever asks meanwhile asks the database, behind it in the
+//! queue; and what a request tells about a session is remembered only once its
+//! transaction is kept. Expiry is a matter of the clock, and a clock that went
+//! back brings nothing back.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::clock::StoreClock;
+use crate::{Error, Reply, Request, Session, Timestamp};
+
+#[cfg(test)]
+mod tests;
+
+/// What an entry takes beyond its texts: allocations, the record, the table.
+const ENTRY: usize = 320;
+
+/// Live sessions by their ids, bounded in bytes.
+pub(crate) struct ReadCache {
+    sessions: Option<Cache<String, Arc<Known>, Bytes>>,
+    subjects: Subjects,
+    clock: Arc<StoreClock>,
+    /// Whether a log-in may end other sessions of the same subject.
+    subjects_are_bounded: bool,
+}
+
+impl ReadCache {
+    /// A cache of at most about this many bytes; none at all for 0.
+    pub(crate) fn new(bytes: usize, clock: Arc<StoreClock>, subjects_are_bounded: bool) -> Self {
+        let sessions = (bytes > 0).then(|| Cache::with_weighter(bytes / 1024, bytes as u64, Bytes));
+        Self {
+            sessions,
+            subjects: Subjects::new(bytes / 1024),
+            clock,
+            subjects_are_bounded,
+        }
+    }
+
+    /// The session, if it is known and there.
+    pub(crate) fn get(&self, id: &str) -> Option<Session> {
+        let known = self.sessions.as_ref()?.get(id)?;
+        self.is_there(&known, self.clock.now())
+            .then(|| known.session.clone())
+    }
+
+    fn is_there(&self, known: &Known, now: Timestamp) -> bool {
+        self.subjects.stands(known.mark) && known.session.expires > now
+    }
+
+    /// To be called before requests are done; what [`ReadCache::remember`] needs
+    /// afterwards.
+    pub(crate) fn forget(&self, requests: &[Request]) -> Forgotten {
+        let mut forgotten = Forgotten::new();
+        let Some(sessions) = &self.sessions else {
+            return forgotten;
+        };
+        for request in requests {
+            if let Some(id) = written(request) {
+                // The id of one that expired may be another session's by now. Of two
+                // requests for one session the second finds and leaves nothing here,
+                // since nobody knows what is left by both.
+                let before = sessions.remove(id).map(|(_, known)| known);
+                let before = before.filter(|known| self.is_there(known, self.clock.told()));
+                forgotten.insert(id.to_owned(), before);
+            }
+        }
+        for subject in self.bounded(requests) {
+            self.forget_subject(subject);
+        }
+        forgotten
+    }
+
+    /// To be called when the requests have been done and are kept.
+    pub(crate) fn remember(
+        &self,
+        requests: &[Request],
+        replies: &[Result<Reply, Error>],
+        mut forgotten: Forgotten,
+    ) {
+        let Some(sessions) = &self.sessions else {
+            return;
+        };
+        let bounded: HashSet<&str> = self.bounded(requests).collect();
+        for (request, reply) in requests.iter().zip(replies) {
+            let (id, session) = match (request, reply) {
+                (Request::Get(id), Ok(Reply::Session(Some(session)))) => {
+                    // Another request may have written after this one read.
+                    if forgotten.contains_key(id) {
+                        continue;
+                    }
+                    (id, session.clone())
+                }
+                (Request::Touch((id, _)), Ok(Reply::Expires(Some(expires)))) => {
+                    let Some(before) = forgotten.get_mut(id).and_then(Option::take) else {
+                        continue;
+                    };
+                    let mut session = Arc::unwrap_or_clone(before).session;
+                    session.expires = *expires;
+                    (id, session)
+                }
+                _ => continue,
+            };
+            let subject = session.subject.as_deref();
+            if !subject.is_some_and(|subject| bounded.contains(subject)) {
+                let mark = subject.map(|subject| self.subjects.mark(subject));
+                sessions.insert(id.clone(), Arc::new(Known { session, mark }));
+            }
+        }
+    }
+
+    /// To be called before sessions of a subject are ended.
+    pub(crate) fn forget_subject(&self, subject: &str) {
+        self.subjects.forget(subject);
+    }
+
+    /// To be called before sessions are ended of which the ids are not known,
+    /// after a crash, and before anybody else may own the database.
+    pub(crate) fn forget_all(&self) {
+        if let Some(sessions) = &self.sessions {
+            sessions.clear();
+        }
+    }
+
+    /// The subjects of which requests may end other sessions.
+    fn bounded<'r>(&self, requests: &'r [Request]) -> impl Iterator<Item = &'r str> {
+        let requests = match self.subjects_are_bounded {
+            true => requests,
+            false => &[],
+        };
+        requests.iter().filter_map(|request| match request {
+            Request::Create((_, _, subject)) | Request::Rotate((_, subject)) => subject.as_deref(),
+            _ => None,
+        })
+    }
+}
+
+/// Sessions that requests may change, as they were known before.
+pub(crate) type Forgotten = HashMap<String, Option<Arc<Known>>>;
+
+/// A session, as the database had it when it was remembered.
+#[derive(Clone)]
+pub(crate) struct Known {
+    session: Session,
+    /// Its subject's, when it has one.
+    mark: Option<Mark>,
+}
+
+/// The id of the session that a request may change.
+fn written(request: &Request) -> Option<&str> {
+    match request {
+        Request::Set((id, ..))
+        | Request::Update((id, ..))
+        | Request::Merge((id, ..))
+        | Request::Touch((id, _))
+        | Request::Rotate((id, _))
+        | Request::Destroy(id) => Some(id),
+        Request::Create(_) | Request::Get(_) => None,
+    }
+}
+
+/// Forgets the sessions of a subject without a search for them, since a log-in
+/// may have to: they keep the count of their subject, which changes. Subjects
+/// that share a count are forgotten together.
+struct Subjects {
+    counts: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+/// Where the count of a subject is, and what it was.
+#[derive(Clone, Copy)]
+struct Mark {
+    place: usize,
+    count: u64,
+}
+
+impl Subjects {
+    /// About as many counts as there are sessions, in at most half a mebibyte.
+    fn new(sessions: usize) -> Self {
+        let places = 0..sessions.clamp(1, 1 << 16);
+        Self {
+            counts: places.map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn mark(&self, subject: &str) -> Mark {
+        let place = self.hasher.hash_one(subject) as usize % self.counts.len();
+        let count = self.counts[place].load(Ordering::SeqCst);
+        Mark { place, count }
+    }
+
+    /// Whether the sessions of this mark have not been forgotten since.
+    fn stands(&self, mark: Option<Mark>) -> bool {
+        mark.is_none_or(|mark| self.counts[mark.place].load(Ordering::SeqCst) == mark.count)
+    }
+
+    fn forget(&self, subject: &str) {
+        let place = self.mark(subject).place;
+        self.counts[place].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Weighs an entry by the memory it takes.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<String, Arc<Known>> for Bytes {
+    fn weight(&self, id: &String, known: &Arc<Known>) -> u64 {
+        let session = &known.session;
+        let subject = session.subject.as_ref().map_or(0, String::len);
+        (id.len() + session.data.len() + subject + ENTRY) as u64
+    }
+}

@@ -1,0 +1,303 @@
+//! What is answered from memory is what the database would answer, tested on
+//! the real component.
+
+mod steps;
+mod threads;
+mod twins;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::tests::{COMPILED, behind_one_another};
+use crate::{Builder, Durability, Error, Options, Outcome, Reply, Request, Session, Sessions};
+
+/// Where the clock of these tests stands at first.
+const START: u64 = 1_700_000_000_000;
+
+/// In memory if there is such a place: these tests are about no disk.
+fn home() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    }
+}
+
+fn relaxed() -> Options {
+    Options {
+        durability: Durability::Relaxed,
+        ..Options::default()
+    }
+}
+
+fn builder(home: &TempDir) -> Builder {
+    Builder::new(home.path().join("store"))
+        .cache_directory(COMPILED)
+        .options(relaxed())
+}
+
+/// A clock that stands where it is put, and how often it was read by others
+/// than the store: once for each answer from memory.
+#[derive(Clone)]
+struct Clock {
+    now: Arc<AtomicU64>,
+    hits: Arc<AtomicU64>,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self {
+            now: Arc::new(AtomicU64::new(START)),
+            hits: Arc::default(),
+        }
+    }
+
+    fn set(&self, now: u64) {
+        self.now.store(now, Ordering::SeqCst);
+    }
+
+    fn hits(&self) -> u64 {
+        self.hits.load(Ordering::SeqCst)
+    }
+
+    fn read(&self) -> SystemTime {
+        if !is_the_store() {
+            self.hits.fetch_add(1, Ordering::SeqCst);
+        }
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn given_to(&self, builder: Builder) -> Builder {
+        let clock = self.clone();
+        builder.clock(move || clock.read())
+    }
+}
+
+fn is_the_store() -> bool {
+    thread::current().name() == Some("wasi-sessions")
+}
+
+fn get(sessions: &Sessions, id: &str) -> Option<Session> {
+    sessions.get(id).wait().unwrap()
+}
+
+/// A new session that is known, so that the next read is from memory.
+fn create_known(sessions: &Sessions, data: &str, subject: Option<&str>) -> String {
+    let id = sessions.create(data, None, subject).wait().unwrap().id;
+    assert!(get(sessions, &id).is_some());
+    id
+}
+
+#[test]
+fn the_second_read_and_those_after_a_touch_are_from_memory() {
+    let home = home();
+    let clock = Clock::new();
+    let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
+    let id = sessions
+        .create("{}", None, Some("alice"))
+        .wait()
+        .unwrap()
+        .id;
+    let first = get(&sessions, &id);
+    assert_eq!(clock.hits(), 0);
+    assert_eq!(get(&sessions, &id), first);
+    assert_eq!(clock.hits(), 1);
+    let expires = sessions.touch(&id, Some(500)).wait().unwrap().unwrap();
+    assert_eq!(get(&sessions, &id).unwrap().expires, expires);
+    assert_eq!(clock.hits(), 2);
+    let batch = sessions.batch(vec![Request::Get(id.clone())]);
+    assert_eq!(
+        batch.wait().unwrap(),
+        [Ok(Reply::Session(get(&sessions, &id)))]
+    );
+
+    sessions.set(&id, "{}", None).wait().unwrap();
+    let before = clock.hits();
+    assert_eq!(get(&sessions, &id).unwrap().version, 2);
+    assert_eq!(clock.hits(), before);
+}
+
+#[test]
+fn any_size_of_the_cache_will_do() {
+    for bytes in [0, 1, 1023, 4096, usize::MAX] {
+        let home = home();
+        let sessions = builder(&home).read_cache(bytes).open().wait().unwrap();
+        let ids: Vec<String> = (0..30)
+            .map(|number| create_known(&sessions, &"x".repeat(number * 100), None))
+            .collect();
+        for (number, id) in ids.iter().enumerate() {
+            assert_eq!(get(&sessions, id).unwrap().data.len(), number * 100);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_closed_answers_nothing_more() {
+    let home = home();
+    let broken = Arc::new(AtomicBool::new(false));
+    let clock = broken.clone();
+    let now = move || {
+        if is_the_store() && clock.load(Ordering::SeqCst) {
+            panic!("a clock that panics, in a test");
+        }
+        SystemTime::now()
+    };
+    let closed = builder(&home).clock(now).open().wait().unwrap();
+    let id = create_known(&closed, "{}", None);
+    broken.store(true, Ordering::SeqCst);
+    assert_eq!(closed.stats().wait(), Err(Error::Closed));
+
+    // Until the directory is free, the thread is on its way out of the panic.
+    let sessions = loop {
+        match builder(&home).open().wait() {
+            Err(Error::InUse { .. }) => thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
+    assert_eq!(sessions.destroy(&id).wait(), Ok(true));
+    assert_eq!(closed.get(&id).wait(), Err(Error::Closed));
+}
+
+#[test]
+fn a_crash_leaves_nothing_in_memory() {
+    let home = home();
+    let clock = Clock::new();
+    let options = Options {
+        max_data: 64 << 20,
+        ..relaxed()
+    };
+    let small = builder(&home).memory_limit(8 << 20).options(options);
+    let sessions = clock.given_to(small).open().wait().unwrap();
+    let id = create_known(&sessions, "{}", None);
+    let crashed = sessions.create(vec![0; 16 << 20], None, None).wait();
+    assert_eq!(crashed, Err(Error::Crashed));
+    assert!(get(&sessions, &id).is_some());
+    assert_eq!(clock.hits(), 0);
+}
+
+#[test]
+fn a_transaction_that_is_not_kept_changes_nothing_in_memory() {
+    let home = home();
+    drop(builder(&home).open().wait().unwrap());
+    let database = Connection::open(home.path().join("store/sessions.db")).unwrap();
+    let trigger = "CREATE TRIGGER refuse BEFORE UPDATE ON Sessions WHEN NEW.data = x'21'
+                   BEGIN SELECT RAISE(ROLLBACK, 'refused'); END";
+    database.execute_batch(trigger).unwrap();
+    drop(database);
+
+    let sessions = builder(&home).open().wait().unwrap();
+    let touched = create_known(&sessions, "touched", None);
+    let set = create_known(&sessions, "set", None);
+    let before = [get(&sessions, &touched), get(&sessions, &set)];
+    let failed = sessions.batch(vec![
+        Request::Touch((touched.clone(), Some(9))),
+        Request::Set((set.clone(), "undone".into(), None)),
+        Request::Get(set.clone()),
+        Request::Set((set.clone(), "!".into(), None)),
+    ]);
+    assert!(matches!(failed.wait(), Err(Error::Other(_))));
+    for _ in 0..2 {
+        assert_eq!([get(&sessions, &touched), get(&sessions, &set)], before);
+    }
+    drop(sessions);
+
+    // Of a group the others are kept.
+    let mut handle = None;
+    let (replies, _) = behind_one_another(builder(&home), |sessions| {
+        handle = Some(sessions.clone());
+        assert_eq!([get(sessions, &touched), get(sessions, &set)], before);
+        let requests = [
+            Request::Touch((touched.clone(), Some(1_000_000_000))),
+            Request::Set((set.clone(), "!".into(), None)),
+            Request::Get(set.clone()),
+        ];
+        requests.map(|request| sessions.batch(vec![request])).into()
+    });
+    let sessions = handle.unwrap();
+    let [session, other] = before.map(Option::unwrap);
+    let expires = get(&sessions, &touched).unwrap().expires;
+    assert!(expires > session.expires);
+    assert_eq!(replies[0], Ok(vec![Ok(Reply::Expires(Some(expires)))]));
+    assert!(matches!(replies[1], Err(Error::Other(_))));
+    assert_eq!(get(&sessions, &set), Some(other));
+}
+
+#[test]
+fn an_id_that_randomness_repeats_is_a_new_session() {
+    let home = home();
+    let clock = Clock::new();
+    let zeroes = builder(&home).random(|bytes| bytes.fill(0));
+    let sessions = clock.given_to(zeroes).open().wait().unwrap();
+    let first = sessions.create("first", Some(10), None).wait().unwrap();
+    assert!(get(&sessions, &first.id).is_some());
+    clock.set(START + 10);
+    let second = sessions.create("second", Some(10), None).wait().unwrap();
+    assert_eq!(first.id, second.id);
+    sessions.touch(&second.id, Some(20)).wait().unwrap();
+    for _ in 0..2 {
+        assert_eq!(get(&sessions, &second.id).unwrap().data, b"second");
+    }
+}
+
+#[test]
+fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
+    let home = home();
+    let clock = Clock::new();
+    let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
+    let short = sessions.create("{}", Some(10), None).wait().unwrap().id;
+    assert!(get(&sessions, &short).is_some());
+    clock.set(START + 10);
+    assert_eq!(sessions.collect(10).wait().unwrap().removed, 1);
+    clock.set(START);
+    assert_eq!(get(&sessions, &short), None);
+
+    // What nobody told the component may come back.
+    let long = sessions.create("{}", Some(30), None).wait().unwrap().id;
+    let known = get(&sessions, &long);
+    clock.set(START + 9);
+    assert_eq!(get(&sessions, &long), known);
+    clock.set(START + 50);
+    clock.set(START);
+    assert_eq!(get(&sessions, &long), known);
+}
+
+#[test]
+fn sessions_that_a_login_ends_are_forgotten_and_those_of_others_are_not() {
+    let home = home();
+    let clock = Clock::new();
+    let one_each = Options {
+        max_per_subject: Some(1),
+        ..relaxed()
+    };
+    let bounded = builder(&home).options(one_each);
+    let sessions = clock.given_to(bounded).open().wait().unwrap();
+    let bob = create_known(&sessions, "{}", Some("bob"));
+    let nobody = create_known(&sessions, "{}", None);
+    let first = create_known(&sessions, "{}", Some("alice"));
+    let visitor = create_known(&sessions, "{}", None);
+    let login = sessions.rotate(&visitor, Some("alice")).wait().unwrap();
+    assert_eq!(get(&sessions, &first), None);
+    assert_eq!(sessions.set(&first, "{}", None).wait(), Ok(Outcome::Gone));
+    let second = login.unwrap().id;
+    assert!(get(&sessions, &second).is_some());
+
+    // In one transaction: what was read or touched first may be ended then.
+    let replies = sessions.batch(vec![
+        Request::Get(second.clone()),
+        Request::Touch((second.clone(), Some(5))),
+        Request::Create((vec![], None, Some("alice".to_owned()))),
+    ]);
+    assert!(replies.wait().unwrap().iter().all(Result::is_ok));
+    assert_eq!(get(&sessions, &second), None);
+
+    let before = clock.hits();
+    assert!(get(&sessions, &nobody).is_some());
+    assert_eq!(clock.hits(), before + 1);
+    assert!(get(&sessions, &bob).is_some());
+}

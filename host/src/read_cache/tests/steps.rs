@@ -1,0 +1,157 @@
+//! Which settings and steps the property test makes up.
+
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::relaxed;
+use crate::{Options, Request};
+
+/// One step of a sequence. An id `#0` stands for the one made last, `#1` for
+/// the one before it, and so on.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Alone(Request),
+    Batch(Vec<Request>),
+    /// Ends the session in this place of the listing.
+    Terminate(usize),
+    TerminateSubject(String, Option<String>),
+    Clear,
+    Collect(u32),
+    Clock(Move),
+}
+
+/// A move of the clock.
+#[derive(Debug, Clone)]
+pub enum Move {
+    Forward(u64),
+    Back(u64),
+    Start,
+    /// To the moment before, at or behind which a session expires.
+    Expiry(String, i64),
+}
+
+/// Steps, and the ids that are read after each of them.
+pub fn steps() -> impl Strategy<Value = Vec<(Step, Vec<String>)>> {
+    let reads = prop::collection::vec(id(), 0..4);
+    prop::collection::vec((step(), reads), 1..80)
+}
+
+/// Sizes of which the smaller ones hold a few sessions, and the largest all.
+pub fn cache() -> impl Strategy<Value = usize> {
+    select(vec![500, 1500, 4000, 32 << 20])
+}
+
+/// After how many draws randomness repeats, so that ids come back.
+pub fn period() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => Just(u64::MAX), 1 => Just(5)]
+}
+
+/// Options under which every limit is met soon and often.
+pub fn options() -> impl Strategy<Value = Options> {
+    let lives = (
+        select(vec![200, 86_400_000]),
+        select(vec![None, Some(300)]),
+        select(vec![0, 100, 1000]),
+        select(vec![0, 100, 60_000]),
+    );
+    let bounds = (
+        select(vec![None, None, Some(1), Some(2)]),
+        select(vec![0, 0, 1, 3]),
+        1..3u32,
+    );
+    (lives, bounds).prop_map(|(lives, bounds)| Options {
+        browser_session_lifetime: lives.0,
+        absolute_lifetime: lives.1,
+        renewal_step: lives.2,
+        tombstone: lives.3,
+        max_per_subject: bounds.0,
+        gc_frequency: bounds.1,
+        gc_step: bounds.2.into(),
+        ..relaxed()
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        30 => request(id()).prop_map(Step::Alone),
+        10 => prop::collection::vec(request(id()), 0..6).prop_map(Step::Batch),
+        6 => id().prop_flat_map(batch_for_one).prop_map(Step::Batch),
+        2 => (0..4usize).prop_map(Step::Terminate),
+        2 => (subject(), weighted(0.5, id())).prop_map(|(s, e)| Step::TerminateSubject(s, e)),
+        1 => Just(Step::Clear),
+        3 => (1..4u32).prop_map(Step::Collect),
+        14 => clock().prop_map(Step::Clock),
+    ]
+}
+
+fn request(id: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = Request> {
+    let id = || id.clone();
+    prop_oneof![
+        5 => (data(), ttl(), weighted(0.7, subject())).prop_map(Request::Create),
+        5 => id().prop_map(Request::Get),
+        3 => (id(), data(), ttl()).prop_map(Request::Set),
+        3 => (id(), data(), ttl(), expected()).prop_map(Request::Update),
+        2 => (id(), patch(), ttl()).prop_map(Request::Merge),
+        4 => (id(), ttl()).prop_map(Request::Touch),
+        3 => (id(), weighted(0.5, subject())).prop_map(Request::Rotate),
+        2 => id().prop_map(Request::Destroy),
+    ]
+}
+
+/// What may undo what the same transaction says about a session.
+fn batch_for_one(id: String) -> impl Strategy<Value = Vec<Request>> {
+    prop::collection::vec(request(Just(id)), 2..5)
+}
+
+fn clock() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        4 => (1..150u64).prop_map(Move::Forward),
+        1 => Just(Move::Forward(86_400_001)),
+        3 => (1..300u64).prop_map(Move::Back),
+        1 => Just(Move::Back(90_000_000)),
+        1 => Just(Move::Start),
+        5 => (id(), -1..=1i64).prop_map(|(id, offset)| Move::Expiry(id, offset)),
+    ]
+}
+
+fn id() -> impl Strategy<Value = String> + Clone {
+    prop_oneof![
+        6 => (0..5u8).prop_map(|age| format!("#{age}")),
+        3 => select(vec!["brought", "gebrächt 日本"]).prop_map(str::to_owned),
+        1 => select(vec![0, 256]).prop_map(|length| "x".repeat(length)),
+    ]
+}
+
+fn subject() -> impl Strategy<Value = String> {
+    prop_oneof![
+        9 => select(vec!["alice", "bob"]).prop_map(str::to_owned),
+        1 => select(vec![0, 256]).prop_map(|length| "y".repeat(length)),
+    ]
+}
+
+fn ttl() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![
+        3 => Just(None),
+        5 => (0..400u64).prop_map(Some),
+        1 => select(vec![0, 10_000, u64::MAX]).prop_map(Some),
+    ]
+}
+
+fn expected() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![2 => Just(None), 6 => (0..4u64).prop_map(Some)]
+}
+
+fn data() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => (0..100u8).prop_map(|number| format!(r#"{{"a":{number}}}"#).into_bytes()),
+        1 => Just(br#"{"cookie":{"maxAge":150}}"#.to_vec()),
+        1 => Just(b"not JSON".to_vec()),
+        1 => (0..1500usize).prop_map(|length| vec![b'z'; length]),
+    ]
+}
+
+fn patch() -> impl Strategy<Value = String> {
+    let patches = [r#"{"b":2}"#, r#"{"a":null}"#, "7", "not JSON"];
+    select(patches.to_vec()).prop_map(str::to_owned)
+}
