@@ -65,6 +65,9 @@ fn a_session_is_created_read_written_renewed_and_destroyed() {
         let ran = host_demo(&home, &late);
         assert_eq!(ran.code, 1, "{late:?}");
         assert!(!ran.error().contains(&id));
+        // A write could make it anew, but for the tombstone.
+        let refused = ran.error().contains("ended less than a minute ago");
+        assert_eq!(refused, late[0] == "set", "{}", ran.errors);
     }
 }
 
@@ -240,6 +243,9 @@ fn a_wrong_command_is_a_usage_error() {
         vec!["get", "id", "--sessions", "5"],
         vec!["terminate"],
         vec!["terminate", "handle", "--subject", "alice"],
+        vec!["list", "--limit", "0"],
+        vec!["get", ""],
+        vec!["create", "{}", "--subject", ""],
         vec!["--sessions", "0"],
     ] {
         let ran = host_demo(&home, &arguments);
@@ -249,6 +255,9 @@ fn a_wrong_command_is_a_usage_error() {
     }
     let without_directory = bare(&["stats"]).output().unwrap();
     assert_eq!(without_directory.status.code(), Some(2));
+    let errors = String::from_utf8(without_directory.stderr).unwrap();
+    let usage = "Usage: host-demo stats --directory <DIR> [OPTIONS]\n";
+    assert!(errors.contains(usage), "{errors}");
     assert!(!home.path().exists());
 }
 
@@ -276,8 +285,22 @@ fn only_a_start_makes_a_database() {
     }
     let directory = home.path().display().to_string();
     assert!(host_demo(&home, &["stats"]).error().contains(&directory));
-    assert_eq!(host_demo(&home, &["set", "mine", "{}"]).code, 0);
+    let made = host_demo(&home, &["set", "mine", "{}"]);
+    assert_eq!(made.code, 0);
+    let database = home.database().display().to_string();
+    assert_eq!(
+        made.errors,
+        format!("host-demo: made a new database `{database}`\n")
+    );
     assert!(home.database().exists());
+    assert_eq!(host_demo(&home, &["create", "{}"]).errors, "");
+
+    let no_table = host_demo(&home, &["list", "--table", "Missing"]);
+    assert_eq!(no_table.code, 3);
+    assert_eq!(
+        no_table.error(),
+        format!("no table `Missing` in database `{database}`")
+    );
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use wasi_sessions::{Options, Outcome, Sessions};
 
 use crate::fixture::{
-    Home, LIFE, create, create_for, data, only_handle, session, store, store_with, written,
+    Home, LIFE, READ_CACHES, create, create_for, data, only_handle, session, store, store_with,
+    written,
 };
 
 #[test]
@@ -126,12 +127,16 @@ fn every_deliberate_ending_leaves_a_tombstone() {
             );
         }),
     ];
-    for (what, end) in endings {
-        let (home, sessions) = store_with(Options {
+    let all = READ_CACHES.map(|bytes| endings.map(|(what, end)| (bytes, what, end)));
+    for (bytes, what, end) in all.into_iter().flatten() {
+        let home = Home::new();
+        let options = Options {
             max_per_subject: Some(1),
             ..Options::default()
-        });
+        };
+        let sessions = home.open_with_read_cache(bytes, options);
         let id = create_for(&sessions, "alice");
+        assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
         end(&home, &sessions, &id);
         assert_eq!(data(&sessions, &id), None, "{what}");
         refused(&sessions, &id);

@@ -19,6 +19,10 @@ pub const END_OF_TIME: u64 = i64::MAX as u64;
 /// A session's life in tests that are about something else.
 pub const LIFE: Option<u64> = Some(3_600_000);
 
+/// Bytes for sessions that were read before, in tests of what must not depend on
+/// them: none, and enough.
+pub const READ_CACHES: [usize; 2] = [0, 1 << 20];
+
 /// What the command line takes for the user's cache directory, so that all
 /// tests and all processes they start share one compiled component.
 pub static CACHE: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -89,6 +93,11 @@ impl Home {
 
     pub fn open_with(&self, options: Options) -> Sessions {
         self.builder().options(options).open().wait().unwrap()
+    }
+
+    pub fn open_with_read_cache(&self, bytes: usize, options: Options) -> Sessions {
+        let builder = self.builder().read_cache(bytes).options(options);
+        builder.open().wait().unwrap()
     }
 
     /// The database as any other program sees it; only while no store is open.

@@ -4,7 +4,7 @@ use std::fs;
 
 use wasi_sessions::{Error, Options, Request, Sessions};
 
-use crate::fixture::{Home, LIFE, START, create, data, session, store, store_with};
+use crate::fixture::{Home, LIFE, READ_CACHES, START, create, data, session, store, store_with};
 
 /// Starts this many sessions that expire in a millisecond, in one batch.
 fn create_short(sessions: &Sessions, count: usize, size: usize) {
@@ -93,6 +93,27 @@ fn every_kind_of_request_counts() {
         assert_eq!(waiting(&sessions), 3, "{what}");
         ask(&sessions);
         assert_eq!(waiting(&sessions), 0, "{what}");
+    }
+}
+
+#[test]
+fn a_read_counts_unless_it_is_from_memory() {
+    for (bytes, left) in READ_CACHES.into_iter().zip([0, 2]) {
+        let home = Home::new();
+        let options = Options {
+            gc_frequency: 5,
+            ..Options::default()
+        };
+        let sessions = home.open_with_read_cache(bytes, options);
+        let id = create(&sessions, "{}");
+        create_short(&sessions, 2, 1);
+        assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
+        home.advance(1);
+        assert_eq!(waiting(&sessions), 2);
+        for _ in 0..10 {
+            assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
+        }
+        assert_eq!(waiting(&sessions), left);
     }
 }
 

@@ -44,6 +44,14 @@ fn the_story_holds_with_small_numbers() {
         ]
     );
     assert!(promises(&story) >= names.len());
+
+    // The table and what is told of the kill agree.
+    let kill = &story["phases"][9];
+    let told = kill["notes"][0].as_str().unwrap();
+    assert!(
+        told.contains(&format!("{} writes", kill["operations"])),
+        "{kill}"
+    );
 }
 
 #[test]
@@ -96,6 +104,9 @@ fn help_names_commands_options_and_exit_codes() {
         "--users",
         "--directory",
         "--json",
+        "XDG_CACHE_HOME",
+        "rotate",
+        "interrupted",
         "4",
     ] {
         assert!(help.contains(word), "{word}");
