@@ -27,6 +27,7 @@ mod ownership;
 mod tasks;
 
 // Those who use it.
+mod bench;
 mod command_line;
 mod original;
 mod readme;

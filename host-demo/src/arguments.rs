@@ -1,27 +1,36 @@
 //! The command line: what it accepts, and what its help says.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::bench::Plan;
 use crate::database::Database;
 use crate::ending::EXIT_CODES;
 
 /// Keeps sessions in SQLite inside a WebAssembly component, from the command line.
 ///
 /// Without a command it tells the store's story on a new database, checks every
-/// promise on the way, and ends with a table of what each phase took. With one
-/// it works on the database in a directory; only `create` and `set` make one
-/// that is missing.
+/// promise on the way, and ends with a table of what each phase took. A story
+/// that is interrupted leaves its temporary directory behind.
+///
+/// With a command it works on the database in a directory that no other program
+/// has open; only `create` and `set` make one that is missing. Programs can do
+/// more with the crate `wasi-sessions`: update, merge, rotate and clear.
+///
+/// Compiled code is kept in `$XDG_CACHE_HOME/wasi-sessions`, or else in
+/// `~/.cache/wasi-sessions`.
 #[derive(Debug, Parser)]
 #[command(name = "host-demo", version, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What to do; without it, the story.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<Task>,
     /// Where the database is.
     #[command(flatten)]
     pub location: Location,
@@ -95,6 +104,15 @@ impl Scale {
     }
 }
 
+/// What to do instead of telling the story.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    #[command(flatten)]
+    Command(Command),
+    /// Measure the store beside SQLite itself, on the disk of --directory or a temporary one
+    Bench(Plan),
+}
+
 /// What to do with the database in a directory.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -103,7 +121,7 @@ pub enum Command {
         #[command(flatten)]
         payload: Payload,
         /// Whose session it is, 1 to 255 bytes
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         subject: Option<String>,
     },
     /// Print the payload of a session as it was written; with --json, all there is to know
@@ -133,27 +151,30 @@ pub enum Command {
     /// List the live sessions
     List {
         /// Only this subject's
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         subject: Option<String>,
-        /// At most so many
-        #[arg(long, value_name = "N")]
+        /// At most so many [default: all]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
     },
     /// End the session that a listing names, or all of a subject
+    #[command(group = ArgGroup::new("which").required(true).args(["handle", "subject"]))]
     Terminate {
         /// The session's name in `list`
-        #[arg(required_unless_present = "subject", conflicts_with = "subject")]
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         handle: Option<String>,
         /// End all sessions of this subject
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         subject: Option<String>,
+        // Beside a handle, which rules the subject out, `requires` is void.
         /// ... but the one with this id
         #[arg(
             long,
             value_name = "ID",
             requires = "subject",
             conflicts_with = "handle",
-            allow_hyphen_values = true
+            allow_hyphen_values = true,
+            value_parser = NonEmptyStringValueParser::new()
         )]
         except: Option<String>,
     },
@@ -171,12 +192,19 @@ pub enum Command {
     /// Write a consistent copy of the database
     Backup {
         /// The copy; it must not be there yet
-        #[arg(value_name = "FILE")]
+        #[arg(value_name = "COPY")]
         copy: PathBuf,
     },
     /// Write sessions and print a line for each answer, until killed
     #[command(hide = true)]
     WriteUntilKilled,
+    /// Read the sessions whose ids stand on standard input, for `bench`
+    #[command(hide = true)]
+    ReadSessions {
+        /// The database is one of SQLite's own
+        #[arg(long)]
+        native: bool,
+    },
 }
 
 /// The session that a command is about.
@@ -184,7 +212,7 @@ pub enum Command {
 pub struct Id {
     // One id in 64 starts with a hyphen.
     /// The session's id
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
 }
 
@@ -200,7 +228,8 @@ pub struct Payload {
 /// How long a session lives.
 #[derive(Debug, Args)]
 pub struct Life {
-    /// Its life from now, in milliseconds [default: its payload's cookie.maxAge, or a day]
+    /// Its life from now, in milliseconds; one given earlier is not remembered [default: its
+    /// payload's cookie.maxAge, or a day]
     #[arg(long, value_name = "MS")]
     pub ttl: Option<u64>,
 }
@@ -208,17 +237,30 @@ pub struct Life {
 impl Arguments {
     /// The arguments of this process; ends it when they make no sense.
     pub fn parse_or_exit() -> Self {
-        let arguments = Self::parse();
-        arguments.check().unwrap_or_else(|error| error.exit());
-        arguments
+        Self::read(env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The arguments in a line of words, of which the first is the program.
+    fn read<Word>(line: impl IntoIterator<Item = Word>) -> Result<Self, clap::Error>
+    where
+        Word: Into<OsString> + Clone,
+    {
+        let mut definition = definition();
+        let matches = definition.try_get_matches_from_mut(line)?;
+        let arguments =
+            Self::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
+        let name = matches.subcommand_name();
+        if let Some(command) = name.and_then(|name| definition.find_subcommand_mut(name)) {
+            arguments.check(command)?;
+        }
+        Ok(arguments)
     }
 
     /// What clap cannot tell: which options go with a command.
-    fn check(&self) -> Result<(), clap::Error> {
-        let refused = |kind, reason| Err(Self::command().error(kind, reason));
-        if self.command.is_none() {
-            Ok(())
-        } else if self.location.directory.is_none() {
+    fn check(&self, command: &mut clap::Command) -> Result<(), clap::Error> {
+        let mut refused = |kind, reason| Err(command.error(kind, reason));
+        let on_a_database = matches!(self.command, Some(Task::Command(_)));
+        if on_a_database && self.location.directory.is_none() {
             refused(ErrorKind::MissingRequiredArgument, NEEDS_DIRECTORY)
         } else if self.scale.sessions.or(self.scale.users).is_some() {
             let reason = "--sessions and --users belong to the story, which has no command";
@@ -229,20 +271,32 @@ impl Arguments {
     }
 }
 
+/// What clap is told: as derived, but the usage of each command on a database
+/// has `--directory`. Clap takes no required option before *and* after a command.
+fn definition() -> clap::Command {
+    let mut definition = Arguments::command();
+    definition.build();
+    definition.mut_subcommands(|mut command| {
+        if !Command::has_subcommand(command.get_name()) {
+            return command;
+        }
+        let usage = command.render_usage().to_string();
+        let usage = usage.replacen("[OPTIONS]", "--directory <DIR> [OPTIONS]", 1);
+        command.override_usage(usage.trim_start_matches("Usage: ").to_owned())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        let words = ["host-demo"].into_iter().chain(line.split_whitespace());
-        let arguments = Arguments::try_parse_from(words)?;
-        arguments.check()?;
-        Ok(arguments)
+        Arguments::read(["host-demo"].into_iter().chain(line.split_whitespace()))
     }
 
     #[test]
     fn the_definition_is_sound() {
-        Arguments::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]
@@ -262,7 +316,7 @@ mod tests {
     fn no_argument_of_a_command_is_taken_for_a_global_option() {
         let arguments = parse("backup copy.db --directory d --file f --table t").unwrap();
         assert_eq!(arguments.location.file, "f");
-        let Some(Command::Backup { copy }) = arguments.command else {
+        let Some(Task::Command(Command::Backup { copy })) = arguments.command else {
             panic!("{:?}", arguments.command);
         };
         assert_eq!(copy, Path::new("copy.db"));
@@ -276,7 +330,7 @@ mod tests {
                 format!("--json --directory d get {id}"),
             ] {
                 let arguments = parse(&line).unwrap();
-                let Some(Command::Get { session }) = arguments.command else {
+                let Some(Task::Command(Command::Get { session })) = arguments.command else {
                     panic!("{line}");
                 };
                 assert_eq!(session.id, id, "{line}");
@@ -297,14 +351,56 @@ mod tests {
             "--sessions 5 --directory d get x",
             "--users 5 --directory d stats",
             "--sessions 0",
+            "--sessions 500 bench",
+            "bench --sessions 0",
+            "bench --only everything",
             "terminate --directory d",
             "terminate x --directory d --subject s",
             "terminate x --directory d --except y",
             "collect --directory d --limit 0",
+            "list --directory d --limit 0",
             "set --directory d x --no-such-option",
             "backup --directory d",
         ] {
             assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_error_shows_how_the_command_is_used() {
+        let terminate = "host-demo terminate --directory <DIR> [OPTIONS] <HANDLE|--subject <NAME>>";
+        for (line, usage) in [
+            ("get x", "host-demo get --directory <DIR> [OPTIONS] <ID>"),
+            (
+                "get --directory d",
+                "host-demo get --directory <DIR> [OPTIONS] <ID>",
+            ),
+            ("terminate x", terminate),
+            ("terminate --directory d", terminate),
+            ("terminate --directory d x --subject s", terminate),
+            ("terminate --directory d x --except y", terminate),
+            ("terminate --directory d --except y", terminate),
+            ("bench everything", "host-demo bench [OPTIONS]"),
+        ] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains(&format!("Usage: {usage}\n")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_id_or_a_subject_is_not_empty() {
+        for line in [
+            vec!["get", ""],
+            vec!["set", "", "{}"],
+            vec!["create", "{}", "--subject", ""],
+            vec!["list", "--subject="],
+            vec!["terminate", ""],
+            vec!["terminate", "--subject", ""],
+            vec!["terminate", "--subject", "s", "--except", ""],
+        ] {
+            let words = [&["host-demo", "--directory", "d"], &line[..]].concat();
+            let error = Arguments::read(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line:?}");
         }
     }
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use wasi_sessions::{Entry, Error, Milliseconds, Options, Outcome};
 
 use crate::arguments::Command;
+use crate::bench;
 use crate::database::Database;
 use crate::ending::{self, No};
 use crate::output::{Output, count, time};
@@ -47,6 +48,7 @@ pub fn run(command: Command, database: &Database, output: &mut Output) -> anyhow
         Command::Check => check(database, output),
         Command::Backup { copy } => backup(database, &copy, output),
         Command::WriteUntilKilled => story::write_until_killed(database),
+        Command::ReadSessions { native } => bench::read_sessions(database, native),
     }
 }
 
@@ -58,8 +60,10 @@ fn create(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let data = payload(data)?;
+    let is_new = !database.exists()?;
     let sessions = database.create()?;
     let created = sessions.create(data, ttl, subject.as_deref()).wait()?;
+    say_if_new(database, is_new);
     let json = json!({
         "id": created.id,
         "version": created.version,
@@ -99,15 +103,27 @@ fn set(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let data = payload(data)?;
+    let is_new = !database.exists()?;
     match database.create()?.set(id, data, ttl).wait()? {
         Outcome::Written(written) => {
+            say_if_new(database, is_new);
             let (version, expires) = (written.version, written.expires);
             Ok(output.result(
                 json!({ "version": version, "expires": expires }),
                 format!("version {version}, expires {}", time(expires)),
             )?)
         }
-        Outcome::Stale(_) | Outcome::Gone => bail!(No::session()),
+        // It expects no version, so that none is stale.
+        Outcome::Stale(_) | Outcome::Gone => bail!(No::ended()),
+    }
+}
+
+/// Tells whoever mistyped a directory; only when all went well, as an error is
+/// one line.
+fn say_if_new(database: &Database, is_new: bool) {
+    if is_new {
+        let path = database.path();
+        ending::say(format_args!("made a new database `{}`", path.display()));
     }
 }
 

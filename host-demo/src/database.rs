@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use wasi_sessions::{Answer, Builder, Error, Options, Sessions};
 
 /// A database in a directory, whether or not it is there yet.
@@ -68,7 +68,13 @@ impl Database {
 
     /// Waits for a store to open; an error names the database.
     pub fn opened(&self, answer: Answer<Sessions>) -> anyhow::Result<Sessions> {
+        let table = &self.table;
+        let no_table = format!("table `{table}` is missing: open it once with `sync`");
         answer.wait().map_err(|error| match error {
+            // The advice is for programs.
+            Error::Other(reason) if reason.ends_with(&no_table) => {
+                anyhow!("no table `{table}` in database `{}`", self.path().display())
+            }
             // These name the directory themselves.
             Error::InUse { .. } | Error::Directory { .. } => error.into(),
             error => {

@@ -27,6 +27,12 @@ impl No {
     pub fn session() -> Self {
         Self("no such session: it is missing, has expired or was ended".to_owned())
     }
+
+    /// The id still has the tombstone of the session that it named.
+    pub fn ended() -> Self {
+        let words = "this id was ended less than a minute ago, and is refused to late writers";
+        Self(words.to_owned())
+    }
 }
 
 /// Prints what went wrong to standard error, in one line, and says how to exit.

@@ -1,6 +1,7 @@
-//! The command line: tells the store's story, or works on a database in a directory.
+//! The command line: tells the store's story, measures it, or works on a database in a directory.
 
 mod arguments;
+mod bench;
 mod commands;
 mod database;
 mod ending;
@@ -9,7 +10,7 @@ mod story;
 
 use std::process::ExitCode;
 
-use arguments::Arguments;
+use arguments::{Arguments, Task};
 use output::Output;
 
 fn main() -> ExitCode {
@@ -23,7 +24,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut output = Output::new(arguments.json);
     match arguments.command {
         None => story::tell(&arguments.location, &arguments.scale, &mut output)?,
-        Some(command) => commands::run(command, &arguments.location.database()?, &mut output)?,
+        Some(Task::Bench(plan)) => {
+            bench::run(&plan, arguments.location.directory.as_deref(), &mut output)?;
+        }
+        Some(Task::Command(command)) => {
+            commands::run(command, &arguments.location.database()?, &mut output)?
+        }
     }
     Ok(output.flush()?)
 }

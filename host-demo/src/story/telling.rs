@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 
 use crate::arguments::Scale;
@@ -97,11 +97,21 @@ impl Phase {
 /// A bar on the terminal, for work that takes long; nothing where standard
 /// error is no terminal. It vanishes when it is dropped.
 pub fn bar(length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("  {bar:40} {human_pos} of {human_len}, {eta} left");
-    let bar = ProgressBar::new(length);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
+    let style = ProgressStyle::with_template("  {bar:40} {human_pos} of {human_len}{left}");
+    let mut bar = ProgressBar::new(length);
+    if let Ok(style) = style {
+        bar = bar.with_style(style.with_key("left", left));
+    }
+    // Drawn at an even pace, however fast the work goes.
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// How long the work will still take; in its first second nobody can tell.
+fn left(state: &ProgressState, text: &mut dyn fmt::Write) {
+    if state.elapsed() >= Duration::from_secs(1) {
+        // The text grows in memory, which does not fail.
+        let _ = write!(text, ", {:#} left", HumanDuration(state.eta()));
     }
 }
 

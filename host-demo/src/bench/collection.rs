@@ -1,0 +1,169 @@
+//! Half of the sessions are collected while a reader and a writer keep asking.
+
+use std::panic::resume_unwind;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use wasi_sessions::{Durability, Options};
+
+use super::Bench;
+use super::held::LIFE;
+use super::population::Population;
+use super::report::{Sides, Unit, Workload};
+use super::rounds::{Random, median};
+use super::single::{read, update};
+
+/// Rows that one step removes at most, where collection has steps.
+const STEP: u32 = 100;
+
+/// Every second session has expired; of the others the reader has every second
+/// one and the writer the rest, so that each knows what they hold.
+const KINDS: usize = 4;
+const READ: usize = 0;
+const WRITTEN: usize = 2;
+
+/// What one collection took, and the longest that others waited meanwhile.
+#[derive(Default)]
+struct Took {
+    total: Vec<f64>,
+    reader: Vec<f64>,
+    writer: Vec<f64>,
+}
+
+/// Collects half of twenty times the sessions of the plan.
+pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
+    let count = bench.plan.sessions.saturating_mul(20);
+    bench.report.doing("filling the store to collect", 1);
+    let life = |index| match index % KINDS {
+        READ | WRITTEN => LIFE,
+        _ => 1,
+    };
+    let filled = Population::fill(bench.directory("collect"), count, life)?;
+    let (mut ours, mut native) = (Took::default(), Took::default());
+    for round in 0..bench.plan.rounds {
+        let bar = bench.report.doing("collect", bench.plan.rounds.into());
+        bar.set_position(round.into());
+        let copy = filled.copy(bench.directory("round"))?;
+        collect_ours(&copy, &mut ours)?;
+        collect_native(&copy, &mut native)?;
+        copy.remove()?;
+    }
+    let rows = [
+        ("collect", ours.total, native.total),
+        ("collect: reader stalls", ours.reader, native.reader),
+        ("collect: writer stalls", ours.writer, native.writer),
+    ];
+    for (name, ours, native) in rows {
+        let workload = Workload {
+            workload: name,
+            sessions: count as usize,
+            clients: 2,
+            durability: Some(Durability::Full),
+            unit: Unit::Nanoseconds,
+        };
+        let sides = Sides {
+            ours: median(ours),
+            native: median(native),
+        };
+        bench.report.row(workload, sides)?;
+    }
+    filled.remove()
+}
+
+fn collect_ours(population: &Population, took: &mut Took) -> anyhow::Result<()> {
+    let sessions = population.open_ours(Options {
+        gc_frequency: 0,
+        ..Options::default()
+    })?;
+    let held = &population.ours;
+    let (mut reader, mut writer) = (sessions.clone(), sessions.clone());
+    let collect = || {
+        let mut removed = 0;
+        loop {
+            let step = sessions.collect(STEP).wait()?;
+            removed += step.removed;
+            if !step.more {
+                return Ok(removed);
+            }
+        }
+    };
+    let removed = observe(
+        took,
+        held.len(),
+        collect,
+        |index| read(&mut reader, held, index),
+        |index| update(&mut writer, held, index),
+    )?;
+    ensure!(removed == held.len() as u64 / 2, "not all was collected");
+    Ok(())
+}
+
+/// As every store on SQLite does it: one statement removes all.
+fn collect_native(population: &Population, took: &mut Took) -> anyhow::Result<()> {
+    let store = Mutex::new(population.open_native(Durability::Full)?);
+    let lock = || {
+        store
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    };
+    let held = &population.native;
+    let removed = observe(
+        took,
+        held.len(),
+        || lock().collect(),
+        |index| read(&mut *lock(), held, index),
+        |index| update(&mut *lock(), held, index),
+    )?;
+    ensure!(removed == held.len() as u64 / 2, "not all was collected");
+    Ok(())
+}
+
+/// Collects while two others keep asking; how many rows were removed.
+fn observe(
+    took: &mut Took,
+    sessions: usize,
+    collect: impl FnOnce() -> anyhow::Result<u64>,
+    read: impl FnMut(usize) -> anyhow::Result<()> + Send,
+    update: impl FnMut(usize) -> anyhow::Result<()> + Send,
+) -> anyhow::Result<u64> {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| longest(sessions, READ, read, &done));
+        let writer = scope.spawn(|| longest(sessions, WRITTEN, update, &done));
+        let started = Instant::now();
+        let removed = collect();
+        let total = started.elapsed();
+        // The others stop even if the collection failed.
+        done.store(true, Ordering::Relaxed);
+        let reader = reader.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let writer = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
+        took.total.push(total.as_nanos() as f64);
+        took.reader.push(reader?.as_nanos() as f64);
+        took.writer.push(writer?.as_nanos() as f64);
+        removed
+    })
+}
+
+/// Asks over and over until that is done, and at least once; the longest that
+/// one took.
+fn longest(
+    sessions: usize,
+    kind: usize,
+    mut ask: impl FnMut(usize) -> anyhow::Result<()>,
+    done: &AtomicBool,
+) -> anyhow::Result<Duration> {
+    let mut random = Random::new(kind as u64);
+    let mut longest = Duration::ZERO;
+    loop {
+        let index = random.below(sessions / KINDS) * KINDS + kind;
+        let started = Instant::now();
+        ask(index)?;
+        longest = longest.max(started.elapsed());
+        if done.load(Ordering::Relaxed) {
+            return Ok(longest);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The bench: each workload beside SQLite itself, in one process and in turn.
+
+mod clients;
+mod collection;
+mod held;
+mod native;
+mod plan;
+mod population;
+mod process;
+mod report;
+mod rounds;
+mod single;
+mod store;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use crate::output::Output;
+use held::LIFE;
+use plan::Name;
+use population::Population;
+use report::Report;
+
+pub use plan::Plan;
+pub use process::read_sessions;
+
+/// What every part of the bench needs.
+struct Bench<'a> {
+    plan: &'a Plan,
+    report: Report<'a>,
+    home: TempDir,
+}
+
+impl Bench<'_> {
+    /// A directory for one part, not yet made.
+    fn directory(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+}
+
+/// Measures what the plan says, on the disk of `directory` or of the temporary
+/// directory, and prints it.
+pub fn run(plan: &Plan, directory: Option<&Path>, output: &mut Output) -> anyhow::Result<()> {
+    let mut home = tempfile::Builder::new();
+    home.prefix("wasi-sessions-");
+    let home = match directory {
+        Some(directory) => home.tempdir_in(directory),
+        None => home.tempdir(),
+    };
+    let mut bench = Bench {
+        plan,
+        report: Report::start(output)?,
+        home: home.context("a temporary directory cannot be made")?,
+    };
+    of_a_usual_store(&mut bench)?;
+    if plan.has(Name::Create) {
+        single::creations(&mut bench)?;
+    }
+    if plan.has(Name::Collect) {
+        collection::run(&mut bench)?;
+    }
+    if plan.large > 0 {
+        of_a_large_store(&mut bench)?;
+    }
+    Ok(bench.report.end(plan)?)
+}
+
+fn of_a_usual_store(bench: &mut Bench) -> anyhow::Result<()> {
+    let names = [
+        Name::Read,
+        Name::Update,
+        Name::Touch,
+        Name::Mix,
+        Name::Start,
+        Name::Memory,
+    ];
+    if !names.iter().any(|name| bench.plan.has(*name)) {
+        return Ok(());
+    }
+    bench.report.doing("filling a store", 1);
+    let directory = bench.directory("usual");
+    let population = Population::fill(directory, bench.plan.sessions, |_| LIFE)?;
+    single::reads_and_updates(bench, &population)?;
+    single::touches(bench, &population)?;
+    clients::run(bench, &population)?;
+    if bench.plan.has(Name::Start) {
+        process::start(bench, &population)?;
+    }
+    if bench.plan.has(Name::Memory) {
+        process::memory(bench, &population)?;
+    }
+    population.remove()
+}
+
+fn of_a_large_store(bench: &mut Bench) -> anyhow::Result<()> {
+    let names = [Name::Read, Name::Update, Name::Memory];
+    if !names.iter().any(|name| bench.plan.has(*name)) {
+        return Ok(());
+    }
+    bench.report.doing("filling a large store", 1);
+    let directory = bench.directory("large");
+    let population = Population::fill(directory, bench.plan.large, |_| LIFE)?;
+    single::reads_and_updates(bench, &population)?;
+    if bench.plan.has(Name::Memory) {
+        process::memory(bench, &population)?;
+    }
+    population.remove()
+}

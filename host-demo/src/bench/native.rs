@@ -1,0 +1,153 @@
+//! The yardstick: the same store on SQLite itself, without sandbox, thread or cache.
+//!
+//! It is what a careful program would do in place of ours: the same pragmas,
+//! prepared statements, one statement for each operation, and the table layout
+//! that measured best.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::ensure;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+use wasi_sessions::{Durability, Milliseconds, Session, Timestamp};
+
+use super::store::Store;
+
+/// Where the session with this id stands: the table's key, and the rest of the
+/// hash. The same as in the component, so that both tables have one order.
+pub fn key(id: &str) -> (i64, [u8; 24]) {
+    let hash: [u8; 32] = Sha256::new()
+        .chain_update("wasi-sessions:id:")
+        .chain_update(id)
+        .finalize()
+        .into();
+    let (mut place, mut rest) = ([0; 8], [0; 24]);
+    place.copy_from_slice(&hash[..8]);
+    rest.copy_from_slice(&hash[8..]);
+    (i64::from_be_bytes(place), rest)
+}
+
+/// An open database of SQLite's own.
+pub struct Native(Connection);
+
+impl Native {
+    /// Opens the database in this file, and makes it when it is missing.
+    pub fn open(file: &Path, durability: Durability) -> anyhow::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags)?;
+        let synchronous = match durability {
+            Durability::Full => "FULL",
+            Durability::Relaxed => "NORMAL",
+        };
+        connection.execute_batch(&format!(
+            "PRAGMA locking_mode = EXCLUSIVE;
+             PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = {synchronous};
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -16384;
+             PRAGMA journal_size_limit = 4194304;
+             CREATE TABLE IF NOT EXISTS Sessions (
+                 key INTEGER PRIMARY KEY,
+                 rest BLOB NOT NULL,
+                 version INTEGER NOT NULL,
+                 created INTEGER NOT NULL,
+                 updated INTEGER NOT NULL,
+                 expires INTEGER NOT NULL,
+                 subject TEXT,
+                 data BLOB NOT NULL
+             ) STRICT;
+             CREATE INDEX IF NOT EXISTS Expires ON Sessions (expires);"
+        ))?;
+        let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+        ensure!(mode == "wal", "SQLite refused its write-ahead log");
+        Ok(Self(connection))
+    }
+
+    /// Writes new sessions in one transaction.
+    pub fn fill<'a>(
+        &self,
+        sessions: impl Iterator<Item = (&'a str, Vec<u8>, Milliseconds)>,
+    ) -> anyhow::Result<()> {
+        let transaction = self.0.unchecked_transaction()?;
+        for (id, data, life) in sessions {
+            self.insert(id, &data, life)?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Removes what has expired; how many rows.
+    pub fn collect(&mut self) -> anyhow::Result<u64> {
+        let mut collect = self
+            .0
+            .prepare_cached("DELETE FROM Sessions WHERE expires <= ?1")?;
+        Ok(collect.execute([now()?])? as u64)
+    }
+
+    fn insert(&self, id: &str, data: &[u8], life: Milliseconds) -> anyhow::Result<()> {
+        let mut insert = self.0.prepare_cached(
+            "INSERT INTO Sessions (key, rest, version, created, updated, expires, subject, data)
+             VALUES (?1, ?2, 1, ?3, ?3, ?4, NULL, ?5)",
+        )?;
+        let ((place, rest), now) = (key(id), now()?);
+        insert.execute(params![place, rest, now, now + life as i64, data])?;
+        Ok(())
+    }
+}
+
+impl Store for Native {
+    fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random)?;
+        let id = URL_SAFE_NO_PAD.encode(random);
+        self.insert(&id, &data, life)?;
+        Ok(id)
+    }
+
+    fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>> {
+        let mut get = self.0.prepare_cached(
+            "SELECT data, subject, version, created, updated, expires
+             FROM Sessions WHERE key = ?1 AND rest = ?2 AND expires > ?3",
+        )?;
+        let (place, rest) = key(id);
+        let session = get.query_row(params![place, rest, now()?], |row| {
+            Ok(Session {
+                data: row.get(0)?,
+                subject: row.get(1)?,
+                version: row.get::<_, i64>(2)? as u64,
+                created: row.get::<_, i64>(3)? as Timestamp,
+                updated: row.get::<_, i64>(4)? as Timestamp,
+                expires: row.get::<_, i64>(5)? as Timestamp,
+            })
+        });
+        Ok(session.optional()?)
+    }
+
+    fn update(&mut self, id: &str, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<bool> {
+        let mut update = self.0.prepare_cached(
+            "UPDATE Sessions SET data = ?4, version = version + 1, updated = ?3, expires = ?5
+             WHERE key = ?1 AND rest = ?2 AND expires > ?3 RETURNING version",
+        )?;
+        let ((place, rest), now) = (key(id), now()?);
+        let row = params![place, rest, now, data, now + life as i64];
+        let version: Option<i64> = update.query_row(row, |row| row.get(0)).optional()?;
+        Ok(version.is_some())
+    }
+
+    fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool> {
+        let mut touch = self.0.prepare_cached(
+            "UPDATE Sessions SET expires = ?4 WHERE key = ?1 AND rest = ?2 AND expires > ?3",
+        )?;
+        let ((place, rest), now) = (key(id), now()?);
+        Ok(touch.execute(params![place, rest, now, now + life as i64])? == 1)
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> anyhow::Result<i64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64)
+}

@@ -1,0 +1,53 @@
+//! What is measured, on how many sessions and for how long: the options of `bench`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// What is measured, on how many sessions and for how long.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Sessions in the store; twenty times as many for `collect`
+    #[arg(long, value_name = "N", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    pub sessions: u32,
+    /// Sessions in the large store, for reads, updates and memory; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub large: u32,
+    /// Rounds, in each of which both sides are measured; medians are printed
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// How long each side works in a round
+    #[arg(long, value_name = "MS", default_value_t = 200,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    milliseconds: u64,
+    /// Only this; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<Name>,
+}
+
+/// What can be asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    Read,
+    Create,
+    Update,
+    Touch,
+    Mix,
+    Collect,
+    Start,
+    Memory,
+}
+
+impl Plan {
+    /// How long each side works in a round.
+    pub fn slice(&self) -> Duration {
+        Duration::from_millis(self.milliseconds)
+    }
+
+    /// Whether this is to be measured.
+    pub fn has(&self, name: Name) -> bool {
+        self.only.is_empty() || self.only.contains(&name)
+    }
+}

@@ -1,0 +1,124 @@
+//! Two databases in a directory that hold the same sessions: ours and a native one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::ensure;
+use wasi_sessions::{Durability, Milliseconds, Options, Outcome, Reply, Request, Sessions};
+
+use super::held::{Held, ids};
+use super::native::Native;
+use crate::database::Database;
+
+/// Sessions that are written in one transaction while a store is filled.
+const BATCH: usize = 250;
+
+/// Two databases that hold the same sessions.
+pub struct Population {
+    directory: PathBuf,
+    /// What our store should hold.
+    pub ours: Arc<Held>,
+    /// What the native store should hold.
+    pub native: Arc<Held>,
+}
+
+impl Population {
+    /// Two empty databases, which are made when they are opened.
+    pub fn empty(directory: PathBuf) -> anyhow::Result<Self> {
+        fs::create_dir(&directory)?;
+        let ids = ids(0);
+        Ok(Self {
+            directory,
+            ours: Held::new(ids.clone()).into(),
+            native: Held::new(ids).into(),
+        })
+    }
+
+    /// Two databases with so many sessions, that live as `life` says of each.
+    pub fn fill(
+        directory: PathBuf,
+        count: u32,
+        life: impl Fn(usize) -> Milliseconds,
+    ) -> anyhow::Result<Self> {
+        let ids = ids(count);
+        let filled = Self {
+            ours: Held::new(ids.clone()).into(),
+            native: Held::new(ids).into(),
+            ..Self::empty(directory)?
+        };
+        let sessions = filled.open_ours(Options {
+            durability: Durability::Relaxed,
+            gc_frequency: 0,
+            ..Options::default()
+        })?;
+        for start in (0..filled.ours.len()).step_by(BATCH) {
+            let indices = start..filled.ours.len().min(start + BATCH);
+            let requests = indices.map(|index| {
+                let id = filled.ours.id(index).to_owned();
+                Request::Set((id, filled.ours.last(index), Some(life(index))))
+            });
+            for reply in sessions.batch(requests.collect()).wait()? {
+                let written = matches!(reply?, Reply::Outcome(Outcome::Written(_)));
+                ensure!(written, "a session was not written");
+            }
+        }
+        let held = &filled.native;
+        let rows = (0..held.len()).map(|index| (held.id(index), held.last(index), life(index)));
+        filled.open_native(Durability::Relaxed)?.fill(rows)?;
+        Ok(filled)
+    }
+
+    /// Copies of both databases as they were filled, when nobody has them open.
+    pub fn copy(&self, directory: PathBuf) -> anyhow::Result<Self> {
+        let copy = Self::empty(directory)?;
+        for database in [self.ours(), self.native()] {
+            fs::copy(database.path(), copy.directory.join(&database.file))?;
+        }
+        Ok(Self {
+            ours: Held::new(self.ours.ids()).into(),
+            native: Held::new(self.native.ids()).into(),
+            ..copy
+        })
+    }
+
+    /// Removes both databases.
+    pub fn remove(self) -> anyhow::Result<()> {
+        Ok(fs::remove_dir_all(&self.directory)?)
+    }
+
+    /// Where our database is.
+    pub fn ours(&self) -> Database {
+        database(&self.directory, "sessions.db")
+    }
+
+    /// Where the native database is.
+    pub fn native(&self) -> Database {
+        database(&self.directory, "native.db")
+    }
+
+    /// Our store, with these options and its read cache.
+    pub fn open_ours(&self, options: Options) -> anyhow::Result<Sessions> {
+        let database = self.ours();
+        database.opened(database.builder(options).open())
+    }
+
+    /// Our store without its read cache.
+    pub fn open_uncached(&self, options: Options) -> anyhow::Result<Sessions> {
+        let database = self.ours();
+        database.opened(database.builder(options).read_cache(0).open())
+    }
+
+    /// The native store.
+    pub fn open_native(&self, durability: Durability) -> anyhow::Result<Native> {
+        Native::open(&self.native().path(), durability)
+    }
+}
+
+fn database(directory: &Path, file: &str) -> Database {
+    Database {
+        directory: directory.to_owned(),
+        file: file.to_owned(),
+        table: "Sessions".to_owned(),
+    }
+}

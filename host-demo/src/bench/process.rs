@@ -1,0 +1,196 @@
+//! Processes of this program that answer from a store: how soon, and in how much memory.
+
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+use std::{env, fs};
+
+use anyhow::{Context, anyhow, ensure};
+use indicatif::ProgressBar;
+use wasi_sessions::Durability;
+
+use super::Bench;
+use super::held::Held;
+use super::native::Native;
+use super::population::Population;
+use super::report::{Sides, Unit, Workload};
+use super::rounds::rounds;
+use super::store::Store;
+use crate::database::Database;
+
+/// What the process does that is started: reads the sessions whose ids stand on
+/// its standard input, a line each. Prints a line after the first, and at the
+/// end its resident memory in bytes, which is 0 where that is not known.
+pub fn read_sessions(database: &Database, native: bool) -> anyhow::Result<()> {
+    if native {
+        read_all(&mut Native::open(&database.path(), Durability::Full)?)
+    } else {
+        read_all(&mut database.open()?)
+    }
+}
+
+fn read_all(store: &mut impl Store) -> anyhow::Result<()> {
+    for (number, id) in io::stdin().lines().enumerate() {
+        let there = store.get(&id?)?.is_some();
+        ensure!(there, "a session is missing");
+        if number == 0 {
+            writeln!(io::stdout(), "answered")?;
+        }
+    }
+    Ok(writeln!(io::stdout(), "{}", resident())?)
+}
+
+/// The resident memory of this process, in bytes, as Linux tells it.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    kibibytes.unwrap_or(0) * 1024
+}
+
+/// From the start of a process to its first answer, with compiled code kept and
+/// without.
+pub fn start(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
+    let kept = bench.directory("compiled");
+    // This one compiles.
+    first_answer(population, false, &kept)?;
+    for (name, keeps) in [("start", true), ("start, compiling", false)] {
+        let empty = bench.directory("empty");
+        let bar = bench.report.doing(name, bench.plan.rounds.into());
+        let ours = || {
+            if keeps {
+                return first_answer(population, false, &kept);
+            }
+            let took = first_answer(population, false, &empty)?;
+            fs::remove_dir_all(&empty)?;
+            Ok(took)
+        };
+        let native = || first_answer(population, true, &kept);
+        let sides = rounds(bench.plan.rounds, bar, ours, native)?;
+        bench
+            .report
+            .row(workload(name, population, Unit::Nanoseconds), sides)?;
+    }
+    Ok(())
+}
+
+/// What a process takes that has read every session.
+pub fn memory(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
+    let bar = bench.report.doing("memory", 2);
+    let sides = Sides {
+        ours: resident_after_all(population, false, bar)?,
+        native: resident_after_all(population, true, bar)?,
+    };
+    // Only Linux tells.
+    if sides.ours > 0.0 {
+        bench
+            .report
+            .row(workload("memory", population, Unit::Bytes), sides)?;
+    }
+    Ok(())
+}
+
+fn workload(name: &'static str, population: &Population, unit: Unit) -> Workload {
+    Workload {
+        workload: name,
+        sessions: population.ours.len(),
+        clients: 1,
+        durability: None,
+        unit,
+    }
+}
+
+fn first_answer(population: &Population, native: bool, cache: &Path) -> anyhow::Result<f64> {
+    let mut command = command(population, native)?;
+    command.env("XDG_CACHE_HOME", cache);
+    let started = Instant::now();
+    let mut process = Process::start(command)?;
+    process.ask(&population.ours, 1)?;
+    let mut lines = process.lines()?;
+    let answer = lines.next().context("a process ended by itself")??;
+    let took = started.elapsed();
+    ensure!(answer == "answered", "a process answered something else");
+    // It closes its store.
+    lines.next().context("a process ended by itself")??;
+    process.end()?;
+    Ok(took.as_nanos() as f64)
+}
+
+fn resident_after_all(
+    population: &Population,
+    native: bool,
+    bar: &ProgressBar,
+) -> anyhow::Result<f64> {
+    let mut process = Process::start(command(population, native)?)?;
+    process.ask(&population.ours, population.ours.len())?;
+    let bytes = process
+        .lines()?
+        .nth(1)
+        .context("a process ended by itself")??;
+    process.end()?;
+    bar.inc(1);
+    Ok(bytes.parse::<u64>()? as f64)
+}
+
+fn command(population: &Population, native: bool) -> anyhow::Result<Command> {
+    let program = env::current_exe().context("this program cannot be found")?;
+    let database = match native {
+        true => population.native(),
+        false => population.ours(),
+    };
+    let mut command = Command::new(program);
+    command
+        .arg("read-sessions")
+        .args(native.then_some("--native"))
+        .arg("--directory")
+        .arg(database.directory)
+        .arg("--file")
+        .arg(database.file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    Ok(command)
+}
+
+/// A process that reads sessions; killed at the latest when this is dropped.
+struct Process(Child);
+
+impl Process {
+    fn start(mut command: Command) -> anyhow::Result<Self> {
+        let process = command.spawn();
+        Ok(Self(
+            process.context("this program cannot be started again")?,
+        ))
+    }
+
+    /// Hands over the first so many ids, and no more.
+    fn ask(&mut self, held: &Held, count: usize) -> anyhow::Result<()> {
+        let input = self.0.stdin.take().context("its input was taken")?;
+        let mut input = BufWriter::new(input);
+        let mut lines = (0..count).map(|index| writeln!(input, "{}", held.id(index)));
+        lines
+            .try_for_each(|written| written)
+            .and_then(|()| input.flush())
+            // Not as an error of this program's own output, which may end.
+            .map_err(|error| anyhow!("a process does not listen: {error}"))
+    }
+
+    fn lines(&mut self) -> anyhow::Result<impl Iterator<Item = io::Result<String>> + use<>> {
+        let output = self.0.stdout.take().context("its output was taken")?;
+        Ok(BufReader::new(output).lines())
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
+        let ended_well = self.0.wait()?.success();
+        ensure!(ended_well, "a process failed");
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that is dead already needs neither.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
