@@ -2,9 +2,16 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::Error;
+
+/// How long a thread looks out for what it waits for before it sleeps: about
+/// as long as it takes to wake one.
+pub(crate) const LINGER: Duration = Duration::from_micros(50);
 
 /// An answer on its way: `.await` it in async code, on any executor, or
 /// [`wait`](Answer::wait) for it on a plain thread.
@@ -23,8 +30,51 @@ impl<T> Answer<T> {
 
     /// Blocks this thread until the answer is there. In async code use `.await`
     /// instead, for this would block the executor.
-    pub fn wait(self) -> Result<T, Error> {
-        pollster::block_on(self)
+    pub fn wait(mut self) -> Result<T, Error> {
+        match self.linger() {
+            Some(answer) => answer,
+            None => pollster::block_on(self),
+        }
+    }
+
+    /// The answer, if it comes soon.
+    fn linger(&mut self) -> Option<Result<T, Error>> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut poll = || match self.0.as_mut().poll(&mut context) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        };
+        if let Some(answer) = poll() {
+            return Some(answer);
+        }
+        let _lookout = Lookout::take()?;
+        let started = Instant::now();
+        while started.elapsed() < LINGER {
+            thread::yield_now();
+            if let Some(answer) = poll() {
+                return Some(answer);
+            }
+        }
+        None
+    }
+}
+
+/// One thread at a time looks out for its answer, so that many do not take the
+/// processor from the one that does the work.
+struct Lookout;
+
+static LOOKOUT: AtomicBool = AtomicBool::new(false);
+
+impl Lookout {
+    fn take() -> Option<Self> {
+        let taken = LOOKOUT.swap(true, Ordering::Acquire);
+        (!taken).then_some(Self)
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        LOOKOUT.store(false, Ordering::Release);
     }
 }
 

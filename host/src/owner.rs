@@ -2,9 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::answer::LINGER;
 use crate::backup;
 use crate::builder::Builder;
 use crate::clock::StoreClock;
@@ -44,7 +48,7 @@ pub(crate) fn run(
     };
     let _ = ready.send(Ok(()));
     let mut next = None;
-    while let Some(command) = next.take().or_else(|| commands.blocking_recv()) {
+    while let Some(command) = next.take().or_else(|| receive(&mut commands)) {
         match command {
             Command::Sessions(first) => {
                 let (group, command) = group::gather(first, &mut commands, &budget);
@@ -55,6 +59,20 @@ pub(crate) fn run(
         }
     }
     owner.close();
+}
+
+/// The next command; none when the last handle is gone. The thread lingers
+/// before it sleeps, because to wake it takes longer than most requests.
+fn receive(commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
+    let started = Instant::now();
+    while started.elapsed() < LINGER {
+        match commands.try_recv() {
+            Ok(command) => return Some(command),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => thread::yield_now(),
+        }
+    }
+    commands.blocking_recv()
 }
 
 pub(crate) struct Owner {
