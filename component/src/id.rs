@@ -44,12 +44,17 @@ impl Key {
 
 /// A new id of 256 random bits in base64url, 43 characters, and its key.
 pub fn fresh() -> Result<(String, Key), Error> {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random)
-        .map_err(|error| Error::Other(format!("the host gave no random bytes: {error}")))?;
-    let id = URL_SAFE_NO_PAD.encode(random);
+    let id = URL_SAFE_NO_PAD.encode(random::<32>()?);
     let key = Key::of(&id).expect("43 characters are a possible id");
     Ok((id, key))
+}
+
+/// Bytes of the host's randomness.
+pub fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut random = [0; N];
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::Other(format!("the host gave no random bytes: {error}")))?;
+    Ok(random)
 }
 
 #[cfg(test)]

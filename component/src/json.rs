@@ -37,19 +37,24 @@ pub fn cookie_max_age(payload: &[u8]) -> Option<u64> {
     whole.ok().filter(|&milliseconds| milliseconds > 0)
 }
 
-/// Applies a merge patch (RFC 7396) to a document; none when one of them is
-/// not JSON. What the patch does not name stays as it was: the order of
-/// members, the digits of numbers, the escapes in strings.
-pub fn merge(document: &[u8], patch: &str) -> Option<String> {
-    let document = parse(std::str::from_utf8(document).ok()?)?;
-    let mut merged = String::new();
-    write_merged(&mut merged, Some(document), parse(patch)?).ok()?;
-    Some(merged)
-}
+/// A merge patch (RFC 7396).
+pub struct Patch<'a>(&'a RawValue);
 
-/// Whether this text is JSON that is not nested too deep.
-pub fn is_json(text: &str) -> bool {
-    parse(text).is_some()
+impl<'a> Patch<'a> {
+    /// None when the text is not JSON.
+    pub fn parse(text: &'a str) -> Option<Patch<'a>> {
+        parse(text).map(Patch)
+    }
+
+    /// The patched document; none when the document is not JSON. What the patch
+    /// does not name stays as it was: the order of members, the digits of
+    /// numbers, the escapes in strings.
+    pub fn apply(&self, document: &[u8]) -> Option<String> {
+        let document = parse(std::str::from_utf8(document).ok()?)?;
+        let mut merged = String::new();
+        write_merged(&mut merged, Some(document), self.0).ok()?;
+        Some(merged)
+    }
 }
 
 fn parse(text: &str) -> Option<&RawValue> {
@@ -190,6 +195,10 @@ fn write_name(out: &mut String, member: &Member) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn merge(document: &[u8], patch: &str) -> Option<String> {
+        Patch::parse(patch)?.apply(document)
+    }
 
     fn max_age(payload: &str) -> Option<u64> {
         cookie_max_age(payload.as_bytes())

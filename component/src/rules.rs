@@ -6,7 +6,7 @@
 
 use crate::error::Error;
 use crate::id::{self, Key};
-use crate::json;
+use crate::json::{self, Patch};
 use crate::options::Options;
 use crate::storage::{Rows, Standing};
 use crate::types::{
@@ -124,13 +124,13 @@ impl Rules<'_> {
         ttl: Option<Milliseconds>,
     ) -> Result<Option<Session>, Error> {
         self.check_data(patch.as_bytes())?;
-        if !json::is_json(patch) {
+        let Some(patch) = Patch::parse(patch) else {
             return Err(Error::invalid("patch: not JSON, or nested deeper than 128"));
-        }
+        };
         let Some((key, session)) = self.live(id)? else {
             return Ok(None);
         };
-        let Some(merged) = json::merge(&session.data, patch) else {
+        let Some(merged) = patch.apply(&session.data) else {
             return Err(Error::invalid(
                 "merge: the payload of this session is not JSON, or nested deeper than 128",
             ));

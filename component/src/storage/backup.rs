@@ -2,6 +2,7 @@
 
 use super::{Storage, check_location, failure};
 use crate::error::Error;
+use crate::id;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path};
@@ -68,10 +69,8 @@ impl Storage {
 /// A name for the copy while it is made: one cut off half-way must not look
 /// like a backup, and nothing of others can have this name.
 fn partial(location: &str) -> Result<String, Error> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random)
-        .map_err(|error| Error::Other(format!("the host gave no random bytes: {error}")))?;
-    Ok(format!("{location}.{}.partial", hex::encode(random)))
+    let random = hex::encode(id::random::<8>()?);
+    Ok(format!("{location}.{random}.partial"))
 }
 
 /// Removes what a copy that failed left behind, if it can: its own error says
