@@ -137,11 +137,7 @@ fn a_backup_that_fails_leaves_nothing_behind() {
             store.create(NOW, &[b'x'; 2000], None, None).unwrap();
         }
         drop(store);
-        let file = database.file("sessions.db");
-        let mut bytes = fs::read(&file).unwrap();
-        let middle = bytes.len() / 2 / 4096 * 4096;
-        bytes[middle..middle + 4096].fill(0xaa);
-        fs::write(&file, bytes).unwrap();
+        database.damage_a_page();
 
         let mut store = database.open();
         let before = names(&database);

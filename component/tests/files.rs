@@ -63,11 +63,7 @@ fn a_check_finds_a_damaged_page_and_the_rest_stays_readable() {
             .collect();
         assert_eq!(store.check(), Ok(vec![]));
         drop(store);
-        let file = database.file("sessions.db");
-        let mut bytes = fs::read(&file).unwrap();
-        let middle = bytes.len() / 2 / 4096 * 4096;
-        bytes[middle..middle + 4096].fill(0xaa);
-        fs::write(&file, bytes).unwrap();
+        database.damage_a_page();
 
         let mut store = database.open();
         let damage = store.check().unwrap();

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
+use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -68,6 +69,15 @@ impl Database {
     /// moment at which no exclusive store has it open.
     pub fn raw(&self) -> Connection {
         Connection::open(self.file("sessions.db")).unwrap()
+    }
+
+    /// Overwrites a page in the middle of the database, which is closed.
+    pub fn damage_a_page(&self) {
+        let file = self.file("sessions.db");
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2 / 4096 * 4096;
+        bytes[middle..middle + 4096].fill(0xaa);
+        fs::write(&file, bytes).unwrap();
     }
 
     /// The path of a file beside the database, or of the database itself.

@@ -234,6 +234,18 @@ fn a_backup_is_a_store_of_its_own() {
     assert_eq!(restored.check().wait(), Ok(vec![]));
 }
 
+/// Makes a database that undoes the whole transaction at an INSERT or UPDATE of
+/// the payload `!`.
+pub(crate) fn refuse(home: &TempDir, statement: &str) {
+    drop(builder(home).open().wait().unwrap());
+    let database = Connection::open(home.path().join("store/sessions.db")).unwrap();
+    let trigger = format!(
+        "CREATE TRIGGER refuse BEFORE {statement} ON Sessions WHEN NEW.data = x'21'
+         BEGIN SELECT RAISE(ROLLBACK, 'refused'); END"
+    );
+    database.execute_batch(&trigger).unwrap();
+}
+
 /// Queues all answers' requests behind one that the store is held up in, and
 /// then waits for all. Also tells how often the store read the clock meanwhile,
 /// which it does once for each transaction.
@@ -365,12 +377,7 @@ fn randomness_that_repeats_is_an_error() {
 #[test]
 fn what_stops_a_request_does_not_stop_those_that_wait_with_it() {
     let home = home();
-    drop(builder(&home).open().wait().unwrap());
-    let database = Connection::open(home.path().join("store/sessions.db")).unwrap();
-    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON Sessions WHEN NEW.data = x'21'
-                   BEGIN SELECT RAISE(ROLLBACK, 'refused'); END";
-    database.execute_batch(trigger).unwrap();
-    drop(database);
+    refuse(&home, "INSERT");
 
     let (created, _) = behind_one_another(builder(&home), |sessions| {
         let create = |data: &str| sessions.create(data, None, None);

@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::tests::{COMPILED, behind_one_another};
+use crate::tests::{COMPILED, behind_one_another, refuse};
 use crate::{Builder, Durability, Error, Options, Outcome, Reply, Request, Session, Sessions};
 
 /// Where the clock of these tests stands at first.
@@ -184,12 +183,7 @@ fn a_crash_leaves_nothing_in_memory() {
 #[test]
 fn a_transaction_that_is_not_kept_changes_nothing_in_memory() {
     let home = home();
-    drop(builder(&home).open().wait().unwrap());
-    let database = Connection::open(home.path().join("store/sessions.db")).unwrap();
-    let trigger = "CREATE TRIGGER refuse BEFORE UPDATE ON Sessions WHEN NEW.data = x'21'
-                   BEGIN SELECT RAISE(ROLLBACK, 'refused'); END";
-    database.execute_batch(trigger).unwrap();
-    drop(database);
+    refuse(&home, "UPDATE");
 
     let sessions = builder(&home).open().wait().unwrap();
     let touched = create_known(&sessions, "touched", None);
