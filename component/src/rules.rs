@@ -157,7 +157,7 @@ impl Rules<'_> {
         if later && (gained == 0 || gained < self.options.renewal_step) {
             return Ok(Some(session.expires));
         }
-        self.rows.renew(&key, expires)?;
+        self.rows.renew(&key, expires, session.expires)?;
         Ok(Some(expires))
     }
 
@@ -190,6 +190,15 @@ impl Rules<'_> {
         }
     }
 
+    /// The session that a listing calls `handle`, if it is there.
+    pub fn inspect(&self, handle: &str) -> Result<Option<Session>, Error> {
+        let Some(key) = Key::from_handle(handle) else {
+            return Ok(None);
+        };
+        self.live_at(key)
+            .map(|live| live.map(|(_, session)| session))
+    }
+
     /// Ends the session that a listing calls `handle`.
     pub fn terminate(&self, handle: &str) -> Result<bool, Error> {
         match Key::from_handle(handle) {
@@ -211,9 +220,13 @@ impl Rules<'_> {
     }
 
     fn live(&self, id: &str) -> Result<Option<(Key, Session)>, Error> {
-        let Some(key) = Key::of(id) else {
-            return Ok(None);
-        };
+        match Key::of(id) {
+            Some(key) => self.live_at(key),
+            None => Ok(None),
+        }
+    }
+
+    fn live_at(&self, key: Key) -> Result<Option<(Key, Session)>, Error> {
         match self.rows.find(&key, self.now)? {
             Some(Standing::Live(session)) => Ok(Some((key, session))),
             Some(Standing::Ended) | None => Ok(None),
@@ -231,7 +244,8 @@ impl Rules<'_> {
             version: session.version + 1,
             expires: self.expiry(ttl, data, session.created),
         };
-        self.rows.write(key, data, &written, self.now)?;
+        self.rows
+            .write(key, data, &written, session.expires, self.now)?;
         Ok(written)
     }
 

@@ -296,3 +296,73 @@ fn an_asked_collection_gives_space_back_too() {
         assert!(file.len() < 100_000, "{} bytes are left", file.len());
     }
 }
+
+#[test]
+fn a_session_that_was_renewed_outlives_its_first_expiry_and_is_collected_after_its_last() {
+    const MINUTE: u64 = 60_000;
+    for access in BOTH {
+        let mut store = Database::with(access, |options| options.gc_frequency = 0).open();
+        store.set(NOW, "mine", b"", Some(MINUTE)).unwrap();
+        store.touch(NOW + 1, "mine", Some(3 * MINUTE)).unwrap();
+        store.set(NOW + 2, "mine", b"", Some(5 * MINUTE)).unwrap();
+        for minute in 0..5 {
+            let now = NOW + 1 + minute * MINUTE;
+            let nothing = Collected {
+                removed: 0,
+                more: false,
+            };
+            assert_eq!(store.collect(now, 1), Ok(nothing), "minute {minute}");
+            let statistics = store.stats(now).unwrap();
+            assert_eq!((statistics.live, statistics.expired), (1, 0));
+        }
+        let end = NOW + 2 + 5 * MINUTE;
+        assert_eq!(store.stats(end).unwrap().expired, 1);
+        assert_eq!(store.collect(end, 1).unwrap().removed, 1);
+    }
+}
+
+#[test]
+fn a_session_whose_life_was_shortened_is_collected_at_its_new_end() {
+    const DAY: u64 = 86_400_000;
+    for access in BOTH {
+        let mut store = Database::with(access, |options| options.gc_frequency = 0).open();
+        for id in ["touched", "written"] {
+            store.set(NOW, id, b"", Some(DAY)).unwrap();
+        }
+        // Deferred once, to the moment itself.
+        store.collect(NOW, 1).unwrap();
+        store.touch(NOW, "touched", Some(100)).unwrap();
+        store.set(NOW, "written", b"", Some(100)).unwrap();
+        assert_eq!(store.stats(NOW + 99).unwrap().live, 2);
+        assert_eq!(store.collect(NOW + 99, 9).unwrap().removed, 0);
+        assert_eq!(store.collect(NOW + 100, 9).unwrap().removed, 2);
+    }
+}
+
+#[test]
+fn one_step_defers_only_some_of_many_renewed_sessions() {
+    for access in BOTH {
+        let mut store = Database::with(access, |options| options.gc_frequency = 0).open();
+        let requests: Vec<Request> = (0..1000)
+            .flat_map(|number| {
+                [1000, 9_000_000].map(|ttl| Request::Set {
+                    id: number.to_string(),
+                    data: vec![],
+                    ttl: Some(ttl),
+                })
+            })
+            .collect();
+        store.batch(NOW, &requests).unwrap();
+        let mut steps = 0;
+        loop {
+            let collected = store.collect(LATE, 1).unwrap();
+            assert_eq!(collected.removed, 0);
+            steps += 1;
+            if !collected.more {
+                break;
+            }
+        }
+        assert!(steps > 2, "{steps} steps");
+        assert_eq!(store.stats(LATE).unwrap().live, 1000);
+    }
+}

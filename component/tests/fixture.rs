@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -69,6 +70,25 @@ impl Database {
     /// moment at which no exclusive store has it open.
     pub fn raw(&self) -> Connection {
         Connection::open(self.file("sessions.db")).unwrap()
+    }
+
+    /// The handles of all rows, live or not, as a copy shows them.
+    pub fn rows_of_a_copy(&self, store: &mut Store) -> BTreeSet<String> {
+        let copy = self.file("copy.db");
+        store.backup(&copy).unwrap();
+        let rows: BTreeSet<String> = Connection::open(&copy)
+            .unwrap()
+            .prepare("SELECT key, rest FROM Sessions")
+            .unwrap()
+            .query_map([], |row| {
+                let (place, rest): (i64, [u8; 24]) = (row.get(0)?, row.get(1)?);
+                Ok(hex::encode(place.to_be_bytes()) + &hex::encode(rest))
+            })
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        fs::remove_file(copy).unwrap();
+        rows
     }
 
     /// Overwrites a page in the middle of the database, which is closed.

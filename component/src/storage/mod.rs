@@ -119,12 +119,12 @@ impl Storage {
         // larger ones is given back by the steps that follow.
         let pages = limit / 2 + 1;
         let (collected, changed) = self.transact("BEGIN IMMEDIATE", || {
-            let removed = self.rows().collect(limit, now)?;
+            let (removed, any_due) = self.rows().collect(limit, now)?;
             let free = self.free_pages()?;
             if free > 0 {
                 self.give_back(pages)?;
             }
-            let more = self.rows().any_expired(now)? || free > pages;
+            let more = any_due || free > pages;
             if !more {
                 schema::reset_requests(&self.connection, &self.table)?;
             }

@@ -2,12 +2,23 @@
 //!
 //! A row is a session or, once that was ended, its tombstone. It counts while
 //! `expires > now`; each statement takes `now` as a parameter.
+//!
+//! Collection finds rows by `due`, which is never later than `expires`. A row
+//! that is renewed keeps its `due`, so that most writes leave the index alone;
+//! collection gives it the later one when it comes across it.
 
 use super::failure;
 use crate::error::Error;
 use crate::id::Key;
 use crate::types::{END_OF_TIME, Entry, Page, Session, Timestamp, Written};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params};
+
+/// What becomes due in the same minute is collected in the order of the table,
+/// page by page.
+const MINUTE: u64 = 60_000;
+
+/// Rows that collection reads at once.
+const CHUNK: u64 = 256;
 
 /// What stands under an id.
 pub enum Standing {
@@ -23,6 +34,7 @@ pub struct Sql {
     insert: String,
     write: String,
     renew: String,
+    advance: String,
     end: String,
     end_subject: String,
     end_all: String,
@@ -32,15 +44,18 @@ pub struct Sql {
     count: String,
     count_subject: String,
     count_expired: String,
-    collect: String,
-    any_expired: String,
+    due: String,
+    defer: String,
+    remove: String,
+    any_due: String,
 }
 
 impl Sql {
     /// The statements for `table`, whose name has been checked.
     pub fn new(table: &str) -> Sql {
         let end = format!(
-            r#"UPDATE "{table}" SET ended = 1, data = x'', subject = NULL, expires = ?1 WHERE"#
+            r#"UPDATE "{table}" SET ended = 1, data = x'', subject = NULL, expires = ?1,
+               due = ?1 / {MINUTE} * {MINUTE} WHERE"#
         );
         let list = format!(
             r#"SELECT key, rest, subject, version, created, updated, expires, length(data)
@@ -53,12 +68,13 @@ impl Sql {
             ),
             insert: format!(
                 r#"INSERT INTO "{table}"
-                   (key, rest, data, subject, version, created, updated, expires, ended)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)
+                   (key, rest, data, subject, version, created, updated, expires, ended, due)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?8 / {MINUTE} * {MINUTE})
                    ON CONFLICT (key) DO UPDATE SET
                      rest = excluded.rest, data = excluded.data, subject = excluded.subject,
                      version = excluded.version, created = excluded.created,
-                     updated = excluded.updated, expires = excluded.expires, ended = 0
+                     updated = excluded.updated, expires = excluded.expires, ended = 0,
+                     due = excluded.due
                    WHERE expires <= ?9"#
             ),
             write: format!(
@@ -66,6 +82,9 @@ impl Sql {
                    WHERE key = ?1"#
             ),
             renew: format!(r#"UPDATE "{table}" SET expires = ?2 WHERE key = ?1"#),
+            advance: format!(
+                r#"UPDATE "{table}" SET due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1 AND due > ?2"#
+            ),
             end_subject: format!(
                 r#"{end} subject = ?2 AND expires > ?3 AND ended = 0
                    AND NOT (key = ?4 AND rest = ?5)"#
@@ -79,17 +98,26 @@ impl Sql {
             end: format!("{end} key = ?2"),
             list_subject: format!("{list} AND subject = ?4 ORDER BY key LIMIT ?3"),
             list: format!("{list} ORDER BY key LIMIT ?3"),
-            count: format!(r#"SELECT count(*) FROM "{table}" WHERE expires > ?1 AND ended = 0"#),
+            // What is not yet due is live, and counted in the index alone.
+            count: format!(
+                r#"SELECT
+                   (SELECT count(*) FROM "{table}" WHERE due > ?1 AND ended = 0) +
+                   (SELECT count(*) FROM "{table}" WHERE due <= ?1 AND ended = 0 AND expires > ?1)"#
+            ),
             count_subject: format!(
                 r#"SELECT count(*) FROM "{table}"
                    WHERE subject = ?2 AND expires > ?1 AND ended = 0"#
             ),
-            count_expired: format!(r#"SELECT count(*) FROM "{table}" WHERE expires <= ?1"#),
-            collect: format!(
-                r#"DELETE FROM "{table}" WHERE key IN (SELECT key FROM "{table}"
-                   WHERE expires <= ?1 ORDER BY expires LIMIT ?2)"#
+            count_expired: format!(
+                r#"SELECT count(*) FROM "{table}" WHERE due <= ?1 AND expires <= ?1"#
             ),
-            any_expired: format!(r#"SELECT EXISTS (SELECT 1 FROM "{table}" WHERE expires <= ?1)"#),
+            due: format!(
+                r#"SELECT key, expires FROM "{table}" WHERE due <= ?1
+                   ORDER BY due, ended, key LIMIT ?2"#
+            ),
+            defer: format!(r#"UPDATE "{table}" SET due = expires WHERE key = ?1"#),
+            remove: format!(r#"DELETE FROM "{table}" WHERE key = ?1"#),
+            any_due: format!(r#"SELECT EXISTS (SELECT 1 FROM "{table}" WHERE due <= ?1)"#),
         }
     }
 }
@@ -145,12 +173,13 @@ impl Rows<'_> {
         Ok(changed == 1)
     }
 
-    /// Writes the payload of a live session.
+    /// Writes the payload of a live session that would have expired at `before`.
     pub fn write(
         &self,
         key: &Key,
         data: &[u8],
         written: &Written,
+        before: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
         let (place, _) = split(key);
@@ -164,13 +193,21 @@ impl Rows<'_> {
                 signed(written.expires),
             ],
         )?;
-        Ok(())
+        self.keep_due(place, written.expires, before)
     }
 
-    /// Moves the expiry of a live session.
-    pub fn renew(&self, key: &Key, expires: Timestamp) -> Result<(), Error> {
+    /// Moves the expiry of a live session from `before`.
+    pub fn renew(&self, key: &Key, expires: Timestamp, before: Timestamp) -> Result<(), Error> {
         let (place, _) = split(key);
         self.change(&self.sql.renew, params![place, signed(expires)])?;
+        self.keep_due(place, expires, before)
+    }
+
+    /// A row is never due later than it expires.
+    fn keep_due(&self, place: i64, expires: Timestamp, before: Timestamp) -> Result<(), Error> {
+        if expires < before {
+            self.change(&self.sql.advance, params![place, signed(expires)])?;
+        }
         Ok(())
     }
 
@@ -270,14 +307,36 @@ impl Rows<'_> {
         self.number(&self.sql.count_expired, [signed(now)])
     }
 
-    /// Removes at most `limit` rows that no longer count; how many.
-    pub fn collect(&self, limit: u64, now: Timestamp) -> Result<u64, Error> {
-        self.change(&self.sql.collect, [signed(now), signed(limit)])
+    /// Removes at most `limit` rows that no longer count, and defers about as
+    /// many that were renewed; how many were removed, and whether any are left
+    /// to look at.
+    pub fn collect(&self, limit: u64, now: Timestamp) -> Result<(u64, bool), Error> {
+        let (mut removed, mut deferred) = (0, 0);
+        while removed < limit && deferred < limit.saturating_add(CHUNK) {
+            let due = self.due(CHUNK.min(limit - removed), now)?;
+            if due.is_empty() {
+                break;
+            }
+            for (place, expires) in due {
+                if expires > signed(now) {
+                    deferred += self.change(&self.sql.defer, [place])?;
+                } else {
+                    removed += self.change(&self.sql.remove, [place])?;
+                }
+            }
+        }
+        let more = self.number(&self.sql.any_due, [signed(now)])? == 1;
+        Ok((removed, more))
     }
 
-    /// Whether a row waits for collection.
-    pub fn any_expired(&self, now: Timestamp) -> Result<bool, Error> {
-        Ok(self.number(&self.sql.any_expired, [signed(now)])? == 1)
+    /// The places of so many rows that are due, and when they expire.
+    fn due(&self, limit: u64, now: Timestamp) -> Result<Vec<(i64, i64)>, Error> {
+        self.prepare(&self.sql.due)?
+            .query_map([signed(now), signed(limit)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .and_then(|rows| rows.collect())
+            .map_err(failure)
     }
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, Error> {

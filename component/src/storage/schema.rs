@@ -145,8 +145,8 @@ fn find_in(connection: &Transaction, table: &str) -> Result<Found, Error> {
 pub(super) fn create(transaction: &Transaction, table: &str) -> Result<(), Error> {
     // `key` is the start of the id's hash and `rest` its end; `data` comes
     // last, so that the other columns never lie on an overflow page.
-    // The index on `expires` serves collection and, as `ended` is in it,
-    // counting, without a look at the rows.
+    // The index on `due` serves collection and, as `ended` is in it, counting,
+    // without a look at most of the rows.
     transaction
         .execute_batch(&format!(
             r#"
@@ -166,11 +166,12 @@ pub(super) fn create(transaction: &Transaction, table: &str) -> Result<(), Error
                 created INTEGER NOT NULL,
                 updated INTEGER NOT NULL,
                 expires INTEGER NOT NULL,
+                due INTEGER NOT NULL,
                 subject TEXT,
                 data BLOB NOT NULL
             ) STRICT;
 
-            CREATE INDEX "{table} expires" ON "{table}" (expires, ended);
+            CREATE INDEX "{table} due" ON "{table}" (due, ended);
 
             CREATE INDEX "{table} subject" ON "{table}" (subject) WHERE subject IS NOT NULL;
             "#

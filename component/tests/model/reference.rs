@@ -2,7 +2,7 @@
 
 use super::json;
 use crate::fixture::handle;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wasi_sessions_component::{
     Created, END_OF_TIME, Entry, Error, Options, Outcome, Page, Reply, Request, Session, Written,
 };
@@ -118,18 +118,13 @@ impl Reference {
         self.rows.values().filter(expired).count() as u64
     }
 
-    /// Forgets this many rows, those that expired first; that is the order in
-    /// which the store collects.
-    pub fn collect(&mut self, rows: u64) {
-        for _ in 0..rows {
-            let first = self
-                .rows
-                .iter()
-                .min_by_key(|(id, row)| (row.session.expires, row.ended, place(&handle(id))))
-                .map(|(id, _)| id.clone());
-            self.rows
-                .remove(&first.expect("collected a row that is not there"));
-        }
+    /// Forgets the expired rows that are not among those `left`; how many.
+    pub fn collect(&mut self, left: &BTreeSet<String>) -> u64 {
+        let before = self.rows.len();
+        let now = self.now;
+        self.rows
+            .retain(|id, row| row.session.expires > now || left.contains(&handle(id)));
+        (before - self.rows.len()) as u64
     }
 
     /// When what is kept under this id stops to count.
