@@ -110,7 +110,11 @@ fn terminate_ends_the_session_that_a_listing_names() {
     let ids = [create(&sessions, "0"), create(&sessions, "1")];
     for entry in listed(&sessions, None) {
         let before = sessions.count_sessions(None).wait().unwrap();
+        let inspected = sessions.inspect(&entry.handle).wait().unwrap().unwrap();
+        assert!(matches!(&inspected.data[..], b"0" | b"1"));
+        assert_eq!(inspected.expires, entry.expires);
         assert_eq!(sessions.terminate(&entry.handle).wait(), Ok(true));
+        assert_eq!(sessions.inspect(&entry.handle).wait(), Ok(None));
         assert_eq!(sessions.terminate(&entry.handle).wait(), Ok(false));
         assert_eq!(sessions.count_sessions(None).wait(), Ok(before - 1));
     }

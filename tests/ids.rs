@@ -170,6 +170,7 @@ fn a_handle_or_cursor_that_nobody_gave_names_nothing() {
         &"0".repeat(64),
         "'; DROP TABLE Sessions; --",
     ] {
+        assert_eq!(sessions.inspect(foreign).wait(), Ok(None), "{foreign}");
         assert_eq!(sessions.terminate(foreign).wait(), Ok(false), "{foreign}");
     }
     for foreign in ["", "x", &handle[..62], "é"] {

@@ -69,6 +69,7 @@ fn absent_everywhere(sessions: &Sessions, id: &str, handle: &str, subject: &str)
         assert_eq!(listed(sessions, subject), []);
         assert_eq!(sessions.count_sessions(subject).wait(), Ok(0));
     }
+    assert_eq!(sessions.inspect(handle).wait(), Ok(None));
     assert_eq!(sessions.terminate(handle).wait(), Ok(false));
     assert_eq!(sessions.terminate_subject(subject, None).wait(), Ok(0));
     assert_eq!(sessions.clear().wait(), Ok(0));

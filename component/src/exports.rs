@@ -151,6 +151,12 @@ impl Admin for Component {
         opened(&store).at_once(|store, now| store.count_sessions(now, subject.as_deref()))
     }
 
+    fn inspect(store: StoreBorrow<'_>, handle: String) -> Result<Option<Session>, Error> {
+        opened(&store)
+            .at_once(|store, now| store.inspect(now, &handle))
+            .map(|session| session.map(Into::into))
+    }
+
     fn terminate(store: StoreBorrow<'_>, handle: String) -> Result<bool, Error> {
         opened(&store).at_once(|store, now| store.terminate(now, &handle))
     }

@@ -176,6 +176,11 @@ impl Store {
         self.read(now, |rules| rules.rows.count(subject, now))
     }
 
+    /// The session that a listing calls `handle`, if it is there.
+    pub fn inspect(&mut self, now: Timestamp, handle: &str) -> Result<Option<Session>, Error> {
+        self.read(now, |rules| rules.inspect(handle))
+    }
+
     /// Ends the session that a listing calls `handle`.
     pub fn terminate(&mut self, now: Timestamp, handle: &str) -> Result<bool, Error> {
         self.write(now, 1, |rules| rules.terminate(handle))

@@ -20,6 +20,7 @@ fn is_refused_until(store: &mut Store, now: u64, id: &str, until: u64) -> bool {
                 .all(|expected| store.update(now, id, b"late", None, expected) == Ok(Outcome::Gone))
             && store.destroy(now, id) == Ok(false)
             && store.terminate(now, &handle(id)) == Ok(false)
+            && store.inspect(now, &handle(id)) == Ok(None)
             && store
                 .list_sessions(now, None, None, 10)
                 .unwrap()

@@ -59,6 +59,22 @@ fn an_entry_shows_everything_but_the_id_and_the_payload() {
 }
 
 #[test]
+fn what_a_listing_names_can_be_inspected_while_it_is_there() {
+    for access in BOTH {
+        let mut store = Database::new(access).open();
+        let id = create(&mut store, NOW, Some("alice"));
+        store.set(NOW, &id, b"payload", Some(1000)).unwrap();
+        let session = store.get(NOW, &id).unwrap();
+        assert!(session.is_some());
+        assert_eq!(store.inspect(NOW, &handle(&id)), Ok(session));
+        assert_eq!(store.inspect(NOW + 1000, &handle(&id)), Ok(None));
+        for foreign in ["", &id, &handle("other"), &handle(&id).to_uppercase()] {
+            assert_eq!(store.inspect(NOW, foreign), Ok(None), "{foreign}");
+        }
+    }
+}
+
+#[test]
 fn pages_of_every_size_show_each_session_once_in_one_order() {
     for access in BOTH {
         let mut store = Database::new(access).open();

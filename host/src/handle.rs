@@ -196,6 +196,13 @@ impl Sessions {
         })
     }
 
+    /// The session that a listing names, payload included, or `None` when it is
+    /// missing or expired.
+    pub fn inspect(&self, handle: &str) -> Answer<Option<Session>> {
+        let handle = handle.to_owned();
+        self.admin(move |admin, store, opened| admin.call_inspect(store, opened, &handle))
+    }
+
     /// Ends the session that a listing names; false when it was not there.
     pub fn terminate(&self, handle: &str) -> Answer<bool> {
         let handle = handle.to_owned();
