@@ -133,8 +133,11 @@ impl Store for Native {
              WHERE key = ?1 AND rest = ?2 AND expires > ?3 RETURNING version",
         )?;
         let ((place, rest), now) = (key(id), now()?);
-        let row = params![place, rest, now, data, now + life as i64];
-        let version: Option<i64> = update.query_row(row, |row| row.get(0)).optional()?;
+        let mut rows = update.query(params![place, rest, now, data, now + life as i64])?;
+        let version: Option<i64> = rows.next()?.map(|row| row.get(0)).transpose()?;
+        // A statement that is not run to its end never has SQLite copy the log
+        // into the database.
+        while rows.next()?.is_some() {}
         Ok(version.is_some())
     }
 
