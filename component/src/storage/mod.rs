@@ -133,7 +133,7 @@ impl Storage {
         if self.lock.is_none() && changed && !collected.more {
             // The file itself gets shorter when the log is copied into it.
             // What was collected stays so if that fails, and is copied later.
-            let _ = self.ask::<i64>("PRAGMA wal_checkpoint(TRUNCATE)");
+            let _ = self.ask::<i64>("PRAGMA wal_checkpoint(PASSIVE)");
         }
         Ok(collected)
     }
@@ -244,6 +244,8 @@ impl Storage {
         self.pragma("temp_store = MEMORY", None)?;
         self.pragma("cache_size = -16384", None)?;
         self.pragma("journal_size_limit = 4194304", None)?;
+        // Somebody waits while the log is copied: more often, and for less.
+        self.ask::<i64>("PRAGMA wal_autocheckpoint = 256")?;
         match options.durability {
             Durability::Full => self.pragma("synchronous = FULL", None),
             Durability::Relaxed => self.pragma("synchronous = NORMAL", None),
