@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 pub const LONGEST_ID: usize = 255;
 
 /// Sets the hashes of this store apart from every other use of SHA-256.
-const PREFIX: &[u8] = b"wasi-sessions:id:";
+const PREFIX: &[u8] = b"session-id:";
 
 /// What stands in the database for an id: SHA-256 over a fixed prefix and the
 /// id. Neither the database nor a listing can be turned back into an id.
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_key_is_sha_256_over_the_prefix_and_the_id() {
-        let hash = Sha256::digest(b"wasi-sessions:id:abc");
+        let hash = Sha256::digest(b"session-id:abc");
         assert_eq!(Key::of("abc").unwrap().handle(), hex::encode(hash));
     }
 

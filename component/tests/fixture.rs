@@ -133,7 +133,7 @@ impl DerefMut for OpenStore {
 
 /// The name that the session with this id has in listings.
 pub fn handle(id: &str) -> String {
-    hex::encode(Sha256::digest(format!("wasi-sessions:id:{id}")))
+    hex::encode(Sha256::digest(format!("session-id:{id}")))
 }
 
 /// A session that was just started here, with nothing said about its life.

@@ -20,7 +20,7 @@ use super::store::Store;
 /// hash. The same as in the component, so that both tables have one order.
 pub fn key(id: &str) -> (i64, [u8; 24]) {
     let hash: [u8; 32] = Sha256::new()
-        .chain_update("wasi-sessions:id:")
+        .chain_update("session-id:")
         .chain_update(id)
         .finalize()
         .into();
