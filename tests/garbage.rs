@@ -169,12 +169,12 @@ fn collect_removes_no_more_than_it_is_asked_to() {
 }
 
 #[test]
-fn collection_starts_with_what_expired_first() {
+fn collection_starts_with_the_minute_that_expired_first() {
     let (home, sessions) = store();
-    let ids: Vec<String> = [30, 10, 20]
+    let ids: Vec<String> = [180_000, 60_000, 120_000]
         .map(|ttl| sessions.create("{}", Some(ttl), None).wait().unwrap().id)
         .into();
-    home.advance(30);
+    home.advance(180_000);
     assert_eq!(sessions.collect(2).wait().unwrap().removed, 2);
     // What was not collected is there again when the clock steps back.
     home.set_clock(START);

@@ -1,11 +1,14 @@
 //! An answer on its way, for async code and for plain threads alike.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
 
 use crate::Error;
 
@@ -30,7 +33,11 @@ impl<T> Answer<T> {
 
     /// Blocks this thread until the answer is there. In async code use `.await`
     /// instead, for this would block the executor.
+    ///
+    /// The thread does the request itself when nobody else is waiting, if it has
+    /// a mebibyte of stack left and does not belong to a tokio runtime.
     pub fn wait(mut self) -> Result<T, Error> {
+        let _working = Working::here();
         match self.linger() {
             Some(answer) => answer,
             None => pollster::block_on(self),
@@ -56,6 +63,40 @@ impl<T> Answer<T> {
             }
         }
         None
+    }
+}
+
+/// The component's stack is half a mebibyte; the rest is ample for wasmtime.
+const STACK: usize = 1 << 20;
+
+thread_local! {
+    static MAY_WORK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether what is polled on this thread now may wait for files in it.
+pub(crate) fn may_work() -> bool {
+    MAY_WORK.get()
+}
+
+/// While it lives, requests may be done on this thread.
+struct Working {
+    before: bool,
+}
+
+impl Working {
+    /// Inside of a runtime a thread must not wait for files as wasmtime does.
+    fn here() -> Self {
+        let room = stacker::remaining_stack().is_some_and(|left| left >= STACK);
+        let may_work = room && Handle::try_current().is_err();
+        Self {
+            before: MAY_WORK.replace(may_work),
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        MAY_WORK.set(self.before);
     }
 }
 

@@ -2,22 +2,16 @@
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
-use std::time::SystemTime;
-
-use tokio::sync::{mpsc, oneshot};
+use std::time::{Duration, SystemTime};
 
 use crate::clock::StoreClock;
 use crate::directory::RESERVED;
+use crate::owner_thread::OwnerThread;
 use crate::read_cache::ReadCache;
-use crate::{Answer, Error, Options, Sessions, owner};
+use crate::{Answer, Error, Options, Sessions};
 
-/// Requests that can wait for the owner; when as many do, further callers wait
-/// for a place.
-const QUEUE: usize = 1024;
-
-/// Half a mebibyte of it is the component's; the rest is ample for wasmtime.
-const STACK: usize = 4 << 20;
+/// How long nobody asks for anything before garbage is collected unasked.
+const IDLE: Duration = Duration::from_secs(5);
 
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 pub(crate) type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
@@ -32,6 +26,7 @@ pub struct Builder {
     pub(crate) read_cache: usize,
     pub(crate) clock: Clock,
     pub(crate) random: Option<Random>,
+    pub(crate) idle: Duration,
 }
 
 impl Builder {
@@ -50,6 +45,7 @@ impl Builder {
             read_cache: 32 << 20,
             clock: Arc::new(SystemTime::now),
             random: None,
+            idle: IDLE,
         }
     }
 
@@ -97,8 +93,9 @@ impl Builder {
         self
     }
 
-    /// Replaces the wall clock, for tests. It is read on the store's thread, and
-    /// on any that reads a session; a panic on the store's thread closes it.
+    /// Replaces the wall clock, for tests. It is read on the store's thread and on
+    /// any that waits for an answer; a panic of it while a request is done closes
+    /// the store.
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(now);
         self
@@ -125,19 +122,11 @@ impl Builder {
         Answer::new(async move {
             check_file_name(&self.file_name)?;
             let clock = StoreClock::new(self.clock.clone());
-            let bounded = self.options.max_per_subject.is_some();
-            let max_data = self.options.max_data;
+            let options = self.options.clone();
+            let bounded = options.max_per_subject.is_some();
             let cache = Arc::new(ReadCache::new(self.read_cache, clock.clone(), bounded));
-            let cached = cache.clone();
-            let (queue, commands) = mpsc::channel(QUEUE);
-            let (ready, opened) = oneshot::channel();
-            let thread = thread::Builder::new()
-                .name("wasi-sessions".to_owned())
-                .stack_size(STACK)
-                .spawn(move || owner::run(self, clock, cached, commands, ready))
-                .map_err(|error| Error::Start(error.to_string()))?;
-            opened.await.unwrap_or(Err(Error::Closed))?;
-            Ok(Sessions::new(queue, thread, cache, max_data))
+            let owner = OwnerThread::open(self, clock, cache.clone()).await?;
+            Ok(Sessions::new(owner, cache, options))
         })
     }
 }

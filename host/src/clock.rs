@@ -30,6 +30,12 @@ impl StoreClock {
         time
     }
 
+    /// What the clock shows now, to compute what the component is told next.
+    #[cfg(feature = "tower-sessions")]
+    pub(crate) fn shown(&self) -> Timestamp {
+        milliseconds(self.read())
+    }
+
     /// The earliest time at which a session has to be there still, for anybody
     /// to be told that it is.
     pub(crate) fn now(&self) -> Timestamp {

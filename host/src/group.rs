@@ -3,7 +3,8 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::owner::{Command, Replies};
+use crate::owner::Replies;
+use crate::owner_thread::{Command, Ticket};
 use crate::{Error, Request};
 
 /// The most requests of a group, so that nobody waits long for the others.
@@ -13,11 +14,13 @@ const MOST_REQUESTS: usize = 256;
 pub(crate) struct Waiting {
     pub(crate) requests: Vec<Request>,
     pub(crate) reply: oneshot::Sender<Result<Replies, Error>>,
+    pub(crate) ticket: Ticket,
 }
 
 impl Waiting {
     /// Whoever no longer waits for an answer misses it.
     fn answer(self, replies: Result<Replies, Error>) {
+        drop(self.ticket);
         let _ = self.reply.send(replies);
     }
 }

@@ -3,22 +3,29 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
-use crate::group::Waiting;
+#[cfg(feature = "tower-sessions")]
+use crate::clock::StoreClock;
 use crate::guest::contract::Admin;
 use crate::guest::{Called, State};
 use crate::limits;
-use crate::owner::{Command, Owner, Replies};
+use crate::owner::{Owner, Replies};
+use crate::owner_thread::OwnerThread;
 use crate::read_cache::ReadCache;
 use crate::{
-    Answer, Collected, Created, Error, Milliseconds, Outcome, Page, Reply, Request, Session,
-    Statistics, Timestamp,
+    Answer, Collected, Created, Error, Milliseconds, Options, Outcome, Page, Reply, Request,
+    Session, Statistics, Timestamp,
 };
+
+/// Rows of the first step of a collection; those that follow are fitted to the
+/// time that it takes.
+const FIRST_STEP: u32 = 64;
+const SHORTEST_STEP: Duration = Duration::from_micros(1500);
+const LONGEST_STEP: Duration = Duration::from_millis(3);
 
 /// An open store. Clones are cheap and are handles of the same store.
 ///
@@ -41,26 +48,22 @@ use crate::{
 /// done, the database is closed and the directory released; that drop blocks its
 /// thread until then, milliseconds as a rule.
 #[derive(Clone)]
-pub struct Sessions {
-    owner: Arc<OwnerThread>,
+pub struct Sessions(Arc<Open>);
+
+/// What the handles of a store share.
+struct Open {
+    owner: OwnerThread,
+    cache: Arc<ReadCache>,
+    options: Options,
 }
 
 impl Sessions {
-    pub(crate) fn new(
-        queue: mpsc::Sender<Command>,
-        thread: JoinHandle<()>,
-        cache: Arc<ReadCache>,
-        max_data: u64,
-    ) -> Self {
-        let owner = OwnerThread {
+    pub(crate) fn new(owner: OwnerThread, cache: Arc<ReadCache>, options: Options) -> Self {
+        Self(Arc::new(Open {
+            owner,
             cache,
-            max_data,
-            queue: Some(queue),
-            thread: Some(thread),
-        };
-        Self {
-            owner: Arc::new(owner),
-        }
+            options,
+        }))
     }
 
     /// Starts a session under a new id, of 43 characters that nobody can guess.
@@ -90,7 +93,7 @@ impl Sessions {
         let sessions = self.clone();
         let id = id.to_owned();
         Answer::new(async move {
-            if let Some(session) = sessions.owner.cache.get(&id) {
+            if let Some(session) = sessions.0.cache.get(&id) {
                 return Ok(Some(session));
             }
             sessions.ask(Request::Get(id), session).await
@@ -235,6 +238,32 @@ impl Sessions {
         self.admin(move |admin, store, opened| admin.call_collect(store, opened, limit))
     }
 
+    /// Collects until nothing is left to collect, in steps of a few milliseconds
+    /// between which other requests are done; how many rows it removed.
+    pub fn collect_all(&self) -> Answer<u64> {
+        let sessions = self.clone();
+        Answer::new(async move {
+            let (mut limit, mut removed) = (FIRST_STEP, 0);
+            loop {
+                let step = sessions.0.owner.call(move |owner| {
+                    let started = Instant::now();
+                    let collected = owner.collect(limit)?;
+                    Ok((collected, started.elapsed()))
+                });
+                let (collected, took) = step.await?;
+                removed += collected.removed;
+                if !collected.more {
+                    return Ok(removed);
+                }
+                limit = match took {
+                    short if short < SHORTEST_STEP => limit.saturating_mul(2),
+                    long if long > LONGEST_STEP => (limit / 2).max(1),
+                    _ => limit,
+                };
+            }
+        })
+    }
+
     /// Figures about the store.
     pub fn stats(&self) -> Answer<Statistics> {
         self.admin(|admin, store, opened| admin.call_stats(store, opened))
@@ -255,6 +284,17 @@ impl Sessions {
         self.call(move |owner| owner.backup(&file))
     }
 
+    /// The clock of the store.
+    #[cfg(feature = "tower-sessions")]
+    pub(crate) fn clock(&self) -> &StoreClock {
+        self.0.cache.clock()
+    }
+
+    /// The options that the store was opened with.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
     fn request<T: 'static>(&self, request: Request, read: fn(Reply) -> Option<T>) -> Answer<T> {
         let sessions = self.clone();
         Answer::new(async move { sessions.ask(request, read).await })
@@ -268,7 +308,7 @@ impl Sessions {
     }
 
     async fn send(&self, mut requests: Vec<Request>) -> Result<Replies, Error> {
-        let max_data = self.owner.max_data;
+        let max_data = self.0.options.max_data;
         let checks: Vec<Result<(), Error>> = requests
             .iter_mut()
             .map(|request| limits::check(request, max_data))
@@ -276,10 +316,7 @@ impl Sessions {
         let mut accepted = checks.iter().map(Result::is_ok);
         requests.retain(|_| accepted.next() == Some(true));
 
-        let (reply, replies) = oneshot::channel();
-        let waiting = Waiting { requests, reply };
-        self.owner.send(Command::Sessions(waiting)).await?;
-        let mut replies = replies.await.map_err(|_| Error::Closed)??.into_iter();
+        let mut replies = self.0.owner.batch(requests).await?.into_iter();
         let mut reply = |()| replies.next().unwrap_or(Err(Error::Closed));
         Ok(checks
             .into_iter()
@@ -306,21 +343,13 @@ impl Sessions {
         })
     }
 
-    /// Has the owner do something on its thread.
+    /// Has the owner do something.
     fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
     ) -> Answer<T> {
         let sessions = self.clone();
-        Answer::new(async move {
-            let (reply, answer) = oneshot::channel();
-            let call = move |owner: &mut Owner| {
-                // Somebody who no longer waits misses the answer.
-                let _ = reply.send(call(owner));
-            };
-            sessions.owner.send(Command::Other(Box::new(call))).await?;
-            answer.await.map_err(|_| Error::Closed)?
-        })
+        Answer::new(async move { sessions.0.owner.call(call).await })
     }
 }
 
@@ -345,36 +374,5 @@ fn outcome(reply: Reply) -> Option<Outcome> {
     match reply {
         Reply::Outcome(outcome) => Some(outcome),
         _ => None,
-    }
-}
-
-/// The owner's thread, the queue that keeps it running, and what it has read.
-struct OwnerThread {
-    cache: Arc<ReadCache>,
-    max_data: u64,
-    queue: Option<mpsc::Sender<Command>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl OwnerThread {
-    async fn send(&self, command: Command) -> Result<(), Error> {
-        let queue = self.queue.as_ref().ok_or(Error::Closed)?;
-        queue.send(command).await.map_err(|_| Error::Closed)
-    }
-}
-
-impl Drop for OwnerThread {
-    fn drop(&mut self) {
-        // Without a queue the thread answers what is left, closes and ends.
-        self.queue = None;
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
-        // A clock or a waker of the application may drop the last handle on the
-        // thread itself, which cannot wait for its own end.
-        if thread.thread().id() != thread::current().id() {
-            // A panic in there has been reported, and its requests are `Closed`.
-            let _ = thread.join();
-        }
     }
 }

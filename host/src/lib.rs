@@ -69,6 +69,7 @@ mod handle;
 mod limits;
 mod options;
 mod owner;
+mod owner_thread;
 mod read_cache;
 #[cfg(test)]
 mod tests;

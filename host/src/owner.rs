@@ -1,80 +1,21 @@
-//! The one thread that owns the component and the open database.
+//! The owner of the component and the open database.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::Instant;
 
-use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot};
-
-use crate::answer::LINGER;
 use crate::backup;
 use crate::builder::Builder;
 use crate::clock::StoreClock;
 use crate::directory::Directory;
-use crate::group::{self, Budget, Waiting};
 use crate::guest::{Called, Guest, Launcher};
 use crate::read_cache::ReadCache;
-use crate::{Error, Reply, Request};
-
-/// What handles ask of the owner. Requests travel as the contract's `request`,
-/// so that those that wait together can be done together.
-pub(crate) enum Command {
-    Sessions(Waiting),
-    Other(Box<dyn FnOnce(&mut Owner) + Send>),
-}
+use crate::{Collected, Error, Reply, Request};
 
 /// One reply for each request, in order.
 pub(crate) type Replies = Vec<Result<Reply, Error>>;
 
-/// Opens the store, says whether that worked, and answers commands until the
-/// last handle is gone; then closes it.
-pub(crate) fn run(
-    settings: Builder,
-    clock: Arc<StoreClock>,
-    cache: Arc<ReadCache>,
-    mut commands: mpsc::Receiver<Command>,
-    ready: oneshot::Sender<Result<(), Error>>,
-) {
-    let budget = Budget::new(settings.memory_limit, settings.options.max_data);
-    // Somebody who no longer waits for an answer misses it, here and below.
-    let mut owner = match Owner::open(settings, clock, cache) {
-        Ok(owner) => owner,
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            return;
-        }
-    };
-    let _ = ready.send(Ok(()));
-    let mut next = None;
-    while let Some(command) = next.take().or_else(|| receive(&mut commands)) {
-        match command {
-            Command::Sessions(first) => {
-                let (group, command) = group::gather(first, &mut commands, &budget);
-                next = command;
-                group::answer(group, |requests| owner.batch(requests));
-            }
-            Command::Other(call) => call(&mut owner),
-        }
-    }
-    owner.close();
-}
-
-/// The next command; none when the last handle is gone. The thread lingers
-/// before it sleeps, because to wake it takes longer than most requests.
-fn receive(commands: &mut mpsc::Receiver<Command>) -> Option<Command> {
-    let started = Instant::now();
-    while started.elapsed() < LINGER {
-        match commands.try_recv() {
-            Ok(command) => return Some(command),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => thread::yield_now(),
-        }
-    }
-    commands.blocking_recv()
-}
-
+/// Whoever holds it may call the component, on any thread that may wait for
+/// files.
 pub(crate) struct Owner {
     /// `None` from a crash to the next request.
     guest: Option<Guest>,
@@ -85,7 +26,8 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    fn open(
+    /// Locks the directory, starts the component and opens the database.
+    pub(crate) fn open(
         settings: Builder,
         clock: Arc<StoreClock>,
         cache: Arc<ReadCache>,
@@ -102,13 +44,14 @@ impl Owner {
         })
     }
 
-    fn close(mut self) {
+    pub(crate) fn close(mut self) {
         if let Some(guest) = self.guest.take() {
             guest.close();
         }
     }
 
-    fn batch(&mut self, requests: &[Request]) -> Result<Replies, Error> {
+    /// Does all requests in one transaction.
+    pub(crate) fn batch(&mut self, requests: &[Request]) -> Result<Replies, Error> {
         let forgotten = self.cache.forget(requests);
         let replies = self.call(|guest| guest.batch(requests))?;
         let replies: Replies = replies
@@ -137,6 +80,13 @@ impl Owner {
                 Err(Error::Crashed)
             }
         }
+    }
+
+    /// Removes at most `limit` rows that no longer count.
+    pub(crate) fn collect(&mut self, limit: u32) -> Result<Collected, Error> {
+        self.call(|guest| {
+            guest.admin(|admin, store, opened| admin.call_collect(store, opened, limit))
+        })
     }
 
     /// Has the component write a copy into its own directory, and moves that

@@ -46,6 +46,12 @@ impl ReadCache {
         }
     }
 
+    /// The clock that it goes by.
+    #[cfg(feature = "tower-sessions")]
+    pub(crate) fn clock(&self) -> &StoreClock {
+        &self.clock
+    }
+
     /// The session, if it is known and there.
     pub(crate) fn get(&self, id: &str) -> Option<Session> {
         let known = self.sessions.as_ref()?.get(id)?;

@@ -4,12 +4,14 @@ use std::fs;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Waker};
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
+use tokio::runtime::{EnterGuard, Runtime};
 
 use crate::{Answer, Builder, Created, Error, Options, Outcome, Request, Sessions};
 
@@ -22,6 +24,16 @@ fn builder(home: &TempDir) -> Builder {
 
 fn home() -> TempDir {
     tempfile::tempdir().unwrap()
+}
+
+/// While it lives, requests of this thread are done on the store's.
+pub(crate) fn on_the_stores_thread() -> EnterGuard<'static> {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    });
+    RUNTIME.enter()
 }
 
 fn create(sessions: &Sessions, data: &str) -> Created {
@@ -271,7 +283,7 @@ pub(crate) fn behind_one_another<T>(
     let mut context = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut first).poll(&mut context).is_pending());
     while readings.load(Ordering::SeqCst) == before {
-        std::thread::yield_now();
+        thread::yield_now();
     }
     for answer in &mut answers {
         assert!(Pin::new(answer).poll(&mut context).is_pending());
@@ -432,4 +444,66 @@ fn a_database_that_is_made_is_for_this_user_alone_and_its_log_is_as_the_database
     create(&sessions, "{}");
     let modes = (mode("sessions.db"), mode("sessions.db-wal"));
     assert_eq!(modes, (0o640, 0o640));
+}
+
+#[test]
+fn a_store_that_nobody_uses_collects_its_garbage() {
+    for through_the_queue in [false, true] {
+        let home = home();
+        let now = Arc::new(AtomicU64::new(1_700_000_000_000));
+        let clock = now.clone();
+        let mut idle = builder(&home).clock(move || {
+            SystemTime::UNIX_EPOCH + Duration::from_millis(clock.load(Ordering::SeqCst))
+        });
+        idle.idle = Duration::from_millis(5);
+        let sessions = idle.open().wait().unwrap();
+        let _there = through_the_queue.then(on_the_stores_thread);
+        let create = Request::Create((vec![b'x'; 4000], Some(1000), None));
+        for _ in 0..10 {
+            sessions.batch(vec![create.clone(); 100]).wait().unwrap();
+        }
+        let file = home.path().join("store/sessions.db");
+        let size = || fs::metadata(&file).unwrap().len();
+        now.fetch_add(1000, Ordering::SeqCst);
+        // A request wakes it; from then on nobody asks for anything.
+        assert_eq!(sessions.count_sessions(None).wait(), Ok(0));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while size() > 1 << 20 {
+            assert!(Instant::now() < deadline, "{} bytes are left", size());
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_full_collection_lets_others_in_between_its_steps() {
+    let home = home();
+    let now = Arc::new(AtomicU64::new(1_700_000_000_000));
+    let clock = now.clone();
+    let sessions = builder(&home)
+        .clock(move || SystemTime::UNIX_EPOCH + Duration::from_millis(clock.load(Ordering::SeqCst)))
+        .open()
+        .wait()
+        .unwrap();
+    let create = Request::Create((vec![b'x'; 500], Some(1000), None));
+    for _ in 0..20 {
+        sessions.batch(vec![create.clone(); 1000]).wait().unwrap();
+    }
+    let kept = sessions.create("kept", Some(1_000_000), None).wait();
+    let id = kept.unwrap().id;
+    now.fetch_add(1000, Ordering::SeqCst);
+    let collector = sessions.clone();
+    let collection = thread::spawn(move || collector.collect_all().wait());
+    let mut between = 0;
+    while !collection.is_finished() {
+        sessions
+            .set(&id, between.to_string(), Some(1_000_000))
+            .wait()
+            .unwrap();
+        between += 1;
+    }
+    assert_eq!(collection.join().unwrap(), Ok(20_000));
+    assert!(between > 1, "{between} requests were done meanwhile");
+    assert_eq!(sessions.stats().wait().unwrap().expired, 0);
+    assert_eq!(sessions.collect_all().wait(), Ok(0));
 }

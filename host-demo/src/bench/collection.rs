@@ -16,9 +16,6 @@ use super::report::{Sides, Unit, Workload};
 use super::rounds::{Random, median};
 use super::single::{read, update};
 
-/// Rows that one step removes at most, where collection has steps.
-const STEP: u32 = 100;
-
 /// Every second session has expired; of the others the reader has every second
 /// one and the writer the rest, so that each knows what they hold.
 const KINDS: usize = 4;
@@ -80,20 +77,10 @@ fn collect_ours(population: &Population, took: &mut Took) -> anyhow::Result<()> 
     })?;
     let held = &population.ours;
     let (mut reader, mut writer) = (sessions.clone(), sessions.clone());
-    let collect = || {
-        let mut removed = 0;
-        loop {
-            let step = sessions.collect(STEP).wait()?;
-            removed += step.removed;
-            if !step.more {
-                return Ok(removed);
-            }
-        }
-    };
     let removed = observe(
         took,
         held.len(),
-        collect,
+        || Ok(sessions.collect_all().wait()?),
         |index| read(&mut reader, held, index),
         |index| update(&mut writer, held, index),
     )?;

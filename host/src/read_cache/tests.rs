@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::tests::{COMPILED, behind_one_another, refuse};
+use crate::tests::{COMPILED, behind_one_another, on_the_stores_thread, refuse};
 use crate::{Builder, Durability, Error, Options, Outcome, Reply, Request, Session, Sessions};
 
 /// Where the clock of these tests stands at first.
@@ -95,6 +95,7 @@ fn create_known(sessions: &Sessions, data: &str, subject: Option<&str>) -> Strin
 
 #[test]
 fn the_second_read_and_those_after_a_touch_are_from_memory() {
+    let _there = on_the_stores_thread();
     let home = home();
     let clock = Clock::new();
     let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
@@ -138,6 +139,7 @@ fn any_size_of_the_cache_will_do() {
 
 #[test]
 fn a_store_that_is_closed_answers_nothing_more() {
+    let _there = on_the_stores_thread();
     let home = home();
     let broken = Arc::new(AtomicBool::new(false));
     let clock = broken.clone();
@@ -165,6 +167,7 @@ fn a_store_that_is_closed_answers_nothing_more() {
 
 #[test]
 fn a_crash_leaves_nothing_in_memory() {
+    let _there = on_the_stores_thread();
     let home = home();
     let clock = Clock::new();
     let options = Options {
@@ -263,6 +266,7 @@ fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
 
 #[test]
 fn sessions_that_a_login_ends_are_forgotten_and_those_of_others_are_not() {
+    let _there = on_the_stores_thread();
     let home = home();
     let clock = Clock::new();
     let one_each = Options {

@@ -1,0 +1,352 @@
+//! The thread on which the owner works, the queue to it, and the callers that do
+//! a request themselves while the owner has nothing to do.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{self, Runtime};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::answer::{self, LINGER};
+use crate::builder::Builder;
+use crate::clock::StoreClock;
+use crate::group::{self, Budget, Waiting};
+use crate::owner::{Owner, Replies};
+use crate::read_cache::ReadCache;
+use crate::{Error, Request};
+
+/// Requests that can wait for the owner; when as many do, further callers wait
+/// for a place.
+const QUEUE: usize = 1024;
+
+/// Half a mebibyte of it is the component's; the rest is ample for wasmtime.
+const STACK: usize = 4 << 20;
+
+/// What handles ask of the owner. Requests travel as the contract's `request`,
+/// so that those that wait together can be done together.
+pub(crate) enum Command {
+    Sessions(Waiting),
+    Other(Box<dyn FnOnce(&mut Owner) + Send>, Ticket),
+    /// Somebody did something without the thread, which rested.
+    Active,
+}
+
+/// What the thread and its callers share.
+struct Desk {
+    /// `None` before it is open and after it is closed.
+    owner: Mutex<Option<Owner>>,
+    /// Commands on their way. As long as there are any, nobody overtakes them.
+    waiting: AtomicUsize,
+    /// Whether the thread sleeps until there is a command.
+    resting: AtomicBool,
+    /// Whether anything was asked for since the thread last looked.
+    active: AtomicBool,
+}
+
+impl Desk {
+    /// Does some work with the owner, now that it is this thread's. A panic in it
+    /// is an application's, in a clock or a source of randomness, and closes the
+    /// store.
+    fn work<T>(
+        mut owner: MutexGuard<Option<Owner>>,
+        work: impl FnOnce(&mut Owner) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Some(open) = owner.as_mut() else {
+            return Err(Error::Closed);
+        };
+        catch_unwind(AssertUnwindSafe(|| work(open))).unwrap_or_else(|_reported| {
+            *owner = None;
+            Err(Error::Closed)
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Owner>> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The owner, when it is free and nobody waits for it.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Option<Owner>>> {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
+        match self.owner.try_lock() {
+            Ok(owner) => Some(owner),
+            Err(TryLockError::Poisoned(owner)) => Some(owner.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+/// Counts a command as waiting, until it is done or given up.
+pub(crate) struct Ticket(Arc<Desk>);
+
+impl Ticket {
+    fn new(desk: &Arc<Desk>) -> Self {
+        desk.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(desk.clone())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The thread of an open store. Dropping it waits until what is queued is done
+/// and the database is closed.
+pub(crate) struct OwnerThread {
+    desk: Arc<Desk>,
+    queue: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl OwnerThread {
+    /// Starts the thread and opens the store on it.
+    pub(crate) async fn open(
+        settings: Builder,
+        clock: Arc<StoreClock>,
+        cache: Arc<ReadCache>,
+    ) -> Result<Self, Error> {
+        let desk = Arc::new(Desk {
+            owner: Mutex::new(None),
+            waiting: AtomicUsize::new(0),
+            resting: AtomicBool::new(false),
+            active: AtomicBool::new(false),
+        });
+        let (queue, commands) = mpsc::channel(QUEUE);
+        let (ready, opened) = oneshot::channel();
+        let shared = desk.clone();
+        let thread = thread::Builder::new()
+            .name("wasi-sessions".to_owned())
+            .stack_size(STACK)
+            .spawn(move || run(settings, clock, cache, &shared, commands, ready))
+            .map_err(|error| Error::Start(error.to_string()))?;
+        opened.await.unwrap_or(Err(Error::Closed))?;
+        Ok(Self {
+            desk,
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+
+    /// Does all requests in one transaction, with those of others perhaps.
+    pub(crate) async fn batch(&self, requests: Vec<Request>) -> Result<Replies, Error> {
+        if let Some(owner) = self.idle() {
+            let replies = Desk::work(owner, |owner| owner.batch(&requests));
+            self.note_work();
+            return replies;
+        }
+        let (reply, replies) = oneshot::channel();
+        let ticket = Ticket::new(&self.desk);
+        self.send(Command::Sessions(Waiting {
+            requests,
+            reply,
+            ticket,
+        }))
+        .await?;
+        replies.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Has the owner do something.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if let Some(owner) = self.idle() {
+            let answer = Desk::work(owner, call);
+            self.note_work();
+            return answer;
+        }
+        let (reply, answer) = oneshot::channel();
+        let call = move |owner: &mut Owner| {
+            // Somebody who no longer waits misses the answer.
+            let _ = reply.send(call(owner));
+        };
+        let ticket = Ticket::new(&self.desk);
+        self.send(Command::Other(Box::new(call), ticket)).await?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// The owner, when this thread may work and nobody else wants it: to do a
+    /// request here is faster than to wake another thread twice.
+    fn idle(&self) -> Option<MutexGuard<'_, Option<Owner>>> {
+        answer::may_work().then(|| self.desk.try_lock()).flatten()
+    }
+
+    /// Lets the thread know that there may be garbage one day.
+    fn note_work(&self) {
+        self.desk.active.store(true, Ordering::SeqCst);
+        if self.desk.resting.swap(false, Ordering::SeqCst)
+            && let Some(queue) = &self.queue
+        {
+            // A full queue wakes it just as well.
+            let _ = queue.try_send(Command::Active);
+        }
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Error> {
+        let queue = self.queue.as_ref().ok_or(Error::Closed)?;
+        queue.send(command).await.map_err(|_| Error::Closed)
+    }
+}
+
+impl Drop for OwnerThread {
+    fn drop(&mut self) {
+        // Without a queue the thread answers what is left, closes and ends.
+        self.queue = None;
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // A clock or a waker of the application may drop the last handle on the
+        // thread itself, which cannot wait for its own end.
+        if thread.thread().id() != thread::current().id() {
+            // A panic in there has been reported, and its requests are `Closed`.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Opens the store, says whether that worked, and answers commands until the
+/// last handle is gone; then closes it.
+fn run(
+    settings: Builder,
+    clock: Arc<StoreClock>,
+    cache: Arc<ReadCache>,
+    desk: &Desk,
+    mut commands: mpsc::Receiver<Command>,
+    ready: oneshot::Sender<Result<(), Error>>,
+) {
+    let budget = Budget::new(settings.memory_limit, settings.options.max_data);
+    let after_work = match settings.options.gc_frequency {
+        0 => Rest::UntilAsked,
+        _ => Rest::AWhile(settings.idle),
+    };
+    let step = settings.options.gc_step.try_into().unwrap_or(u32::MAX);
+    // Somebody who no longer waits for an answer misses it.
+    let opened = runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| Error::Start(error.to_string()))
+        .and_then(|timer| Ok((timer, Owner::open(settings, clock, cache)?)));
+    let timer = match opened {
+        Ok((timer, owner)) => {
+            *desk.lock() = Some(owner);
+            timer
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(()));
+    let mut rest = after_work;
+    let mut next = None;
+    loop {
+        let received = match next.take() {
+            Some(command) => Received::Command(command),
+            None => receive(&mut commands, desk, &timer, rest),
+        };
+        match received {
+            Received::Command(Command::Sessions(first)) => {
+                let (group, command) = group::gather(first, &mut commands, &budget);
+                next = command;
+                group::answer(group, |requests| {
+                    Desk::work(desk.lock(), |owner| owner.batch(requests))
+                });
+                rest = after_work;
+            }
+            Received::Command(Command::Other(call, _ticket)) => {
+                // Its caller is told by the call itself.
+                let _ = Desk::work(desk.lock(), |owner| Ok(call(owner)));
+                rest = after_work;
+            }
+            Received::Command(Command::Active) => rest = after_work,
+            Received::Nothing if desk.active.swap(false, Ordering::SeqCst) => {
+                rest = after_work;
+            }
+            Received::Nothing => {
+                // A failure here is nobody's; requests will meet the same.
+                let collected = Desk::work(desk.lock(), |owner| owner.collect(step));
+                rest = match collected {
+                    Ok(collected) if collected.more => Rest::Not,
+                    _ => Rest::UntilActive,
+                };
+            }
+            Received::End => break,
+        }
+        if desk.lock().is_none() {
+            return;
+        }
+    }
+    if let Some(owner) = desk.lock().take() {
+        owner.close();
+    }
+}
+
+/// What the thread does while nobody asks for anything.
+#[derive(Clone, Copy, PartialEq)]
+enum Rest {
+    /// It goes on with a collection.
+    Not,
+    /// It waits a while for the next command and then collects garbage.
+    AWhile(Duration),
+    /// It waits for the next command, or for somebody who did without it.
+    UntilActive,
+    /// It waits for the next command.
+    UntilAsked,
+}
+
+/// What came to the thread.
+enum Received {
+    Command(Command),
+    Nothing,
+    /// The last handle is gone.
+    End,
+}
+
+/// The next command, or nothing when there was time enough to rest. The thread
+/// lingers before it sleeps, because to wake it takes longer than most requests.
+fn receive(
+    commands: &mut mpsc::Receiver<Command>,
+    desk: &Desk,
+    timer: &Runtime,
+    rest: Rest,
+) -> Received {
+    let started = Instant::now();
+    loop {
+        match commands.try_recv() {
+            Ok(command) => return Received::Command(command),
+            Err(TryRecvError::Disconnected) => return Received::End,
+            Err(TryRecvError::Empty) if rest == Rest::Not => return Received::Nothing,
+            Err(TryRecvError::Empty) if started.elapsed() >= LINGER => break,
+            Err(TryRecvError::Empty) => thread::yield_now(),
+        }
+    }
+    let command = match rest {
+        Rest::AWhile(while_idle) => {
+            match timer.block_on(async { timeout(while_idle, commands.recv()).await }) {
+                Ok(command) => command,
+                Err(_elapsed) => return Received::Nothing,
+            }
+        }
+        Rest::UntilActive => {
+            desk.resting.store(true, Ordering::SeqCst);
+            // Whoever worked before this did not see it.
+            if desk.active.load(Ordering::SeqCst) {
+                desk.resting.store(false, Ordering::SeqCst);
+                return Received::Nothing;
+            }
+            let command = timer.block_on(commands.recv());
+            desk.resting.store(false, Ordering::SeqCst);
+            command
+        }
+        Rest::Not | Rest::UntilAsked => timer.block_on(commands.recv()),
+    };
+    command.map_or(Received::End, Received::Command)
+}
