@@ -263,7 +263,10 @@ fn run(
             }
             Received::Command(Command::Other(call, _ticket)) => {
                 // Its caller is told by the call itself.
-                let _ = Desk::work(desk.lock(), |owner| Ok(call(owner)));
+                let _ = Desk::work(desk.lock(), |owner| {
+                    call(owner);
+                    Ok(())
+                });
                 rest = after_work;
             }
             Received::Command(Command::Active) => rest = after_work,
