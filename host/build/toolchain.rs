@@ -3,10 +3,11 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{TARGET, variable};
+use super::{TARGET, variable, workspace};
 
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -112,9 +113,15 @@ fn c_compiler() -> Result<Variables, String> {
 }
 
 fn debian_c_compiler(version: u32) -> Variables {
-    let fix = Path::new(&variable("CARGO_MANIFEST_DIR")).join("build/utimes.h");
+    let fix = workspace().join("host/build/utimes.h");
+    // Cargo compiles SQLite again when the flags change, and does not know that
+    // this file is part of it.
+    let mut content = DefaultHasher::new();
+    content.write(&fs::read(&fix).unwrap_or_default());
+    let content = content.finish();
     let fix = fix.display();
-    let flags = format!("-nostdlibinc -isystem {DEBIAN_HEADERS} -include '{fix}'");
+    let flags =
+        format!("-nostdlibinc -isystem {DEBIAN_HEADERS} -include '{fix}' -DUTIMES_FIX={content}");
     c_variables(
         &debian_program("clang", version),
         &debian_program("llvm-ar", version),

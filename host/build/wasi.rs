@@ -1,0 +1,145 @@
+//! Builds packages of this workspace for WASI, for the build scripts of the
+//! crates that embed them.
+//!
+//! A component is compiled by a cargo of its own, into a directory of its own
+//! below the target directory: its compiler may be another than the host's. All
+//! components share that directory, and so one build of the standard library.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+
+use toolchain::Toolchain;
+
+mod toolchain;
+
+const TARGET: &str = "wasm32-wasip2";
+
+/// For libsqlite3-sys: what WASI does well (one call for a page, in place of a
+/// seek and a stream), and nothing that a session store does not use.
+const SQLITE_FLAGS: &str = "\
+    -DUSE_PREAD -DHAVE_FDATASYNC=1 -DSQLITE_MAX_MMAP_SIZE=0 \
+    -DSQLITE_DEFAULT_MEMSTATUS=0 -DSQLITE_USE_ALLOCA -DSQLITE_DQS=0 \
+    -DSQLITE_LIKE_DOESNT_MATCH_BLOBS -DSQLITE_OMIT_AUTHORIZATION \
+    -DSQLITE_OMIT_DATETIME_FUNCS -DSQLITE_OMIT_DEPRECATED -DSQLITE_OMIT_DESERIALIZE \
+    -DSQLITE_OMIT_JSON -DSQLITE_OMIT_LOAD_EXTENSION \
+    -DSQLITE_OMIT_SHARED_CACHE -DSQLITE_OMIT_TRACE -USQLITE_ENABLE_API_ARMOR \
+    -USQLITE_ENABLE_COLUMN_METADATA -USQLITE_ENABLE_DBSTAT_VTAB -USQLITE_ENABLE_FTS3 \
+    -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE \
+    -USQLITE_ENABLE_LOAD_EXTENSION -USQLITE_ENABLE_STAT4 -USQLITE_SOUNDEX";
+
+/// Variables that are about the host's build and would lead the component's
+/// cargo astray. What is about networks and directories stays.
+const FOREIGN: [&str; 9] = [
+    "CARGO",
+    "DEBUG",
+    "HOST",
+    "LD_LIBRARY_PATH",
+    "NUM_JOBS",
+    "OPT_LEVEL",
+    "OUT_DIR",
+    "PROFILE",
+    "TARGET",
+];
+const FOREIGN_PREFIXES: [&str; 9] = [
+    "CARGO_CFG_",
+    "CARGO_ENCODED_",
+    "CARGO_FEATURE_",
+    "CARGO_MANIFEST_",
+    "CARGO_PKG_",
+    "DEP_",
+    "RUSTC",
+    "RUSTDOC",
+    "RUSTFLAGS",
+];
+
+/// Builds the component of `package`, whose folder is `source` below the
+/// workspace, and returns its file.
+pub fn build(package: &str, source: &str) -> Result<PathBuf, String> {
+    let workspace = workspace();
+    for source in ["Cargo.toml", "Cargo.lock", source, "host/build", "wit"] {
+        let source = workspace.join(source);
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
+    let toolchain = Toolchain::find().map_err(|missing| {
+        format!("{package} cannot be built: {missing} is missing, which ./setup installs")
+    })?;
+    let target_directory = target_directory().join("component");
+    let output = cargo(&toolchain)
+        .args(["build", "--quiet", "--locked", "--profile", "component"])
+        .args(["--package", package, "--target", TARGET])
+        .arg("--target-dir")
+        .arg(&target_directory)
+        .output()
+        .map_err(|error| format!("{} cannot be run: {error}", toolchain.cargo.display()))?;
+    let messages = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        // Cargo shows this, the compiler's own words, only when a script fails.
+        eprint!("{messages}");
+        exit(1);
+    }
+    for warning in messages.lines() {
+        println!("cargo::warning={warning}");
+    }
+    let artifacts = target_directory.join(TARGET).join("component");
+    Ok(artifacts.join(package.replace('-', "_") + ".wasm"))
+}
+
+/// The toolchain's cargo in the workspace, free of the host's build.
+fn cargo(toolchain: &Toolchain) -> Command {
+    let mut cargo = Command::new(&toolchain.cargo);
+    for (name, _) in env::vars_os().filter(|(name, _)| is_foreign(name)) {
+        cargo.env_remove(name);
+    }
+    let rustflags = toolchain.rustflags.join("\u{1f}");
+    cargo
+        .current_dir(workspace())
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags)
+        .env("LIBSQLITE3_FLAGS", SQLITE_FLAGS)
+        .envs(toolchain.environment.iter().cloned())
+        .args(&toolchain.arguments);
+    cargo
+}
+
+fn is_foreign(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    FOREIGN.contains(&&*name)
+        || FOREIGN_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+/// Names a copy of the component, which no other build overwrites, to the crate:
+/// as the environment variable `name` while it is compiled.
+pub fn embed(component: &Path, name: &str) -> Result<(), String> {
+    let file = component.file_name().expect("a component is a file");
+    let embedded = PathBuf::from(variable("OUT_DIR")).join(file);
+    fs::copy(component, &embedded)
+        .map_err(|error| format!("{} cannot be read: {error}", component.display()))?;
+    println!("cargo::rustc-env={name}={}", embedded.display());
+    Ok(())
+}
+
+/// The directory of the workspace, in which the crate that is built is a folder.
+pub fn workspace() -> PathBuf {
+    let mut directory = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
+    directory.pop();
+    directory
+}
+
+/// The target directory, which cargo marks with a file, or else a place of the
+/// script's own.
+fn target_directory() -> PathBuf {
+    let own = PathBuf::from(variable("OUT_DIR"));
+    let marked = own
+        .ancestors()
+        .find(|directory| directory.join("CACHEDIR.TAG").exists());
+    marked.unwrap_or(&own).to_owned()
+}
+
+/// A variable that cargo sets for every build script.
+fn variable(name: &str) -> OsString {
+    env::var_os(name).unwrap_or_else(|| panic!("cargo did not set {name}"))
+}

@@ -1,0 +1,208 @@
+//! One request in, one response out, or worse: the path says what happens.
+
+use std::io::Read;
+use std::{env, fs, process};
+
+use wasip2::clocks::monotonic_clock::subscribe_duration;
+use wasip2::exports::http::incoming_handler::{Guest, IncomingRequest, ResponseOutparam};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    Fields, IncomingBody, OutgoingBody, OutgoingRequest, OutgoingResponse, Scheme,
+};
+use wasip2::io::streams::{InputStream, OutputStream, StreamError};
+use wasip2::sockets::instance_network::instance_network;
+use wasip2::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
+use wasip2::sockets::tcp_create_socket::create_tcp_socket;
+
+use crate::wasi_sessions::store::admin;
+use crate::wasi_sessions::store::sessions::Store;
+
+struct Server;
+
+wasip2::http::proxy::export!(Server with_types_in wasip2);
+
+/// What one write to a stream takes.
+const CHUNK: usize = 4096;
+
+impl Guest for Server {
+    fn handle(request: IncomingRequest, response: ResponseOutparam) {
+        let target = request.path_with_query().unwrap_or_default();
+        let path = target.split('?').next().unwrap_or_default();
+        let body = body(request);
+        match path {
+            "/hello" => answer(response, 200, b"hello"),
+            "/environment" => answer(response, 200, environment().as_bytes()),
+            "/length" => match read(body) {
+                Ok(bytes) => answer(response, 200, bytes.len().to_string().as_bytes()),
+                Err(()) => answer(response, 400, b"the body cannot be read"),
+            },
+            "/create" => match read(body) {
+                Ok(bytes) => answer(response, 200, create(&bytes).as_bytes()),
+                Err(()) => answer(response, 400, b"the body cannot be read"),
+            },
+            "/wait-for-go" => {
+                wait_for_go();
+                answer(response, 200, b"gone");
+            }
+            "/go" => {
+                set("go");
+                answer(response, 200, b"");
+            }
+            "/count" => answer(response, 200, count().to_string().as_bytes()),
+            "/reach-out" => answer(response, 200, reached().as_bytes()),
+            "/grow" => grow(),
+            "/large" => answer(response, 200, &vec![b'x'; 10_000_000]),
+            "/trap-in-the-body" => {
+                let (_body, stream) = start(response, 200);
+                write(&stream, &vec![b'x'; 1_000_000]).unwrap();
+                process::abort();
+            }
+            "/spin-after-the-body" => {
+                answer(response, 200, b"answered");
+                spin();
+            }
+            "/spin" => spin(),
+            "/wait" => subscribe_duration(3_600_000_000_000).block(),
+            "/trap" => process::abort(),
+            "/silent" => {}
+            _ => answer(response, 404, b"not found"),
+        }
+    }
+}
+
+/// The head of a response, and where its body goes.
+fn start(response: ResponseOutparam, status: u16) -> (OutgoingBody, OutputStream) {
+    let head = OutgoingResponse::new(Fields::new());
+    head.set_status_code(status).unwrap();
+    let body = head.body().unwrap();
+    let stream = body.write().unwrap();
+    ResponseOutparam::set(response, Ok(head));
+    (body, stream)
+}
+
+fn answer(response: ResponseOutparam, status: u16, bytes: &[u8]) {
+    let (body, stream) = start(response, status);
+    // Who asked may be gone.
+    let _ = write(&stream, bytes);
+    drop(stream);
+    let _ = OutgoingBody::finish(body, None);
+}
+
+fn write(stream: &OutputStream, bytes: &[u8]) -> Result<(), StreamError> {
+    bytes
+        .chunks(CHUNK)
+        .try_for_each(|chunk| stream.blocking_write_and_flush(chunk))
+}
+
+/// The stream stands first, and so is dropped before what it belongs to.
+type Body = (InputStream, IncomingBody);
+
+fn body(request: IncomingRequest) -> Body {
+    let body = request.consume().unwrap();
+    (body.stream().unwrap(), body)
+}
+
+fn read(body: Body) -> Result<Vec<u8>, ()> {
+    let mut bytes = vec![];
+    loop {
+        match body.0.blocking_read(65_536) {
+            Ok(more) => bytes.extend(more),
+            Err(StreamError::Closed) => return Ok(bytes),
+            Err(StreamError::LastOperationFailed(_)) => return Err(()),
+        }
+    }
+}
+
+/// The id of a new session with this payload.
+fn create(payload: &[u8]) -> String {
+    let store = Store::open("sessions.db", "").unwrap();
+    store.create(payload, None, None).unwrap().id
+}
+
+/// Says that it waits, and when it no longer does.
+fn wait_for_go() {
+    set("waiting");
+    let store = Store::open("sessions.db", "").unwrap();
+    while store.get("go").unwrap().is_none() {
+        subscribe_duration(1_000_000).block();
+    }
+    set("gone");
+}
+
+fn set(id: &str) {
+    let store = Store::open("sessions.db", "").unwrap();
+    store.set(id, b"{}", None).unwrap();
+}
+
+fn count() -> u64 {
+    let store = Store::open("sessions.db", "").unwrap();
+    admin::count_sessions(&store, None).unwrap()
+}
+
+fn environment() -> String {
+    let mut lines: Vec<String> = env::vars()
+        .map(|(name, value)| format!("{name}={value}"))
+        .chain(env::args().map(|argument| format!("argument {argument}")))
+        .collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+/// What lies outside that can be reached: files, sockets, other servers.
+fn reached() -> String {
+    let mut reached = vec![];
+    if fs::read_dir("/").is_ok() || fs::File::open("sessions.db").is_ok() {
+        reached.push("files");
+    }
+    let mut line = String::new();
+    let read = std::io::stdin().read_to_string(&mut line);
+    if read.is_ok() && !line.is_empty() {
+        reached.push("standard input");
+    }
+    if connects() {
+        reached.push("sockets");
+    }
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_authority(Some("127.0.0.1:80")).unwrap();
+    request.set_path_with_query(Some("/")).unwrap();
+    let denied = match outgoing_handler::handle(request, None) {
+        Err(denied) => format!("{denied:?}"),
+        Ok(response) => {
+            response.subscribe().block();
+            match response.get() {
+                Some(Ok(Err(denied))) => format!("{denied:?}"),
+                _ => String::new(),
+            }
+        }
+    };
+    if !denied.contains("HttpRequestDenied") {
+        reached.push("other servers");
+    }
+    reached.join(", ")
+}
+
+fn connects() -> bool {
+    let address = Ipv4SocketAddress {
+        address: (127, 0, 0, 1),
+        port: 80,
+    };
+    let connect = || {
+        let socket = create_tcp_socket(IpAddressFamily::Ipv4)?;
+        socket.start_connect(&instance_network(), IpSocketAddress::Ipv4(address))
+    };
+    connect() != Err(ErrorCode::AccessDenied)
+}
+
+fn grow() -> ! {
+    let mut hoard = vec![];
+    loop {
+        hoard.push(vec![1_u8; 1 << 20]);
+    }
+}
+
+fn spin() -> ! {
+    loop {
+        std::hint::black_box(());
+    }
+}

@@ -1,0 +1,99 @@
+//! What a browser is called in a list of sessions.
+
+/// The longest name of a browser that is not known here, in characters.
+const LONGEST: usize = 48;
+
+/// Parts of a `User-Agent` and the browser they stand for. Most of them claim to
+/// be others as well, so the order counts.
+const BROWSERS: [(&str, &str); 7] = [
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("CriOS/", "Chrome"),
+    ("Safari/", "Safari"),
+];
+
+const SYSTEMS: [(&str, &str); 7] = [
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+];
+
+/// A short name for people, of the header `User-Agent`, which is as untrusted as
+/// any: a page has to escape what comes back.
+pub fn name(user_agent: &str) -> String {
+    match (find(&BROWSERS, user_agent), find(&SYSTEMS, user_agent)) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        (Some(browser), None) => browser.to_owned(),
+        (None, _) => shorten(user_agent),
+    }
+}
+
+fn find(names: &[(&str, &'static str)], user_agent: &str) -> Option<&'static str> {
+    let mut names = names.iter();
+    let (_, name) = names.find(|(part, _)| user_agent.contains(part))?;
+    Some(name)
+}
+
+fn shorten(user_agent: &str) -> String {
+    let shown = user_agent
+        .chars()
+        .filter(|character| !character.is_control());
+    let name: String = shown.take(LONGEST).collect();
+    match name.trim() {
+        "" => "Unknown browser".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_browsers_have_names() {
+        for (user_agent, expected) in [
+            (
+                "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+                "Firefox on Linux",
+            ),
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
+                 Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0",
+                "Edge on Windows",
+            ),
+            (
+                "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, \
+                 like Gecko) Version/18.0 Safari/605.1.15",
+                "Safari on macOS",
+            ),
+            (
+                "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) \
+                 Chrome/140.0.0.0 Mobile Safari/537.36",
+                "Chrome on Android",
+            ),
+            (
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 \
+                 (KHTML, like Gecko) FxiOS/140.0 Mobile/15E148 Safari/605.1.15",
+                "Firefox on iPhone",
+            ),
+        ] {
+            assert_eq!(name(user_agent), expected);
+        }
+    }
+
+    #[test]
+    fn others_are_called_what_they_call_themselves_for_short() {
+        assert_eq!(name("curl/8.5.0"), "curl/8.5.0");
+        assert_eq!(name(&"é".repeat(500)), "é".repeat(48));
+        assert_eq!(name("a\u{1}b"), "ab");
+        assert_eq!(name(""), "Unknown browser");
+        assert_eq!(name("   "), "Unknown browser");
+    }
+}

@@ -1,0 +1,23 @@
+//! A small web site in one component: it counts visits, lets people log in, and
+//! shows them their sessions, which another component keeps.
+//!
+//! `session.rs` is all that it asks of `wasi-sessions:store`, and the example to
+//! start from. It, `site.rs` and `server.rs`, which make an answer of a request,
+//! are there in WebAssembly alone. The other modules know neither the store nor
+//! the server.
+
+pub mod answers;
+pub mod browser;
+pub mod cookies;
+pub mod forms;
+pub mod pages;
+pub mod routes;
+pub mod secrets;
+#[cfg(target_arch = "wasm32")]
+mod server;
+#[cfg(target_arch = "wasm32")]
+mod session;
+#[cfg(target_arch = "wasm32")]
+mod site;
+pub mod times;
+pub mod visit;

@@ -1,0 +1,207 @@
+//! The visitor's session: all that this site asks of the store, and an example
+//! of how a component uses it.
+//!
+//! The component is told neither who keeps the sessions nor where. An instance
+//! lives for one request and opens the store anew, which its host makes cheap.
+
+use serde_json::json;
+use wasi_sessions::store::admin;
+use wasi_sessions::store::sessions::{Outcome, Reply, Request, Store};
+use wasi_sessions::store::types::Session;
+
+use crate::secrets;
+use crate::times;
+use crate::visit::Visit;
+
+pub use wasi_sessions::store::admin::Statistics;
+pub use wasi_sessions::store::types::Error;
+
+wit_bindgen::generate!({
+    path: "../wit",
+    inline: "
+        package web-demo:site;
+        world site {
+            import wasi-sessions:store/sessions@0.1.0;
+            import wasi-sessions:store/admin@0.1.0;
+        }
+    ",
+    generate_all,
+});
+
+/// Most sessions that a user is shown.
+const LONGEST_LIST: u32 = 100;
+
+/// Rows that one step of a collection removes, and steps that one request takes.
+const STEP: u32 = 100;
+const STEPS: u32 = 100;
+
+/// The store.
+pub struct Sessions(Store);
+
+/// A session that is there.
+pub struct Current {
+    /// Told to nobody but its visitor.
+    pub id: String,
+    /// Who is logged in.
+    pub user: Option<String>,
+    /// What this site keeps in it.
+    pub visit: Visit,
+}
+
+/// A session of a user, in the list of all of theirs.
+pub struct Listed {
+    /// Its name in listings, with which nobody can take it over.
+    pub handle: String,
+    /// When it was last written, in milliseconds since the epoch.
+    pub updated: u64,
+    /// What this site keeps in it.
+    pub visit: Visit,
+}
+
+impl Sessions {
+    /// Opens the store with its defaults.
+    pub fn open() -> Result<Self, Error> {
+        Store::open("sessions.db", "").map(Self)
+    }
+
+    /// Starts a session under a new id. An id that a visitor brings is never
+    /// taken for a new session: somebody else may know it.
+    pub fn start(&self, visits: u64) -> Result<Current, Error> {
+        let visit = Visit::new(visits);
+        let created = self.0.create(&visit.to_json(), None, None)?;
+        Ok(Current {
+            id: created.id,
+            user: None,
+            visit,
+        })
+    }
+
+    /// The session, which thereby stays for another while.
+    pub fn find(&self, id: &str) -> Result<Option<Current>, Error> {
+        if self.0.touch(id, None)?.is_none() {
+            return Ok(None);
+        }
+        let session = self.0.get(id)?;
+        Ok(session.and_then(|session| current(id, session)))
+    }
+
+    /// Counts a visit. Another request may do so at the same moment: the version
+    /// tells, and this one counts on from what that one wrote. So none is lost,
+    /// and whenever one has to try again another has succeeded.
+    pub fn count_visit(&self, id: &str) -> Result<Option<Current>, Error> {
+        let mut found = self.0.get(id)?;
+        while let Some(session) = found {
+            let version = session.version;
+            let Some(mut current) = current(id, session) else {
+                return Ok(None);
+            };
+            current.visit.visits += 1;
+            let data = current.visit.to_json();
+            match self.0.update(id, &data, None, Some(version))? {
+                Outcome::Written(_) => return Ok(Some(current)),
+                Outcome::Stale(newer) => found = Some(newer),
+                Outcome::Gone => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Logs in: what is known of the browser, a new token for the forms, a new
+    /// id and whose session it is, in one transaction. The new id; none when the
+    /// session is gone.
+    pub fn log_in(&self, id: &str, name: &str, browser: &str) -> Result<Option<String>, Error> {
+        let token = secrets::token();
+        let patch = json!({ "browser": browser, "since": times::now(), "token": token });
+        self.promote(id, patch.to_string(), Some(name))
+    }
+
+    /// Makes this the session of an operator, under a new id.
+    pub fn make_operator(&self, id: &str) -> Result<Option<String>, Error> {
+        let patch = json!({ "operator": true, "token": secrets::token() });
+        self.promote(id, patch.to_string(), None)
+    }
+
+    /// Who may do more than before gets a new id, which nobody else can know.
+    fn promote(
+        &self,
+        id: &str,
+        patch: String,
+        subject: Option<&str>,
+    ) -> Result<Option<String>, Error> {
+        let replies = self.0.batch(&[
+            Request::Merge((id.to_owned(), patch, None)),
+            Request::Rotate((id.to_owned(), subject.map(str::to_owned))),
+        ])?;
+        let mut promoted = None;
+        for reply in replies {
+            if let Reply::Rotated(created) = reply? {
+                promoted = created.map(|created| created.id);
+            }
+        }
+        Ok(promoted)
+    }
+
+    /// Ends the session; no request in flight brings it back.
+    pub fn log_out(&self, id: &str) -> Result<(), Error> {
+        self.0.destroy(id).map(drop)
+    }
+
+    /// The sessions of a user, and whether there are more of them.
+    pub fn list(&self, user: &str) -> Result<(Vec<Listed>, bool), Error> {
+        let page = admin::list_sessions(&self.0, Some(user), None, LONGEST_LIST)?;
+        let mut sessions = vec![];
+        for entry in page.entries {
+            // It may have ended since.
+            let Some(session) = admin::inspect(&self.0, &entry.handle)? else {
+                continue;
+            };
+            sessions.extend(Visit::parse(&session.data).map(|visit| Listed {
+                handle: entry.handle,
+                updated: session.updated,
+                visit,
+            }));
+        }
+        Ok((sessions, page.next.is_some()))
+    }
+
+    /// Ends a session by its name in the list; false when it is none of this
+    /// user's.
+    pub fn end(&self, user: &str, handle: &str) -> Result<bool, Error> {
+        let session = admin::inspect(&self.0, handle)?;
+        let subject = session.and_then(|session| session.subject);
+        Ok(subject.as_deref() == Some(user) && admin::terminate(&self.0, handle)?)
+    }
+
+    /// Logs a user out everywhere but here.
+    pub fn end_others(&self, user: &str, id: &str) -> Result<(), Error> {
+        admin::terminate_subject(&self.0, user, Some(id)).map(drop)
+    }
+
+    /// What an operator is shown.
+    pub fn statistics(&self) -> Result<Statistics, Error> {
+        admin::stats(&self.0)
+    }
+
+    /// Collects in small steps, between which other requests have their turn;
+    /// how many rows.
+    pub fn collect(&self) -> Result<u64, Error> {
+        let mut removed = 0;
+        for _ in 0..STEPS {
+            let step = admin::collect(&self.0, STEP)?;
+            removed += step.removed;
+            if !step.more {
+                break;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// The session, unless its payload is none of this site's.
+fn current(id: &str, session: Session) -> Option<Current> {
+    Some(Current {
+        id: id.to_owned(),
+        user: session.subject,
+        visit: Visit::parse(&session.data)?,
+    })
+}

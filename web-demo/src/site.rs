@@ -1,0 +1,264 @@
+//! What each page does: a request and the store, made into an answer.
+
+use std::env;
+
+use http::header::USER_AGENT;
+use http::{Request, StatusCode};
+
+use crate::answers::{self, Answer};
+use crate::forms::{self, Form};
+use crate::pages::{self, Viewer};
+use crate::routes::Route;
+use crate::session::{Current, Error, Sessions};
+use crate::{browser, cookies, secrets, times};
+
+/// Why a request is not done.
+enum Refused {
+    /// Nobody is logged in: the start page is the place to do so.
+    NotLoggedIn,
+    /// The form does not come from a page that this visitor was shown.
+    Foreign,
+    NotFound,
+    Store(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Answers a request, whose body is there as a whole.
+pub fn answer(request: Request<Vec<u8>>, route: Route) -> Answer {
+    let page: fn(&Site) -> Result<Answer, Refused> = match route {
+        Route::Style => return answers::style(),
+        Route::Home => Site::home,
+        Route::LogIn => Site::log_in,
+        Route::LogOut => Site::log_out,
+        Route::Account => Site::account,
+        Route::End => Site::end,
+        Route::EndOthers => Site::end_others,
+        Route::Operator => Site::operator,
+        Route::OperatorToken => Site::operator_token,
+        Route::Collect => Site::collect,
+    };
+    let answer = Site::open(request).and_then(|site| page(&site));
+    answer.unwrap_or_else(|refused| match refused {
+        Refused::NotLoggedIn => answers::see_other("/"),
+        Refused::Foreign => answers::refused(
+            StatusCode::FORBIDDEN,
+            "This form is not from a page that you were shown, or your session has ended \
+             since. Nothing was done.",
+        ),
+        Refused::NotFound => answers::not_found(),
+        Refused::Store(Error::Busy) => answers::busy(),
+        Refused::Store(error) => {
+            // No error of the store carries an id or a payload.
+            eprintln!("the session store failed: {error}");
+            let words = "The sessions cannot be reached. Nothing was done.";
+            answers::refused(StatusCode::INTERNAL_SERVER_ERROR, words)
+        }
+    })
+}
+
+/// One request and the store.
+struct Site {
+    request: Request<Vec<u8>>,
+    sessions: Sessions,
+    secure: bool,
+}
+
+impl Site {
+    fn open(request: Request<Vec<u8>>) -> Result<Self, Refused> {
+        Ok(Self {
+            sessions: Sessions::open()?,
+            secure: cookies::is_secure(request.uri(), request.headers()),
+            request,
+        })
+    }
+
+    /// Counting is all that a `GET` changes: that is what a counter of visits is
+    /// for, and nobody is harmed by a page that makes another browser count.
+    fn home(&self) -> Result<Answer, Refused> {
+        let counted = match self.id() {
+            Some(id) => self.sessions.count_visit(id)?,
+            None => None,
+        };
+        let page = |current: &Current| {
+            let page = pages::home(viewer(current), current.visit.visits, None);
+            answers::page(StatusCode::OK, page)
+        };
+        match counted {
+            Some(current) => Ok(page(&current)),
+            None => {
+                let current = self.sessions.start(1)?;
+                Ok(self.give(&current.id, page(&current)))
+            }
+        }
+    }
+
+    fn log_in(&self) -> Result<Answer, Refused> {
+        let (current, form) = self.form()?;
+        if current.user.is_some() {
+            return Ok(answers::see_other("/account"));
+        }
+        let Some(name) = forms::name(form.field("name")) else {
+            let refused = Some(form.field("name"));
+            let page = pages::home(viewer(&current), current.visit.visits, refused);
+            return Ok(answers::page(StatusCode::BAD_REQUEST, page));
+        };
+        let user_agent = self.request.headers().get(USER_AGENT);
+        let user_agent =
+            user_agent.map_or("".into(), |text| String::from_utf8_lossy(text.as_bytes()));
+        let browser = browser::name(&user_agent);
+        let id = self.sessions.log_in(&current.id, name, &browser)?;
+        Ok(self.give(&id.ok_or(Refused::Foreign)?, answers::see_other("/account")))
+    }
+
+    fn log_out(&self) -> Result<Answer, Refused> {
+        let (current, _) = self.form()?;
+        self.sessions.log_out(&current.id)?;
+        let cookie = cookies::without_id(self.secure);
+        Ok(answers::with_cookie(answers::see_other("/"), &cookie))
+    }
+
+    fn account(&self) -> Result<Answer, Refused> {
+        let current = self.current()?.ok_or(Refused::NotLoggedIn)?;
+        let user = current.user.as_deref().ok_or(Refused::NotLoggedIn)?;
+        let (sessions, more) = self.sessions.list(user)?;
+        let mut listed: Vec<pages::Listed> = sessions
+            .into_iter()
+            .map(|session| pages::Listed {
+                handle: session.handle,
+                // No two sessions have the same token.
+                present: secrets::same(&session.visit.token, &current.visit.token),
+                browser: session.visit.browser,
+                since: session.visit.since,
+                updated: session.updated,
+            })
+            .collect();
+        listed.sort_by_key(|session| (!session.present, u64::MAX - session.since));
+        let page = pages::account(viewer(&current), times::now(), &listed, more);
+        Ok(answers::page(StatusCode::OK, page))
+    }
+
+    fn end(&self) -> Result<Answer, Refused> {
+        let (current, form) = self.form()?;
+        let user = current.user.as_deref().ok_or(Refused::NotLoggedIn)?;
+        if self.sessions.end(user, form.field("handle"))? {
+            Ok(answers::see_other("/account"))
+        } else {
+            Err(Refused::NotFound)
+        }
+    }
+
+    fn end_others(&self) -> Result<Answer, Refused> {
+        let (current, _) = self.form()?;
+        let user = current.user.as_deref().ok_or(Refused::NotLoggedIn)?;
+        self.sessions.end_others(user, &current.id)?;
+        Ok(answers::see_other("/account"))
+    }
+
+    fn operator(&self) -> Result<Answer, Refused> {
+        operator_secret()?;
+        let Some(current) = self.current()? else {
+            // The form needs a session, which its token belongs to.
+            let current = self.sessions.start(0)?;
+            let page = pages::operator_token(viewer(&current), false);
+            return Ok(self.give(&current.id, answers::page(StatusCode::OK, page)));
+        };
+        let page = if current.visit.operator {
+            let statistics = self.sessions.statistics()?;
+            let figures = pages::Figures {
+                engine: statistics.engine,
+                live: statistics.live,
+                expired: statistics.expired,
+                collected: statistics.collected,
+                size: statistics.size,
+            };
+            pages::operator(viewer(&current), &figures, self.removed())
+        } else {
+            pages::operator_token(viewer(&current), false)
+        };
+        Ok(answers::page(StatusCode::OK, page))
+    }
+
+    /// Whoever shows the token stays an operator for as long as the session is
+    /// there, or until they log out.
+    fn operator_token(&self) -> Result<Answer, Refused> {
+        let secret = operator_secret()?;
+        let (current, form) = self.form()?;
+        if !secrets::same(form.field("secret"), &secret) {
+            let page = pages::operator_token(viewer(&current), true);
+            return Ok(answers::page(StatusCode::FORBIDDEN, page));
+        }
+        let id = self.sessions.make_operator(&current.id)?;
+        Ok(self.give(
+            &id.ok_or(Refused::Foreign)?,
+            answers::see_other("/operator"),
+        ))
+    }
+
+    fn collect(&self) -> Result<Answer, Refused> {
+        operator_secret()?;
+        let (current, _) = self.form()?;
+        if !current.visit.operator {
+            return Err(Refused::Foreign);
+        }
+        let removed = self.sessions.collect()?;
+        Ok(answers::see_other(&format!("/operator?removed={removed}")))
+    }
+
+    /// The session of a form's sender, and the form, when a page of this site
+    /// that was shown in that session sent it.
+    fn form(&self) -> Result<(Current, Form), Refused> {
+        let (uri, headers) = (self.request.uri(), self.request.headers());
+        if forms::is_foreign(uri, headers) {
+            return Err(Refused::Foreign);
+        }
+        let current = self.current()?.ok_or(Refused::Foreign)?;
+        let form = Form::parse(self.request.body());
+        if secrets::same(form.field("token"), &current.visit.token) {
+            Ok((current, form))
+        } else {
+            Err(Refused::Foreign)
+        }
+    }
+
+    fn current(&self) -> Result<Option<Current>, Refused> {
+        match self.id() {
+            Some(id) => Ok(self.sessions.find(id)?),
+            None => Ok(None),
+        }
+    }
+
+    fn id(&self) -> Option<&str> {
+        cookies::id(self.request.headers(), self.secure)
+    }
+
+    /// What the address says that a collection removed.
+    fn removed(&self) -> Option<u64> {
+        let query = self.request.uri().query()?;
+        Form::parse(query.as_bytes()).field("removed").parse().ok()
+    }
+
+    /// The answer, which gives the visitor a new id.
+    fn give(&self, id: &str, answer: Answer) -> Answer {
+        answers::with_cookie(answer, &cookies::with_id(id, self.secure))
+    }
+}
+
+fn viewer(current: &Current) -> Viewer<'_> {
+    Viewer {
+        user: current.user.as_deref(),
+        token: &current.visit.token,
+    }
+}
+
+/// What an operator has to show; without it there is no operator's page.
+fn operator_secret() -> Result<String, Refused> {
+    let secret = env::var("OPERATOR_TOKEN").ok();
+    secret
+        .filter(|secret| !secret.is_empty())
+        .ok_or(Refused::NotFound)
+}
