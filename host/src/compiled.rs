@@ -51,9 +51,9 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for a cache inside `guest`, the directory
-    /// that the component can write: it could leave the sandbox that way.
-    pub(crate) fn open(directory: &Path, guest: &Path) -> Result<Option<Self>, Error> {
+    /// [`Error::InvalidArgument`] for a cache inside `guest`, a directory that
+    /// a component can write: it could leave the sandbox that way.
+    pub(crate) fn open(directory: &Path, guest: Option<&Path>) -> Result<Option<Self>, Error> {
         let usable = || -> io::Result<Option<PathBuf>> {
             create_private(directory)?;
             let directory = fs::canonicalize(directory)?;
@@ -62,7 +62,7 @@ impl Cache {
         let Ok(Some(directory)) = usable() else {
             return Ok(None);
         };
-        if directory.starts_with(guest) {
+        if guest.is_some_and(|guest| directory.starts_with(guest)) {
             return Err(Error::InvalidArgument(
                 "the cache directory must not be inside the store's directory".to_owned(),
             ));
@@ -155,7 +155,7 @@ mod tests {
 
         fn cache(&self) -> Cache {
             let guest = self.home.path().join("store");
-            let cache = Cache::open(&self.home.path().join("cache"), &guest);
+            let cache = Cache::open(&self.home.path().join("cache"), Some(&guest));
             cache.unwrap().unwrap()
         }
 
@@ -246,7 +246,7 @@ mod tests {
         let file = fixture.home.path().join("file");
         fs::write(&file, "").unwrap();
         let guest = fixture.home.path().join("store");
-        assert!(Cache::open(&file, &guest).unwrap().is_none());
+        assert!(Cache::open(&file, Some(&guest)).unwrap().is_none());
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
         let fixture = Fixture::new();
         let guest = fs::canonicalize(fixture.home.path()).unwrap();
         for inside in [guest.clone(), guest.join("cache"), guest.join("x/../y")] {
-            match Cache::open(&inside, &guest) {
+            match Cache::open(&inside, Some(&guest)) {
                 Err(Error::InvalidArgument(_)) => {}
                 _ => panic!("{}", inside.display()),
             }
@@ -284,8 +284,8 @@ mod tests {
         let directory = fixture.cache().directory;
         let guest = fixture.home.path().join("store");
         chmod(&directory, 0o770);
-        assert!(Cache::open(&directory, &guest).unwrap().is_none());
+        assert!(Cache::open(&directory, Some(&guest)).unwrap().is_none());
         chmod(&directory, 0o755);
-        assert!(Cache::open(&directory, &guest).unwrap().is_some());
+        assert!(Cache::open(&directory, Some(&guest)).unwrap().is_some());
     }
 }

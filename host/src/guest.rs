@@ -31,13 +31,20 @@ pub(crate) mod contract {
     pub use super::bindings::exports::wasi_sessions::store::sessions::{
         Created, Outcome, Reply, Request, Written,
     };
+    pub use super::bindings::wasi_sessions::store::types;
     pub use super::bindings::wasi_sessions::store::types::{
         Error, Handle, Milliseconds, Session, Timestamp,
     };
 }
 
-/// The component that the build script built.
-static COMPONENT: &[u8] = include_bytes!(env!("WASI_SESSIONS_COMPONENT_FILE"));
+/// The store itself: the bytes of the component's file, which the build script
+/// built.
+///
+/// It exports the contract and imports WASI 0.2, so that it can be composed with
+/// a component that imports the contract into one file that needs only a
+/// directory: `wac plug web.wasm --plug store.wasm`. This crate's own instances
+/// are started by [`Builder::open`].
+pub static COMPONENT: &[u8] = include_bytes!(env!("WASI_SESSIONS_COMPONENT_FILE"));
 
 /// What a call of the component comes to: the outer error is a trap, after
 /// which the guest is of no use; the inner one is the contract's.
@@ -64,7 +71,7 @@ impl Launcher {
             .to_json()
             .map_err(|error| Error::Start(error.to_string()))?;
         let cache = match &settings.cache_directory {
-            Some(cache) => Cache::open(cache, directory.path())?,
+            Some(cache) => Cache::open(cache, Some(directory.path()))?,
             None => None,
         };
         let (engine, component) = prepare(cache.as_ref()).map_err(start_error)?;

@@ -67,21 +67,28 @@ mod group;
 mod guest;
 mod handle;
 mod limits;
+mod linked;
 mod options;
 mod owner;
 mod owner_thread;
 mod read_cache;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tower-sessions")]
+mod tower;
+#[cfg(feature = "web")]
+pub mod web;
 
 pub use answer::Answer;
 pub use builder::Builder;
 pub use error::Error;
+pub use guest::COMPONENT;
 pub use guest::contract::{
     Collected, Created, Entry, Handle, Milliseconds, Outcome, Page, Reply, Request, Session,
     Statistics, Timestamp, Written,
 };
 pub use handle::Sessions;
+pub use linked::{Stores, StoresView, add_admin_to_linker, add_to_linker};
 pub use options::{Durability, Options};
 
 /// The README's program, compiled and run as it stands there.

@@ -1,8 +1,9 @@
 //! The store's options as a struct, and the JSON that carries them to the component.
 
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::Milliseconds;
+use crate::{Error, Milliseconds};
 
 /// The options of a store. The defaults are the contract's; a value out of
 /// range makes `open` fail with [`Error::InvalidArgument`](crate::Error).
@@ -43,7 +44,6 @@ pub struct Options {
     pub browser_session_lifetime: Milliseconds,
     /// How long any session lives at most, however often renewed: at least 1.
     /// Default `None`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub absolute_lifetime: Option<Milliseconds>,
     /// A touch that would move the expiry later by less than this writes nothing.
     /// Default 1,000.
@@ -55,7 +55,6 @@ pub struct Options {
     pub max_data: u64,
     /// Sessions one subject may have, those created longest ago end first: 1 to
     /// 1,000,000. Default `None`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_subject: Option<u64>,
     /// What survives a loss of power. Default [`Durability::Full`].
     pub durability: Durability,
@@ -95,23 +94,55 @@ impl Options {
     /// The options as the contract's JSON, for a host that holds the lock which
     /// `"exclusive"` access asks for.
     pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
-        #[derive(Serialize)]
-        struct Exclusive<'a> {
-            access: &'static str,
-            #[serde(flatten)]
-            options: &'a Options,
+        serde_json::to_string(&self.exclusive())
+    }
+
+    /// Refuses what a guest may not ask of a store that is open: `given` is the
+    /// contract's JSON, and each option in it must be as it is here.
+    pub(crate) fn check(&self, given: &str) -> Result<(), Error> {
+        let refused = |reason| Err(Error::InvalidArgument(format!("options: {reason}")));
+        if given.is_empty() {
+            return Ok(());
         }
-        serde_json::to_string(&Exclusive {
+        let Ok(Value::Object(given)) = serde_json::from_str(given) else {
+            return refused("not a JSON object".to_owned());
+        };
+        let ours = serde_json::to_value(self.exclusive());
+        let ours = ours.map_err(|error| Error::Other(error.to_string()))?;
+        for (name, value) in given {
+            match ours.get(&name) {
+                None => return refused(format!("unknown name `{name:.255}`")),
+                Some(own) if *own == value => {}
+                Some(own) => {
+                    return refused(format!(
+                        "`{name}` is {own} in the store that the host opened; leave it out"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn exclusive(&self) -> Exclusive<'_> {
+        Exclusive {
             access: "exclusive",
             options: self,
-        })
+        }
     }
+}
+
+/// All of the contract's options.
+#[derive(Serialize)]
+struct Exclusive<'a> {
+    access: &'static str,
+    #[serde(flatten)]
+    options: &'a Options,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Map, Value};
+    use serde_json::{Map, json};
 
     /// The table of options in the contract: names with their defaults, `null`
     /// where there is none.
@@ -142,9 +173,6 @@ mod tests {
             ours.insert("access".into(), "shared".into()),
             Some("exclusive".into())
         );
-        for name in ["absoluteLifetime", "maxPerSubject"] {
-            assert_eq!(ours.insert(name.into(), Value::Null), None);
-        }
         assert_eq!(ours, contract());
     }
 
@@ -159,5 +187,36 @@ mod tests {
         assert_eq!(json["absoluteLifetime"], u64::MAX);
         assert_eq!(json["maxPerSubject"], 2);
         assert_eq!(json["durability"], "relaxed");
+    }
+
+    #[test]
+    fn a_guest_may_name_what_is_so_anyway() {
+        let options = Options::default();
+        for given in ["", "{}", r#"{"gcStep":100,"absoluteLifetime":null}"#] {
+            assert_eq!(options.check(given), Ok(()), "{given}");
+        }
+        assert_eq!(options.check(&options.to_json().unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn a_guest_is_refused_what_is_not_so_by_its_name() {
+        let options = Options::default();
+        let refusal = |given: &str| match options.check(given) {
+            Err(Error::InvalidArgument(words)) => words,
+            other => panic!("{given}: {other:?}"),
+        };
+        for (name, value) in contract() {
+            let other = if value == json!(7) {
+                json!(8)
+            } else {
+                json!(7)
+            };
+            let words = refusal(&json!({ &name: other }).to_string());
+            assert!(words.contains(&format!("`{name}` is ")), "{words}");
+        }
+        assert!(refusal(r#"{"gcstep":100}"#).contains("unknown name `gcstep`"));
+        for given in [" ", "[]", "null", "{", r#"{"gcStep":100}x"#] {
+            assert_eq!(refusal(given), "options: not a JSON object", "{given}");
+        }
     }
 }

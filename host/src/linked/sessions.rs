@@ -1,0 +1,166 @@
+//! The contract's `sessions`, as a guest calls it and as the handle answers.
+
+use wasmtime::component::Resource;
+
+use super::contracts::sessions::{self as guest, Host, HostStore};
+use super::{OpenStore, StoresView, told};
+use crate::guest::contract::Error;
+use crate::{Created, Milliseconds, Outcome, Reply, Request, Session, Timestamp, Written};
+
+/// The outer error traps the guest; the inner one is the contract's.
+type Answered<T> = wasmtime::Result<Result<T, Error>>;
+
+impl Host for StoresView<'_> {}
+
+impl HostStore for StoresView<'_> {
+    async fn open(&mut self, location: String, options: String) -> Answered<Resource<OpenStore>> {
+        let opened = self.stores.open(&location, &options);
+        match told::<OpenStore, OpenStore>(opened) {
+            Ok(store) => Ok(Ok(self.table.push(store)?)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    async fn create(
+        &mut self,
+        store: Resource<OpenStore>,
+        data: Vec<u8>,
+        ttl: Option<Milliseconds>,
+        subject: Option<String>,
+    ) -> Answered<guest::Created> {
+        let sessions = self.sessions(&store)?;
+        Ok(told(sessions.create(data, ttl, subject.as_deref()).await))
+    }
+
+    async fn get(&mut self, store: Resource<OpenStore>, id: String) -> Answered<Option<Session>> {
+        Ok(told(self.sessions(&store)?.get(&id).await))
+    }
+
+    async fn set(
+        &mut self,
+        store: Resource<OpenStore>,
+        id: String,
+        data: Vec<u8>,
+        ttl: Option<Milliseconds>,
+    ) -> Answered<guest::Outcome> {
+        Ok(told(self.sessions(&store)?.set(&id, data, ttl).await))
+    }
+
+    async fn update(
+        &mut self,
+        store: Resource<OpenStore>,
+        id: String,
+        data: Vec<u8>,
+        ttl: Option<Milliseconds>,
+        expected: Option<u64>,
+    ) -> Answered<guest::Outcome> {
+        let sessions = self.sessions(&store)?;
+        Ok(told(sessions.update(&id, data, ttl, expected).await))
+    }
+
+    async fn merge(
+        &mut self,
+        store: Resource<OpenStore>,
+        id: String,
+        patch: String,
+        ttl: Option<Milliseconds>,
+    ) -> Answered<Option<Session>> {
+        Ok(told(self.sessions(&store)?.merge(&id, &patch, ttl).await))
+    }
+
+    async fn touch(
+        &mut self,
+        store: Resource<OpenStore>,
+        id: String,
+        ttl: Option<Milliseconds>,
+    ) -> Answered<Option<Timestamp>> {
+        Ok(told(self.sessions(&store)?.touch(&id, ttl).await))
+    }
+
+    async fn rotate(
+        &mut self,
+        store: Resource<OpenStore>,
+        id: String,
+        subject: Option<String>,
+    ) -> Answered<Option<guest::Created>> {
+        let rotated = self.sessions(&store)?.rotate(&id, subject.as_deref()).await;
+        Ok(told(
+            rotated.map(|created| created.map(guest::Created::from)),
+        ))
+    }
+
+    async fn destroy(&mut self, store: Resource<OpenStore>, id: String) -> Answered<bool> {
+        Ok(told(self.sessions(&store)?.destroy(&id).await))
+    }
+
+    async fn batch(
+        &mut self,
+        store: Resource<OpenStore>,
+        requests: Vec<guest::Request>,
+    ) -> Answered<Vec<Result<guest::Reply, Error>>> {
+        let requests = requests.into_iter().map(Request::from).collect();
+        let replies = self.sessions(&store)?.batch(requests).await;
+        let each = |replies: Vec<_>| replies.into_iter().map(told).collect::<Vec<_>>();
+        Ok(told(replies.map(each)))
+    }
+
+    async fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
+        self.table.delete(store)?;
+        Ok(())
+    }
+}
+
+impl From<Created> for guest::Created {
+    fn from(created: Created) -> Self {
+        let Created {
+            id,
+            version,
+            expires,
+        } = created;
+        Self {
+            id,
+            version,
+            expires,
+        }
+    }
+}
+
+impl From<Outcome> for guest::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Written(Written { version, expires }) => {
+                Self::Written(guest::Written { version, expires })
+            }
+            Outcome::Stale(session) => Self::Stale(session),
+            Outcome::Gone => Self::Gone,
+        }
+    }
+}
+
+impl From<guest::Request> for Request {
+    fn from(request: guest::Request) -> Self {
+        match request {
+            guest::Request::Create(create) => Self::Create(create),
+            guest::Request::Get(get) => Self::Get(get),
+            guest::Request::Set(set) => Self::Set(set),
+            guest::Request::Update(update) => Self::Update(update),
+            guest::Request::Merge(merge) => Self::Merge(merge),
+            guest::Request::Touch(touch) => Self::Touch(touch),
+            guest::Request::Rotate(rotate) => Self::Rotate(rotate),
+            guest::Request::Destroy(destroy) => Self::Destroy(destroy),
+        }
+    }
+}
+
+impl From<Reply> for guest::Reply {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Created(created) => Self::Created(created.into()),
+            Reply::Session(session) => Self::Session(session),
+            Reply::Outcome(outcome) => Self::Outcome(outcome.into()),
+            Reply::Expires(expires) => Self::Expires(expires),
+            Reply::Rotated(created) => Self::Rotated(created.map(Into::into)),
+            Reply::Destroyed(destroyed) => Self::Destroyed(destroyed),
+        }
+    }
+}

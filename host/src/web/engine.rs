@@ -1,0 +1,87 @@
+//! The engine of web components: many short-lived instances, which it can interrupt.
+
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use super::guest::Guest;
+use crate::compiled::{self, Cache};
+
+/// Instances that are there at the same time.
+pub(super) const INSTANCES: u32 = 256;
+
+/// How long an instance may compute before others have their turn.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Parts that one component may have.
+const CORE_INSTANCES: u32 = 16;
+const MEMORIES: u32 = 2;
+const TABLES: u32 = 8;
+
+/// The component, compiled and linked, ready to be instantiated.
+pub(super) fn prepare(
+    component: &[u8],
+    cache: Option<&Cache>,
+    admin: bool,
+    memory_limit: usize,
+) -> wasmtime::Result<ProxyPre<Guest>> {
+    // Where there is no room for the pool, each instance takes what it needs.
+    let engine = Engine::new(configuration().allocation_strategy(pool(memory_limit)))
+        .or_else(|_| Engine::new(&configuration()))?;
+    let component: Component = compiled::compile(&engine, component, cache)?;
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    crate::add_to_linker(&mut linker, Guest::stores)?;
+    if admin {
+        crate::add_admin_to_linker(&mut linker, Guest::stores)?;
+    }
+    let prepared = ProxyPre::new(linker.instantiate_pre(&component)?)?;
+    tick(&engine)?;
+    Ok(prepared)
+}
+
+fn configuration() -> Config {
+    let mut config = Config::new();
+    config.cranelift_opt_level(OptLevel::Speed);
+    config.epoch_interruption(true);
+    // WASI 0.2 has no concurrent calls, and others are faster without.
+    config.concurrency_support(false);
+    // A backtrace tells nothing without the names that components are stripped of.
+    config.wasm_backtrace_max_frames(None);
+    config.generate_address_map(false);
+    config
+}
+
+fn pool(memory_limit: usize) -> InstanceAllocationStrategy {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES)
+        .total_stacks(INSTANCES)
+        .total_core_instances(INSTANCES * CORE_INSTANCES)
+        .total_memories(INSTANCES * MEMORIES)
+        .total_tables(INSTANCES * TABLES)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_memory_size(memory_limit);
+    InstanceAllocationStrategy::Pooling(pool)
+}
+
+/// Has whoever computes stop and let others go first, again and again, as long
+/// as the engine is there. A thread of its own does it: all others may be computing.
+fn tick(engine: &Engine) -> wasmtime::Result<()> {
+    let engine = engine.weak();
+    thread::Builder::new()
+        .name("wasi-sessions-web".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                thread::sleep(TICK);
+            }
+        })?;
+    Ok(())
+}

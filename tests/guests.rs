@@ -1,0 +1,152 @@
+//! Instances of the tests' own guest, with the stores that the host links.
+
+use std::sync::LazyLock;
+
+use wasi_sessions::{Stores, StoresView};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: ["../wit", "../tests/guest/src/guest.wit"],
+        world: "test:guest/guest",
+        exports: { default: async },
+    });
+}
+
+pub use bindings::exports::test::guest::calls;
+pub use bindings::wasi_sessions::store::sessions::Request;
+pub use bindings::wasi_sessions::store::types::Error as Refusal;
+
+/// The guest's file.
+pub const FILE: &str = env!("TEST_GUEST_COMPONENT_FILE");
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::default);
+static COMPONENT: LazyLock<Component> =
+    LazyLock::new(|| Component::from_file(&ENGINE, FILE).unwrap());
+
+/// What instances of the guest are made from.
+pub struct Guests {
+    guest: bindings::GuestPre<State>,
+    stores: Stores,
+}
+
+impl Guests {
+    /// Guests with `sessions` and `admin` of these stores.
+    pub fn new(stores: Stores) -> Self {
+        let mut linker = linker();
+        wasi_sessions::add_admin_to_linker(&mut linker, stores_view).unwrap();
+        Self::with(linker, stores).unwrap()
+    }
+
+    /// Guests without `admin`, which this one cannot be.
+    pub fn without_admin(stores: Stores) -> wasmtime::Result<Self> {
+        Self::with(linker(), stores)
+    }
+
+    fn with(linker: Linker<State>, stores: Stores) -> wasmtime::Result<Self> {
+        let guest = bindings::GuestPre::new(linker.instantiate_pre(&COMPONENT)?)?;
+        Ok(Self { guest, stores })
+    }
+
+    /// A new instance, with no store open yet.
+    pub async fn start(&self) -> Instance {
+        let state = State {
+            stores: self.stores.clone(),
+            table: ResourceTable::new(),
+            wasi: WasiCtx::builder().build(),
+            http: WasiHttpCtx::new(),
+            hooks: NoNetwork,
+        };
+        let mut store = Store::new(&ENGINE, state);
+        let guest = self.guest.instantiate_async(&mut store).await.unwrap();
+        Instance { store, guest }
+    }
+
+    /// A new instance that has opened `sessions.db`.
+    pub async fn open(&self) -> Instance {
+        let mut instance = self.start().await;
+        instance.open("sessions.db", "").await.unwrap();
+        instance
+    }
+}
+
+/// An instance of the guest.
+pub struct Instance {
+    pub store: Store<State>,
+    guest: bindings::Guest,
+}
+
+impl Instance {
+    pub async fn open(&mut self, location: &str, options: &str) -> Result<(), Refusal> {
+        let (calls, store) = self.calls();
+        calls.call_open(store, location, options).await.unwrap()
+    }
+
+    /// What it exports, and what a call needs.
+    pub fn calls(&mut self) -> (&calls::Guest, &mut Store<State>) {
+        (self.guest.test_guest_calls(), &mut self.store)
+    }
+}
+
+pub struct State {
+    stores: Stores,
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: NoNetwork,
+}
+
+fn linker() -> Linker<State> {
+    let mut linker = Linker::new(&ENGINE);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).unwrap();
+    wasi_sessions::add_to_linker(&mut linker, stores_view).unwrap();
+    linker
+}
+
+fn stores_view(state: &mut State) -> StoresView<'_> {
+    StoresView {
+        stores: &state.stores,
+        table: &mut state.table,
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
+
+pub struct NoNetwork;
+
+type Sending = dyn Future<Output = Result<(), Error>> + Send;
+type Sent = Result<(hyper::Response<WasiBody>, Box<Sending>), Error>;
+
+impl WasiHttpHooks for NoNetwork {
+    fn send_request(
+        &mut self,
+        _: hyper::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Box<Sending>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+}
