@@ -12,6 +12,7 @@ use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::bench::Plan;
 use crate::database::Database;
 use crate::ending::EXIT_CODES;
+use crate::serve::Site;
 
 /// Keeps sessions in SQLite inside a WebAssembly component, from the command line.
 ///
@@ -45,7 +46,7 @@ pub struct Arguments {
 /// Where the database is.
 #[derive(Debug, Args)]
 pub struct Location {
-    /// Directory of the database; required by commands, by default a temporary one for the story
+    /// Directory of the database; required by commands, by default a temporary one
     #[arg(long, global = true, value_name = "DIR")]
     pub directory: Option<PathBuf>,
     /// The database's file in the directory
@@ -111,6 +112,12 @@ pub enum Task {
     Command(Command),
     /// Measure the store beside SQLite itself, on the disk of --directory or a temporary one
     Bench(Plan),
+    /// Serve a web component whose sessions the store keeps, by default a demo
+    ///
+    /// Prints the URL once it listens, and a line for each request on standard
+    /// error. It ends with SIGINT or SIGTERM, after the requests in flight.
+    /// Without --directory the sessions are in a temporary one and end with it.
+    Serve(Site),
 }
 
 /// What to do with the database in a directory.
@@ -361,6 +368,10 @@ mod tests {
             "list --directory d --limit 0",
             "set --directory d x --no-such-option",
             "backup --directory d",
+            "serve --address nowhere",
+            "serve --timeout 5",
+            "serve --operator-token=",
+            "serve --sessions 5",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

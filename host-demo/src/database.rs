@@ -87,7 +87,7 @@ impl Database {
 
 /// Where compiled code is kept, as the XDG rules have it: an absolute
 /// `$XDG_CACHE_HOME`, or else `.cache` in the user's home.
-fn cache_directory() -> Option<PathBuf> {
+pub fn cache_directory() -> Option<PathBuf> {
     let caches = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|caches| caches.is_absolute())

@@ -1,4 +1,5 @@
-//! The command line: tells the store's story, measures it, or works on a database in a directory.
+//! The command line: tells the store's story, measures it, serves a web component
+//! with it, or works on a database in a directory.
 
 mod arguments;
 mod bench;
@@ -6,6 +7,7 @@ mod commands;
 mod database;
 mod ending;
 mod output;
+mod serve;
 mod story;
 
 use std::process::ExitCode;
@@ -27,6 +29,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Task::Bench(plan)) => {
             bench::run(&plan, arguments.location.directory.as_deref(), &mut output)?;
         }
+        Some(Task::Serve(site)) => serve::run(site, &arguments.location, &mut output)?,
         Some(Task::Command(command)) => {
             commands::run(command, &arguments.location.database()?, &mut output)?
         }

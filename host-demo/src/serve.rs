@@ -1,0 +1,138 @@
+//! Serves a web component over HTTP, with the store in a directory.
+
+use std::fs;
+use std::future::Future;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::runtime;
+use tracing::level_filters::LevelFilter;
+use wasi_sessions::web::Server;
+use wasi_sessions::{Sessions, Stores};
+
+use crate::arguments::Location;
+use crate::database::cache_directory;
+use crate::ending;
+use crate::output::Output;
+
+/// The demo, a component of this workspace.
+static DEMO: &[u8] = include_bytes!(env!("WEB_DEMO_COMPONENT_FILE"));
+
+/// What components open the store as.
+const LOCATION: &str = "sessions.db";
+
+/// The environment variable in which a component finds the operator's token.
+const TOKEN: &str = "OPERATOR_TOKEN";
+
+/// What is served, and where.
+#[derive(Debug, Args)]
+pub struct Site {
+    /// Where to listen; port 0 is any free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    address: SocketAddr,
+    /// The component, one of wasi:http 0.2 [default: a demo]
+    #[arg(long, value_name = "FILE")]
+    component: Option<PathBuf>,
+    /// What opens the demo's page for operators; the component's OPERATOR_TOKEN
+    #[arg(long, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
+    operator_token: Option<String>,
+    /// How long a request may take, such as 500ms or 1m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Longest body of a request, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    body_limit: u64,
+}
+
+/// Serves until SIGINT or SIGTERM. Prints the URL once it listens, and the
+/// requests on standard error.
+pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Result<()> {
+    let component = match &site.component {
+        Some(file) => fs::read(file)
+            .with_context(|| format!("component `{}` cannot be read", file.display()))?,
+        None => DEMO.to_owned(),
+    };
+    log_requests();
+    // Removed after the store in it is closed.
+    let temporary: TempDir;
+    let directory = match &location.directory {
+        Some(directory) => directory,
+        None => {
+            temporary = tempfile::Builder::new()
+                .prefix("wasi-sessions-")
+                .tempdir()
+                .context("a temporary directory cannot be made")?;
+            ending::say("sessions end with this program; --directory <DIR> keeps them");
+            temporary.path()
+        }
+    };
+    let sessions = location.database_in(directory).create()?;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = server(&site, component, &sessions);
+        let stop = stop_signal()?;
+        let server = server.bind(site.address).await?;
+        let url = format!("http://{}", server.local_address());
+        output.result(json!({ "url": url }), &url)?;
+        output.flush()?;
+        server.run(stop).await;
+        Ok(())
+    })
+}
+
+fn server(site: &Site, component: Vec<u8>, sessions: &Sessions) -> Server {
+    let stores = Stores::new().with(LOCATION, sessions.clone());
+    let mut server = Server::new(component, stores)
+        .admin(true)
+        .time_out(site.timeout)
+        .body_limit(site.body_limit);
+    if let Some(token) = &site.operator_token {
+        server = server.environment(TOKEN, token);
+    }
+    match cache_directory() {
+        Some(cache) => server.cache_directory(cache),
+        None => server,
+    }
+}
+
+/// Requests, one on a line, on standard error.
+fn log_requests() {
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::INFO)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+}
+
+/// Done when this process is asked to end, which from now on does not end it.
+#[cfg(unix)]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Done when this process is asked to end.
+#[cfg(not(unix))]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        // Without the signal there is only the end of the process.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}

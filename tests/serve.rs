@@ -1,0 +1,393 @@
+//! `host-demo serve`: what clients get, whatever the component does, and how it ends.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wasi_sessions::Stores;
+use wasi_sessions::web::Server;
+
+use crate::command::{bare, command, host_demo};
+use crate::fixture::{CACHE, Home, compiled_in};
+use crate::guests;
+use crate::served::Site;
+
+/// The tests' own guest, served with these arguments.
+fn guest(home: &Home, arguments: &[&str]) -> Site {
+    let component = ["--component", guests::FILE];
+    Site::start(home, &[&component, arguments].concat())
+}
+
+/// A time-out that a request can reach in a test, and no other request does.
+const SOON: [&str; 2] = ["--timeout", "700ms"];
+
+#[test]
+fn a_component_answers_with_an_instance_for_each_request() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    for _ in 0..3 {
+        let hello = site.get("/hello?id=1");
+        assert_eq!((hello.status, hello.body.as_str()), (200, "hello"));
+    }
+    let head = site.ask("HEAD", "/hello", &[], b"");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(site.get("/elsewhere").status, 404);
+    let large = site.get("/large");
+    assert_eq!((large.status, large.body.len()), (200, 10_000_000));
+}
+
+#[test]
+fn a_connection_carries_many_requests() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let mut stream = site.connect();
+    let request = format!("GET /hello HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
+    let mut seen = String::new();
+    for round in 1..=5 {
+        stream.write_all(request.as_bytes()).unwrap();
+        while seen.matches("\r\n0\r\n\r\n").count() < round {
+            let mut part = [0; 1024];
+            let length = stream.read(&mut part).unwrap();
+            assert_ne!(length, 0, "closed after {round}: {seen}");
+            seen.push_str(std::str::from_utf8(&part[..length]).unwrap());
+        }
+    }
+    assert_eq!(seen.matches("HTTP/1.1 200 OK").count(), 5);
+}
+
+#[test]
+fn a_component_has_its_environment_and_nothing_else() {
+    let home = Home::new();
+    let site = guest(&home, &["--operator-token", "secret"]);
+    assert_eq!(site.get("/environment").body, "OPERATOR_TOKEN=secret");
+    assert_eq!(site.get("/reach-out").body, "");
+    drop(site);
+    let site = guest(&home, &[]);
+    assert_eq!(site.get("/environment").body, "");
+}
+
+#[test]
+fn a_body_over_the_limit_is_413_however_it_is_announced() {
+    let home = Home::new();
+    let site = guest(&home, &["--body-limit", "100000"]);
+    let fits = site.post("/length", &vec![b'x'; 100_000]);
+    assert_eq!((fits.status, fits.body.as_str()), (200, "100000"));
+    let head = format!("POST /length HTTP/1.1\r\nHost: {}\r\n", site.address);
+
+    let announced = format!("{head}Content-Length: 100001\r\n\r\n");
+    let refused = site.exchange(announced.as_bytes());
+    assert!(refused.starts_with(b"HTTP/1.1 413 "));
+
+    let chunk = [&b"c351\r\n"[..], &[b'x'; 50_001], b"\r\n"].concat();
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    let refused = site.exchange(&[chunked.as_bytes(), &chunk, &chunk].concat());
+    assert!(refused.starts_with(b"HTTP/1.1 413 "));
+    assert_eq!(site.get("/hello").status, 200);
+}
+
+#[test]
+fn an_instance_that_computes_or_waits_too_long_is_stopped_with_504() {
+    let home = Home::new();
+    let site = guest(&home, &SOON);
+    for path in ["/spin", "/wait"] {
+        let started = Instant::now();
+        let late = site.get(path);
+        assert_eq!(late.status, 504, "{path}");
+        assert!(started.elapsed() >= Duration::from_millis(700), "{path}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{path}");
+    }
+    // A client that never sends its body is one that waits, too.
+    let request = format!(
+        "POST /length HTTP/1.1\r\nHost: {}\r\nContent-Length: 10\r\n\r\nhalf",
+        site.address
+    );
+    let late = site.exchange(request.as_bytes());
+    assert!(late.starts_with(b"HTTP/1.1 504 "));
+}
+
+#[test]
+fn instances_that_compute_for_ever_leave_others_their_turn() {
+    let home = Home::new();
+    let site = guest(&home, &["--timeout", "3s"]);
+    thread::scope(|scope| {
+        let spinning: Vec<_> = (0..16).map(|_| scope.spawn(|| site.get("/spin"))).collect();
+        for _ in 0..5 {
+            assert_eq!(site.get("/hello").status, 200);
+        }
+        for spinning in spinning {
+            assert_eq!(spinning.join().unwrap().status, 504);
+        }
+    });
+}
+
+#[test]
+fn an_instance_that_traps_or_never_answers_is_500_and_others_go_on() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    for path in ["/trap", "/silent", "/grow"] {
+        let failed = site.get(path);
+        assert_eq!(failed.status, 500, "{path}");
+        assert_eq!(failed.body, "500 Internal Server Error\n");
+        let text = Some("text/plain; charset=utf-8");
+        assert_eq!(failed.header("content-type"), text);
+        assert_eq!(site.get("/hello").status, 200);
+    }
+}
+
+#[test]
+fn a_response_that_breaks_off_is_not_taken_for_a_whole_one() {
+    let home = Home::new();
+    let site = guest(&home, &SOON);
+    let request = |path: &str| {
+        let address = site.address;
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+    };
+    let broken = site.exchange(request("/trap-in-the-body").as_bytes());
+    let broken = String::from_utf8(broken).unwrap();
+    assert!(broken.starts_with("HTTP/1.1 200 OK"));
+    assert!(broken.len() > 100_000);
+    assert!(!broken.ends_with("0\r\n\r\n"));
+
+    // What is whole was sent, even if the instance then goes on for ever.
+    let whole = site.exchange(request("/spin-after-the-body").as_bytes());
+    let whole = String::from_utf8(whole).unwrap();
+    assert!(whole.ends_with("answered\r\n0\r\n\r\n"), "{whole}");
+}
+
+#[test]
+fn what_is_no_request_is_refused() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(200_000));
+    for (request, status) in [
+        ("nonsense\r\n\r\n", "400"),
+        ("GET /hello HTTP/1.1\r\n\r\n", "400"),
+        (long.as_str(), "431"),
+    ] {
+        let refused = site.exchange(request.as_bytes());
+        let refused = String::from_utf8(refused).unwrap();
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(refused.starts_with(&expected), "{refused}");
+    }
+    assert_eq!(site.get("/hello").status, 200);
+}
+
+#[test]
+fn a_stop_keeps_every_answered_write_and_finishes_what_is_in_flight() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let ids = thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut ids = vec![];
+                    // Until nobody answers any more.
+                    while let Some(id) = created(&site) {
+                        ids.push(id);
+                    }
+                    ids
+                })
+            })
+            .collect();
+        assert_eq!(site.post("/create", b"{}").status, 200);
+        site.terminate();
+        let ids = clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap());
+        ids.collect::<Vec<String>>()
+    });
+    let (status, log) = site.ended();
+    assert_eq!(status.code(), Some(0), "{log}");
+    for id in &ids {
+        let read = host_demo(&home, &["get", id]);
+        assert_eq!((read.code, read.output.as_str()), (0, "{}"));
+    }
+}
+
+/// The id of a session that was just created over HTTP; none without an answer.
+/// A request that was accepted is answered in full.
+fn created(site: &Site) -> Option<String> {
+    let mut stream = std::net::TcpStream::connect(site.address).ok()?;
+    let request = format!(
+        "POST /create HTTP/1.0\r\nHost: {}\r\nContent-Length: 2\r\n\r\n{{}}",
+        site.address
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).ok()?;
+    let (head, id) = response.split_once("\r\n\r\n")?;
+    assert!(head.starts_with("HTTP/1.0 200 "), "{response}");
+    assert_eq!(id.len(), 43, "{response}");
+    Some(id.to_owned())
+}
+
+#[test]
+fn a_stop_waits_for_what_is_in_flight() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let mut request = site.begin("/create");
+    site.begin_to_stop();
+    request.write_all(b"-last").unwrap();
+    let mut response = String::new();
+    request.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
+    let id = response.lines().find(|line| line.len() == 43).unwrap();
+    let (status, log) = site.ended();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert_eq!(host_demo(&home, &["get", id]).output, "first-last");
+}
+
+#[test]
+fn a_stop_waits_no_longer_than_a_request_may_take() {
+    let home = Home::new();
+    let site = guest(&home, &SOON);
+    let _never_complete = site.begin("/create");
+    let started = Instant::now();
+    let log = site.stop();
+    assert!(started.elapsed() < Duration::from_secs(5), "{log}");
+}
+
+#[test]
+fn a_client_that_goes_away_stops_nothing_but_its_response() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let mut stream = site.connect();
+    let request = format!(
+        "GET /wait-for-go HTTP/1.1\r\nHost: {}\r\n\r\n",
+        site.address
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    wait_for_sessions(&site, "1");
+    drop(stream);
+    assert_eq!(site.get("/go").status, 200);
+    wait_for_sessions(&site, "3");
+    let log = site.stop();
+    let line = r#"INFO method=GET path="/wait-for-go" status=499 "#;
+    assert_eq!(log.matches(line).count(), 1, "{log}");
+}
+
+/// Waits until the store has so many sessions.
+fn wait_for_sessions(site: &Site, count: &str) {
+    let started = Instant::now();
+    while site.get("/count").body != count {
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn a_server_links_admin_only_when_it_is_told_to() {
+    let home = Home::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sessions = home.open();
+    let bind = |admin| {
+        let stores = Stores::new().with("sessions.db", sessions.clone());
+        let component = fs::read(guests::FILE).unwrap();
+        let server = Server::new(component, stores).admin(admin);
+        let server = server.cache_directory(compiled_in(&CACHE));
+        runtime.block_on(server.bind("127.0.0.1:0".parse().unwrap()))
+    };
+    assert!(bind(true).is_ok());
+    let refused = bind(false).err().unwrap().to_string();
+    assert!(refused.contains("wasi-sessions:store/admin"), "{refused}");
+}
+
+#[test]
+fn the_log_has_a_line_for_each_request_and_no_ids() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let id = site.post("/create", b"a-payload").body;
+    let cookie = format!("session={id}");
+    let path = format!("/hello?id={id}");
+    let hello = site.ask("GET", &path, &[("Cookie", &cookie)], b"");
+    assert_eq!(hello.status, 200);
+    assert_eq!(site.get("/trap?secret").status, 500);
+    let log = site.stop();
+    for line in [
+        r#"INFO method=POST path="/create" status=200 milliseconds="#,
+        r#"INFO method=GET path="/hello" status=200 milliseconds="#,
+        r#"INFO method=GET path="/trap" status=500 milliseconds="#,
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+    }
+    assert!(log.contains("WARN no response"), "{log}");
+    for secret in [id.as_str(), "a-payload", "secret", "session="] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
+fn sessions_outlive_the_server_with_a_directory_and_end_with_it_without() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let id = site.post("/create", b"kept").body;
+    let in_use = host_demo(&home, &["get", &id]);
+    assert_eq!(in_use.code, 4, "{}", in_use.errors);
+    site.stop();
+    assert_eq!(host_demo(&home, &["get", &id]).output, "kept");
+    let site = guest(&home, &[]);
+    assert_eq!(site.post("/create", b"more").status, 200);
+    site.stop();
+    assert_eq!(host_demo(&home, &["stats", "--json"]).json()["live"], 2);
+
+    let temporary = home.beside("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let serve = [
+        "serve",
+        "--address",
+        "127.0.0.1:0",
+        "--component",
+        guests::FILE,
+    ];
+    let mut serve = bare(&serve);
+    serve.env("TMPDIR", &temporary);
+    let site = Site::spawn(serve);
+    assert_eq!(site.post("/create", b"{}").status, 200);
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 1);
+    let log = site.stop();
+    assert!(log.contains("--directory <DIR> keeps them"), "{log}");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn what_cannot_be_served_is_said_in_one_line() {
+    let home = Home::new();
+    let serve = |arguments: &[&str]| {
+        let serve = ["serve", "--address", "127.0.0.1:0"];
+        host_demo(&home, &[&serve, arguments].concat())
+    };
+    let missing = serve(&["--component", "no-such.wasm"]);
+    assert_eq!(missing.code, 3);
+    assert!(
+        missing
+            .error()
+            .starts_with("component `no-such.wasm` cannot be read")
+    );
+
+    let text = home.beside("text.wasm");
+    fs::write(&text, "no component").unwrap();
+    let refused = serve(&["--component", text.to_str().unwrap()]);
+    assert_eq!(refused.code, 3);
+    assert!(
+        refused
+            .error()
+            .starts_with("the web component cannot be run: ")
+    );
+
+    let site = guest(&Home::new(), &[]);
+    let address = site.address.to_string();
+    let taken = command(&home, &["serve", "--address", &address]).output();
+    let taken = crate::command::Ran::from(taken.unwrap());
+    assert_eq!(taken.code, 3);
+    let start = format!("cannot listen at {address}: ");
+    assert!(taken.error().starts_with(&start), "{}", taken.errors);
+}
+
+#[test]
+fn the_demo_is_served_when_nothing_else_is_named() {
+    let home = Home::new();
+    let site = Site::start(&home, &[]);
+    let front = site.get("/");
+    assert_eq!(front.status, 200, "{}", front.body);
+    assert!(front.body.contains("<html"), "{}", front.body);
+}

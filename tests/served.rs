@@ -1,0 +1,174 @@
+//! A web component behind the real server, and the plainest client there is.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::command::command;
+use crate::fixture::Home;
+
+/// `host-demo serve` on a port of its own, killed when dropped.
+pub struct Site {
+    child: Child,
+    pub address: SocketAddr,
+    log: Option<JoinHandle<String>>,
+}
+
+impl Site {
+    /// Serves on the store of this home, with these arguments beside.
+    pub fn start(home: &Home, arguments: &[&str]) -> Self {
+        let start = ["serve", "--address", "127.0.0.1:0"];
+        Self::spawn(command(home, &[&start, arguments].concat()))
+    }
+
+    /// Serves with this command.
+    pub fn spawn(mut serve: Command) -> Self {
+        let mut child = serve
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut errors = child.stderr.take().unwrap();
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            errors.read_to_string(&mut log).unwrap();
+            log
+        });
+        let mut url = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut url).unwrap();
+        let Some(address) = url.trim_end().strip_prefix("http://") else {
+            panic!("no URL: {}", log.join().unwrap());
+        };
+        Self {
+            child,
+            address: address.parse().unwrap(),
+            log: Some(log),
+        }
+    }
+
+    /// The answer to a request without a body.
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[], b"")
+    }
+
+    /// The answer to a request with this body.
+    pub fn post(&self, path: &str, body: &[u8]) -> Answer {
+        self.ask("POST", path, &[], body)
+    }
+
+    /// The answer to a request with these headers.
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut head = format!(
+            "{method} {path} HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n",
+            self.address,
+            body.len()
+        );
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        head.push_str("\r\n");
+        Answer::parse(&self.exchange(&[head.as_bytes(), body].concat()))
+    }
+
+    /// All that comes back for these bytes, until the connection ends.
+    pub fn exchange(&self, request: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        // The server may answer and close before it has read all.
+        let _ = stream.write_all(request);
+        let mut response = vec![];
+        let _ = stream.read_to_end(&mut response);
+        response
+    }
+
+    /// A connection to it.
+    pub fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).unwrap()
+    }
+
+    /// A request that is in flight, with the first half of its body of 10 bytes:
+    /// the component has begun to read.
+    pub fn begin(&self, path: &str) -> TcpStream {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 10\r\nConnection: close\r\n\
+             Expect: 100-continue\r\n\r\n",
+            self.address
+        );
+        let mut stream = self.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).unwrap();
+        assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"first").unwrap();
+        stream
+    }
+
+    /// Asks it to end, and waits until it accepts nothing more.
+    pub fn begin_to_stop(&self) {
+        self.terminate();
+        let started = Instant::now();
+        while TcpStream::connect(self.address).is_ok() {
+            assert!(started.elapsed() < Duration::from_secs(20));
+        }
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end; how it ended, and all that it logged.
+    pub fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        let log = self.log.take().unwrap().join().unwrap();
+        (status, log)
+    }
+
+    /// Asks it to end, and waits for that; what it logged.
+    pub fn stop(self) -> String {
+        self.terminate();
+        let (status, log) = self.ended();
+        assert_eq!(status.code(), Some(0), "{log}");
+        log
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // A test that fails leaves no process behind; one that ended stays so.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A response.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    fn parse(response: &[u8]) -> Self {
+        let response = String::from_utf8(response.to_vec()).unwrap();
+        let Some((head, body)) = response.split_once("\r\n\r\n") else {
+            panic!("no response: {response:?}");
+        };
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
+        let headers = lines.map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_ascii_lowercase(), value.to_owned())
+        });
+        Self {
+            status: status.parse().unwrap(),
+            headers: headers.collect(),
+            body: body.to_owned(),
+        }
+    }
+}
