@@ -1,0 +1,122 @@
+//! The store as a `SessionStore` of tower-sessions, for axum and other frameworks on tower.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use time::{OffsetDateTime, PrimitiveDateTime};
+use tower_sessions_core::session::{Id, Record};
+use tower_sessions_core::session_store::{Error as StoreError, Result};
+use tower_sessions_core::{ExpiredDeletion, SessionStore};
+
+use crate::{Error, Milliseconds, Outcome, Sessions, Timestamp};
+
+/// Ids that `create` tries. One that is taken among 2^128 means that something
+/// else is wrong.
+const TRIES: usize = 8;
+
+/// Rows that one step of a collection removes at most; other requests are
+/// answered between two steps.
+const STEP: u32 = 100;
+
+const NANOSECONDS: i128 = 1_000_000;
+
+/// Needs the feature `tower-sessions`.
+///
+/// A record is the session whose id is the record's id as it stands in the
+/// cookie, 22 characters; its payload is `data` as a JSON object, which any
+/// other user of the store can read. `expiry_date` is kept as whole
+/// milliseconds, cut off, and counts from when the request is done: later by
+/// what it waited in the queue.
+///
+/// Errors are [`Backend`](StoreError::Backend) with the words of [`Error`], and
+/// [`Decode`](StoreError::Decode) for a payload that is no JSON object. None
+/// carries an id or a payload.
+///
+/// The functions of [`Sessions`] that have the same names come first: write
+/// `SessionStore::create(&sessions, &mut record)` to call one of these by hand.
+#[async_trait]
+impl SessionStore for Sessions {
+    /// Starts a session, and never writes over one: where the id is taken, or
+    /// was ended a moment ago, the record gets a new id.
+    async fn create(&self, record: &mut Record) -> Result<()> {
+        let data = encode(&record.data)?;
+        for _ in 0..TRIES {
+            let (id, ttl) = (record.id.to_string(), self.ttl(record.expiry_date));
+            let outcome = self.update(&id, data.clone(), Some(ttl), Some(0)).await;
+            if let Outcome::Written(_) = outcome.map_err(backend)? {
+                return Ok(());
+            }
+            record.id = Id::default();
+        }
+        Err(StoreError::Backend("no free session id was found".into()))
+    }
+
+    /// Writes a session that is there. One that was deleted or has expired
+    /// meanwhile stays away, however long ago that was, and the request in
+    /// flight that wanted to save it succeeds: its user has logged out.
+    async fn save(&self, record: &Record) -> Result<()> {
+        let (id, ttl) = (record.id.to_string(), self.ttl(record.expiry_date));
+        let outcome = self.update(&id, encode(&record.data)?, Some(ttl), None);
+        outcome.await.map(drop).map_err(backend)
+    }
+
+    /// The record, or `None` when it is missing or expired.
+    async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        let Some(session) = self.get(&id.to_string()).await.map_err(backend)? else {
+            return Ok(None);
+        };
+        Ok(Some(Record {
+            id: *id,
+            data: decode(&session.data)?,
+            expiry_date: date(session.expires),
+        }))
+    }
+
+    /// Ends the session; one that is not there is no error.
+    async fn delete(&self, id: &Id) -> Result<()> {
+        let destroyed = self.destroy(&id.to_string()).await;
+        destroyed.map(drop).map_err(backend)
+    }
+}
+
+/// Needs the feature `tower-sessions`. The store also collects on its own, as
+/// its [options](crate::Options::gc_frequency) say.
+#[async_trait]
+impl ExpiredDeletion for Sessions {
+    /// Removes all that has expired, in steps between which others are answered.
+    async fn delete_expired(&self) -> Result<()> {
+        while self.collect(STEP).await.map_err(backend)?.more {}
+        Ok(())
+    }
+}
+
+impl Sessions {
+    /// How long it is until then, by the store's clock; 0 for what has passed.
+    fn ttl(&self, date: OffsetDateTime) -> Milliseconds {
+        let expires = date.unix_timestamp_nanos().div_euclid(NANOSECONDS);
+        let ttl = expires - i128::from(self.clock().shown());
+        ttl.max(0).try_into().unwrap_or(Milliseconds::MAX)
+    }
+}
+
+/// A point in time as a date; the last one that there is for those after it.
+fn date(time: Timestamp) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(time) * NANOSECONDS)
+        .unwrap_or_else(|_| PrimitiveDateTime::MAX.assume_utc())
+}
+
+/// The words of serde_json can quote the payload, so they are not passed on.
+fn encode(data: &HashMap<String, Value>) -> Result<Vec<u8>> {
+    serde_json::to_vec(data)
+        .map_err(|_| StoreError::Encode("the session's data cannot be written as JSON".into()))
+}
+
+fn decode(data: &[u8]) -> Result<HashMap<String, Value>> {
+    serde_json::from_slice(data)
+        .map_err(|_| StoreError::Decode("the session's payload is not a JSON object".into()))
+}
+
+fn backend(error: Error) -> StoreError {
+    StoreError::Backend(error.to_string())
+}
