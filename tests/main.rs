@@ -3,6 +3,10 @@
 // What the tests stand on.
 mod command;
 mod fixture;
+mod guests;
+#[cfg(unix)]
+mod served;
+mod visitors;
 
 // The contract, theme by theme.
 mod admin;
@@ -23,12 +27,19 @@ mod crash;
 mod damage;
 mod handles;
 mod killed;
+mod linked;
 mod ownership;
 mod tasks;
 
 // Those who use it.
 mod bench;
+mod browser;
 mod command_line;
+mod composed;
 mod original;
 mod readme;
+#[cfg(unix)]
+mod serve;
 mod story;
+mod tower_sessions;
+mod web_demo;

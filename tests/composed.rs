@@ -1,0 +1,314 @@
+//! The web demo composed with the store into one file: many instances on one
+//! directory, killed wherever they stand.
+
+use std::collections::BTreeSet;
+use std::fs::{File, FileTimes};
+use std::future::{Future, poll_fn};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::{self, Runtime};
+use tokio::task::JoinSet;
+use wasi_sessions::{Builder, Sessions};
+
+use crate::fixture::{CACHE, compiled_in, data};
+use plain_host::{Answer, Deadline, interrupt, request};
+
+mod plain_host;
+
+/// Requests that are in flight at once.
+const AT_ONCE: u64 = 32;
+
+/// How long a lock shows no sign of life before it counts as left behind.
+const DEAD_AFTER: Duration = Duration::from_secs(60);
+
+/// How an instance comes to its end before its answer.
+#[derive(Clone, Copy)]
+enum End {
+    /// Whoever runs it drops it.
+    Dropped,
+    /// It traps when it next runs.
+    Trapped,
+}
+
+/// The directory that the instances share, and what runs them.
+struct Place {
+    directory: TempDir,
+    runtime: Runtime,
+}
+
+impl Place {
+    fn new() -> Self {
+        plain_host::prepare();
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            runtime: Runtime::new().unwrap(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A visit of the start page, which counts it.
+    fn visit(&self, cookie: Option<&str>) -> Answer {
+        let visit = visit(self.path(), cookie, Deadline::None);
+        self.runtime.block_on(visit).unwrap()
+    }
+
+    /// The cookie of a new session with one visit.
+    fn first_visit(&self) -> String {
+        let answer = self.visit(None);
+        assert_eq!(answer.visits(), 1);
+        answer.cookie.expect("a new session has a cookie")
+    }
+
+    /// As many visits at once as there are cookies.
+    fn visit_together<'a>(
+        &self,
+        cookies: impl IntoIterator<Item = Option<&'a str>>,
+    ) -> Vec<Answer> {
+        let mut visits = JoinSet::new();
+        for cookie in cookies {
+            let visit = visit(self.path(), cookie, Deadline::None);
+            visits.spawn_on(visit, self.runtime.handle());
+        }
+        let answers = self.runtime.block_on(visits.join_all());
+        answers.into_iter().map(Result::unwrap).collect()
+    }
+
+    /// A visit that ends early, as [`visit_cut_short`] does; when this returns,
+    /// nothing goes on that was being done for it.
+    fn cut_short(&self, cookie: &str, waits: usize, end: End) -> Option<Answer> {
+        let visit = visit_cut_short(self.path().to_owned(), cookie.to_owned(), waits, end);
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(visit)
+    }
+
+    /// Where a dead instance leaves its lock.
+    fn lock(&self) -> PathBuf {
+        self.path().join("sessions.db.lock")
+    }
+
+    /// Lets a minute pass for the lock that a dead instance left behind, if one
+    /// did.
+    fn let_the_lock_grow_old(&self) -> bool {
+        let Ok(lock) = File::open(self.lock()) else {
+            return false;
+        };
+        let taken = lock.metadata().unwrap().modified().unwrap();
+        let before = taken - DEAD_AFTER - Duration::from_secs(1);
+        lock.set_times(FileTimes::new().set_modified(before))
+            .unwrap();
+        true
+    }
+
+    /// The database as the native host finds it when all instances are gone.
+    fn open(&self) -> Sessions {
+        let builder = Builder::new(self.path()).cache_directory(compiled_in(&CACHE));
+        builder.open().wait().unwrap()
+    }
+}
+
+fn visit(
+    directory: &Path,
+    cookie: Option<&str>,
+    deadline: Deadline,
+) -> impl Future<Output = wasmtime::Result<Answer>> + Send + 'static {
+    request(directory, "/", cookie, deadline)
+}
+
+/// The id of a session in its cookie.
+fn id(cookie: &str) -> &str {
+    cookie.split_once('=').unwrap().1
+}
+
+/// The visits that a session has counted.
+fn visits(sessions: &Sessions, cookie: &str) -> u64 {
+    let data = data(sessions, id(cookie)).expect("the session is there");
+    let data: Value = serde_json::from_str(&data).unwrap();
+    data["visits"].as_u64().unwrap()
+}
+
+/// A visit that ends after it has waited for the world outside so many times;
+/// the answer if it came before.
+async fn visit_cut_short(
+    directory: PathBuf,
+    cookie: String,
+    waits: usize,
+    end: End,
+) -> Option<Answer> {
+    let deadline = match end {
+        End::Dropped => Deadline::None,
+        End::Trapped => Deadline::Interrupt,
+    };
+    let mut visit = pin!(visit(&directory, Some(&cookie), deadline));
+    let mut waited = 0;
+    poll_fn(|context| {
+        let answer = match visit.as_mut().poll(context) {
+            Poll::Ready(answer) => return Poll::Ready(answer.ok()),
+            Poll::Pending => None,
+        };
+        waited += 1;
+        match end {
+            End::Dropped if waited > waits => Poll::Ready(answer),
+            End::Trapped if waited > waits => {
+                interrupt();
+                Poll::Pending
+            }
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[test]
+fn a_session_goes_from_instance_to_instance_and_to_a_native_host() {
+    let place = Place::new();
+    let cookie = place.first_visit();
+    for visits in 2..=5 {
+        assert_eq!(place.visit(Some(&cookie)).visits(), visits);
+    }
+    let sessions = place.open();
+    assert_eq!(visits(&sessions, &cookie), 5);
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+#[test]
+fn many_instances_open_a_new_database_at_once() {
+    let place = Place::new();
+    let answers = place.visit_together((0..AT_ONCE).map(|_| None));
+    let cookies: BTreeSet<String> = answers
+        .into_iter()
+        .map(|answer| {
+            assert_eq!(answer.visits(), 1);
+            answer.cookie.unwrap()
+        })
+        .collect();
+    assert_eq!(cookies.len() as u64, AT_ONCE);
+
+    let sessions = place.open();
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(AT_ONCE));
+    assert!(cookies.iter().all(|cookie| visits(&sessions, cookie) == 1));
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+#[test]
+fn many_instances_that_count_in_one_session_lose_nothing() {
+    let place = Place::new();
+    let cookie = place.first_visit();
+    let answers = place.visit_together((0..AT_ONCE).map(|_| Some(cookie.as_str())));
+    let counted: BTreeSet<u64> = answers.iter().map(Answer::visits).collect();
+    assert_eq!(counted, (2..AT_ONCE + 2).collect());
+    assert_eq!(visits(&place.open(), &cookie), AT_ONCE + 1);
+}
+
+#[test]
+fn an_instance_can_be_dropped_wherever_it_stands() {
+    end_everywhere(End::Dropped);
+}
+
+#[test]
+fn an_instance_can_trap_wherever_it_stands() {
+    end_everywhere(End::Trapped);
+}
+
+/// Ends one visit after the other, each a step later than the one before, until
+/// one comes to its answer.
+fn end_everywhere(end: End) {
+    let place = Place::new();
+    let cookie = place.first_visit();
+    let mut counted = 1;
+    let mut locks = 0;
+    for waits in 0.. {
+        let answer = place.cut_short(&cookie, waits, end);
+        if let Some(answer) = &answer {
+            assert_eq!(answer.visits(), counted + 1);
+            counted += 1;
+        }
+        locks += u64::from(place.let_the_lock_grow_old());
+
+        // Nothing that was answered is lost, and nobody is locked out; what was
+        // not answered may be kept or not.
+        let next = place.visit(Some(&cookie)).visits();
+        let kept = next - counted;
+        assert!(kept == 1 || (kept == 2 && answer.is_none()), "{waits}");
+        counted = next;
+        if answer.is_some() {
+            break;
+        }
+    }
+    assert!(locks > 0, "none was ended while it had the lock");
+    let sessions = place.open();
+    assert_eq!(visits(&sessions, &cookie), counted);
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+#[test]
+fn many_instances_that_find_a_dead_lock_at_once_remove_one() {
+    let place = Place::new();
+    let cookie = place.first_visit();
+    let mut counted = 1;
+    for waits in (0..).step_by(7) {
+        let ended = place.cut_short(&cookie, waits, End::Dropped);
+        let left_its_lock = place.let_the_lock_grow_old();
+        let answers = place.visit_together((0..AT_ONCE).map(|_| Some(cookie.as_str())));
+        let answers: BTreeSet<u64> = answers.iter().map(Answer::visits).collect();
+
+        // What was cut short may have counted.
+        let first = *answers.first().unwrap();
+        assert!(first == counted + 1 || first == counted + 2, "{first}");
+        assert_eq!(answers, (first..first + AT_ONCE).collect());
+        counted = first + AT_ONCE - 1;
+        if !left_its_lock && ended.is_some() {
+            break;
+        }
+    }
+    let sessions = place.open();
+    assert_eq!(visits(&sessions, &cookie), counted);
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+#[test]
+fn instances_that_are_killed_among_others_take_nothing_from_them() {
+    let place = Place::new();
+    let cookies: Vec<String> = (0..AT_ONCE).map(|_| place.first_visit()).collect();
+    let mut victims = JoinSet::new();
+    for (number, cookie) in cookies.iter().enumerate() {
+        let end = [End::Dropped, End::Trapped][number % 2];
+        let directory = place.path().to_owned();
+        let visit = visit_cut_short(directory, cookie.clone(), 20 * number, end);
+        victims.spawn_on(visit, place.runtime.handle());
+    }
+    let visitors = || cookies.iter().map(|cookie| Some(cookie.as_str()));
+    let answers = place.visit_together(visitors());
+    let ended = place.runtime.block_on(victims.join_all());
+    assert!(ended.iter().any(Option::is_none), "nobody was killed");
+
+    // Who was killed with the lock has it for a minute, in which the others are
+    // told that the store is busy. Then everything goes on.
+    assert!(
+        answers
+            .iter()
+            .all(|answer| [200, 503].contains(&answer.status))
+    );
+    place.let_the_lock_grow_old();
+    let last = place.visit_together(visitors());
+    assert!(last.iter().all(|answer| answer.status == 200));
+
+    let sessions = place.open();
+    let answered = |answer: &Answer| u64::from(answer.status == 200);
+    let least: u64 = answers.iter().map(answered).sum();
+    let counted: u64 = cookies.iter().map(|cookie| visits(&sessions, cookie)).sum();
+    let first_and_last = 2 * AT_ONCE;
+    assert!(counted >= first_and_last + least, "{counted} of {least}");
+    assert!(
+        counted <= first_and_last + least + AT_ONCE,
+        "{counted} of {least}"
+    );
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}

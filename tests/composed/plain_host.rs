@@ -1,0 +1,172 @@
+//! The web demo and the store in one file, run by nothing but wasmtime-wasi-http:
+//! an instance for each request, and a directory that all of them are given.
+
+use std::fs;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use tokio::sync::oneshot;
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions, plug};
+use wasi_sessions::COMPONENT;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine, Store};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::guests::NoNetwork;
+
+const WEB_DEMO: &str = env!("WEB_DEMO_COMPONENT_FILE");
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    Engine::new(&config).unwrap()
+});
+
+static SITE: LazyLock<ProxyPre<State>> = LazyLock::new(|| {
+    let component = Component::new(&ENGINE, composed()).unwrap();
+    let mut linker = Linker::new(&ENGINE);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).unwrap();
+    ProxyPre::new(linker.instantiate_pre(&component).unwrap()).unwrap()
+});
+
+/// What `wac plug web.wasm --plug store.wasm` writes.
+pub fn composed() -> Vec<u8> {
+    let mut graph = CompositionGraph::new();
+    let mut register = |name, bytes| {
+        let package = Package::from_bytes(name, None, bytes, graph.types_mut()).unwrap();
+        graph.register_package(package).unwrap()
+    };
+    let store = register("store", COMPONENT.to_vec());
+    let web = register("web", fs::read(WEB_DEMO).unwrap());
+    plug(&mut graph, vec![store], web).unwrap();
+    graph.encode(EncodeOptions::default()).unwrap()
+}
+
+/// What one instance is given.
+struct State {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    network: NoNetwork,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.network,
+        }
+    }
+}
+
+/// An answer that has arrived in full.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// The cookie that it sets, name and value.
+    pub cookie: Option<String>,
+    pub body: String,
+}
+
+impl Answer {
+    /// The number of visits that the start page shows.
+    pub fn visits(&self) -> u64 {
+        assert_eq!(self.status, 200, "{}", self.body);
+        let (_, rest) = self.body.split_once("id=\"visits\">").unwrap();
+        rest.split_once('<').unwrap().0.parse().unwrap()
+    }
+}
+
+/// How long an instance may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    None,
+    /// Until the next call of [`interrupt`].
+    Interrupt,
+}
+
+/// Traps every instance that was started with [`Deadline::Interrupt`].
+pub fn interrupt() {
+    ENGINE.increment_epoch();
+}
+
+/// Compiles the file, for those who measure or count what follows.
+pub fn prepare() {
+    LazyLock::force(&SITE);
+}
+
+/// One request, answered by an instance of its own. The instance is killed when
+/// this is dropped.
+pub fn request(
+    directory: &Path,
+    path: &str,
+    cookie: Option<&str>,
+    deadline: Deadline,
+) -> impl Future<Output = wasmtime::Result<Answer>> + Send + 'static {
+    let directory: PathBuf = directory.to_owned();
+    let mut request = Request::builder().uri(format!("http://localhost{path}"));
+    if let Some(cookie) = cookie {
+        request = request.header("cookie", cookie);
+    }
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    async move {
+        let mut wasi = WasiCtx::builder();
+        wasi.preopened_dir(&directory, "/", FsPerms::ReadWrite)?;
+        let state = State {
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            table: ResourceTable::new(),
+            network: NoNetwork,
+        };
+        let mut store = Store::new(&ENGINE, state);
+        let ticks = match deadline {
+            Deadline::None => u64::MAX >> 1,
+            Deadline::Interrupt => 1,
+        };
+        store.set_epoch_deadline(ticks);
+        let (sender, receiver) = oneshot::channel();
+        let mut http = store.data_mut().http();
+        let request = http.new_incoming_request(Scheme::Http, request)?;
+        let response = http.new_response_outparam(sender)?;
+        let handle = async move {
+            let site = SITE.instantiate_async(&mut store).await?;
+            let handler = site.wasi_http_incoming_handler();
+            handler.call_handle(&mut store, request, response).await
+        };
+        // The guest goes on while its answer is read.
+        let (handled, answer) = tokio::join!(handle, async move {
+            let (head, body) = receiver.await??.into_parts();
+            let cookie = head.headers.get("set-cookie").map(|cookie| {
+                let cookie = cookie.to_str().unwrap();
+                cookie.split(';').next().unwrap().to_owned()
+            });
+            let body = body.collect().await?.to_bytes();
+            wasmtime::Result::Ok(Answer {
+                status: head.status.as_u16(),
+                cookie,
+                body: String::from_utf8(body.into()).unwrap(),
+            })
+        });
+        handled?;
+        answer
+    }
+}

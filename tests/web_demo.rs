@@ -1,0 +1,413 @@
+//! The web demo does what it should, and nothing that a stranger would like it to.
+
+use std::thread;
+
+use crate::fixture::{Home, listed};
+use crate::served::Site;
+use crate::visitors::{OPERATOR_TOKEN, Visitor, serve};
+
+/// An id that is none of this store's.
+const INVENTED: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// The demo on a new store.
+fn demo() -> (Home, Site) {
+    let home = Home::new();
+    let site = serve(&home);
+    (home, site)
+}
+
+#[test]
+fn the_first_visit_starts_a_session_and_later_ones_are_counted_in_it() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    let first = visitor.get("/");
+    assert_eq!((first.status, first.visits()), (200, 1));
+    let cookie = first.header("set-cookie").unwrap();
+    let (pair, attributes) = cookie.split_once("; ").unwrap();
+    assert_eq!(pair.len(), "session=".len() + 43);
+    assert_eq!(attributes, "Path=/; HttpOnly; SameSite=Lax");
+
+    let second = visitor.get("/");
+    assert_eq!((second.visits(), second.header("set-cookie")), (2, None));
+    assert_eq!(Visitor::new(&site).get("/").visits(), 1);
+}
+
+#[test]
+fn parallel_clicks_lose_no_count() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    visitor.get("/");
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            let mut tab = visitor.clone();
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    assert_eq!(tab.get("/").status, 200);
+                }
+            });
+        }
+    });
+    assert_eq!(visitor.get("/").visits(), 82);
+}
+
+#[test]
+fn head_is_get_without_the_page() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    let head = visitor.send("HEAD", "/", "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(
+        head.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert_eq!(visitor.get("/").visits(), 2);
+}
+
+#[test]
+fn behind_https_the_cookie_is_of_this_host_and_secure() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site).saying("x-forwarded-proto", "https");
+    let first = visitor.get("/");
+    let cookie = first.header("set-cookie").unwrap();
+    assert!(cookie.starts_with("__Host-session="), "{cookie}");
+    assert!(
+        cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"),
+        "{cookie}"
+    );
+    assert_eq!(visitor.get("/").visits(), 2);
+}
+
+#[test]
+fn an_id_that_a_visitor_brings_is_never_taken_for_a_new_session() {
+    let (home, site) = demo();
+    for brought in [
+        INVENTED,
+        "abc",
+        "",
+        &"A".repeat(4096),
+        "AAAA'; DROP TABLE Sessions; --",
+    ] {
+        let mut visitor = Visitor::new(&site);
+        visitor.cookie = Some(format!("session={brought}"));
+        let answer = visitor.get("/");
+        assert_eq!(answer.visits(), 1, "{brought}");
+        assert_ne!(visitor.cookie, Some(format!("session={brought}")));
+        assert_eq!(visitor.get("/").visits(), 2, "{brought}");
+    }
+    drop(site);
+    let sessions = home.open();
+    assert_eq!(sessions.get(INVENTED).wait().unwrap(), None);
+    assert_eq!(sessions.count_sessions(None).wait().unwrap(), 5);
+}
+
+#[test]
+fn logging_in_moves_to_a_new_id_and_keeps_the_count() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    visitor.get("/");
+    let mut before = visitor.clone();
+    let answer = visitor.post("/login", &[("name", "  Zoë  ")]);
+    assert_eq!(answer.leads_to(), (303, Some("/account")));
+    assert_ne!(visitor.cookie, before.cookie);
+
+    let page = visitor.get("/");
+    assert_eq!(page.visits(), 2);
+    assert_eq!(page.between("id=\"user\">", "<").as_deref(), Some("Zoë"));
+    // Whoever knows the old id has nothing with it.
+    assert_eq!(before.post("/login", &[("name", "Mallory")]).status, 403);
+    assert_eq!(before.get("/account").leads_to(), (303, Some("/")));
+    assert_eq!(before.get("/").visits(), 1);
+}
+
+#[test]
+fn a_name_has_1_to_64_characters() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    visitor.get("/");
+    for name in ["", "   ", "a\nb", &"x".repeat(65), &"😀".repeat(64)] {
+        let answer = visitor.post("/login", &[("name", name)]);
+        assert_eq!(answer.status, 400, "{name}");
+        assert!(answer.body.contains("role=\"alert\""), "{name}");
+    }
+    let answer = visitor.post("/login", &[("name", &"é".repeat(64))]);
+    assert_eq!(answer.leads_to(), (303, Some("/account")));
+}
+
+#[test]
+fn a_hostile_name_and_browser_are_only_text() {
+    let (_home, site) = demo();
+    let hostile = "\"><script>alert(1)</script>";
+    let escaped = "&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;";
+    let mut visitor = Visitor::new(&site).saying("user-agent", hostile);
+    visitor.get("/");
+    visitor.post("/login", &[("name", hostile)]);
+    for path in ["/", "/account"] {
+        let page = visitor.get(path);
+        assert!(page.body.contains(escaped), "{}", page.body);
+        assert!(!page.body.contains("<script"), "{}", page.body);
+    }
+    let account = visitor.get("/account");
+    let strong = account.between("<strong>", "</strong>");
+    assert_eq!(strong.as_deref(), Some(escaped));
+}
+
+#[test]
+fn a_form_that_this_visitor_was_not_shown_is_refused() {
+    let (_home, site) = demo();
+    let mut alice = Visitor::logged_in(&site, "alice");
+    alice.get("/account");
+    let mut mallory = Visitor::new(&site);
+    mallory.get("/");
+    let forms = [
+        "/login",
+        "/logout",
+        "/sessions/end",
+        "/sessions/end-others",
+        "/operator",
+    ];
+    let refused = |visitor: &Visitor, case: &str| {
+        for path in forms.iter().chain(&["/operator/collect"]) {
+            let answer = visitor
+                .clone()
+                .post(path, &[("name", "x"), ("handle", "x")]);
+            assert_eq!(answer.status, 403, "{case}: {path}");
+            assert_eq!(answer.header("set-cookie"), None, "{case}: {path}");
+        }
+    };
+    let with_token = |token: &str| {
+        let mut visitor = alice.clone();
+        visitor.token = token.to_owned();
+        visitor
+    };
+    refused(&Visitor::new(&site), "without a session");
+    refused(&with_token(""), "without a token");
+    refused(&with_token(&mallory.token), "with somebody else's token");
+    refused(&with_token(&alice.token[1..]), "with a part of the token");
+    refused(
+        &alice.saying("sec-fetch-site", "cross-site"),
+        "from another site",
+    );
+    refused(
+        &alice.saying("sec-fetch-site", "same-site"),
+        "from a neighbour",
+    );
+    refused(
+        &alice.saying("origin", "http://evil.test"),
+        "from another origin",
+    );
+    refused(&alice.saying("origin", "null"), "from nowhere");
+    assert_eq!(alice.get("/account").sessions(), 1);
+
+    let mut own = alice.saying("sec-fetch-site", "same-origin");
+    assert_eq!(own.post("/logout", &[]).leads_to(), (303, Some("/")));
+}
+
+#[test]
+fn users_see_their_sessions_and_end_them() {
+    let (_home, site) = demo();
+    let mut desk = Visitor::logged_in(&site, "alice");
+    let mut phone = Visitor::new(&site).saying(
+        "user-agent",
+        "Mozilla/5.0 (Android 15; Mobile; rv:140.0) Gecko/140.0 Firefox/140.0",
+    );
+    phone.get("/");
+    phone.post("/login", &[("name", "alice")]);
+
+    let page = desk.get("/account");
+    assert_eq!(page.sessions(), 2);
+    assert_eq!(page.body.matches("This browser").count(), 1);
+    assert!(page.body.contains("<strong>Firefox on Android</strong>"));
+    let handle = page.value_of("handle").unwrap();
+    let answer = desk.post("/sessions/end", &[("handle", &handle)]);
+    assert_eq!(answer.leads_to(), (303, Some("/account")));
+    assert_eq!(desk.get("/account").sessions(), 1);
+    assert_eq!(phone.get("/account").leads_to(), (303, Some("/")));
+    assert_eq!(phone.get("/").visits(), 1);
+    assert_eq!(
+        desk.post("/sessions/end", &[("handle", &handle)]).status,
+        404
+    );
+}
+
+#[test]
+fn nobody_ends_a_session_of_somebody_else() {
+    let (home, site) = demo();
+    let mut alice = Visitor::logged_in(&site, "alice");
+    let mut again = Visitor::logged_in(&site, "alice");
+    let handle = alice.get("/account").value_of("handle").unwrap();
+
+    let mut mallory = Visitor::logged_in(&site, "mallory");
+    mallory.get("/account");
+    for handle in [handle.as_str(), "", "x", &"0".repeat(64)] {
+        let answer = mallory.post("/sessions/end", &[("handle", handle)]);
+        assert_eq!(answer.status, 404, "{handle}");
+    }
+    let mut stranger = Visitor::new(&site);
+    stranger.get("/");
+    let answer = stranger.post("/sessions/end", &[("handle", &handle)]);
+    assert_eq!(answer.leads_to(), (303, Some("/")));
+    assert_eq!(alice.get("/account").sessions(), 2);
+    assert_eq!(again.get("/account").sessions(), 2);
+    drop(site);
+    assert_eq!(listed(&home.open(), Some("alice")).len(), 2);
+}
+
+#[test]
+fn logging_out_everywhere_else_spares_this_browser_and_other_people() {
+    let (_home, site) = demo();
+    let mut alice = Visitor::logged_in(&site, "alice");
+    let mut others: Vec<Visitor> = (0..3).map(|_| Visitor::logged_in(&site, "alice")).collect();
+    let mut bob = Visitor::logged_in(&site, "bob");
+    alice.get("/account");
+    let answer = alice.post("/sessions/end-others", &[]);
+    assert_eq!(answer.leads_to(), (303, Some("/account")));
+    assert_eq!(alice.get("/account").sessions(), 1);
+    assert_eq!(bob.get("/account").sessions(), 1);
+    for other in &mut others {
+        assert_eq!(other.get("/account").leads_to(), (303, Some("/")));
+    }
+}
+
+#[test]
+fn logging_out_ends_the_session_and_takes_the_cookie_away() {
+    let (home, site) = demo();
+    let mut alice = Visitor::logged_in(&site, "alice");
+    alice.get("/account");
+    let mut thief = alice.clone();
+    let answer = alice.post("/logout", &[]);
+    assert_eq!(answer.leads_to(), (303, Some("/")));
+    let cookie = answer.header("set-cookie").unwrap();
+    assert_eq!(
+        cookie,
+        "session=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
+    );
+    assert_eq!(thief.get("/account").leads_to(), (303, Some("/")));
+    drop(site);
+    assert!(listed(&home.open(), Some("alice")).is_empty());
+}
+
+#[test]
+fn only_an_operator_sees_the_store() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    let page = visitor.get("/operator");
+    assert_eq!(page.status, 200);
+    assert!(!page.body.contains("id=\"live\""));
+    assert_eq!(visitor.post("/operator/collect", &[]).status, 403);
+    for wrong in ["", "x", &OPERATOR_TOKEN[1..]] {
+        let answer = visitor.post("/operator", &[("secret", wrong)]);
+        assert_eq!(answer.status, 403, "{wrong}");
+        assert!(answer.body.contains("role=\"alert\""));
+    }
+
+    let mut before = visitor.clone();
+    let answer = visitor.post("/operator", &[("secret", OPERATOR_TOKEN)]);
+    assert_eq!(answer.leads_to(), (303, Some("/operator")));
+    assert_ne!(visitor.cookie, before.cookie);
+    let page = visitor.get("/operator");
+    assert_eq!(page.between("id=\"live\">", "<").as_deref(), Some("1"));
+    let answer = visitor.post("/operator/collect", &[]);
+    let (status, path) = answer.leads_to();
+    assert_eq!((status, path), (303, Some("/operator?removed=0")));
+    let page = visitor.get(path.unwrap());
+    assert!(page.body.contains("Rows removed: 0."));
+    assert!(!before.get("/operator").body.contains("id=\"live\""));
+}
+
+#[test]
+fn without_a_token_there_is_no_operators_page() {
+    let home = Home::new();
+    let site = Site::start(&home, &[]);
+    let mut visitor = Visitor::new(&site);
+    visitor.get("/");
+    assert_eq!(visitor.get("/operator").status, 404);
+    for path in ["/operator", "/operator/collect"] {
+        assert_eq!(visitor.post(path, &[("secret", "")]).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn what_is_not_there_or_not_meant_is_refused_with_the_right_status() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    visitor.get("/");
+    for path in ["/nothing", "/account/", "/login.php", "/sessions"] {
+        assert_eq!(visitor.get(path).status, 404, "{path}");
+    }
+    for (method, path, allowed) in [
+        ("POST", "/", "GET, HEAD"),
+        ("DELETE", "/account", "GET, HEAD"),
+        ("GET", "/logout", "POST"),
+        ("PUT", "/operator", "GET, HEAD, POST"),
+    ] {
+        let answer = visitor.send(method, path, "");
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, Some(allowed)),
+            "{method} {path}"
+        );
+    }
+    let mut text = visitor.saying("content-type", "text/plain");
+    assert_eq!(text.post("/login", &[("name", "x")]).status, 415);
+    let long = visitor.post("/login", &[("name", &"x".repeat(8 * 1024))]);
+    assert_eq!(long.status, 413);
+    assert_eq!(visitor.post("/login", &[("name", "x")]).status, 303);
+}
+
+#[test]
+fn every_answer_says_what_it_is_and_what_it_may_load() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    for path in [
+        "/",
+        "/operator",
+        "/account",
+        "/nothing",
+        "/login",
+        "/style.css",
+    ] {
+        let answer = visitor.get(path);
+        for name in [
+            "content-type",
+            "cache-control",
+            "content-security-policy",
+            "referrer-policy",
+        ] {
+            assert!(answer.header(name).is_some(), "{path}: {name}");
+        }
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            Some("nosniff"),
+            "{path}"
+        );
+        let kept = if path == "/style.css" {
+            "max-age=300"
+        } else {
+            "no-store"
+        };
+        assert_eq!(answer.header("cache-control"), Some(kept), "{path}");
+    }
+}
+
+#[test]
+fn a_store_that_fails_is_a_page_of_its_own() {
+    let (home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    visitor.get("/");
+    let cookie = visitor.cookie.unwrap();
+    drop(site);
+    home.sabotage("BEFORE UPDATE ON Sessions");
+    let site = serve(&home);
+    let mut visitor = Visitor::new(&site);
+    visitor.cookie = Some(cookie.clone());
+    let failed = visitor.get("/");
+    assert_eq!(failed.status, 500);
+    assert!(failed.body.contains("Nothing was done."));
+    assert!(
+        !failed
+            .body
+            .contains(cookie.strip_prefix("session=").unwrap())
+    );
+    // Others are served.
+    assert_eq!(Visitor::new(&site).get("/").status, 200);
+}
