@@ -37,7 +37,7 @@ impl<T> Answer<T> {
     /// The thread does the request itself when nobody else is waiting, if it has
     /// a mebibyte of stack left and does not belong to a tokio runtime.
     pub fn wait(mut self) -> Result<T, Error> {
-        let _working = Working::here();
+        let _waiting = Waiting::here();
         match self.linger() {
             Some(answer) => answer,
             None => pollster::block_on(self),
@@ -70,33 +70,33 @@ impl<T> Answer<T> {
 const STACK: usize = 1 << 20;
 
 thread_local! {
-    static MAY_WORK: Cell<bool> = const { Cell::new(false) };
+    static WAITING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether what is polled on this thread now may wait for files in it.
+/// Whether what is polled on this thread now may wait for files in it: inside of
+/// a runtime nothing may, as wasmtime does it.
 pub(crate) fn may_work() -> bool {
-    MAY_WORK.get()
+    WAITING.get()
+        && Handle::try_current().is_err()
+        && stacker::remaining_stack().is_some_and(|left| left >= STACK)
 }
 
-/// While it lives, requests may be done on this thread.
-struct Working {
+/// While it lives, this thread does nothing but wait for its answer.
+struct Waiting {
     before: bool,
 }
 
-impl Working {
-    /// Inside of a runtime a thread must not wait for files as wasmtime does.
+impl Waiting {
     fn here() -> Self {
-        let room = stacker::remaining_stack().is_some_and(|left| left >= STACK);
-        let may_work = room && Handle::try_current().is_err();
         Self {
-            before: MAY_WORK.replace(may_work),
+            before: WAITING.replace(true),
         }
     }
 }
 
-impl Drop for Working {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        MAY_WORK.set(self.before);
+        WAITING.set(self.before);
     }
 }
 

@@ -96,7 +96,8 @@ impl Sessions {
             if let Some(session) = sessions.0.cache.get(&id) {
                 return Ok(Some(session));
             }
-            sessions.ask(Request::Get(id), session).await
+            // Apart, so that an answer from memory has little to carry.
+            Box::pin(sessions.ask(Request::Get(id), session)).await
         })
     }
 

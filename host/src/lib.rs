@@ -53,6 +53,9 @@
 //! arguments, environment, standard streams nor network. This crate itself reads
 //! no arguments or environment, and prints nothing.
 //!
+//! With the feature `tower-sessions` a [`Sessions`] is a `SessionStore` for axum
+//! and other frameworks on tower; `examples/axum.rs` is a program that uses it.
+//!
 //! The types of requests and answers are generated from the contract. Their
 //! `Debug` shows all they hold, ids and payloads included: keep them out of logs.
 

@@ -25,9 +25,10 @@ mod tests;
 /// What an entry takes beyond its texts: allocations, the record, the table.
 const ENTRY: usize = 320;
 
-/// Live sessions by their ids, bounded in bytes.
+/// Live sessions, bounded in bytes.
 pub(crate) struct ReadCache {
-    sessions: Option<Cache<String, Arc<Known>, Bytes>>,
+    sessions: Option<Cache<Name, Arc<Known>, Bytes>>,
+    names: Names,
     subjects: Subjects,
     clock: Arc<StoreClock>,
     /// Whether a log-in may end other sessions of the same subject.
@@ -40,6 +41,7 @@ impl ReadCache {
         let sessions = (bytes > 0).then(|| Cache::with_weighter(bytes / 1024, bytes as u64, Bytes));
         Self {
             sessions,
+            names: Names::default(),
             subjects: Subjects::new(bytes / 1024),
             clock,
             subjects_are_bounded,
@@ -54,7 +56,7 @@ impl ReadCache {
 
     /// The session, if it is known and there.
     pub(crate) fn get(&self, id: &str) -> Option<Session> {
-        let known = self.sessions.as_ref()?.get(id)?;
+        let known = self.sessions.as_ref()?.get(&self.names.name(id))?;
         self.is_there(&known, self.clock.now())
             .then(|| known.session.clone())
     }
@@ -75,7 +77,7 @@ impl ReadCache {
                 // The id of one that expired may be another session's by now. Of two
                 // requests for one session the second finds and leaves nothing here,
                 // since nobody knows what is left by both.
-                let before = sessions.remove(id).map(|(_, known)| known);
+                let before = sessions.remove(&self.names.name(id)).map(|(_, known)| known);
                 let before = before.filter(|known| self.is_there(known, self.clock.told()));
                 forgotten.insert(id.to_owned(), before);
             }
@@ -119,7 +121,7 @@ impl ReadCache {
             let subject = session.subject.as_deref();
             if !subject.is_some_and(|subject| bounded.contains(subject)) {
                 let mark = subject.map(|subject| self.subjects.mark(subject));
-                sessions.insert(id.clone(), Arc::new(Known { session, mark }));
+                sessions.insert(self.names.name(id), Arc::new(Known { session, mark }));
             }
         }
     }
@@ -147,6 +149,19 @@ impl ReadCache {
             Request::Create((_, _, subject)) | Request::Rotate((_, subject)) => subject.as_deref(),
             _ => None,
         })
+    }
+}
+
+/// What stands for an id: 128 bits of it, hashed with keys that nobody knows, so
+/// that no two are the same. Shorter than an id, and nobody can read one here.
+type Name = [u64; 2];
+
+#[derive(Default)]
+struct Names([RandomState; 2]);
+
+impl Names {
+    fn name(&self, id: &str) -> Name {
+        self.0.each_ref().map(|hasher| hasher.hash_one(id))
     }
 }
 
@@ -220,10 +235,10 @@ impl Subjects {
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<String, Arc<Known>> for Bytes {
-    fn weight(&self, id: &String, known: &Arc<Known>) -> u64 {
+impl Weighter<Name, Arc<Known>> for Bytes {
+    fn weight(&self, _: &Name, known: &Arc<Known>) -> u64 {
         let session = &known.session;
         let subject = session.subject.as_ref().map_or(0, String::len);
-        (id.len() + session.data.len() + subject + ENTRY) as u64
+        (session.data.len() + subject + ENTRY) as u64
     }
 }

@@ -16,15 +16,34 @@ impl Storage {
     ) -> Result<T, Error> {
         match &self.lock {
             Some(lock) => lock.wait(|| self.once(&mut attempt)),
-            None => attempt(),
+            None => self.once(attempt),
         }
+    }
+
+    /// Work that only reads, with a single statement. The only owner goes on
+    /// reading where it left off: to begin and to end takes as long as to read.
+    pub(super) fn continue_reading<T>(
+        &self,
+        work: impl Fn() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.lock.is_some() {
+            return self.wait(work);
+        }
+        if self.connection.is_autocommit() {
+            self.execute("BEGIN")?;
+        }
+        work()
     }
 
     /// One attempt, of a connection that knows whether it holds the lock.
     pub(super) fn once<T>(&self, attempt: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        if let Some(lock) = &self.lock {
-            self.admit_loss(lock)?;
-            lock.begin();
+        match &self.lock {
+            Some(lock) => {
+                self.admit_loss(lock)?;
+                lock.begin();
+            }
+            None if !self.connection.is_autocommit() => self.execute("ROLLBACK")?,
+            None => {}
         }
         attempt()
     }

@@ -67,7 +67,7 @@ impl Storage {
 
     /// Does work that is a single statement and only reads.
     pub fn read<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        self.wait(|| work(self.rows()))
+        self.continue_reading(|| work(self.rows()))
     }
 
     /// Does work that only reads, of one state of the database.

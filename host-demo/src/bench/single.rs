@@ -93,6 +93,10 @@ fn operation(
     // Both start with what they keep in memory.
     compare_all(&mut ours, of_ours)?;
     compare_all(&mut native, of_native)?;
+    // As in use: before the first write SQLite asks for the size of the file
+    // each time it reads.
+    Store::touch(&mut ours, of_ours.id(0), of_ours.next_life())?;
+    Store::touch(&mut native, of_native.id(0), of_native.next_life())?;
 
     let slice = bench.plan.slice();
     let (mut random, mut native_random) = (Random::new(1), Random::new(1));
