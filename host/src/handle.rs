@@ -24,6 +24,7 @@ use crate::{
 /// Rows of the first step of a collection; those that follow are fitted to the
 /// time that it takes.
 const FIRST_STEP: u32 = 64;
+const LARGEST_STEP: u32 = 4096;
 const SHORTEST_STEP: Duration = Duration::from_micros(1500);
 const LONGEST_STEP: Duration = Duration::from_millis(3);
 
@@ -257,7 +258,7 @@ impl Sessions {
                     return Ok(removed);
                 }
                 limit = match took {
-                    short if short < SHORTEST_STEP => limit.saturating_mul(2),
+                    short if short < SHORTEST_STEP => (limit * 2).min(LARGEST_STEP),
                     long if long > LONGEST_STEP => (limit / 2).max(1),
                     _ => limit,
                 };

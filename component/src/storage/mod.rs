@@ -24,6 +24,16 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Pages of the log that are copied into the database at once; SQLite's own
+/// choice, which lets many writes to a page be copied as one.
+const LOG: u32 = 1000;
+
+/// The same while garbage is collected: who comes then is not to wait long.
+const SHORT_LOG: u32 = 256;
+
+/// Pages that one step of a collection gives back at most; each is moved.
+const MOST_PAGES: u64 = 128;
+
 /// An open database and the statements for one table in it.
 pub struct Storage {
     connection: Connection,
@@ -117,8 +127,27 @@ impl Storage {
     fn collection_step(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
         // A row is smaller than a page more often than not; what is left of
         // larger ones is given back by the steps that follow.
-        let pages = limit / 2 + 1;
-        let (collected, changed) = self.transact("BEGIN IMMEDIATE", || {
+        let pages = (limit / 2 + 1).min(MOST_PAGES);
+        self.copy_log_from(SHORT_LOG)?;
+        let done = self.collect_and_give_back(limit, pages, now);
+        self.copy_log_from(LOG)?;
+        let (collected, changed) = done?;
+        if self.lock.is_none() && changed && !collected.more {
+            // The file itself gets shorter when the log is copied into it.
+            // What was collected stays so if that fails, and is copied later.
+            let _ = self.ask::<i64>("PRAGMA wal_checkpoint(PASSIVE)");
+        }
+        Ok(collected)
+    }
+
+    /// The step itself, and whether it changed anything.
+    fn collect_and_give_back(
+        &self,
+        limit: u64,
+        pages: u64,
+        now: Timestamp,
+    ) -> Result<(Collected, bool), Error> {
+        self.transact("BEGIN IMMEDIATE", || {
             let (removed, any_due) = self.rows().collect(limit, now)?;
             let free = self.free_pages()?;
             if free > 0 {
@@ -129,13 +158,15 @@ impl Storage {
                 schema::reset_requests(&self.connection, &self.table)?;
             }
             Ok((Collected { removed, more }, removed + free > 0))
-        })?;
-        if self.lock.is_none() && changed && !collected.more {
-            // The file itself gets shorter when the log is copied into it.
-            // What was collected stays so if that fails, and is copied later.
-            let _ = self.ask::<i64>("PRAGMA wal_checkpoint(PASSIVE)");
-        }
-        Ok(collected)
+        })
+    }
+
+    /// Has whoever commits copy the log into the database once it has so many
+    /// pages. A shared database has no such log.
+    fn copy_log_from(&self, pages: u32) -> Result<(), Error> {
+        self.connection
+            .pragma_update(None, "wal_autocheckpoint", pages)
+            .map_err(failure)
     }
 
     /// The size of the database, in bytes.
@@ -244,8 +275,6 @@ impl Storage {
         self.pragma("temp_store = MEMORY", None)?;
         self.pragma("cache_size = -16384", None)?;
         self.pragma("journal_size_limit = 4194304", None)?;
-        // Somebody waits while the log is copied: more often, and for less.
-        self.ask::<i64>("PRAGMA wal_autocheckpoint = 256")?;
         match options.durability {
             Durability::Full => self.pragma("synchronous = FULL", None),
             Durability::Relaxed => self.pragma("synchronous = NORMAL", None),

@@ -51,7 +51,6 @@ impl Native {
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -16384;
              PRAGMA journal_size_limit = 4194304;
-             PRAGMA wal_autocheckpoint = 256;
              CREATE TABLE IF NOT EXISTS Sessions (
                  key INTEGER PRIMARY KEY,
                  rest BLOB NOT NULL,

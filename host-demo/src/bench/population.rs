@@ -1,6 +1,6 @@
 //! Two databases in a directory that hold the same sessions: ours and a native one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,7 +73,10 @@ impl Population {
     pub fn copy(&self, directory: PathBuf) -> anyhow::Result<Self> {
         let copy = Self::empty(directory)?;
         for database in [self.ours(), self.native()] {
-            fs::copy(database.path(), copy.directory.join(&database.file))?;
+            let file = copy.directory.join(&database.file);
+            fs::copy(database.path(), &file)?;
+            // Or the first who waits for the disk would wait for all of it.
+            File::open(file)?.sync_all()?;
         }
         Ok(Self {
             ours: Held::new(self.ours.ids()).into(),
