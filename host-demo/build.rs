@@ -15,6 +15,7 @@ fn main() {
     for (package, source, name) in [
         ("web-demo", "web-demo", "WEB_DEMO_COMPONENT_FILE"),
         ("test-guest", "tests/guest", "TEST_GUEST_COMPONENT_FILE"),
+        ("counter", "tests/counter", "COUNTER_COMPONENT_FILE"),
     ] {
         let component = wasi::build(package, source);
         let embedded = component.and_then(|file| wasi::embed(&file, name));

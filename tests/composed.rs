@@ -6,6 +6,7 @@ use std::fs::{File, FileTimes};
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ mod plain_host;
 const AT_ONCE: u64 = 32;
 
 /// How long a lock shows no sign of life before it counts as left behind.
-const DEAD_AFTER: Duration = Duration::from_secs(60);
+const DEAD_AFTER: Duration = Duration::from_secs(15);
 
 /// How an instance comes to its end before its answer.
 #[derive(Clone, Copy)]
@@ -35,10 +36,15 @@ enum End {
     Trapped,
 }
 
+/// One test at a time has instances: each waits 3 seconds for a lock, of which
+/// others should not take the processor.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// The directory that the instances share, and what runs them.
 struct Place {
     directory: TempDir,
     runtime: Runtime,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Place {
@@ -47,6 +53,7 @@ impl Place {
         Self {
             directory: tempfile::tempdir().unwrap(),
             runtime: Runtime::new().unwrap(),
+            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -94,7 +101,7 @@ impl Place {
         self.path().join("sessions.db.lock")
     }
 
-    /// Lets a minute pass for the lock that a dead instance left behind, if one
+    /// Lets the time pass for the lock that a dead instance left behind, if one
     /// did.
     fn let_the_lock_grow_old(&self) -> bool {
         let Ok(lock) = File::open(self.lock()) else {
@@ -289,7 +296,7 @@ fn instances_that_are_killed_among_others_take_nothing_from_them() {
     let ended = place.runtime.block_on(victims.join_all());
     assert!(ended.iter().any(Option::is_none), "nobody was killed");
 
-    // Who was killed with the lock has it for a minute, in which the others are
+    // Who was killed with the lock has it for a while, in which the others are
     // told that the store is busy. Then everything goes on.
     assert!(
         answers

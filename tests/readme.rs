@@ -1,4 +1,5 @@
-//! The README's examples hold: its commands run, and its options are the contract's.
+//! The README's examples hold: its commands run, its web component serves, and
+//! its options are the contract's.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::command::PROGRAM;
 use crate::fixture::{CACHE, Home};
+use crate::served::Site;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -32,6 +34,8 @@ fn its_commands_run_one_after_the_other() {
         .iter()
         .flat_map(|block| block.lines())
         .filter_map(|line| line.strip_prefix("cargo run -- "))
+        // That one goes on until it is told to stop, and has tests of its own.
+        .filter(|command| !command.starts_with("serve"))
         .collect();
     assert!(!commands.is_empty());
     for arguments in commands {
@@ -44,6 +48,26 @@ fn its_commands_run_one_after_the_other() {
         let errors = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success(), "{arguments}: {errors}");
     }
+}
+
+/// The component is built from this file, where it is for one target only.
+#[test]
+fn its_web_component_is_the_one_that_counts_here() {
+    let source = include_str!("counter/src/lib.rs");
+    let source = source.split_once("\n\n").unwrap().1;
+    assert!(blocks("rust,ignore").iter().any(|block| block == source));
+
+    let home = Home::new();
+    let site = Site::start(&home, &["--component", env!("COUNTER_COMPONENT_FILE")]);
+    let first = site.get("/");
+    assert_eq!((first.status, &*first.body), (200, "visit 1\n"));
+    let cookie = first.headers.iter().find(|(name, _)| name == "set-cookie");
+    let cookie = cookie.unwrap().1.split(';').next().unwrap();
+    for visit in 2..4 {
+        let next = site.ask("GET", "/", &[("Cookie", cookie)], b"");
+        assert_eq!(next.body, format!("visit {visit}\n"));
+    }
+    assert_eq!(site.get("/").body, "visit 1\n");
 }
 
 #[test]

@@ -25,8 +25,8 @@ use crate::{
 /// time that it takes.
 const FIRST_STEP: u32 = 64;
 const LARGEST_STEP: u32 = 4096;
-const SHORTEST_STEP: Duration = Duration::from_micros(1500);
-const LONGEST_STEP: Duration = Duration::from_millis(3);
+const SHORTEST_STEP: Duration = Duration::from_millis(1);
+const LONGEST_STEP: Duration = Duration::from_millis(2);
 
 /// An open store. Clones are cheap and are handles of the same store.
 ///

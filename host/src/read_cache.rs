@@ -77,7 +77,9 @@ impl ReadCache {
                 // The id of one that expired may be another session's by now. Of two
                 // requests for one session the second finds and leaves nothing here,
                 // since nobody knows what is left by both.
-                let before = sessions.remove(&self.names.name(id)).map(|(_, known)| known);
+                let before = sessions
+                    .remove(&self.names.name(id))
+                    .map(|(_, known)| known);
                 let before = before.filter(|known| self.is_there(known, self.clock.told()));
                 forgotten.insert(id.to_owned(), before);
             }

@@ -18,13 +18,15 @@ use std::time::{Duration, Instant, SystemTime};
 mod tests;
 
 /// A lock older than this is dead: its owner makes it younger while it works.
-const DEAD_AFTER: Duration = Duration::from_secs(60);
+/// Until then everybody waits for an instance that was killed; after it, an
+/// owner that merely waited for its disk would be taken for dead.
+const DEAD_AFTER: Duration = Duration::from_secs(15);
 
 /// An owner that was stopped for so long may have lost its lock.
-const DOUBTFUL_AFTER: Duration = Duration::from_secs(30);
+const DOUBTFUL_AFTER: Duration = Duration::from_secs(7);
 
 /// How old an owner lets its lock become.
-const RENEW_AFTER: Duration = Duration::from_secs(10);
+const RENEW_AFTER: Duration = Duration::from_secs(2);
 
 /// How many of SQLite's instructions go by between two looks at the lock's
 /// age. One can handle a whole payload.

@@ -29,7 +29,7 @@ use std::time::Duration;
 const LOG: u32 = 1000;
 
 /// The same while garbage is collected: who comes then is not to wait long.
-const SHORT_LOG: u32 = 256;
+const SHORT_LOG: u32 = 128;
 
 /// Pages that one step of a collection gives back at most; each is moved.
 const MOST_PAGES: u64 = 128;

@@ -78,11 +78,11 @@ fn work_keeps_its_lock_young() {
     let (directory, storage) = open(0);
     let done = storage.transaction(|_| {
         for _ in 0..10 {
-            let_pass(lock(&storage), Duration::from_secs(12));
+            let_pass(lock(&storage), Duration::from_secs(3));
             work(&storage)?;
         }
         let age = SystemTime::now().duration_since(modified(&lock(&storage).lock).unwrap());
-        assert!(age.unwrap() < Duration::from_secs(12));
+        assert!(age.unwrap() < Duration::from_secs(3));
         assert_eq!(names(&directory), ["sessions.db.lock"]);
         add(&storage, 1)
     });
@@ -101,7 +101,7 @@ fn whoever_was_stopped_for_long_keeps_nothing_and_tries_again() {
                 add(&storage, 1)?;
                 tries.set(tries.get() + 1);
                 if tries.get() == 1 {
-                    let_pass(lock(&storage), Duration::from_secs(31));
+                    let_pass(lock(&storage), Duration::from_secs(8));
                 }
                 if works_on {
                     work(&storage)?;
@@ -119,7 +119,7 @@ fn work_that_finds_its_lock_gone_stops() {
     let (_directory, storage) = open(0);
     let done = storage.transaction(|_| {
         add(&storage, 1)?;
-        *lock(&storage).certain() -= Duration::from_secs(12);
+        *lock(&storage).certain() -= Duration::from_secs(3);
         fs::remove_dir(&lock(&storage).lock).unwrap();
         let worked = work(&storage);
         assert_eq!(worked, Err(Error::Busy));
@@ -177,12 +177,12 @@ fn a_collection_at_once_neither_waits_nor_repairs() {
     let (directory, storage) = open(60_000);
     let other = &lock(&storage).lock;
     fs::create_dir(other).unwrap();
-    make_older(other, Duration::from_secs(61));
+    make_older(other, Duration::from_secs(16));
     assert_eq!(storage.collect_at_once(1, NOW), Err(Error::Busy));
     assert_eq!(names(&directory), ["sessions.db.lock"]);
     // Its owner was killed in the middle of a sign of life.
     File::create(&lock(&storage).sign).unwrap();
-    make_older(other, Duration::from_secs(61));
+    make_older(other, Duration::from_secs(16));
     let nothing = Collected {
         removed: 0,
         more: false,
