@@ -23,7 +23,7 @@ use crate::{
 
 /// Rows of the first step of a collection; those that follow are fitted to the
 /// time that it takes.
-const FIRST_STEP: u32 = 64;
+const SMALLEST_STEP: u32 = 64;
 const LARGEST_STEP: u32 = 4096;
 const SHORTEST_STEP: Duration = Duration::from_millis(1);
 const LONGEST_STEP: Duration = Duration::from_millis(2);
@@ -245,7 +245,7 @@ impl Sessions {
     pub fn collect_all(&self) -> Answer<u64> {
         let sessions = self.clone();
         Answer::new(async move {
-            let (mut limit, mut removed) = (FIRST_STEP, 0);
+            let (mut limit, mut removed) = (SMALLEST_STEP, 0);
             loop {
                 let step = sessions.0.owner.call(move |owner| {
                     let started = Instant::now();
@@ -259,7 +259,7 @@ impl Sessions {
                 }
                 limit = match took {
                     short if short < SHORTEST_STEP => (limit * 2).min(LARGEST_STEP),
-                    long if long > LONGEST_STEP => (limit / 2).max(1),
+                    long if long > LONGEST_STEP => (limit / 2).max(SMALLEST_STEP),
                     _ => limit,
                 };
             }

@@ -45,6 +45,7 @@ impl Storage {
             None if !self.connection.is_autocommit() => self.execute("ROLLBACK")?,
             None => {}
         }
+        self.settle()?;
         attempt()
     }
 

@@ -20,6 +20,7 @@ use rows::Sql;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use schema::Found;
+use std::cell::Cell;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use std::time::Duration;
 const LOG: u32 = 1000;
 
 /// The same while garbage is collected: who comes then is not to wait long.
-const SHORT_LOG: u32 = 128;
+const SHORT_LOG: u32 = 256;
 
 /// Pages that one step of a collection gives back at most; each is moved.
 const MOST_PAGES: u64 = 128;
@@ -44,6 +45,9 @@ pub struct Storage {
     lock: Option<Arc<DotLock>>,
     /// Whether the file was made so that free pages can be given back.
     gives_space_back: bool,
+    durability: Durability,
+    /// Whether a step of a collection has not put back what it changed.
+    hurried: Cell<bool>,
 }
 
 impl Storage {
@@ -61,6 +65,8 @@ impl Storage {
             location: location.into(),
             lock,
             gives_space_back: false,
+            durability: options.durability,
+            hurried: Cell::new(false),
         };
         storage.connection.set_prepared_statement_cache_capacity(64);
         if let Some(lock) = &storage.lock {
@@ -128,9 +134,9 @@ impl Storage {
         // A row is smaller than a page more often than not; what is left of
         // larger ones is given back by the steps that follow.
         let pages = (limit / 2 + 1).min(MOST_PAGES);
-        self.copy_log_from(SHORT_LOG)?;
+        self.hurry()?;
         let done = self.collect_and_give_back(limit, pages, now);
-        self.copy_log_from(LOG)?;
+        self.settle()?;
         let (collected, changed) = done?;
         if self.lock.is_none() && changed && !collected.more {
             // The file itself gets shorter when the log is copied into it.
@@ -161,11 +167,31 @@ impl Storage {
         })
     }
 
-    /// Has whoever commits copy the log into the database once it has so many
-    /// pages. A shared database has no such log.
-    fn copy_log_from(&self, pages: u32) -> Result<(), Error> {
+    /// For a step of a collection: it does not wait for the disk, since what is
+    /// lost with the power is garbage as it was before; and the log is copied
+    /// early. A shared database has no log, and is not safe without waiting.
+    fn hurry(&self) -> Result<(), Error> {
+        if self.lock.is_none() {
+            self.hurried.set(true);
+            self.pragma(Durability::Relaxed.pragma(), None)?;
+            self.set("wal_autocheckpoint", SHORT_LOG)?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to what the options say, before anything else is written.
+    fn settle(&self) -> Result<(), Error> {
+        if self.hurried.get() {
+            self.set("wal_autocheckpoint", LOG)?;
+            self.pragma(self.durability.pragma(), None)?;
+            self.hurried.set(false);
+        }
+        Ok(())
+    }
+
+    fn set(&self, setting: &str, value: u32) -> Result<(), Error> {
         self.connection
-            .pragma_update(None, "wal_autocheckpoint", pages)
+            .pragma_update(None, setting, value)
             .map_err(failure)
     }
 
@@ -275,10 +301,7 @@ impl Storage {
         self.pragma("temp_store = MEMORY", None)?;
         self.pragma("cache_size = -16384", None)?;
         self.pragma("journal_size_limit = 4194304", None)?;
-        match options.durability {
-            Durability::Full => self.pragma("synchronous = FULL", None),
-            Durability::Relaxed => self.pragma("synchronous = NORMAL", None),
-        }?;
+        self.pragma(options.durability.pragma(), None)?;
         Ok(found)
     }
 
@@ -321,6 +344,16 @@ impl Storage {
             )));
         }
         Ok(())
+    }
+}
+
+impl Durability {
+    /// How SQLite is told.
+    fn pragma(self) -> &'static str {
+        match self {
+            Durability::Full => "synchronous = FULL",
+            Durability::Relaxed => "synchronous = NORMAL",
+        }
     }
 }
 
