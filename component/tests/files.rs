@@ -296,12 +296,12 @@ fn a_newer_schema_is_refused_and_its_sessions_stay() {
             let sql = format!(r#"UPDATE "wasi-sessions" SET version = {version}"#);
             database.raw().execute_batch(&sql).unwrap();
         };
-        version(2);
+        version(3);
         for sync in [true, false] {
             let opened = database.try_open(|options| options.sync = sync);
-            assert!(words(opened).contains("version 2"));
+            assert!(words(opened).contains("version 3"));
         }
-        version(1);
+        version(2);
         assert!(is_live(&mut database.open(), NOW, &id));
     }
 }

@@ -77,7 +77,7 @@ thread_local! {
 /// a runtime nothing may, as wasmtime does it.
 pub(crate) fn may_work() -> bool {
     WAITING.get()
-        && Handle::try_current().is_err()
+        && Handle::try_current().is_err_and(|error| error.is_missing_context())
         && stacker::remaining_stack().is_some_and(|left| left >= STACK)
 }
 

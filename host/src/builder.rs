@@ -103,7 +103,7 @@ impl Builder {
 
     /// Replaces the source of randomness, for tests. By default it is a
     /// cryptographic generator that the operating system seeds; ids are only as
-    /// secret as it is good.
+    /// secret as it is good. It is called where the clock is.
     pub fn random(mut self, fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
         self.random = Some(Arc::new(fill));
         self

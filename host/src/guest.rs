@@ -195,7 +195,7 @@ impl State {
             wasi.secure_random(SecureRandom(random.clone()));
         }
         // The directory is opened with this setting, so it has to come first:
-        // this thread is the component's own and may wait for files.
+        // whichever thread calls the component may wait for files.
         wasi.allow_blocking_current_thread(true);
         wasi.preopened_dir(directory.path(), "/", FsPerms::ReadWrite)?;
         let limits = StoreLimitsBuilder::new()

@@ -43,8 +43,10 @@
 //! Any executor will do, and so will none: on a plain thread write `.wait()` for
 //! `.await`. An [`Answer`] is lazy, and says what becomes of one that is dropped.
 //!
-//! One thread owns the component and the open database; [`Sessions`] is a handle
-//! that is cheap to clone and reaches it over a bounded queue. The directory is
+//! The component and the open database have one owner at a time: a thread of the
+//! store's, over a bounded queue, or a plain thread that waits for its own request
+//! while nobody else does. [`Sessions`] is a handle that is cheap to clone. The
+//! directory is
 //! locked for one owner, in this process or any other, and released by the
 //! operating system however the owner ends. A component that crashes fails the
 //! request in flight and is started anew before the next one.

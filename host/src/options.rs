@@ -35,6 +35,7 @@ pub struct Options {
     /// all use the host. Up to 3,600,000; default 3,000.
     pub sync_timeout: Milliseconds,
     /// Requests after which a collection starts; 0 for never. Default 10,000.
+    /// Unless it is 0, a store that nobody uses for some seconds collects, too.
     pub gc_frequency: u64,
     /// Rows that one request may remove while a collection is on: 1 to
     /// 1,000,000, default 100.

@@ -31,10 +31,14 @@ const STACK: usize = 4 << 20;
 /// so that those that wait together can be done together.
 pub(crate) enum Command {
     Sessions(Waiting),
-    Other(Box<dyn FnOnce(&mut Owner) + Send>, Ticket),
+    Other(Call, Ticket),
     /// Somebody did something without the thread, which rested.
     Active,
 }
+
+/// Something to do with the owner, and how its caller is told what it came to.
+type Call = Box<dyn FnOnce(&mut Owner) -> Tell + Send>;
+type Tell = Box<dyn FnOnce() + Send>;
 
 /// What the thread and its callers share.
 struct Desk {
@@ -164,9 +168,10 @@ impl OwnerThread {
             return answer;
         }
         let (reply, answer) = oneshot::channel();
-        let call = move |owner: &mut Owner| {
+        let call = move |owner: &mut Owner| -> Tell {
+            let done = call(owner);
             // Somebody who no longer waits misses the answer.
-            let _ = reply.send(call(owner));
+            Box::new(move || drop(reply.send(done)))
         };
         let ticket = Ticket::new(&self.desk);
         self.send(Command::Other(Box::new(call), ticket)).await?;
@@ -244,6 +249,7 @@ fn run(
             return;
         }
     };
+    let _closing = ClosedByPanic(desk);
     let _ = ready.send(Ok(()));
     let mut rest = after_work;
     let mut next = None;
@@ -261,12 +267,12 @@ fn run(
                 });
                 rest = after_work;
             }
-            Received::Command(Command::Other(call, _ticket)) => {
-                // Its caller is told by the call itself.
-                let _ = Desk::work(desk.lock(), |owner| {
-                    call(owner);
-                    Ok(())
-                });
+            Received::Command(Command::Other(call, ticket)) => {
+                let done = Desk::work(desk.lock(), |owner| Ok(call(owner)));
+                drop(ticket);
+                if let Ok(tell) = done {
+                    tell();
+                }
                 rest = after_work;
             }
             Received::Command(Command::Active) => rest = after_work,
@@ -289,6 +295,17 @@ fn run(
     }
     if let Some(owner) = desk.lock().take() {
         owner.close();
+    }
+}
+
+/// Closes the store when the thread panics: an application's waker may.
+struct ClosedByPanic<'a>(&'a Desk);
+
+impl Drop for ClosedByPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            *self.0.lock() = None;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sessions that were read before, answered on the caller's own thread.
 //!
-//! It answers nothing that the database would not. Only the owner's thread
-//! changes it. What a request may change is forgotten before the request is
+//! It answers nothing that the database would not. Only who holds
+//! the owner changes it. What a request may change is forgotten before the request is
 //! done, so that whoever asks meanwhile asks the database, behind it in the
 //! queue; and what a request tells about a session is remembered only once its
 //! transaction is kept. Expiry is a matter of the clock, and a clock that went
@@ -154,8 +154,8 @@ impl ReadCache {
     }
 }
 
-/// What stands for an id: 128 bits of it, hashed with keys that nobody knows, so
-/// that no two are the same. Shorter than an id, and nobody can read one here.
+/// What stands for an id: two hashes of it with keys that nobody knows, 128 bits
+/// in all. Shorter than an id, and nobody can read one here.
 type Name = [u64; 2];
 
 #[derive(Default)]

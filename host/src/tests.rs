@@ -1,11 +1,12 @@
 //! What this crate promises beyond the contract, tested on the real component.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -494,16 +495,43 @@ fn a_full_collection_lets_others_in_between_its_steps() {
     now.fetch_add(1000, Ordering::SeqCst);
     let collector = sessions.clone();
     let collection = thread::spawn(move || collector.collect_all().wait());
-    let mut between = 0;
+    let mut seen = BTreeSet::new();
     while !collection.is_finished() {
-        sessions
-            .set(&id, between.to_string(), Some(1_000_000))
-            .wait()
-            .unwrap();
-        between += 1;
+        sessions.set(&id, "", Some(1_000_000)).wait().unwrap();
+        seen.insert(sessions.stats().wait().unwrap().expired);
     }
     assert_eq!(collection.join().unwrap(), Ok(20_000));
-    assert!(between > 1, "{between} requests were done meanwhile");
+    let partly = seen.iter().filter(|left| (1..20_000).contains(*left));
+    assert!(partly.count() > 1, "others saw {seen:?}");
     assert_eq!(sessions.stats().wait().unwrap().expired, 0);
     assert_eq!(sessions.collect_all().wait(), Ok(0));
+}
+
+#[test]
+fn a_waker_that_panics_closes_the_store_and_frees_its_directory() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that panics, in a test");
+        }
+    }
+    for as_a_request in [false, true] {
+        let home = home();
+        let sessions = builder(&home).open().wait().unwrap();
+        let id = create(&sessions, "kept").id;
+        let waker = Waker::from(Arc::new(Panics));
+        let mut context = Context::from_waker(&waker);
+        let mut set = sessions.set(&id, "too", None);
+        let mut stats = sessions.stats();
+        let pending = match as_a_request {
+            true => Pin::new(&mut set).poll(&mut context).is_pending(),
+            false => Pin::new(&mut stats).poll(&mut context).is_pending(),
+        };
+        assert!(pending);
+        while sessions.stats().wait() != Err(Error::Closed) {
+            thread::yield_now();
+        }
+        let other = builder(&home).open().wait().unwrap();
+        assert!(other.get(&id).wait().unwrap().is_some());
+    }
 }

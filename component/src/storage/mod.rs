@@ -253,7 +253,7 @@ impl Storage {
 
     fn give_back(&self, pages: u64) -> Result<(), Error> {
         let pragma = format!("PRAGMA incremental_vacuum({pages})");
-        let mut vacuum = self.connection.prepare_cached(&pragma).map_err(failure)?;
+        let mut vacuum = self.connection.prepare(&pragma).map_err(failure)?;
         let mut steps = vacuum.query(params![]).map_err(failure)?;
         // Each row is one page given back.
         while steps.next().map_err(failure)?.is_some() {}

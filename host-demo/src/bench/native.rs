@@ -58,10 +58,11 @@ impl Native {
                  created INTEGER NOT NULL,
                  updated INTEGER NOT NULL,
                  expires INTEGER NOT NULL,
+                 due INTEGER NOT NULL,
                  subject TEXT,
                  data BLOB NOT NULL
              ) STRICT;
-             CREATE INDEX IF NOT EXISTS Expires ON Sessions (expires);"
+             CREATE INDEX IF NOT EXISTS Due ON Sessions (due);"
         ))?;
         let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
         ensure!(mode == "wal", "SQLite refused its write-ahead log");
@@ -84,14 +85,14 @@ impl Native {
     pub fn collect(&mut self) -> anyhow::Result<u64> {
         let mut collect = self
             .0
-            .prepare_cached("DELETE FROM Sessions WHERE expires <= ?1")?;
+            .prepare_cached("DELETE FROM Sessions WHERE due <= ?1 AND expires <= ?1")?;
         Ok(collect.execute([now()?])? as u64)
     }
 
     fn insert(&self, id: &str, data: &[u8], life: Milliseconds) -> anyhow::Result<()> {
         let mut insert = self.0.prepare_cached(
-            "INSERT INTO Sessions (key, rest, version, created, updated, expires, subject, data)
-             VALUES (?1, ?2, 1, ?3, ?3, ?4, NULL, ?5)",
+            "INSERT INTO Sessions (key, rest, version, created, updated, expires, due, subject, data)
+             VALUES (?1, ?2, 1, ?3, ?3, ?4, ?4 / 60000 * 60000, NULL, ?5)",
         )?;
         let ((place, rest), now) = (key(id), now()?);
         insert.execute(params![place, rest, now, now + life as i64, data])?;
