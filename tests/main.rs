@@ -6,6 +6,7 @@ mod fixture;
 mod guests;
 #[cfg(unix)]
 mod served;
+#[cfg(unix)]
 mod visitors;
 
 // The contract, theme by theme.
@@ -33,13 +34,16 @@ mod tasks;
 
 // Those who use it.
 mod bench;
+#[cfg(unix)]
 mod browser;
 mod command_line;
 mod composed;
 mod original;
+#[cfg(unix)]
 mod readme;
 #[cfg(unix)]
 mod serve;
 mod story;
 mod tower_sessions;
+#[cfg(unix)]
 mod web_demo;

@@ -89,7 +89,7 @@ fn an_id_that_a_visitor_brings_is_never_taken_for_a_new_session() {
     ] {
         let mut visitor = Visitor::new(&site);
         visitor.cookie = Some(format!("session={brought}"));
-        let answer = visitor.get("/");
+        let answer = visitor.get("/?again");
         assert_eq!(answer.visits(), 1, "{brought}");
         assert_ne!(visitor.cookie, Some(format!("session={brought}")));
         assert_eq!(visitor.get("/").visits(), 2, "{brought}");
@@ -116,7 +116,45 @@ fn logging_in_moves_to_a_new_id_and_keeps_the_count() {
     // Whoever knows the old id has nothing with it.
     assert_eq!(before.post("/login", &[("name", "Mallory")]).status, 403);
     assert_eq!(before.get("/account").leads_to(), (303, Some("/")));
-    assert_eq!(before.get("/").visits(), 1);
+    assert_eq!(before.get("/?again").visits(), 1);
+}
+
+/// Its requests with the old id reach the site when the login is done.
+#[test]
+fn a_tab_that_comes_late_does_not_undo_a_login() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    visitor.get("/");
+    let late = visitor.clone();
+    visitor.post("/login", &[("name", "alice")]);
+
+    for (path, again) in [("/", "/?again"), ("/operator", "/operator?again")] {
+        let mut tab = late.clone();
+        let answer = tab.get(path);
+        assert_eq!(answer.leads_to(), (303, Some(again)));
+        assert_eq!(answer.header("set-cookie"), None, "{path}");
+        // The browser has the cookie of the login by now.
+        tab.cookie = visitor.cookie.clone();
+        let answer = tab.get(again);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("set-cookie"), None, "{path}");
+    }
+    let page = visitor.get("/");
+    assert_eq!(page.visits(), 3);
+    assert_eq!(page.between("id=\"user\">", "<").as_deref(), Some("alice"));
+}
+
+#[test]
+fn who_comes_again_with_an_ended_id_has_a_new_session() {
+    let (_home, site) = demo();
+    for (path, visits) in [("/?again", 2), ("/operator?again", 1)] {
+        let mut visitor = Visitor::new(&site);
+        visitor.cookie = Some(format!("session={INVENTED}"));
+        let answer = visitor.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.header("set-cookie").is_some(), "{path}");
+        assert_eq!(visitor.get("/").visits(), visits, "{path}");
+    }
 }
 
 #[test]
@@ -222,7 +260,8 @@ fn users_see_their_sessions_and_end_them() {
     assert_eq!(answer.leads_to(), (303, Some("/account")));
     assert_eq!(desk.get("/account").sessions(), 1);
     assert_eq!(phone.get("/account").leads_to(), (303, Some("/")));
-    assert_eq!(phone.get("/").visits(), 1);
+    assert_eq!(phone.get("/").leads_to(), (303, Some("/?again")));
+    assert_eq!(phone.get("/?again").visits(), 1);
     assert_eq!(
         desk.post("/sessions/end", &[("handle", &handle)]).status,
         404
@@ -311,7 +350,9 @@ fn only_an_operator_sees_the_store() {
     assert_eq!((status, path), (303, Some("/operator?removed=0")));
     let page = visitor.get(path.unwrap());
     assert!(page.body.contains("Rows removed: 0."));
-    assert!(!before.get("/operator").body.contains("id=\"live\""));
+    let page = before.get("/operator?again");
+    assert_eq!(page.status, 200);
+    assert!(!page.body.contains("id=\"live\""));
 }
 
 #[test]

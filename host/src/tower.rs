@@ -15,10 +15,6 @@ use crate::{Error, Milliseconds, Outcome, Sessions, Timestamp};
 /// else is wrong.
 const TRIES: usize = 8;
 
-/// Rows that one step of a collection removes at most; other requests are
-/// answered between two steps.
-const STEP: u32 = 100;
-
 const NANOSECONDS: i128 = 1_000_000;
 
 /// Needs the feature `tower-sessions`.
@@ -86,8 +82,7 @@ impl SessionStore for Sessions {
 impl ExpiredDeletion for Sessions {
     /// Removes all that has expired, in steps between which others are answered.
     async fn delete_expired(&self) -> Result<()> {
-        while self.collect(STEP).await.map_err(backend)?.more {}
-        Ok(())
+        self.collect_all().await.map(drop).map_err(backend)
     }
 }
 

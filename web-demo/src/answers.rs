@@ -32,7 +32,7 @@ pub fn style() -> Answer {
     )
 }
 
-/// Sends the visitor to another page of this site, after a form.
+/// Sends the visitor to another page of this site.
 pub fn see_other(path: &str) -> Answer {
     let answer = answer(
         StatusCode::SEE_OTHER,

@@ -7,11 +7,15 @@ use http::header::COOKIE;
 use http::{HeaderMap, Uri};
 
 /// Whether the visitor came over https: the request says so, or a proxy in front
-/// does in `X-Forwarded-Proto`. Anybody can send that header; all that comes of
-/// it is a stricter cookie for whoever did.
+/// does in `X-Forwarded-Proto`, where the one nearest to the visitor comes first.
+/// Anybody can send that header; all that comes of it is a stricter cookie for
+/// whoever did.
 pub fn is_secure(uri: &Uri, headers: &HeaderMap) -> bool {
     let forwarded = headers.get("x-forwarded-proto");
-    uri.scheme_str() == Some("https") || forwarded.is_some_and(|scheme| scheme == "https")
+    let forwarded = forwarded.and_then(|schemes| schemes.to_str().ok());
+    let nearest = forwarded.and_then(|schemes| schemes.split(',').next());
+    uri.scheme_str() == Some("https")
+        || nearest.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
 }
 
 /// The id that the visitor brings, when it can be one of the store's: 43
@@ -114,7 +118,21 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert!(!is_secure(&plain, &headers));
         assert!(is_secure(&https, &headers));
-        headers.insert("x-forwarded-proto", "https".parse().unwrap());
-        assert!(is_secure(&plain, &headers));
+        for (forwarded, secure) in [
+            ("https", true),
+            ("HTTPS", true),
+            (" https ", true),
+            ("https,http", true),
+            ("Https , http", true),
+            ("http", false),
+            ("http, https", false),
+            ("httpsx", false),
+            ("", false),
+            (",https", false),
+        ] {
+            headers.insert("x-forwarded-proto", forwarded.parse().unwrap());
+            assert_eq!(is_secure(&plain, &headers), secure, "{forwarded}");
+            assert!(is_secure(&https, &headers), "{forwarded}");
+        }
     }
 }

@@ -90,10 +90,7 @@ impl Site {
         };
         match counted {
             Some(current) => Ok(page(&current)),
-            None => {
-                let current = self.sessions.start(1)?;
-                Ok(self.give(&current.id, page(&current)))
-            }
+            None => self.start(1, page),
         }
     }
 
@@ -163,9 +160,10 @@ impl Site {
         operator_secret()?;
         let Some(current) = self.current()? else {
             // The form needs a session, which its token belongs to.
-            let current = self.sessions.start(0)?;
-            let page = pages::operator_token(viewer(&current), false);
-            return Ok(self.give(&current.id, answers::page(StatusCode::OK, page)));
+            return self.start(0, |current| {
+                let page = pages::operator_token(viewer(current), false);
+                answers::page(StatusCode::OK, page)
+            });
         };
         let page = if current.visit.operator {
             let statistics = self.sessions.statistics()?;
@@ -207,6 +205,21 @@ impl Site {
         }
         let removed = self.sessions.collect()?;
         Ok(answers::see_other(&format!("/operator?removed={removed}")))
+    }
+
+    /// A page for a visitor without a session, who is given one.
+    ///
+    /// Whoever brings the id of a session that is gone may have another one by
+    /// now: another tab logs in while this one loads, and a cookie from here
+    /// would replace the one from there. So they are asked to come again, and a
+    /// browser then brings the newest cookie it has.
+    fn start(&self, visits: u64, page: impl Fn(&Current) -> Answer) -> Result<Answer, Refused> {
+        let uri = self.request.uri();
+        if self.id().is_some() && uri.query() != Some("again") {
+            return Ok(answers::see_other(&format!("{}?again", uri.path())));
+        }
+        let current = self.sessions.start(visits)?;
+        Ok(self.give(&current.id, page(&current)))
     }
 
     /// The session of a form's sender, and the form, when a page of this site
