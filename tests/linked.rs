@@ -121,6 +121,33 @@ async fn a_guests_batch_answers_each_request_in_its_own_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_guests_batch_leaves_the_store_to_others() {
+    let home = Home::new();
+    let (sessions, guests) = opened(&home, Options::default()).await;
+    let mut guest = guests.open().await;
+    // What the guest hands on to the test is no concern of the store's.
+    guest.store.set_hostcall_fuel(1 << 30);
+    let largest = vec![b'x'; 1 << 20];
+    let id = sessions.create(largest, LIFE, None).await.unwrap().id;
+    let gets = |count| vec![Request::Get(id.clone()); count];
+    let touches = |count| vec![Request::Touch((id.clone(), LIFE)); count];
+
+    for (fits, count) in [(gets(128), 128), (touches(1000), 1000)] {
+        assert_eq!(call!(guest, call_batch(&fits)).unwrap().len(), count);
+    }
+    for (refused, names) in [
+        (gets(400), "400 in one batch"),
+        (touches(1001), "at most 1000"),
+        (gets(100_000), "at most 1000"),
+    ] {
+        let words = refusal(call!(guest, call_batch(&refused)));
+        assert!(words.contains(names), "{words}");
+    }
+    assert!(call!(guest, call_get(&id)).unwrap().is_some());
+    assert!(sessions.get(&id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_function_of_admin_does_for_a_guest_what_it_does_for_the_host() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;

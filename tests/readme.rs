@@ -24,7 +24,6 @@ fn blocks(language: &str) -> Vec<String> {
         .collect()
 }
 
-#[cfg(unix)]
 #[test]
 fn its_commands_run_one_after_the_other() {
     let home = Home::new();

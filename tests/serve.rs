@@ -15,7 +15,7 @@ use crate::served::Site;
 
 /// The tests' own guest, served with these arguments.
 fn guest(home: &Home, arguments: &[&str]) -> Site {
-    let component = ["--component", guests::FILE];
+    let component = ["--component", guests::FILE, "--admin"];
     Site::start(home, &[&component, arguments].concat())
 }
 
@@ -149,10 +149,82 @@ fn a_response_that_breaks_off_is_not_taken_for_a_whole_one() {
     assert!(broken.len() > 100_000);
     assert!(!broken.ends_with("0\r\n\r\n"));
 
+    let cut = r#"WARN the component failed method=GET path="/trap-in-the-body" reason="#;
+
     // What is whole was sent, even if the instance then goes on for ever.
     let whole = site.exchange(request("/spin-after-the-body").as_bytes());
     let whole = String::from_utf8(whole).unwrap();
     assert!(whole.ends_with("answered\r\n0\r\n\r\n"), "{whole}");
+    let log = site.stop();
+    assert_eq!(log.matches(cut).count(), 1, "{log}");
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_its_connection() {
+    let home = Home::new();
+    let site = guest(&home, &SOON);
+    let own = site.sockets();
+    let mut clients: Vec<_> = (0..8).map(|_| site.connect()).collect();
+    let request = format!("GET /large HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
+    for client in &mut clients {
+        client.write_all(request.as_bytes()).unwrap();
+        // It is being answered.
+        client.read_exact(&mut [0; 1]).unwrap();
+    }
+    // Nobody has read more when the server has none of them any more.
+    let started = Instant::now();
+    while site.sockets() > own {
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+    for client in &mut clients {
+        let mut response = vec![];
+        let _ = client.read_to_end(&mut response);
+        assert!(response.len() < 10_000_000);
+    }
+    assert_eq!(site.get("/hello").status, 200);
+}
+
+#[test]
+fn an_instance_cannot_hoard_memory_of_the_server() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    assert_eq!(site.get("/hello").status, 200);
+    let before = site.most_memory();
+    for path in ["/hoard-fields", "/hoard-bodies"] {
+        assert_eq!(site.get(path).status, 500, "{path}");
+    }
+    let taken = site.most_memory() - before;
+    assert!(taken < 80 << 20, "{taken}");
+    assert_eq!(site.get("/hello").status, 200);
+}
+
+#[test]
+fn a_time_out_may_be_longer_than_anybody_lives() {
+    let home = Home::new();
+    let site = guest(&home, &["--timeout", "18446744073709551615s"]);
+    assert_eq!(site.get("/large").status, 200);
+    site.stop();
+}
+
+#[test]
+fn what_a_component_says_is_in_the_log_up_to_a_limit() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    assert_eq!(site.get("/say").status, 200);
+    assert_eq!(site.get("/say-much").status, 200);
+    assert_eq!(site.get("/panic").status, 500);
+    let log = site.stop();
+    for line in [
+        r#"line="one""#,
+        r#"line="two \u{1b}""#,
+        r#"line="unfinished""#,
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+    }
+    assert!(log.contains("the guest's last words"), "{log}");
+    assert_eq!(log.matches(&"x".repeat(1024)).count(), 99);
+    assert!(!log.contains(&"x".repeat(1025)));
+    assert_eq!(log.matches("the component says more").count(), 1);
 }
 
 #[test]
@@ -310,7 +382,7 @@ fn the_log_has_a_line_for_each_request_and_no_ids() {
     ] {
         assert_eq!(log.matches(line).count(), 1, "{log}");
     }
-    assert!(log.contains("WARN no response"), "{log}");
+    assert!(log.contains("WARN the component failed"), "{log}");
     for secret in [id.as_str(), "a-payload", "secret", "session="] {
         assert!(!log.contains(secret), "{log}");
     }
@@ -338,6 +410,7 @@ fn sessions_outlive_the_server_with_a_directory_and_end_with_it_without() {
         "127.0.0.1:0",
         "--component",
         guests::FILE,
+        "--admin",
     ];
     let mut serve = bare(&serve);
     serve.env("TMPDIR", &temporary);
@@ -373,6 +446,11 @@ fn what_cannot_be_served_is_said_in_one_line() {
             .error()
             .starts_with("the web component cannot be run: ")
     );
+
+    let without_admin = serve(&["--component", guests::FILE]);
+    assert_eq!(without_admin.code, 3);
+    let error = without_admin.error();
+    assert!(error.contains("wasi-sessions:store/admin"), "{error}");
 
     let site = guest(&Home::new(), &[]);
     let address = site.address.to_string();

@@ -1,6 +1,7 @@
 //! A web component behind the real server, and the plainest client there is.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -104,6 +105,24 @@ impl Site {
         assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
         stream.write_all(b"first").unwrap();
         stream
+    }
+
+    /// How many sockets it has: one for each client, and some of its own.
+    pub fn sockets(&self) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        targets
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
+    /// The most memory that it had so far, in bytes.
+    pub fn most_memory(&self) -> usize {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(status).unwrap();
+        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = most.unwrap().trim_end_matches("kB").trim();
+        kilobytes.parse::<usize>().unwrap() << 10
     }
 
     /// Asks it to end, and waits until it accepts nothing more.

@@ -371,6 +371,7 @@ mod tests {
             "serve --address nowhere",
             "serve --timeout 5",
             "serve --operator-token=",
+            "serve --admin",
             "serve --sessions 5",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -40,6 +40,9 @@ pub struct Site {
     /// The component, one of wasi:http 0.2 [default: a demo]
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
+    /// Let that component list, read and end everybody's sessions, if it wants to
+    #[arg(long, requires = "component")]
+    admin: bool,
     /// What opens the demo's page for operators; the component's OPERATOR_TOKEN
     #[arg(long, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
     operator_token: Option<String>,
@@ -90,7 +93,8 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
 fn server(site: &Site, component: Vec<u8>, sessions: &Sessions) -> Server {
     let stores = Stores::new().with(LOCATION, sessions.clone());
     let mut server = Server::new(component, stores)
-        .admin(true)
+        // The demo has a page for operators, which it guards itself.
+        .admin(site.admin || site.component.is_none())
         .time_out(site.timeout)
         .body_limit(site.body_limit);
     if let Some(token) = &site.operator_token {

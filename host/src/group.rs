@@ -27,6 +27,7 @@ impl Waiting {
 
 /// How much memory of the component a group may need, so that requests which it
 /// can do one by one do not crash it together.
+#[derive(Clone, Copy)]
 pub(crate) struct Budget {
     memory: usize,
     largest_payload: usize,
@@ -41,9 +42,14 @@ impl Budget {
         }
     }
 
-    /// What a request may need: some copies of its payload, and an answer that
+    /// Whether these requests may be done together.
+    pub(crate) fn allows(&self, requests: &[Request]) -> bool {
+        self.cost(requests) <= self.memory
+    }
+
+    /// What requests may need: some copies of each payload, and an answer that
     /// nobody knows the size of before.
-    fn cost(&self, waiting: &Waiting) -> usize {
+    fn cost(&self, requests: &[Request]) -> usize {
         let cost = |request: &Request| {
             let answer = match request {
                 Request::Get(_) | Request::Update(_) | Request::Merge(_) => self.largest_payload,
@@ -51,8 +57,8 @@ impl Budget {
             };
             payload(request).saturating_mul(4).saturating_add(answer)
         };
-        let requests = waiting.requests.iter().map(cost);
-        requests.fold(0, usize::saturating_add)
+        let costs = requests.iter().map(cost);
+        costs.fold(0, usize::saturating_add)
     }
 }
 
@@ -75,14 +81,14 @@ pub(crate) fn gather(
     budget: &Budget,
 ) -> (Vec<Waiting>, Option<Command>) {
     let mut requests = first.requests.len();
-    let mut cost = budget.cost(&first);
+    let mut cost = budget.cost(&first.requests);
     let mut group = vec![first];
     while let Ok(command) = commands.try_recv() {
         let Command::Sessions(waiting) = command else {
             return (group, Some(command));
         };
         requests += waiting.requests.len();
-        cost = cost.saturating_add(budget.cost(&waiting));
+        cost = cost.saturating_add(budget.cost(&waiting.requests));
         if requests > MOST_REQUESTS || cost > budget.memory {
             return (group, Some(Command::Sessions(waiting)));
         }

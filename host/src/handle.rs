@@ -297,6 +297,11 @@ impl Sessions {
         &self.0.options
     }
 
+    /// Whether a batch of these requests surely has room in the component.
+    pub(crate) fn has_room_for(&self, requests: &[Request]) -> bool {
+        self.0.owner.budget.allows(requests)
+    }
+
     fn request<T: 'static>(&self, request: Request, read: fn(Reply) -> Option<T>) -> Answer<T> {
         let sessions = self.clone();
         Answer::new(async move { sessions.ask(request, read).await })

@@ -106,6 +106,7 @@ impl Drop for Ticket {
 /// and the database is closed.
 pub(crate) struct OwnerThread {
     desk: Arc<Desk>,
+    pub(crate) budget: Budget,
     queue: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -123,17 +124,19 @@ impl OwnerThread {
             resting: AtomicBool::new(false),
             active: AtomicBool::new(false),
         });
+        let budget = Budget::new(settings.memory_limit, settings.options.max_data);
         let (queue, commands) = mpsc::channel(QUEUE);
         let (ready, opened) = oneshot::channel();
         let shared = desk.clone();
         let thread = thread::Builder::new()
             .name("wasi-sessions".to_owned())
             .stack_size(STACK)
-            .spawn(move || run(settings, clock, cache, &shared, commands, ready))
+            .spawn(move || run(settings, clock, cache, &shared, budget, commands, ready))
             .map_err(|error| Error::Start(error.to_string()))?;
         opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(Self {
             desk,
+            budget,
             queue: Some(queue),
             thread: Some(thread),
         })
@@ -224,10 +227,10 @@ fn run(
     clock: Arc<StoreClock>,
     cache: Arc<ReadCache>,
     desk: &Desk,
+    budget: Budget,
     mut commands: mpsc::Receiver<Command>,
     ready: oneshot::Sender<Result<(), Error>>,
 ) {
-    let budget = Budget::new(settings.memory_limit, settings.options.max_data);
     let after_work = match settings.options.gc_frequency {
         0 => Rest::UntilAsked,
         _ => Rest::AWhile(settings.idle),

@@ -22,14 +22,16 @@
 //! ```
 //!
 //! A component gets the request, the stores, clocks, randomness and the
-//! environment that [`Server::environment`] gives it; no arguments, files,
-//! standard streams or network, and at most so much memory.
+//! environment that [`Server::environment`] gives it; no arguments, files or
+//! network, and at most so much memory.
 //!
 //! Each request that was understood is a `tracing` event of level INFO: method,
 //! path without the query, status, and milliseconds until the response began;
 //! status 499 is a client that went away before.
-//! What went wrong in a component is one of level WARN. Neither carries a
-//! header, a query or a payload.
+//! What went wrong in a component is one of level WARN, before or after its
+//! response began. Neither carries a header, a query or a payload. Lines that a
+//! component writes to its standard error are events of level WARN, too, up to
+//! 100 of up to 1024 bytes for each request; it should write nothing secret.
 
 use std::future::Future;
 use std::io;
@@ -40,25 +42,36 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::Stores;
+use client::Client;
 use service::Service;
 
 mod body;
+mod client;
 mod engine;
 mod guest;
+mod limits;
 mod service;
+mod words;
 
 /// Longest head of a request, in bytes; a longer one is answered with 431.
 const HEAD_LIMIT: usize = 64 << 10;
 
+/// Connections that are open at the same time; others wait.
+const CONNECTIONS: usize = 1024;
+
 /// How long what is in flight may take, once the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long it may then take to tell clients that their requests were stopped.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long no connection is accepted when that failed, for want of files as a rule.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -106,7 +119,8 @@ impl Server {
 
     /// How long a request may take, from its head to the end of the response; 30
     /// seconds by default. Then its instance is stopped, whatever it does, and the
-    /// answer is 504, or is cut off where it has begun.
+    /// answer is 504, or is cut off where it has begun. A client that leaves an
+    /// answer unread for as long loses its connection.
     pub fn time_out(mut self, time: Duration) -> Self {
         self.time_out = time;
         self
@@ -119,8 +133,10 @@ impl Server {
         self
     }
 
-    /// The most memory an instance may use, in bytes; 64 MiB by default. One that
-    /// needs more fails, and the answer is 500.
+    /// The most memory an instance may use, in bytes, all its memories and tables
+    /// together; 64 MiB by default. One that needs more fails, and the answer is
+    /// 500, as it is for headers of more than 64 KiB. What the server keeps for an instance beside that, its headers and
+    /// bodies on their way, is bounded, too: about 32 MiB for the worst of all.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = bytes;
         self
@@ -177,7 +193,8 @@ impl Listening {
 
     /// Serves HTTP/1.1 until `shutdown` is done. Then it accepts nothing more,
     /// and finishes what is in flight, for at most ten seconds and no longer than
-    /// a request may take; what is left is stopped. No instance is left when it
+    /// a request may take; what is left is stopped, and answered with 503 where
+    /// the client takes that within a second. No instance is left when it
     /// returns, and what the stores answered is kept in any case.
     ///
     /// A client that goes away does not stop the request that it sent.
@@ -185,14 +202,19 @@ impl Listening {
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        connections.spawn(self.connection(stream, &graceful));
+                accepted = self.accept(&room) => match accepted {
+                    Ok((stream, place)) => {
+                        let connection = self.connection(stream, &graceful);
+                        connections.spawn(async {
+                            connection.await;
+                            drop(place);
+                        });
                     }
                     Err(error) if is_of_the_connection(&error) => {}
                     Err(error) => {
@@ -211,8 +233,22 @@ impl Listening {
         if timeout(grace, finished).await.is_err() {
             tracing::warn!("requests that are still in flight are stopped");
         }
-        connections.shutdown().await;
         self.service.stop().await;
+        let told = async { while connections.join_next().await.is_some() {} };
+        // Whoever does not listen is not told.
+        let _ = timeout(FAREWELL, told).await;
+        connections.shutdown().await;
+    }
+
+    /// The next client, and its place among the connections.
+    async fn accept(
+        &self,
+        room: &Arc<Semaphore>,
+    ) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
+        // The semaphore is never closed.
+        let place = room.clone().acquire_owned().await.ok();
+        let (stream, _) = self.listener.accept().await?;
+        Ok((stream, place))
     }
 
     /// Serves one client, until it goes away or `graceful` says so.
@@ -223,12 +259,13 @@ impl Listening {
     ) -> impl Future<Output = ()> + use<> {
         // Without it the last part of an answer may wait for the client.
         let _ = stream.set_nodelay(true);
+        let patience = self.service.time_out();
         let service = self.service.clone();
         let answer = service_fn(move |request| service.clone().answer(request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .max_buf_size(HEAD_LIMIT)
-            .serve_connection(TokioIo::new(stream), answer);
+            .serve_connection(Client::new(stream, patience), answer);
         let connection = graceful.watch(connection);
         // Whoever goes away in the middle is no concern of ours.
         async { drop(connection.await) }

@@ -5,7 +5,12 @@ use wasmtime::component::Resource;
 use super::contracts::sessions::{self as guest, Host, HostStore};
 use super::{OpenStore, StoresView, told};
 use crate::guest::contract::Error;
-use crate::{Created, Milliseconds, Outcome, Reply, Request, Session, Timestamp, Written};
+use crate::{
+    Created, Milliseconds, Outcome, Reply, Request, Session, Sessions, Timestamp, Written,
+};
+
+/// The most requests of a guest's batch.
+const MOST_REQUESTS: usize = 1000;
 
 /// The outer error traps the guest; the inner one is the contract's.
 type Answered<T> = wasmtime::Result<Result<T, Error>>;
@@ -98,8 +103,12 @@ impl HostStore for StoresView<'_> {
         store: Resource<OpenStore>,
         requests: Vec<guest::Request>,
     ) -> Answered<Vec<Result<guest::Reply, Error>>> {
-        let requests = requests.into_iter().map(Request::from).collect();
-        let replies = self.sessions(&store)?.batch(requests).await;
+        let sessions = self.sessions(&store)?;
+        let requests: Vec<Request> = requests.into_iter().map(Request::from).collect();
+        if let Some(reason) = refusal(&sessions, &requests) {
+            return Ok(Err(Error::InvalidArgument(reason)));
+        }
+        let replies = sessions.batch(requests).await;
         let each = |replies: Vec<_>| replies.into_iter().map(told).collect::<Vec<_>>();
         Ok(told(replies.map(each)))
     }
@@ -108,6 +117,25 @@ impl HostStore for StoresView<'_> {
         self.table.delete(store)?;
         Ok(())
     }
+}
+
+/// Why a guest's batch is not tried. It is done in one go, which nobody can
+/// interrupt, in memory that is everybody's.
+fn refusal(sessions: &Sessions, requests: &[Request]) -> Option<String> {
+    let count = requests.len();
+    if count > MOST_REQUESTS {
+        return Some(format!(
+            "requests: {count} in one batch; this host does at most {MOST_REQUESTS}"
+        ));
+    }
+    // One alone needs no more than its own function would.
+    if count > 1 && !sessions.has_room_for(requests) {
+        return Some(format!(
+            "requests: this host's store may lack the memory for {count} in one batch, whose \
+             payloads and answers may each have `maxData` bytes; send fewer at a time"
+        ));
+    }
+    None
 }
 
 impl From<Created> for guest::Created {

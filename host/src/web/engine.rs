@@ -17,9 +17,9 @@ pub(super) const INSTANCES: u32 = 256;
 const TICK: Duration = Duration::from_millis(10);
 
 /// Parts that one component may have.
-const CORE_INSTANCES: u32 = 16;
-const MEMORIES: u32 = 2;
-const TABLES: u32 = 8;
+pub(super) const CORE_INSTANCES: u32 = 16;
+pub(super) const MEMORIES: u32 = 2;
+pub(super) const TABLES: u32 = 8;
 
 /// The component, compiled and linked, ready to be instantiated.
 pub(super) fn prepare(

@@ -4,25 +4,35 @@ use std::future::Future;
 
 use hyper::{Request, Response};
 use wasmtime::component::ResourceTable;
-use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use super::HEAD_LIMIT;
+use super::limits::Limits;
+use super::words::Words;
 use crate::{Stores, StoresView};
 
-/// Things of the host that an instance may hold at the same time.
-const RESOURCES: usize = 10_000;
+/// Things of the host that an instance may hold at the same time. Each takes
+/// memory that is not the instance's: at most a small multiple of the next two.
+const RESOURCES: usize = 256;
 
-/// The data of one instance: clocks, randomness, an environment, stores. No
-/// arguments, files, standard streams or network.
+/// The most that one set of headers takes, in bytes: names, values and about 40
+/// bytes for each of them. An instance that adds more traps.
+const FIELDS: usize = HEAD_LIMIT;
+
+/// The most of a body that waits to be sent, in bytes.
+const CHUNK: usize = 64 << 10;
+
+/// The data of one instance: clocks, randomness, an environment, stores, and
+/// standard error, which goes into the log. No arguments, files or network.
 pub(super) struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
     stores: Stores,
-    pub(super) limits: StoreLimits,
+    pub(super) limits: Limits,
     network: NoNetwork,
 }
 
@@ -34,12 +44,17 @@ impl Guest {
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS);
         Self {
-            wasi: WasiCtxBuilder::new().envs(environment).build(),
-            http: WasiHttpCtx::new(),
+            wasi: WasiCtxBuilder::new()
+                .envs(environment)
+                .stderr(Words::default())
+                .build(),
+            http,
             table,
             stores: stores.clone(),
-            limits: StoreLimitsBuilder::new().memory_size(memory_limit).build(),
+            limits: Limits::new(memory_limit),
             network: NoNetwork,
         }
     }
@@ -85,5 +100,9 @@ impl WasiHttpHooks for NoNetwork {
         _: Box<Sending>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
     }
 }

@@ -28,6 +28,9 @@ use crate::compiled::Cache;
 /// Longest part of a path in the log, in bytes.
 const PATH_IN_LOG: usize = 256;
 
+/// Thirty years, which every clock can add.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 /// What the log says of a client that did not wait for the response: nobody is
 /// sent this status, which other servers' logs have, too.
 const CLIENT_IS_GONE: StatusCode = match StatusCode::from_u16(499) {
@@ -82,13 +85,8 @@ impl Service {
         request: Request<Incoming>,
     ) -> Result<Response<HyperOutgoingBody>, Infallible> {
         let mut line = Line::new(&request);
-        let response = match self.respond(request).await {
-            Ok(response) => response,
-            Err(failure) => {
-                line.failure = failure.reason();
-                failure.response()
-            }
-        };
+        let response = self.respond(request, line.target.clone()).await;
+        let response = response.unwrap_or_else(|failure| failure.response());
         line.status = response.status();
         Ok(response)
     }
@@ -96,12 +94,13 @@ impl Service {
     async fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
+        target: Arc<Target>,
     ) -> Result<Response<HyperOutgoingBody>, Failure> {
         let limit = self.settings.body_limit;
         if request.body().size_hint().lower() > limit {
             return Err(Failure::TooLarge);
         }
-        let deadline = Instant::now() + self.settings.time_out;
+        let deadline = after(self.settings.time_out);
         let place = timeout_at(deadline, self.places.clone().acquire_owned());
         let Ok(Ok(place)) = place.await else {
             return Err(Failure::Busy);
@@ -116,54 +115,64 @@ impl Service {
         let failed = instance.failed.clone();
         // A task of its own, which goes on when the response has begun, and when
         // nobody waits for it any more.
-        let ended = tokio::spawn(instance.run(self, deadline, place));
+        let ended = tokio::spawn(instance.run(self, target.clone(), deadline, place));
         tokio::select! {
             biased;
             Ok(()) = exceeded => Err(Failure::TooLarge),
             response = response => match response {
                 Ok(Ok(response)) => Ok(response.map(|body| Whole::new(body, failed).boxed_unsync())),
-                Ok(Err(_)) => Err(Failure::Refused),
+                Ok(Err(_)) => Err(target.logged(Failure::Refused)),
                 // The instance is gone, and with it whoever could respond.
                 Err(_) => Err(match ended.await {
-                    Ok(Ok(())) => Failure::Silent,
+                    Ok(Ok(())) => target.logged(Failure::Silent),
                     Ok(Err(failure)) => failure,
-                    Err(panicked) => Failure::Trapped(panicked.to_string()),
+                    Err(panicked) => target.logged(Failure::Trapped(panicked.to_string())),
                 }),
             },
         }
     }
 }
 
+/// What a request asks for, as the log names it.
+struct Target {
+    method: Method,
+    path: String,
+}
+
+impl Target {
+    /// The failure, after the log heard of it where the component is to blame.
+    fn logged(&self, failure: Failure) -> Failure {
+        if let Some(reason) = failure.reason() {
+            let Self { method, path } = self;
+            tracing::warn!(%method, path, reason, "the component failed");
+        }
+        failure
+    }
+}
+
 /// A request's line in the log, written when this is dropped.
 struct Line {
     started: Instant,
-    method: Method,
-    path: String,
+    target: Arc<Target>,
     status: StatusCode,
-    /// Why the component has no response.
-    failure: Option<String>,
 }
 
 impl Line {
     fn new(request: &Request<Incoming>) -> Self {
         let mut path = request.uri().path().to_owned();
         path.truncate(path.floor_char_boundary(PATH_IN_LOG));
+        let method = request.method().clone();
         Self {
             started: Instant::now(),
-            method: request.method().clone(),
-            path,
+            target: Arc::new(Target { method, path }),
             status: CLIENT_IS_GONE,
-            failure: None,
         }
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let Self { method, path, .. } = self;
-        if let Some(reason) = &self.failure {
-            tracing::warn!(%method, path, reason, "no response");
-        }
+        let Target { method, path } = &*self.target;
         let status = self.status.as_u16();
         let milliseconds = self.started.elapsed().as_millis() as u64;
         tracing::info!(%method, path, status, milliseconds);
@@ -207,6 +216,7 @@ impl Instance {
     async fn run(
         self,
         service: Arc<Service>,
+        target: Arc<Target>,
         deadline: Instant,
         place: OwnedSemaphorePermit,
     ) -> Result<(), Failure> {
@@ -232,12 +242,20 @@ impl Instance {
         };
         failed.store(ended.is_err(), Ordering::Release);
         drop(store);
+        // The log is complete when all places are free.
+        let ended = ended.map_err(|failure| target.logged(failure));
         drop(place);
         ended
     }
 }
 
-/// Why a component has no response to a request.
+/// The moment after that time, or one that nobody lives to see.
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now + FAR)
+}
+
+/// Why a component has no response to a request, or not all of it.
 #[derive(Debug)]
 enum Failure {
     /// The request does not say for which host it is.
@@ -270,7 +288,7 @@ impl Failure {
     }
 
     /// What the log says beside the status, where that is about the component.
-    fn reason(&self) -> Option<String> {
+    fn reason(&self) -> Option<&str> {
         let reason = match self {
             Self::Trapped(reason) => reason,
             Self::TimedOut => "the component took too long",
@@ -278,7 +296,7 @@ impl Failure {
             Self::Refused => "the component responded with an error",
             Self::Malformed | Self::TooLarge | Self::Busy | Self::Stopped => return None,
         };
-        Some(reason.to_owned())
+        Some(reason)
     }
 
     /// A response in plain words, after which the connection is closed where

@@ -51,6 +51,18 @@ impl Guest for Server {
             "/count" => answer(response, 200, count().to_string().as_bytes()),
             "/reach-out" => answer(response, 200, reached().as_bytes()),
             "/grow" => grow(),
+            "/hoard-fields" => hoard_fields(),
+            "/hoard-bodies" => hoard_bodies(),
+            "/say" => {
+                eprint!("one\ntwo \x1b\nunfin");
+                eprint!("ished");
+                answer(response, 200, b"said");
+            }
+            "/say-much" => {
+                (0..200).for_each(|_| eprintln!("{}", "x".repeat(5000)));
+                answer(response, 200, b"said");
+            }
+            "/panic" => panic!("the guest's last words"),
             "/large" => answer(response, 200, &vec![b'x'; 10_000_000]),
             "/trap-in-the-body" => {
                 let (_body, stream) = start(response, 200);
@@ -198,6 +210,33 @@ fn grow() -> ! {
     let mut hoard = vec![];
     loop {
         hoard.push(vec![1_u8; 1 << 20]);
+    }
+}
+
+/// Has the server keep more and more headers.
+fn hoard_fields() -> ! {
+    let mut hoard = vec![];
+    loop {
+        let fields = Fields::new();
+        // One more would trap.
+        for _ in 0..15 {
+            fields.append("x", &[b'x'; 4000]).unwrap();
+        }
+        hoard.push(fields);
+    }
+}
+
+/// Has the server keep more and more bodies that are not sent.
+fn hoard_bodies() -> ! {
+    let mut hoard = vec![];
+    loop {
+        let request = OutgoingRequest::new(Fields::new());
+        let body = request.body().unwrap();
+        let stream = body.write().unwrap();
+        while let Ok(room @ 1..) = stream.check_write() {
+            stream.write(&vec![b'x'; room as usize]).unwrap();
+        }
+        hoard.push((stream, body, request));
     }
 }
 

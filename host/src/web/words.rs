@@ -1,0 +1,128 @@
+//! What an instance writes to its standard error, line by line into the log.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use hyper::body::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// Longest part of a line in the log, in bytes.
+const LINE: usize = 1 << 10;
+
+/// The most lines of one instance in the log.
+const LINES: usize = 100;
+
+/// What one write may bring, in bytes.
+const WRITE: usize = 64 << 10;
+
+/// The standard error of one instance; clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Words(Arc<Mutex<Unfinished>>);
+
+/// The line that has no end yet.
+#[derive(Default)]
+struct Unfinished {
+    line: Vec<u8>,
+    lines: usize,
+}
+
+impl Words {
+    fn add(&self, bytes: &[u8]) {
+        let mut unfinished = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            unfinished.add(part);
+        }
+    }
+}
+
+impl Unfinished {
+    /// Adds what has a line break at its end, or none.
+    fn add(&mut self, part: &[u8]) {
+        let text = part.strip_suffix(b"\n").unwrap_or(part);
+        let room = LINE - self.line.len();
+        self.line.extend_from_slice(&text[..text.len().min(room)]);
+        if text.len() < part.len() {
+            self.log();
+        }
+    }
+
+    fn log(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        self.lines += 1;
+        match self.lines.cmp(&LINES) {
+            std::cmp::Ordering::Less => {
+                let line = String::from_utf8_lossy(&line);
+                tracing::warn!(line = line.trim_end(), "the component says");
+            }
+            std::cmp::Ordering::Equal => tracing::warn!("the component says more"),
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.log();
+        }
+    }
+}
+
+impl IsTerminal for Words {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Words {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Words {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.add(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Words {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for Words {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.add(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
