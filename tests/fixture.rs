@@ -1,5 +1,6 @@
 //! What every test stands on: a directory of its own, and a clock that only the test moves.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,9 +83,14 @@ impl Home {
 
     pub fn builder(&self) -> Builder {
         let now = self.now.clone();
-        Builder::new(self.path())
+        let builder = Builder::new(self.path())
             .cache_directory(compiled_in(&CACHE))
-            .clock(move || moment(now.load(Ordering::SeqCst)))
+            .clock(move || moment(now.load(Ordering::SeqCst)));
+        // With READ_CACHE=0 the same tests run without one.
+        match env::var("READ_CACHE") {
+            Ok(bytes) => builder.read_cache(bytes.parse().unwrap()),
+            Err(_) => builder,
+        }
     }
 
     pub fn open(&self) -> Sessions {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::Error;
+use crate::{Error, Sessions};
 
 /// How long a thread looks out for what it waits for before it sleeps: about
 /// as long as it takes to wake one.
@@ -24,11 +24,32 @@ pub(crate) const LINGER: Duration = Duration::from_micros(50);
 /// done; dropped later, the request is done all the same and nobody hears of
 /// it. It keeps the store open until it is answered or dropped.
 #[must_use = "nothing is asked before the answer is awaited or waited for"]
-pub struct Answer<T>(Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>);
+pub struct Answer<T>(State<T>);
+
+enum State<T> {
+    Asking(Asking<T>),
+    /// `None` once it was found.
+    Looking(Option<Look<T>>),
+}
+
+pub(crate) type Asking<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+/// An answer that may be in memory already, and how to ask if it is not. It is
+/// found in less time than it takes to prepare to ask.
+pub(crate) struct Look<T> {
+    pub(crate) sessions: Sessions,
+    pub(crate) id: String,
+    pub(crate) find: fn(&Sessions, &str) -> Option<T>,
+    pub(crate) ask: fn(Sessions, String) -> Asking<T>,
+}
 
 impl<T> Answer<T> {
     pub(crate) fn new(answer: impl Future<Output = Result<T, Error>> + Send + 'static) -> Self {
-        Self(Box::pin(answer))
+        Self(State::Asking(Box::pin(answer)))
+    }
+
+    pub(crate) fn look(look: Look<T>) -> Self {
+        Self(State::Looking(Some(look)))
     }
 
     /// Blocks this thread until the answer is there. In async code use `.await`
@@ -47,7 +68,7 @@ impl<T> Answer<T> {
     /// The answer, if it comes soon.
     fn linger(&mut self) -> Option<Result<T, Error>> {
         let mut context = Context::from_waker(Waker::noop());
-        let mut poll = || match self.0.as_mut().poll(&mut context) {
+        let mut poll = || match Pin::new(&mut *self).poll(&mut context) {
             Poll::Ready(answer) => Some(answer),
             Poll::Pending => None,
         };
@@ -123,6 +144,16 @@ impl<T> Future for Answer<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context)
+        let look = match &mut self.0 {
+            State::Asking(asking) => return asking.as_mut().poll(context),
+            State::Looking(look) => look.take().expect("polled after it was there"),
+        };
+        if let Some(found) = (look.find)(&look.sessions, &look.id) {
+            return Poll::Ready(Ok(found));
+        }
+        let mut asking = (look.ask)(look.sessions, look.id);
+        let answer = asking.as_mut().poll(context);
+        self.0 = State::Asking(asking);
+        answer
     }
 }

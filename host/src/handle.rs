@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
+use crate::answer::Look;
 #[cfg(feature = "tower-sessions")]
 use crate::clock::StoreClock;
 use crate::guest::contract::Admin;
@@ -91,14 +92,13 @@ impl Sessions {
     /// memory, on the thread that polls the answer: as it was left by all that
     /// was answered before, and without waiting for what is in the queue.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
-        let sessions = self.clone();
-        let id = id.to_owned();
-        Answer::new(async move {
-            if let Some(session) = sessions.0.cache.get(&id) {
-                return Ok(Some(session));
-            }
-            // Apart, so that an answer from memory has little to carry.
-            Box::pin(sessions.ask(Request::Get(id), session)).await
+        Answer::look(Look {
+            sessions: self.clone(),
+            id: id.to_owned(),
+            find: |sessions, id| sessions.0.cache.get(id).map(Some),
+            ask: |sessions, id| {
+                Box::pin(async move { sessions.ask(Request::Get(id), session).await })
+            },
         })
     }
 
