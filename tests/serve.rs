@@ -450,7 +450,7 @@ fn what_cannot_be_served_is_said_in_one_line() {
     let without_admin = serve(&["--component", guests::FILE]);
     assert_eq!(without_admin.code, 3);
     let error = without_admin.error();
-    assert!(error.contains("wasi-sessions:store/admin"), "{error}");
+    assert!(error.contains("allow it with --admin"), "{error}");
 
     let site = guest(&Home::new(), &[]);
     let address = site.address.to_string();

@@ -81,10 +81,20 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
     runtime.block_on(async {
         let server = server(&site, component, &sessions);
         let stop = stop_signal()?;
-        let server = server.bind(site.address).await?;
+        let server = server.bind(site.address).await.map_err(|error| {
+            let wants_admin = error.to_string().contains("wasi-sessions:store/admin");
+            let error = anyhow::Error::new(error);
+            match wants_admin {
+                true => error.context("the component imports `admin`: allow it with --admin"),
+                false => error,
+            }
+        })?;
         let url = format!("http://{}", server.local_address());
         output.result(json!({ "url": url }), &url)?;
         output.flush()?;
+        if site.component.is_none() && site.operator_token.is_some() {
+            ending::say(&format!("the operator's page is {url}/operator"));
+        }
         server.run(stop).await;
         Ok(())
     })

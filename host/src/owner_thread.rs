@@ -252,10 +252,11 @@ fn run(
             return;
         }
     };
-    let _closing = ClosedByPanic(desk);
     let _ = ready.send(Ok(()));
     let mut rest = after_work;
     let mut next = None;
+    // Dropped first: whoever is told that the store is closed finds it so.
+    let _closing = ClosedByPanic(desk);
     loop {
         let received = match next.take() {
             Some(command) => Received::Command(command),

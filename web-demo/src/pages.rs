@@ -109,9 +109,9 @@ pub fn account(viewer: Viewer, now: u64, sessions: &[Listed], more: bool) -> Mar
             @if more { p .notice { "There are more sessions than are shown here." } }
             div .actions {
                 @if sessions.len() > 1 {
-                    (button(viewer, "/sessions/end-others", "danger", "Log out everywhere else"))
+                    (button(viewer, "/sessions/end-others", Some("danger"), "Log out everywhere else"))
                 }
-                (button(viewer, "/logout", "second", "Log out"))
+                (button(viewer, "/logout", Some("second"), "Log out"))
             }
         }
     };
@@ -185,8 +185,8 @@ pub fn operator(viewer: Viewer, figures: &Figures, removed: Option<u64>) -> Mark
                 (figure("size", "Database", &size(figures.size)))
             }
             div .actions {
-                (button(viewer, "/operator/collect", "", "Collect"))
-                (button(viewer, "/logout", "second", "Log out"))
+                (button(viewer, "/operator/collect", None, "Collect"))
+                (button(viewer, "/logout", Some("second"), "Log out"))
             }
         }
     };
@@ -218,11 +218,11 @@ pub fn refusal(status: StatusCode, words: &str) -> Markup {
 }
 
 /// A form that is a button.
-fn button(viewer: Viewer, action: &str, class: &str, label: &str) -> Markup {
+fn button(viewer: Viewer, action: &str, class: Option<&str>, label: &str) -> Markup {
     html! {
         form method="post" action=(action) {
             (hidden(viewer))
-            button class=(class) { (label) }
+            button class=[class] { (label) }
         }
     }
 }

@@ -141,7 +141,7 @@ impl Storage {
         if self.lock.is_none() && changed && !collected.more {
             // The file itself gets shorter when the log is copied into it.
             // What was collected stays so if that fails, and is copied later.
-            let _ = self.ask::<i64>("PRAGMA wal_checkpoint(PASSIVE)");
+            let _ = self.ask::<i64>("PRAGMA wal_checkpoint(TRUNCATE)");
         }
         Ok(collected)
     }

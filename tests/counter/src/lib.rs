@@ -24,7 +24,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
             .split("; ")
             .find_map(|cookie| cookie.strip_prefix("id="))
     });
-    let (id, visits) = visit(id)?;
+    let (id, visits) = visit(id).inspect_err(|error| eprintln!("{error}"))?;
     let cookie = format!("id={id}; HttpOnly; SameSite=Lax; Path=/");
     let answer = Response::builder().header("set-cookie", cookie);
     Ok(answer.body(format!("visit {visits}\n").into())?)
