@@ -93,7 +93,7 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
         output.result(json!({ "url": url }), &url)?;
         output.flush()?;
         if site.component.is_none() && site.operator_token.is_some() {
-            ending::say(&format!("the operator's page is {url}/operator"));
+            ending::say(format!("the operator's page is {url}/operator"));
         }
         server.run(stop).await;
         Ok(())
