@@ -237,7 +237,7 @@ impl Sessions {
     /// Removes at most `limit` rows that no longer count, and gives some of the
     /// free space back; call it until `more` is false. `limit` is at least 1.
     pub fn collect(&self, limit: u32) -> Answer<Collected> {
-        self.admin(move |admin, store, opened| admin.call_collect(store, opened, limit))
+        self.call(move |owner| owner.collect(limit))
     }
 
     /// Collects until nothing is left to collect, in steps of a few milliseconds
