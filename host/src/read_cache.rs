@@ -77,11 +77,10 @@ impl ReadCache {
                 // The id of one that expired may be another session's by now. Of two
                 // requests for one session the second finds and leaves nothing here,
                 // since nobody knows what is left by both.
-                let before = sessions
-                    .remove(&self.names.name(id))
-                    .map(|(_, known)| known);
+                let name = self.names.name(id);
+                let before = sessions.remove(&name).map(|(_, known)| known);
                 let before = before.filter(|known| self.is_there(known, self.clock.told()));
-                forgotten.insert(id.to_owned(), before);
+                forgotten.insert(name, before);
             }
         }
         for subject in self.bounded(requests) {
@@ -102,28 +101,30 @@ impl ReadCache {
         };
         let bounded: HashSet<&str> = self.bounded(requests).collect();
         for (request, reply) in requests.iter().zip(replies) {
-            let (id, session) = match (request, reply) {
+            let (name, session) = match (request, reply) {
                 (Request::Get(id), Ok(Reply::Session(Some(session)))) => {
+                    let name = self.names.name(id);
                     // Another request may have written after this one read.
-                    if forgotten.contains_key(id) {
+                    if forgotten.contains_key(&name) {
                         continue;
                     }
-                    (id, session.clone())
+                    (name, session.clone())
                 }
                 (Request::Touch((id, _)), Ok(Reply::Expires(Some(expires)))) => {
-                    let Some(before) = forgotten.get_mut(id).and_then(Option::take) else {
+                    let name = self.names.name(id);
+                    let Some(before) = forgotten.get_mut(&name).and_then(Option::take) else {
                         continue;
                     };
                     let mut session = Arc::unwrap_or_clone(before).session;
                     session.expires = *expires;
-                    (id, session)
+                    (name, session)
                 }
                 _ => continue,
             };
             let subject = session.subject.as_deref();
             if !subject.is_some_and(|subject| bounded.contains(subject)) {
                 let mark = subject.map(|subject| self.subjects.mark(subject));
-                sessions.insert(self.names.name(id), Arc::new(Known { session, mark }));
+                sessions.insert(name, Arc::new(Known { session, mark }));
             }
         }
     }
@@ -168,7 +169,7 @@ impl Names {
 }
 
 /// Sessions that requests may change, as they were known before.
-pub(crate) type Forgotten = HashMap<String, Option<Arc<Known>>>;
+pub(crate) type Forgotten = HashMap<Name, Option<Arc<Known>>>;
 
 /// A session, as the database had it when it was remembered.
 #[derive(Clone)]
