@@ -55,13 +55,7 @@ impl Guests {
 
     /// A new instance, with no store open yet.
     pub async fn start(&self) -> Instance {
-        let state = State {
-            stores: self.stores.clone(),
-            table: ResourceTable::new(),
-            wasi: WasiCtx::builder().build(),
-            http: WasiHttpCtx::new(),
-            hooks: NoNetwork,
-        };
+        let state = State::new(WasiCtx::builder().build(), self.stores.clone());
         let mut store = Store::new(&ENGINE, state);
         let guest = self.guest.instantiate_async(&mut store).await.unwrap();
         Instance { store, guest }
@@ -93,12 +87,26 @@ impl Instance {
     }
 }
 
+/// What one instance of a component is given, of this guest or another.
 pub struct State {
     stores: Stores,
     table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: NoNetwork,
+}
+
+impl State {
+    /// WASI as it is, these stores where they are linked, and no network.
+    pub fn new(wasi: WasiCtx, stores: Stores) -> Self {
+        Self {
+            stores,
+            table: ResourceTable::new(),
+            wasi,
+            http: WasiHttpCtx::new(),
+            hooks: NoNetwork,
+        }
+    }
 }
 
 fn linker() -> Linker<State> {
@@ -135,7 +143,7 @@ impl WasiHttpView for State {
     }
 }
 
-pub struct NoNetwork;
+struct NoNetwork;
 
 type Sending = dyn Future<Output = Result<(), Error>> + Send;
 type Sent = Result<(hyper::Response<WasiBody>, Box<Sending>), Error>;

@@ -12,15 +12,15 @@ use hyper::body::Bytes;
 use tokio::sync::oneshot;
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, plug};
-use wasi_sessions::COMPONENT;
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasi_sessions::{COMPONENT, Stores};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, Store};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx};
+use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::guests::NoNetwork;
+use crate::guests::State;
 
 const WEB_DEMO: &str = env!("WEB_DEMO_COMPONENT_FILE");
 
@@ -49,33 +49,6 @@ pub fn composed() -> Vec<u8> {
     let web = register("web", fs::read(WEB_DEMO).unwrap());
     plug(&mut graph, vec![store], web).unwrap();
     graph.encode(EncodeOptions::default()).unwrap()
-}
-
-/// What one instance is given.
-struct State {
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    table: ResourceTable,
-    network: NoNetwork,
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            ctx: &mut self.http,
-            table: &mut self.table,
-            hooks: &mut self.network,
-        }
-    }
 }
 
 /// An answer that has arrived in full.
@@ -131,13 +104,8 @@ pub fn request(
     async move {
         let mut wasi = WasiCtx::builder();
         wasi.preopened_dir(&directory, "/", FsPerms::ReadWrite)?;
-        let state = State {
-            wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
-            table: ResourceTable::new(),
-            network: NoNetwork,
-        };
-        let mut store = Store::new(&ENGINE, state);
+        // It finds its store in the file; the host has none to give.
+        let mut store = Store::new(&ENGINE, State::new(wasi.build(), Stores::new()));
         let ticks = match deadline {
             Deadline::None => u64::MAX >> 1,
             Deadline::Interrupt => 1,
