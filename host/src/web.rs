@@ -135,8 +135,9 @@ impl Server {
 
     /// The most memory an instance may use, in bytes, all its memories and tables
     /// together; 64 MiB by default. One that needs more fails, and the answer is
-    /// 500, as it is for headers of more than 64 KiB. What the server keeps for an instance beside that, its headers and
-    /// bodies on their way, is bounded, too: about 32 MiB for the worst of all.
+    /// 500, as it is for headers of more than 64 KiB. What the server keeps for an
+    /// instance beside that, its headers and bodies on their way, is bounded, too:
+    /// about 32 MiB for the worst of all.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = bytes;
         self
