@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::id::{self, Key};
 use crate::json::{self, Patch};
 use crate::options::Options;
-use crate::storage::{Rows, Standing};
+use crate::storage::{Head, Rows, Standing};
 use crate::types::{
     Created, END_OF_TIME, Milliseconds, Outcome, Reply, Request, Session, Timestamp, Written,
 };
@@ -17,16 +17,16 @@ use crate::types::{
 pub const LONGEST_SUBJECT: usize = 255;
 
 /// What applies to the requests of one transaction.
-pub struct Rules<'a> {
+pub struct Rules<'a, 'c> {
     /// The rows of the store's table.
-    pub rows: Rows<'a>,
+    pub rows: Rows<'a, 'c>,
     /// The options of the store.
     pub options: &'a Options,
     /// The moment at which all of it happens.
     pub now: Timestamp,
 }
 
-impl Rules<'_> {
+impl Rules<'_, '_> {
     /// Does what a request of a batch asks for.
     pub fn apply(&self, request: &Request) -> Result<Reply, Error> {
         Ok(match request {
@@ -79,11 +79,11 @@ impl Rules<'_> {
     pub fn set(&self, id: &str, data: &[u8], ttl: Option<Milliseconds>) -> Result<Outcome, Error> {
         self.check_data(data)?;
         let key = Key::of(id).ok_or_else(impossible_id)?;
-        match self.rows.find(&key, self.now)? {
+        match self.rows.find_head(&key, self.now)? {
             Some(Standing::Ended) => Ok(Outcome::Gone),
-            Some(Standing::Live(session)) => self
-                .overwrite(&key, &session, data, ttl)
-                .map(Outcome::Written),
+            Some(Standing::Live(head)) => {
+                self.overwrite(&key, &head, data, ttl).map(Outcome::Written)
+            }
             None => self.start(&key, data, ttl),
         }
     }
@@ -103,14 +103,14 @@ impl Rules<'_> {
                 _ => Ok(Outcome::Gone),
             };
         };
-        match (self.rows.find(&key, self.now)?, expected) {
+        match (self.rows.find_head(&key, self.now)?, expected) {
             (Some(Standing::Ended), _) => Ok(Outcome::Gone),
-            (Some(Standing::Live(session)), Some(version)) if version != session.version => {
-                Ok(Outcome::Stale(session))
+            (Some(Standing::Live(head)), Some(version)) if version != head.version => {
+                Ok(self.live_at(&key)?.map_or(Outcome::Gone, Outcome::Stale))
             }
-            (Some(Standing::Live(session)), _) => self
-                .overwrite(&key, &session, data, ttl)
-                .map(Outcome::Written),
+            (Some(Standing::Live(head)), _) => {
+                self.overwrite(&key, &head, data, ttl).map(Outcome::Written)
+            }
             (None, Some(0)) => self.start(&key, data, ttl),
             (None, _) => Ok(Outcome::Gone),
         }
@@ -136,7 +136,8 @@ impl Rules<'_> {
             ));
         };
         self.check_data(merged.as_bytes())?;
-        let written = self.overwrite(&key, &session, merged.as_bytes(), ttl)?;
+        let head = Head::of(&session);
+        let written = self.overwrite(&key, &head, merged.as_bytes(), ttl)?;
         Ok(Some(Session {
             data: merged.into_bytes(),
             version: written.version,
@@ -148,16 +149,25 @@ impl Rules<'_> {
 
     /// Renews the session; its expiry as it stands now.
     pub fn touch(&self, id: &str, ttl: Option<Milliseconds>) -> Result<Option<Timestamp>, Error> {
-        let Some((key, session)) = self.live(id)? else {
+        let Some(key) = Key::of(id) else {
             return Ok(None);
         };
-        let expires = self.expiry(ttl, &session.data, session.created);
-        let gained = expires.saturating_sub(session.expires);
-        let later = expires >= session.expires;
+        // The payload is asked only when nobody else says how long.
+        let found = match ttl {
+            Some(_) => live(self.rows.find_head(&key, self.now)?).map(|head| (head, vec![])),
+            None => live(self.rows.find(&key, self.now)?)
+                .map(|session| (Head::of(&session), session.data)),
+        };
+        let Some((head, data)) = found else {
+            return Ok(None);
+        };
+        let expires = self.expiry(ttl, &data, head.created);
+        let gained = expires.saturating_sub(head.expires);
+        let later = expires >= head.expires;
         if later && (gained == 0 || gained < self.options.renewal_step) {
-            return Ok(Some(session.expires));
+            return Ok(Some(head.expires));
         }
-        self.rows.renew(&key, expires, session.expires)?;
+        self.rows.renew(&key, expires, head.expires)?;
         Ok(Some(expires))
     }
 
@@ -195,8 +205,7 @@ impl Rules<'_> {
         let Some(key) = Key::from_handle(handle) else {
             return Ok(None);
         };
-        self.live_at(key)
-            .map(|live| live.map(|(_, session)| session))
+        self.live_at(&key)
     }
 
     /// Ends the session that a listing calls `handle`.
@@ -221,31 +230,28 @@ impl Rules<'_> {
 
     fn live(&self, id: &str) -> Result<Option<(Key, Session)>, Error> {
         match Key::of(id) {
-            Some(key) => self.live_at(key),
+            Some(key) => Ok(self.live_at(&key)?.map(|session| (key, session))),
             None => Ok(None),
         }
     }
 
-    fn live_at(&self, key: Key) -> Result<Option<(Key, Session)>, Error> {
-        match self.rows.find(&key, self.now)? {
-            Some(Standing::Live(session)) => Ok(Some((key, session))),
-            Some(Standing::Ended) | None => Ok(None),
-        }
+    fn live_at(&self, key: &Key) -> Result<Option<Session>, Error> {
+        Ok(live(self.rows.find(key, self.now)?))
     }
 
     fn overwrite(
         &self,
         key: &Key,
-        session: &Session,
+        head: &Head,
         data: &[u8],
         ttl: Option<Milliseconds>,
     ) -> Result<Written, Error> {
         let written = Written {
-            version: session.version + 1,
-            expires: self.expiry(ttl, data, session.created),
+            version: head.version + 1,
+            expires: self.expiry(ttl, data, head.created),
         };
         self.rows
-            .write(key, data, &written, session.expires, self.now)?;
+            .write(key, data, &written, head.expires, self.now)?;
         Ok(written)
     }
 
@@ -292,11 +298,11 @@ impl Rules<'_> {
     }
 
     fn end(&self, key: &Key) -> Result<bool, Error> {
-        let live = matches!(self.rows.find(key, self.now)?, Some(Standing::Live(_)));
-        if live {
+        let is_there = live(self.rows.find_head(key, self.now)?).is_some();
+        if is_there {
             self.rows.end(key, self.tombstone())?;
         }
-        Ok(live)
+        Ok(is_there)
     }
 
     /// Ends what a subject has over `maxPerSubject`, oldest first, never `newest`.
@@ -332,6 +338,14 @@ impl Rules<'_> {
             return Err(Error::TooLarge(self.options.max_data));
         }
         Ok(())
+    }
+}
+
+/// What stands there, unless it was ended.
+fn live<T>(standing: Option<Standing<T>>) -> Option<T> {
+    match standing {
+        Some(Standing::Live(live)) => Some(live),
+        Some(Standing::Ended) | None => None,
     }
 }
 

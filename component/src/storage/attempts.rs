@@ -1,10 +1,11 @@
 //! How work is tried: alone or in a transaction, once or until the lock of a
 //! shared database is free.
 
+use super::Storage;
 use super::lock::{self, DotLock};
-use super::{Storage, failure};
+use super::statements::{Prepared, Statements};
 use crate::error::Error;
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use std::mem;
 
 impl Storage {
@@ -29,8 +30,8 @@ impl Storage {
         if self.lock.is_some() {
             return self.wait(work);
         }
-        if self.connection.is_autocommit() {
-            self.execute("BEGIN")?;
+        if self.connection().is_autocommit() {
+            self.statements(|statements| statements.begin.change([]))?;
         }
         work()
     }
@@ -42,8 +43,7 @@ impl Storage {
                 self.admit_loss(lock)?;
                 lock.begin();
             }
-            None if !self.connection.is_autocommit() => self.execute("ROLLBACK")?,
-            None => {}
+            None => self.roll_back()?,
         }
         self.settle()?;
         attempt()
@@ -52,20 +52,23 @@ impl Storage {
     /// One transaction; on failure nothing of it is kept.
     pub(super) fn transact<T>(
         &self,
-        begin: &str,
+        behavior: TransactionBehavior,
         work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.execute(begin)?;
+        self.statements(|statements| match behavior {
+            TransactionBehavior::Deferred => statements.begin.change([]),
+            _ => statements.begin_writing.change([]),
+        })?;
         let done = work().and_then(|done| {
             if self.lock.as_ref().is_some_and(|lock| lock.is_doubtful()) {
                 return Err(Error::Busy);
             }
-            self.execute("COMMIT")?;
+            self.statements(|statements| statements.commit.change([]))?;
             Ok(done)
         });
         // SQLite itself may have rolled back already.
-        if done.is_err() && !self.connection.is_autocommit() {
-            self.execute("ROLLBACK")?;
+        if done.is_err() {
+            self.roll_back()?;
         }
         done
     }
@@ -73,7 +76,7 @@ impl Storage {
     /// A connection whose lock somebody else removed believes for ever that it
     /// holds it, and would work without one from then on.
     fn admit_loss(&self, lock: &DotLock) -> Result<(), Error> {
-        if !lock::believes_to_hold(&self.connection) || self.is_exclusive()? {
+        if !lock::believes_to_hold(self.connection()) || self.is_exclusive()? {
             return Ok(());
         }
         lock.make_again()?;
@@ -87,9 +90,11 @@ impl Storage {
         Ok(self.ask::<String>("PRAGMA locking_mode")? == "exclusive")
     }
 
-    fn execute(&self, sql: &str) -> Result<(), Error> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
-        statement.execute([]).map_err(failure)?;
+    /// Ends the transaction, if there is one.
+    fn roll_back(&self) -> Result<(), Error> {
+        if !self.connection().is_autocommit() {
+            self.statements(|statements| statements.roll_back.change([]))?;
+        }
         Ok(())
     }
 }
@@ -104,7 +109,8 @@ impl Drop for Storage {
         }
         // Closing this connection would remove the lock of somebody else.
         if let Ok(other) = Connection::open_in_memory() {
-            mem::forget(mem::replace(&mut self.connection, other));
+            let other = Prepared::new(other, |other| Statements::new(other, &self.table));
+            mem::forget(mem::replace(&mut self.prepared, other));
         }
     }
 }

@@ -18,7 +18,7 @@ impl Storage {
         let partial = partial(location)?;
         let copied = self
             .wait(|| {
-                self.connection
+                self.connection()
                     .execute("VACUUM INTO ?1", [&partial])
                     .map_err(failure)
                     // The next attempt must find nothing of this one.

@@ -7,19 +7,21 @@ mod lock;
 mod original;
 mod rows;
 mod schema;
+mod statements;
 #[cfg(test)]
 mod tests;
 
-pub use rows::{Rows, Standing};
+pub use rows::{Head, Rows, Standing};
 
 use crate::error::Error;
 use crate::options::{Access, Durability, Options};
 use crate::types::{Collected, Timestamp};
 use lock::DotLock;
-use rows::Sql;
+use rusqlite::TransactionBehavior::{Deferred, Immediate};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use schema::Found;
+use statements::{Prepared, Statements};
 use std::cell::Cell;
 use std::fs;
 use std::sync::Arc;
@@ -37,8 +39,7 @@ const MOST_PAGES: u64 = 128;
 
 /// An open database and the statements for one table in it.
 pub struct Storage {
-    connection: Connection,
-    sql: Sql,
+    prepared: Prepared,
     table: String,
     location: String,
     /// The lock that others wait for; none when this is the only owner.
@@ -58,9 +59,14 @@ impl Storage {
             Access::Exclusive => None,
             Access::Shared => Some(Arc::new(DotLock::of(location, options.sync_timeout))),
         };
+        let mut connection = connect(location, options)?;
+        if let Some(lock) = &lock {
+            lock.keep_young(&mut connection).map_err(failure)?;
+        }
+        let table = &options.table_name;
+        let prepared = Prepared::new(connection, |connection| Statements::new(connection, table));
         let mut storage = Storage {
-            connection: connect(location, options)?,
-            sql: Sql::new(&options.table_name),
+            prepared,
             table: options.table_name.clone(),
             location: location.into(),
             lock,
@@ -68,10 +74,6 @@ impl Storage {
             durability: options.durability,
             hurried: Cell::new(false),
         };
-        storage.connection.set_prepared_statement_cache_capacity(64);
-        if let Some(lock) = &storage.lock {
-            lock.keep_young(&mut storage.connection).map_err(failure)?;
-        }
         let mode = storage.prepare(options, now).map_err(|error| match error {
             Error::Corrupt(words) => Error::Corrupt(format!("`{location}`: {words}")),
             Error::Other(words) => Error::Other(format!("`{location}`: {words}")),
@@ -83,17 +85,17 @@ impl Storage {
 
     /// Does work that is a single statement and only reads.
     pub fn read<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        self.continue_reading(|| work(self.rows()))
+        self.continue_reading(|| self.rows(&work))
     }
 
     /// Does work that only reads, of one state of the database.
     pub fn snapshot<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        self.wait(|| self.transact("BEGIN", || work(self.rows())))
+        self.wait(|| self.transact(Deferred, || self.rows(&work)))
     }
 
     /// Does work that may write, all of it or nothing.
     pub fn transaction<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        self.wait(|| self.transact("BEGIN IMMEDIATE", || work(self.rows())))
+        self.wait(|| self.transact(Immediate, || self.rows(&work)))
     }
 
     /// Like [`Storage::transaction`], for databases in which requests are
@@ -104,12 +106,12 @@ impl Storage {
         work: impl Fn(Rows) -> Result<T, Error>,
     ) -> Result<(T, u64), Error> {
         self.wait(|| {
-            self.transact("BEGIN IMMEDIATE", || {
-                let before = self.connection.total_changes();
-                let done = work(self.rows())?;
-                let wrote = self.connection.total_changes() > before;
+            self.transact(Immediate, || {
+                let before = self.connection().total_changes();
+                let done = self.rows(&work)?;
+                let wrote = self.connection().total_changes() > before;
                 let requests = match wrote {
-                    true => schema::count_requests(&self.connection, &self.table, requests)?,
+                    true => self.rows(|rows| rows.count_requests(requests))?,
                     false => 0,
                 };
                 Ok((done, requests))
@@ -153,15 +155,15 @@ impl Storage {
         pages: u64,
         now: Timestamp,
     ) -> Result<(Collected, bool), Error> {
-        self.transact("BEGIN IMMEDIATE", || {
-            let (removed, any_due) = self.rows().collect(limit, now)?;
+        self.transact(Immediate, || {
+            let (removed, any_due) = self.rows(|rows| rows.collect(limit, now))?;
             let free = self.free_pages()?;
             if free > 0 {
                 self.give_back(pages)?;
             }
             let more = any_due || free > pages;
             if !more {
-                schema::reset_requests(&self.connection, &self.table)?;
+                self.rows(|rows| rows.reset_requests())?;
             }
             Ok((Collected { removed, more }, removed + free > 0))
         })
@@ -190,7 +192,7 @@ impl Storage {
     }
 
     fn set(&self, setting: &str, value: u32) -> Result<(), Error> {
-        self.connection
+        self.connection()
             .pragma_update(None, setting, value)
             .map_err(failure)
     }
@@ -206,7 +208,7 @@ impl Storage {
     pub fn check(&self) -> Result<Vec<String>, Error> {
         let damage = self.wait(|| {
             let mut check = self
-                .connection
+                .connection()
                 .prepare("PRAGMA integrity_check")
                 .map_err(failure)?;
             let lines = check.query_map([], |row| row.get::<_, String>(0));
@@ -223,22 +225,27 @@ impl Storage {
     fn prepare(&self, options: &Options, now: Timestamp) -> Result<i64, Error> {
         let found = self.wait(|| self.configure(options))?;
         if found != Found::CURRENT {
-            self.wait(|| schema::prepare(&self.connection, &self.table, now))?;
+            self.wait(|| schema::prepare(self.connection(), &self.table, now))?;
         }
         self.wait(|| self.ask("PRAGMA auto_vacuum"))
     }
 
-    fn rows(&self) -> Rows<'_> {
-        Rows {
-            connection: &self.connection,
-            sql: &self.sql,
-        }
+    fn rows<T>(&self, work: impl FnOnce(Rows) -> T) -> T {
+        self.statements(|statements| work(Rows(statements)))
+    }
+
+    fn statements<T>(&self, work: impl FnOnce(&Statements) -> T) -> T {
+        self.prepared
+            .with_dependent(|_, statements| work(statements))
+    }
+
+    fn connection(&self) -> &Connection {
+        self.prepared.borrow_owner()
     }
 
     fn ask<T: rusqlite::types::FromSql>(&self, sql: &str) -> Result<T, Error> {
-        self.connection
-            .prepare_cached(sql)
-            .and_then(|mut question| question.query_row([], |row| row.get(0)))
+        self.connection()
+            .query_row(sql, [], |row| row.get(0))
             .map_err(failure)
     }
 
@@ -253,7 +260,7 @@ impl Storage {
 
     fn give_back(&self, pages: u64) -> Result<(), Error> {
         let pragma = format!("PRAGMA incremental_vacuum({pages})");
-        let mut vacuum = self.connection.prepare(&pragma).map_err(failure)?;
+        let mut vacuum = self.connection().prepare(&pragma).map_err(failure)?;
         let mut steps = vacuum.query(params![]).map_err(failure)?;
         // Each row is one page given back.
         while steps.next().map_err(failure)?.is_some() {}
@@ -271,7 +278,7 @@ impl Storage {
                 // There is no shared memory in WASI: exclusive locking must
                 // come before the write-ahead log.
                 self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
-                let found = schema::find(&self.connection, &self.table)?;
+                let found = schema::find(self.connection(), &self.table)?;
                 self.accept(&found, options)?;
                 self.prepare_new_file()?;
                 self.pragma("journal_mode = WAL", Some("wal"))?;
@@ -281,12 +288,12 @@ impl Storage {
                 // An attempt that found the database in use may have left it
                 // exclusive.
                 self.pragma("locking_mode = NORMAL", Some("normal"))?;
-                let found = match schema::find(&self.connection, &self.table) {
+                let found = match schema::find(self.connection(), &self.table) {
                     // An exclusive owner left a write-ahead log behind, which
                     // only another one can read and fold in.
                     Err(Error::Other(_)) => {
                         self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
-                        schema::find(&self.connection, &self.table)
+                        schema::find(self.connection(), &self.table)
                     }
                     found => found,
                 }?;
@@ -313,7 +320,7 @@ impl Storage {
         let log = fs::metadata(format!("{}-wal", self.location));
         if log.is_ok_and(|log| log.len() > 0) {
             // Or closing would fold in the log that somebody left.
-            self.connection
+            self.connection()
                 .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
                 .map_err(failure)?;
         }
@@ -330,7 +337,7 @@ impl Storage {
 
     fn pragma(&self, setting: &str, expected: Option<&str>) -> Result<(), Error> {
         let mut pragma = self
-            .connection
+            .connection()
             .prepare(&format!("PRAGMA {setting}"))
             .map_err(failure)?;
         let mut rows = pragma.query([]).map_err(failure)?;

@@ -3,7 +3,8 @@
 //! It has `id`, `data`, `expires` in whole seconds and, where its option
 //! `timestamps` was on, `createdAt` and `updatedAt`.
 
-use super::rows::{Rows, Sql, signed};
+use super::rows::{Rows, signed};
+use super::statements::Statements;
 use super::{failure, schema};
 use crate::error::Error;
 use crate::id::Key;
@@ -44,11 +45,8 @@ pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(
         .execute_batch(&format!(r#"ALTER TABLE "{table}" RENAME TO "{original}""#))
         .map_err(failure)?;
     schema::create(transaction, table)?;
-    let sql = Sql::new(table);
-    let adopted = Rows {
-        connection: transaction,
-        sql: &sql,
-    };
+    let statements = Statements::new(transaction, table);
+    let adopted = Rows(&statements);
     let mut sessions = transaction
         .prepare(&format!(
             r#"SELECT CAST(id AS TEXT), CAST(data AS TEXT), expires FROM "{original}"

@@ -7,15 +7,11 @@
 //! that is renewed keeps its `due`, so that most writes leave the index alone;
 //! collection gives it the later one when it comes across it.
 
-use super::failure;
+use super::statements::{Kept, Statements};
 use crate::error::Error;
 use crate::id::Key;
 use crate::types::{END_OF_TIME, Entry, Page, Session, Timestamp, Written};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params};
-
-/// What becomes due in the same minute is collected in the order of the table,
-/// page by page.
-const MINUTE: u64 = 60_000;
+use rusqlite::{Params, Row, params};
 
 /// Rows that collection reads at once.
 const CHUNK: u64 = 256;
@@ -25,134 +21,59 @@ const CHUNK: u64 = 256;
 const SOME: u64 = 16;
 
 /// What stands under an id.
-pub enum Standing {
-    /// A live session.
-    Live(Session),
+pub enum Standing<T> {
+    /// A live session, or what of it was asked for.
+    Live(T),
     /// The tombstone of one that was ended a moment ago.
     Ended,
 }
 
-/// The statements for one table, formatted once when the store is opened.
-pub struct Sql {
-    find: String,
-    insert: String,
-    write: String,
-    renew: String,
-    advance: String,
-    end: String,
-    end_subject: String,
-    end_all: String,
-    end_oldest: String,
-    list: String,
-    list_subject: String,
-    count: String,
-    count_subject: String,
-    count_expired: String,
-    due: String,
-    defer: String,
-    remove: String,
-    any_due: String,
+/// What of a session a write depends on.
+pub struct Head {
+    pub version: u64,
+    pub created: Timestamp,
+    pub expires: Timestamp,
 }
 
-impl Sql {
-    /// The statements for `table`, whose name has been checked.
-    pub fn new(table: &str) -> Sql {
-        let end = format!(
-            r#"UPDATE "{table}" SET ended = 1, data = x'', subject = NULL, expires = ?1,
-               due = ?1 / {MINUTE} * {MINUTE} WHERE"#
-        );
-        let list = format!(
-            r#"SELECT key, rest, subject, version, created, updated, expires, length(data)
-               FROM "{table}" WHERE key >= ?1 AND expires > ?2 AND ended = 0"#
-        );
-        Sql {
-            find: format!(
-                r#"SELECT ended, data, subject, version, created, updated, expires
-                   FROM "{table}" WHERE key = ?1 AND rest = ?2 AND expires > ?3"#
-            ),
-            insert: format!(
-                r#"INSERT INTO "{table}"
-                   (key, rest, data, subject, version, created, updated, expires, ended, due)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?8 / {MINUTE} * {MINUTE})
-                   ON CONFLICT (key) DO UPDATE SET
-                     rest = excluded.rest, data = excluded.data, subject = excluded.subject,
-                     version = excluded.version, created = excluded.created,
-                     updated = excluded.updated, expires = excluded.expires, ended = 0,
-                     due = excluded.due
-                   WHERE expires <= ?9"#
-            ),
-            write: format!(
-                r#"UPDATE "{table}" SET data = ?2, version = ?3, updated = ?4, expires = ?5
-                   WHERE key = ?1"#
-            ),
-            renew: format!(r#"UPDATE "{table}" SET expires = ?2 WHERE key = ?1"#),
-            advance: format!(
-                r#"UPDATE "{table}" SET due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1 AND due > ?2"#
-            ),
-            end_subject: format!(
-                r#"{end} subject = ?2 AND expires > ?3 AND ended = 0
-                   AND NOT (key = ?4 AND rest = ?5)"#
-            ),
-            end_all: format!("{end} expires > ?2 AND ended = 0"),
-            end_oldest: format!(
-                r#"{end} key IN (SELECT key FROM "{table}"
-                   WHERE subject = ?2 AND expires > ?3 AND ended = 0 AND key <> ?4
-                   ORDER BY created DESC, key LIMIT -1 OFFSET ?5)"#
-            ),
-            end: format!("{end} key = ?2"),
-            list_subject: format!("{list} AND subject = ?4 ORDER BY key LIMIT ?3"),
-            list: format!("{list} ORDER BY key LIMIT ?3"),
-            // What is not yet due is live, and counted in the index alone.
-            count: format!(
-                r#"SELECT
-                   (SELECT count(*) FROM "{table}" WHERE due > ?1 AND ended = 0) +
-                   (SELECT count(*) FROM "{table}" WHERE due <= ?1 AND ended = 0 AND expires > ?1)"#
-            ),
-            count_subject: format!(
-                r#"SELECT count(*) FROM "{table}"
-                   WHERE subject = ?2 AND expires > ?1 AND ended = 0"#
-            ),
-            count_expired: format!(
-                r#"SELECT count(*) FROM "{table}" WHERE due <= ?1 AND expires <= ?1"#
-            ),
-            due: format!(
-                r#"SELECT key, expires FROM "{table}" WHERE due <= ?1
-                   ORDER BY due, ended, key LIMIT ?2"#
-            ),
-            defer: format!(r#"UPDATE "{table}" SET due = expires WHERE key = ?1"#),
-            remove: format!(r#"DELETE FROM "{table}" WHERE key = ?1"#),
-            any_due: format!(r#"SELECT EXISTS (SELECT 1 FROM "{table}" WHERE due <= ?1)"#),
+impl Head {
+    /// The same of a session that was read whole.
+    pub fn of(session: &Session) -> Head {
+        Head {
+            version: session.version,
+            created: session.created,
+            expires: session.expires,
         }
     }
 }
 
 /// One table, inside one transaction or for one statement.
 #[derive(Clone, Copy)]
-pub struct Rows<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) sql: &'a Sql,
-}
+pub struct Rows<'s, 'c>(pub(super) &'s Statements<'c>);
 
-impl Rows<'_> {
-    /// What stands under this key now; none when it is missing or expired.
-    pub fn find(&self, key: &Key, now: Timestamp) -> Result<Option<Standing>, Error> {
-        let mut find = self.prepare(&self.sql.find)?;
-        let (place, rest) = split(key);
-        find.query_row(params![place, rest, signed(now)], |row| {
-            if row.get(0)? {
-                return Ok(Standing::Ended);
-            }
-            Ok(Standing::Live(Session {
-                data: row.get(1)?,
-                subject: row.get(2)?,
-                version: unsigned(row, 3)?,
-                created: unsigned(row, 4)?,
+impl Rows<'_, '_> {
+    /// The session under this key; none when nothing stands there.
+    pub fn find(&self, key: &Key, now: Timestamp) -> Result<Option<Standing<Session>>, Error> {
+        standing(&self.0.find, key, now, |row| {
+            Ok(Session {
+                expires: unsigned(row, EXPIRES)?,
+                version: unsigned(row, VERSION)?,
+                created: unsigned(row, CREATED)?,
                 updated: unsigned(row, 5)?,
-                expires: unsigned(row, 6)?,
-            }))
+                subject: row.get(6)?,
+                data: row.get(7)?,
+            })
         })
-        .optional()
-        .map_err(failure)
+    }
+
+    /// The same without what only a reader wants.
+    pub fn find_head(&self, key: &Key, now: Timestamp) -> Result<Option<Standing<Head>>, Error> {
+        standing(&self.0.find_head, key, now, |row| {
+            Ok(Head {
+                expires: unsigned(row, EXPIRES)?,
+                version: unsigned(row, VERSION)?,
+                created: unsigned(row, CREATED)?,
+            })
+        })
     }
 
     /// Writes a session under a key where nothing stands, over what expired
@@ -160,20 +81,17 @@ impl Rows<'_> {
     /// belongs to another key.
     pub fn insert(&self, key: &Key, session: &Session, now: Timestamp) -> Result<bool, Error> {
         let (place, rest) = split(key);
-        let changed = self.change(
-            &self.sql.insert,
-            params![
-                place,
-                rest,
-                session.data,
-                session.subject,
-                signed(session.version),
-                signed(session.created),
-                signed(session.updated),
-                signed(session.expires),
-                signed(now),
-            ],
-        )?;
+        let changed = self.0.insert.change(params![
+            place,
+            rest,
+            session.data,
+            session.subject,
+            signed(session.version),
+            signed(session.created),
+            signed(session.updated),
+            signed(session.expires),
+            signed(now),
+        ])?;
         Ok(changed == 1)
     }
 
@@ -187,30 +105,27 @@ impl Rows<'_> {
         now: Timestamp,
     ) -> Result<(), Error> {
         let (place, _) = split(key);
-        self.change(
-            &self.sql.write,
-            params![
-                place,
-                data,
-                signed(written.version),
-                signed(now),
-                signed(written.expires),
-            ],
-        )?;
+        self.0.write.change(params![
+            place,
+            data,
+            signed(written.version),
+            signed(now),
+            signed(written.expires),
+        ])?;
         self.keep_due(place, written.expires, before)
     }
 
     /// Moves the expiry of a live session from `before`.
     pub fn renew(&self, key: &Key, expires: Timestamp, before: Timestamp) -> Result<(), Error> {
         let (place, _) = split(key);
-        self.change(&self.sql.renew, params![place, signed(expires)])?;
+        self.0.renew.change(params![place, signed(expires)])?;
         self.keep_due(place, expires, before)
     }
 
     /// A row is never due later than it expires.
     fn keep_due(&self, place: i64, expires: Timestamp, before: Timestamp) -> Result<(), Error> {
         if expires < before {
-            self.change(&self.sql.advance, params![place, signed(expires)])?;
+            self.0.advance.change(params![place, signed(expires)])?;
         }
         Ok(())
     }
@@ -218,7 +133,7 @@ impl Rows<'_> {
     /// Turns a live session into a tombstone that counts until `until`.
     pub fn end(&self, key: &Key, until: Timestamp) -> Result<(), Error> {
         let (place, _) = split(key);
-        self.change(&self.sql.end, params![signed(until), place])?;
+        self.0.end.change(params![signed(until), place])?;
         Ok(())
     }
 
@@ -233,15 +148,14 @@ impl Rows<'_> {
         let (place, rest) = except.map(split).unzip();
         // No row has a key with an empty rest, so this spares none.
         let (place, rest) = (place.unwrap_or(0), rest.unwrap_or(&[]));
-        self.change(
-            &self.sql.end_subject,
-            params![signed(until), subject, signed(now), place, rest],
-        )
+        self.0
+            .end_subject
+            .change(params![signed(until), subject, signed(now), place, rest])
     }
 
     /// Ends all live sessions; how many.
     pub fn end_all(&self, now: Timestamp, until: Timestamp) -> Result<u64, Error> {
-        self.change(&self.sql.end_all, params![signed(until), signed(now)])
+        self.0.end_all.change(params![signed(until), signed(now)])
     }
 
     /// Ends the live sessions of a subject but the one under `newest` and the
@@ -255,10 +169,13 @@ impl Rows<'_> {
         until: Timestamp,
     ) -> Result<(), Error> {
         let (place, _) = split(newest);
-        self.change(
-            &self.sql.end_oldest,
-            params![signed(until), subject, signed(now), place, signed(keep)],
-        )?;
+        self.0.end_oldest.change(params![
+            signed(until),
+            subject,
+            signed(now),
+            place,
+            signed(keep)
+        ])?;
         Ok(())
     }
 
@@ -284,10 +201,8 @@ impl Rows<'_> {
         // One more than asked for tells whether there is a next page.
         let (now, most) = (signed(now), i64::from(limit) + 1);
         let mut entries = match subject {
-            None => self.entries(&self.sql.list, params![start, now, most]),
-            Some(subject) => {
-                self.entries(&self.sql.list_subject, params![start, now, most, subject])
-            }
+            None => entries(&self.0.list, params![start, now, most]),
+            Some(subject) => entries(&self.0.list_subject, params![start, now, most, subject]),
         }?;
         let more = entries.len() > limit as usize;
         entries.truncate(limit as usize);
@@ -301,14 +216,14 @@ impl Rows<'_> {
     /// How many sessions are live, all or one subject's.
     pub fn count(&self, subject: Option<&str>, now: Timestamp) -> Result<u64, Error> {
         match subject {
-            None => self.number(&self.sql.count, [signed(now)]),
-            Some(subject) => self.number(&self.sql.count_subject, params![signed(now), subject]),
+            None => number(&self.0.count, [signed(now)]),
+            Some(subject) => number(&self.0.count_subject, params![signed(now), subject]),
         }
     }
 
     /// How many rows wait for collection.
     pub fn count_expired(&self, now: Timestamp) -> Result<u64, Error> {
-        self.number(&self.sql.count_expired, [signed(now)])
+        number(&self.0.count_expired, [signed(now)])
     }
 
     /// Removes at most `limit` rows that no longer count, and defers about as
@@ -323,58 +238,78 @@ impl Rows<'_> {
             }
             for (place, expires) in due {
                 if expires > signed(now) {
-                    deferred += self.change(&self.sql.defer, [place])?;
+                    deferred += self.0.defer.change([place])?;
                 } else {
-                    removed += self.change(&self.sql.remove, [place])?;
+                    removed += self.0.remove.change([place])?;
                 }
             }
         }
-        let more = self.number(&self.sql.any_due, [signed(now)])? == 1;
+        let more = number(&self.0.any_due, [signed(now)])? == 1;
         Ok((removed, more))
+    }
+
+    /// Adds to the requests counted for this table in the database; their sum.
+    pub fn count_requests(&self, requests: u64) -> Result<u64, Error> {
+        number(&self.0.count_requests, [signed(requests)])
+    }
+
+    /// Starts counting requests at 0 again.
+    pub fn reset_requests(&self) -> Result<(), Error> {
+        self.0.reset_requests.change([])?;
+        Ok(())
     }
 
     /// The places of so many rows that are due, and when they expire.
     fn due(&self, limit: u64, now: Timestamp) -> Result<Vec<(i64, i64)>, Error> {
-        self.prepare(&self.sql.due)?
-            .query_map([signed(now), signed(limit)], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .and_then(|rows| rows.collect())
-            .map_err(failure)
+        let params = [signed(now), signed(limit)];
+        self.0.due.all(params, |row| Ok((row.get(0)?, row.get(1)?)))
     }
+}
 
-    fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, Error> {
-        self.connection.prepare_cached(sql).map_err(failure)
-    }
+/// Places of columns in both statements that find a session.
+const EXPIRES: usize = 1;
+const VERSION: usize = 3;
+const CREATED: usize = 4;
 
-    fn change(&self, sql: &str, params: impl Params) -> Result<u64, Error> {
-        let changed = self.prepare(sql)?.execute(params).map_err(failure)?;
-        Ok(changed as u64)
-    }
+/// What stands under this key, as `find` tells it and `read` makes of it.
+fn standing<T>(
+    find: &Kept,
+    key: &Key,
+    now: Timestamp,
+    read: impl FnOnce(&Row) -> rusqlite::Result<T>,
+) -> Result<Option<Standing<T>>, Error> {
+    let (place, rest) = split(key);
+    let found = find.first([place], |row| {
+        // The place may be another key's, and its session over.
+        let is_its = row.get_ref(0)?.as_blob()? == rest;
+        if !is_its || row.get::<_, i64>(EXPIRES)? <= signed(now) {
+            return Ok(None);
+        }
+        Ok(Some(match row.get(2)? {
+            true => Standing::Ended,
+            false => Standing::Live(read(row)?),
+        }))
+    })?;
+    Ok(found.flatten())
+}
 
-    fn number(&self, sql: &str, params: impl Params) -> Result<u64, Error> {
-        self.prepare(sql)?
-            .query_row(params, |row| unsigned(row, 0))
-            .map_err(failure)
-    }
+fn number(question: &Kept, params: impl Params) -> Result<u64, Error> {
+    let number = question.first(params, |row| unsigned(row, 0))?;
+    Ok(number.unwrap_or(0))
+}
 
-    fn entries(&self, sql: &str, params: impl Params) -> Result<Vec<Entry>, Error> {
-        let mut list = self.prepare(sql)?;
-        let entries = list.query_map(params, |row| {
-            Ok(Entry {
-                handle: join(row.get(0)?, row.get(1)?).handle(),
-                subject: row.get(2)?,
-                version: unsigned(row, 3)?,
-                created: unsigned(row, 4)?,
-                updated: unsigned(row, 5)?,
-                expires: unsigned(row, 6)?,
-                size: unsigned(row, 7)?,
-            })
-        });
-        entries
-            .and_then(|entries| entries.collect())
-            .map_err(failure)
-    }
+fn entries(list: &Kept, params: impl Params) -> Result<Vec<Entry>, Error> {
+    list.all(params, |row| {
+        Ok(Entry {
+            handle: join(row.get(0)?, row.get(1)?).handle(),
+            subject: row.get(2)?,
+            version: unsigned(row, 3)?,
+            created: unsigned(row, 4)?,
+            updated: unsigned(row, 5)?,
+            expires: unsigned(row, 6)?,
+            size: unsigned(row, 7)?,
+        })
+    })
 }
 
 /// A row's place in the table is the first 8 bytes of its key, so that finding

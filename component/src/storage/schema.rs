@@ -15,11 +15,10 @@
 //! One table, `wasi-sessions`, keeps the schema version of every store in the
 //! file. Names with a hyphen or a space are ours: no `tableName` can be one.
 
-use super::rows::signed;
 use super::{failure, original};
 use crate::error::Error;
 use crate::types::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 /// The schema this code reads and writes. Version 1 was never released.
 const VERSION: i64 = 2;
@@ -91,31 +90,6 @@ pub fn prepare(connection: &Connection, table: &str, now: Timestamp) -> Result<(
         Found::Version(_) | Found::Foreign => {}
     }
     transaction.commit().map_err(failure)
-}
-
-/// Adds to the requests counted for `table` in the database; their sum. A sum
-/// that was damaged makes no request fail.
-pub fn count_requests(connection: &Connection, table: &str, requests: u64) -> Result<u64, Error> {
-    let sum: i64 = connection
-        .prepare_cached(
-            r#"UPDATE "wasi-sessions"
-               SET requests = max(0, min(requests, 4611686018427387903)) + ?2
-               WHERE name = ?1 RETURNING requests"#,
-        )
-        .and_then(|mut count| count.query_row(params![table, signed(requests)], |row| row.get(0)))
-        .map_err(failure)?;
-    Ok(sum.unsigned_abs())
-}
-
-/// Starts counting requests for `table` at 0 again.
-pub fn reset_requests(connection: &Connection, table: &str) -> Result<(), Error> {
-    connection
-        .prepare_cached(
-            r#"UPDATE "wasi-sessions" SET requests = 0 WHERE name = ?1 AND requests > 0"#,
-        )
-        .and_then(|mut reset| reset.execute([table]))
-        .map_err(failure)?;
-    Ok(())
 }
 
 fn find_in(connection: &Transaction, table: &str) -> Result<Found, Error> {

@@ -52,30 +52,32 @@ fn of_two_keys_with_one_place_the_second_is_not_inserted() {
     for extreme in [[0; 32], [0x7f; 32], [0xff; 32], Key::of("x").unwrap().0] {
         let (_directory, storage) = open(Access::Exclusive);
         let (first, second) = (Key(extreme), neighbour(&Key(extreme)));
-        let rows = storage.rows();
-        assert_eq!(rows.insert(&first, &session(b"1"), NOW), Ok(true));
-        assert_eq!(rows.insert(&second, &session(b"2"), NOW), Ok(false));
-        assert_eq!(live(rows, &first, NOW), Some(session(b"1")));
-        assert_eq!(live(rows, &second, NOW), None);
-        // A tombstone keeps the place too.
-        rows.end(&first, NOW + 5).unwrap();
-        assert_eq!(rows.insert(&second, &session(b"2"), NOW), Ok(false));
-        assert!(rows.find(&second, NOW).unwrap().is_none());
-        // What no longer counts gives way.
-        assert_eq!(rows.insert(&second, &session(b"2"), NOW + 5), Ok(true));
-        assert_eq!(live(rows, &second, NOW + 5), Some(session(b"2")));
-        assert!(rows.find(&first, NOW + 5).unwrap().is_none());
+        storage.rows(|rows| {
+            assert_eq!(rows.insert(&first, &session(b"1"), NOW), Ok(true));
+            assert_eq!(rows.insert(&second, &session(b"2"), NOW), Ok(false));
+            assert_eq!(live(rows, &first, NOW), Some(session(b"1")));
+            assert_eq!(live(rows, &second, NOW), None);
+            // A tombstone keeps the place too.
+            rows.end(&first, NOW + 5).unwrap();
+            assert_eq!(rows.insert(&second, &session(b"2"), NOW), Ok(false));
+            assert!(rows.find(&second, NOW).unwrap().is_none());
+            // What no longer counts gives way.
+            assert_eq!(rows.insert(&second, &session(b"2"), NOW + 5), Ok(true));
+            assert_eq!(live(rows, &second, NOW + 5), Some(session(b"2")));
+            assert!(rows.find(&first, NOW + 5).unwrap().is_none());
+        });
     }
 }
 
 #[test]
 fn an_exception_with_the_same_place_spares_nobody_else() {
     let (_directory, storage) = open(Access::Exclusive);
-    let rows = storage.rows();
-    let key = Key([0; 32]);
-    rows.insert(&key, &session(b""), NOW).unwrap();
-    let ended = rows.end_subject("alice", Some(&neighbour(&key)), NOW, NOW + 1);
-    assert_eq!(ended, Ok(1));
+    storage.rows(|rows| {
+        let key = Key([0; 32]);
+        rows.insert(&key, &session(b""), NOW).unwrap();
+        let ended = rows.end_subject("alice", Some(&neighbour(&key)), NOW, NOW + 1);
+        assert_eq!(ended, Ok(1));
+    });
 }
 
 #[test]
@@ -83,45 +85,47 @@ fn an_id_whose_place_is_taken_is_absent_and_cannot_be_started() {
     let (_directory, storage) = open(Access::Exclusive);
     let options = Options::default();
     let other = neighbour(&Key::of("mine").unwrap());
-    let rows = storage.rows();
-    rows.insert(&other, &session(b"other"), NOW).unwrap();
-    let rules = Rules {
-        rows,
-        options: &options,
-        now: NOW,
-    };
-    assert_eq!(rules.get("mine"), Ok(None));
-    assert_eq!(rules.touch("mine", None), Ok(None));
-    assert_eq!(rules.rotate("mine", None), Ok(None));
-    assert_eq!(rules.destroy("mine"), Ok(false));
-    assert_eq!(rules.update("mine", b"", None, None), Ok(Outcome::Gone));
-    let set = rules.set("mine", b"", None);
-    assert!(matches!(set, Err(Error::InvalidArgument(_))));
-    let started = rules.update("mine", b"", None, Some(0));
-    assert!(matches!(started, Err(Error::InvalidArgument(_))));
-    assert_eq!(live(rows, &other, NOW), Some(session(b"other")));
+    storage.rows(|rows| {
+        rows.insert(&other, &session(b"other"), NOW).unwrap();
+        let rules = Rules {
+            rows,
+            options: &options,
+            now: NOW,
+        };
+        assert_eq!(rules.get("mine"), Ok(None));
+        assert_eq!(rules.touch("mine", None), Ok(None));
+        assert_eq!(rules.rotate("mine", None), Ok(None));
+        assert_eq!(rules.destroy("mine"), Ok(false));
+        assert_eq!(rules.update("mine", b"", None, None), Ok(Outcome::Gone));
+        let set = rules.set("mine", b"", None);
+        assert!(matches!(set, Err(Error::InvalidArgument(_))));
+        let started = rules.update("mine", b"", None, Some(0));
+        assert!(matches!(started, Err(Error::InvalidArgument(_))));
+        assert_eq!(live(rows, &other, NOW), Some(session(b"other")));
+    });
 }
 
 #[test]
 fn pages_go_from_the_first_place_to_the_last() {
     let (_directory, storage) = open(Access::Exclusive);
-    let rows = storage.rows();
-    // The places are signed numbers, so 0x80… comes first and 0x7f… last.
-    let order = [0x80, 0xff, 0x00, 0x7f].map(|first| Key([first; 32]));
-    for key in &order {
-        rows.insert(key, &session(b""), NOW).unwrap();
-    }
-    let mut cursor = None;
-    for key in &order {
-        let page = rows.list(None, cursor.as_ref(), 1, NOW).unwrap();
-        assert_eq!(page.entries[0].handle, key.handle());
-        assert_eq!(page.next.is_none(), page.entries[0].handle.starts_with('7'));
-        cursor = Some(*key);
-    }
-    let behind = rows.list(None, Some(&Key([0x7f; 32])), 1, NOW).unwrap();
-    assert!(behind.entries.is_empty());
-    let last_place = rows.list(None, Some(&last()), 1, NOW).unwrap();
-    assert_eq!((last_place.entries.len(), last_place.next), (0, None));
+    storage.rows(|rows| {
+        // The places are signed numbers, so 0x80… comes first and 0x7f… last.
+        let order = [0x80, 0xff, 0x00, 0x7f].map(|first| Key([first; 32]));
+        for key in &order {
+            rows.insert(key, &session(b""), NOW).unwrap();
+        }
+        let mut cursor = None;
+        for key in &order {
+            let page = rows.list(None, cursor.as_ref(), 1, NOW).unwrap();
+            assert_eq!(page.entries[0].handle, key.handle());
+            assert_eq!(page.next.is_none(), page.entries[0].handle.starts_with('7'));
+            cursor = Some(*key);
+        }
+        let behind = rows.list(None, Some(&Key([0x7f; 32])), 1, NOW).unwrap();
+        assert!(behind.entries.is_empty());
+        let last_place = rows.list(None, Some(&last()), 1, NOW).unwrap();
+        assert_eq!((last_place.entries.len(), last_place.next), (0, None));
+    });
 }
 
 /// A key in the last place of the table.

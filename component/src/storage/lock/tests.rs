@@ -36,7 +36,7 @@ fn add(storage: &Storage, place: u8) -> Result<bool, Error> {
         updated: NOW,
         expires: NOW + 10,
     };
-    storage.rows().insert(&Key([place; 32]), &session, NOW)
+    storage.rows(|rows| rows.insert(&Key([place; 32]), &session, NOW))
 }
 
 fn count(storage: &Storage) -> Result<u64, Error> {
@@ -137,7 +137,7 @@ fn deceived() -> (TempDir, Storage) {
         add(&storage, 1)
     };
     assert_eq!(storage.transaction(lose), Ok(true));
-    assert!(believes_to_hold(&storage.connection));
+    assert!(believes_to_hold(storage.connection()));
     (directory, storage)
 }
 
@@ -154,7 +154,7 @@ fn a_connection_that_lost_its_lock_respects_those_of_others() {
 
     fs::remove_dir(other).unwrap();
     assert_eq!(storage.transaction(|_| add(&storage, 2)), Ok(true));
-    assert!(!believes_to_hold(&storage.connection));
+    assert!(!believes_to_hold(storage.connection()));
     assert!(names(&directory).is_empty());
     assert_eq!(count(&storage), Ok(2));
 }
