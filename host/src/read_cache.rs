@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use siphasher::sip128::SipHasher13;
+use triomphe::ThinArc;
 
 use crate::clock::StoreClock;
 use crate::{Error, Reply, Request, Session, Timestamp};
@@ -27,7 +29,7 @@ const ENTRY: usize = 320;
 
 /// Live sessions, bounded in bytes.
 pub(crate) struct ReadCache {
-    sessions: Option<Cache<Name, Arc<Known>, Bytes>>,
+    sessions: Option<Cache<Name, Known, Bytes>>,
     names: Names,
     subjects: Subjects,
     clock: Arc<StoreClock>,
@@ -41,7 +43,7 @@ impl ReadCache {
         let sessions = (bytes > 0).then(|| Cache::with_weighter(bytes / 1024, bytes as u64, Bytes));
         Self {
             sessions,
-            names: Names::default(),
+            names: Names::new(),
             subjects: Subjects::new(bytes / 1024),
             clock,
             subjects_are_bounded,
@@ -58,11 +60,11 @@ impl ReadCache {
     pub(crate) fn get(&self, id: &str) -> Option<Session> {
         let known = self.sessions.as_ref()?.get(&self.names.name(id))?;
         self.is_there(&known, self.clock.now())
-            .then(|| known.session.clone())
+            .then(|| known.session())
     }
 
     fn is_there(&self, known: &Known, now: Timestamp) -> bool {
-        self.subjects.stands(known.mark) && known.session.expires > now
+        self.subjects.stands(known.fixed().mark) && known.expires > now
     }
 
     /// To be called before requests are done; what [`ReadCache::remember`] needs
@@ -101,31 +103,44 @@ impl ReadCache {
         };
         let bounded: HashSet<&str> = self.bounded(requests).collect();
         for (request, reply) in requests.iter().zip(replies) {
-            let (name, session) = match (request, reply) {
+            let (name, known) = match (request, reply) {
                 (Request::Get(id), Ok(Reply::Session(Some(session)))) => {
                     let name = self.names.name(id);
                     // Another request may have written after this one read.
                     if forgotten.contains_key(&name) {
                         continue;
                     }
-                    (name, session.clone())
+                    (name, self.known(session))
                 }
                 (Request::Touch((id, _)), Ok(Reply::Expires(Some(expires)))) => {
                     let name = self.names.name(id);
-                    let Some(before) = forgotten.get_mut(&name).and_then(Option::take) else {
+                    let Some(mut known) = forgotten.get_mut(&name).and_then(Option::take) else {
                         continue;
                     };
-                    let mut session = Arc::unwrap_or_clone(before).session;
-                    session.expires = *expires;
-                    (name, session)
+                    known.expires = *expires;
+                    (name, known)
                 }
                 _ => continue,
             };
-            let subject = session.subject.as_deref();
+            let subject = known.fixed().subject.as_deref();
             if !subject.is_some_and(|subject| bounded.contains(subject)) {
-                let mark = subject.map(|subject| self.subjects.mark(subject));
-                sessions.insert(name, Arc::new(Known { session, mark }));
+                sessions.insert(name, known);
             }
+        }
+    }
+
+    fn known(&self, session: &Session) -> Known {
+        let subject = session.subject.as_deref();
+        let fixed = Fixed {
+            subject: subject.map(Into::into),
+            version: session.version,
+            created: session.created,
+            updated: session.updated,
+            mark: subject.map(|subject| self.subjects.mark(subject)),
+        };
+        Known {
+            expires: session.expires,
+            content: ThinArc::from_header_and_slice(fixed, &session.data),
         }
     }
 
@@ -155,28 +170,66 @@ impl ReadCache {
     }
 }
 
-/// What stands for an id: two hashes of it with keys that nobody knows, 128 bits
-/// in all. Shorter than an id, and nobody can read one here.
-type Name = [u64; 2];
+/// What stands for an id: 128 bits of a hash with a key that nobody knows.
+/// Shorter than an id, and nobody can read one here.
+type Name = u128;
 
-#[derive(Default)]
-struct Names([RandomState; 2]);
+struct Names(SipHasher13);
 
 impl Names {
+    fn new() -> Self {
+        // The standard library has no other way to its random keys.
+        let key = || RandomState::new().hash_one(());
+        Self(SipHasher13::new_with_keys(key(), key()))
+    }
+
     fn name(&self, id: &str) -> Name {
-        self.0.each_ref().map(|hasher| hasher.hash_one(id))
+        self.0.hash(id.as_bytes()).as_u128()
     }
 }
 
 /// Sessions that requests may change, as they were known before.
-pub(crate) type Forgotten = HashMap<Name, Option<Arc<Known>>>;
+pub(crate) type Forgotten = HashMap<Name, Option<Known>>;
 
 /// A session, as the database had it when it was remembered.
 #[derive(Clone)]
 pub(crate) struct Known {
-    session: Session,
-    /// Its subject's, when it has one.
+    expires: Timestamp,
+    /// In one place with the payload: memory that is not at hand is what a read
+    /// from here takes most of its time for.
+    content: ThinArc<Fixed, u8>,
+}
+
+/// What only a write changes.
+struct Fixed {
+    subject: Option<Box<str>>,
+    version: u64,
+    created: Timestamp,
+    updated: Timestamp,
+    /// The subject's, when it has one.
     mark: Option<Mark>,
+}
+
+impl Known {
+    fn fixed(&self) -> &Fixed {
+        &self.content.header.header
+    }
+
+    fn data(&self) -> &[u8] {
+        &self.content.slice
+    }
+
+    fn session(&self) -> Session {
+        let fixed = self.fixed();
+        Session {
+            data: self.data().to_vec(),
+            subject: fixed.subject.as_deref().map(str::to_owned),
+            version: fixed.version,
+            created: fixed.created,
+            updated: fixed.updated,
+            expires: self.expires,
+        }
+    }
 }
 
 /// The id of the session that a request may change.
@@ -238,10 +291,10 @@ impl Subjects {
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<Name, Arc<Known>> for Bytes {
-    fn weight(&self, _: &Name, known: &Arc<Known>) -> u64 {
-        let session = &known.session;
-        let subject = session.subject.as_ref().map_or(0, String::len);
-        (session.data.len() + subject + ENTRY) as u64
+impl Weighter<Name, Known> for Bytes {
+    fn weight(&self, _: &Name, known: &Known) -> u64 {
+        let subject = known.fixed().subject.as_ref();
+        let subject = subject.map_or(0, |subject| subject.len());
+        (known.data().len() + subject + ENTRY) as u64
     }
 }
