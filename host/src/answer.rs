@@ -34,12 +34,12 @@ enum State<T> {
 
 pub(crate) type Asking<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-/// An answer that may be in memory already, and how to ask if it is not. It is
+/// An answer that may be had at once, and how to ask if it is not. It is
 /// found in less time than it takes to prepare to ask.
 pub(crate) struct Look<T> {
     pub(crate) sessions: Sessions,
     pub(crate) id: String,
-    pub(crate) find: fn(&Sessions, &str) -> Option<T>,
+    pub(crate) find: fn(&Sessions, &str) -> Option<Result<T, Error>>,
     pub(crate) ask: fn(Sessions, String) -> Asking<T>,
 }
 
@@ -149,7 +149,7 @@ impl<T> Future for Answer<T> {
             State::Looking(look) => look.take().expect("polled after it was there"),
         };
         if let Some(found) = (look.find)(&look.sessions, &look.id) {
-            return Poll::Ready(Ok(found));
+            return Poll::Ready(found);
         }
         let mut asking = (look.ask)(look.sessions, look.id);
         let answer = asking.as_mut().poll(context);

@@ -145,17 +145,23 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    /// The session, if it is there.
+    pub(crate) fn get(&mut self, id: &str) -> Called<Option<contract::Session>> {
+        let sessions = self.bindings.wasi_sessions_store_sessions().store();
+        sessions.call_get(&mut self.store, self.opened, id)
+    }
+
     /// Does all requests in one transaction, as the contract's `batch`.
     pub(crate) fn batch(
         &mut self,
         requests: &[Request],
     ) -> Called<Vec<Result<Reply, contract::Error>>> {
-        let sessions = self.bindings.wasi_sessions_store_sessions().store();
         // Most requests are this one, and to call it as it is costs less.
         if let [Request::Get(id)] = requests {
-            let session = sessions.call_get(&mut self.store, self.opened, id)?;
+            let session = self.get(id)?;
             return Ok(session.map(|session| vec![Ok(Reply::Session(session))]));
         }
+        let sessions = self.bindings.wasi_sessions_store_sessions().store();
         sessions.call_batch(&mut self.store, self.opened, requests)
     }
 

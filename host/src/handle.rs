@@ -94,8 +94,12 @@ impl Sessions {
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
         Answer::look(Look {
             sessions: self.clone(),
-            id: id.to_owned(),
-            find: |sessions, id| sessions.0.cache.get(id).map(Some),
+            id: limits::shortened(id).to_owned(),
+            find: |sessions, id| {
+                let Open { cache, owner, .. } = &*sessions.0;
+                let known = cache.get(id).map(|session| Ok(Some(session)));
+                known.or_else(|| owner.at_once(|owner| owner.get(id)))
+            },
             ask: |sessions, id| {
                 Box::pin(async move { sessions.ask(Request::Get(id), session).await })
             },

@@ -29,5 +29,10 @@ pub(crate) fn check(request: &mut Request, max_data: u64) -> Result<(), Error> {
 }
 
 fn cut(text: &mut String) {
-    text.truncate(text.floor_char_boundary(TOO_LONG));
+    text.truncate(shortened(text).len());
+}
+
+/// As much of an id or a subject as the component needs to see.
+pub(crate) fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TOO_LONG)]
 }

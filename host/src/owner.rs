@@ -9,7 +9,7 @@ use crate::clock::StoreClock;
 use crate::directory::Directory;
 use crate::guest::{Called, Guest, Launcher};
 use crate::read_cache::ReadCache;
-use crate::{Collected, Error, Reply, Request};
+use crate::{Collected, Error, Reply, Request, Session};
 
 /// One reply for each request, in order.
 pub(crate) type Replies = Vec<Result<Reply, Error>>;
@@ -48,6 +48,15 @@ impl Owner {
         if let Some(guest) = self.guest.take() {
             guest.close();
         }
+    }
+
+    /// The session, if it is there.
+    pub(crate) fn get(&mut self, id: &str) -> Result<Option<Session>, Error> {
+        let session = self.call(|guest| guest.get(id))?;
+        if let Some(session) = &session {
+            self.cache.remember_read(id, session);
+        }
+        Ok(session)
     }
 
     /// Does all requests in one transaction.

@@ -145,9 +145,7 @@ impl OwnerThread {
     /// Does all requests in one transaction, with those of others perhaps.
     pub(crate) async fn batch(&self, requests: Vec<Request>) -> Result<Replies, Error> {
         if let Some(owner) = self.idle() {
-            let replies = Desk::work(owner, |owner| owner.batch(&requests));
-            self.note_work();
-            return replies;
+            return self.work(owner, |owner| owner.batch(&requests));
         }
         let (reply, replies) = oneshot::channel();
         let ticket = Ticket::new(&self.desk);
@@ -166,9 +164,7 @@ impl OwnerThread {
         call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         if let Some(owner) = self.idle() {
-            let answer = Desk::work(owner, call);
-            self.note_work();
-            return answer;
+            return self.work(owner, call);
         }
         let (reply, answer) = oneshot::channel();
         let call = move |owner: &mut Owner| -> Tell {
@@ -179,6 +175,24 @@ impl OwnerThread {
         let ticket = Ticket::new(&self.desk);
         self.send(Command::Other(Box::new(call), ticket)).await?;
         answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Does something with the owner on this thread, if that can be at once.
+    pub(crate) fn at_once<T>(
+        &self,
+        work: impl FnOnce(&mut Owner) -> Result<T, Error>,
+    ) -> Option<Result<T, Error>> {
+        Some(self.work(self.idle()?, work))
+    }
+
+    fn work<T>(
+        &self,
+        owner: MutexGuard<'_, Option<Owner>>,
+        work: impl FnOnce(&mut Owner) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let done = Desk::work(owner, work);
+        self.note_work();
+        done
     }
 
     /// The owner, when this thread may work and nobody else wants it: to do a

@@ -129,6 +129,13 @@ impl ReadCache {
         }
     }
 
+    /// To be called when a session was read alone.
+    pub(crate) fn remember_read(&self, id: &str, session: &Session) {
+        if let Some(sessions) = &self.sessions {
+            sessions.insert(self.names.name(id), self.known(session));
+        }
+    }
+
     fn known(&self, session: &Session) -> Known {
         let subject = session.subject.as_deref();
         let fixed = Fixed {
