@@ -5,8 +5,8 @@ use crate::{self as store, Store, Timestamp};
 use exports::wasi_sessions::store::admin::{self, Guest as Admin};
 use exports::wasi_sessions::store::sessions::{self, Guest as Sessions, GuestStore, StoreBorrow};
 use std::cell::{RefCell, RefMut};
-use std::time::{SystemTime, UNIX_EPOCH};
 use wasi_sessions::store::types::{Error, Session};
+use wasip2::clocks::wall_clock;
 
 wit_bindgen::generate!({
     path: "../wit",
@@ -33,11 +33,9 @@ impl OpenStore {
 
 /// The one place where the time is read: once per request.
 fn now() -> Timestamp {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| {
-            Timestamp::try_from(time.as_millis()).unwrap_or(Timestamp::MAX)
-        })
+    let now = wall_clock::now();
+    let milliseconds = now.seconds.saturating_mul(1000);
+    milliseconds.saturating_add((now.nanoseconds / 1_000_000).into())
 }
 
 fn translate(name: &str, error: store::Error) -> Error {
