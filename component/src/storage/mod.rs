@@ -4,6 +4,7 @@
 mod attempts;
 mod backup;
 mod lock;
+mod log;
 mod original;
 mod rows;
 mod schema;
@@ -371,8 +372,8 @@ fn connect(location: &str, options: &Options) -> Result<Connection, Error> {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
     let vfs = match options.access {
-        Access::Exclusive => "unix-none",
-        Access::Shared => "unix-dotfile",
+        Access::Exclusive => log::file_system(),
+        Access::Shared => c"unix-dotfile",
     };
     let connection = Connection::open_with_flags_and_vfs(location, flags, vfs);
     let connection = connection.map_err(|error| match failure(error) {

@@ -1,12 +1,13 @@
 //! What can only be tested from the inside: two ids with one place in the
-//! table, and a disk that is full.
+//! table, a disk that is full, and what is in the files at any moment.
 
 use super::{Rows, Standing, Storage};
 use crate::error::Error;
 use crate::id::Key;
-use crate::options::{Access, Options};
+use crate::options::{Access, Durability, Options};
 use crate::rules::Rules;
 use crate::types::{Outcome, Session, Timestamp};
+use std::fs;
 use tempfile::TempDir;
 
 const NOW: Timestamp = 1_000_000;
@@ -159,6 +160,87 @@ fn a_transaction_for_which_there_is_no_room_is_undone_and_others_go_on() {
             Ok(1)
         );
         assert_eq!(storage.collect(10, NOW + 1).map(|done| done.removed), Ok(1));
+        assert_eq!(storage.check(), Ok(vec![]));
+    }
+}
+
+/// The files as they are, which is what is left of a process that is killed.
+fn killed(storage: &Storage) -> (TempDir, Storage) {
+    let options = Options {
+        access: Access::Exclusive,
+        ..Options::default()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let location = directory.path().join("sessions.db");
+    for file in ["", "-wal"] {
+        let of = |location: &str| format!("{location}{file}");
+        fs::copy(of(&storage.location), of(location.to_str().unwrap())).unwrap();
+    }
+    let storage = Storage::open(location.to_str().unwrap(), &options, NOW).unwrap();
+    (directory, storage)
+}
+
+#[test]
+fn what_was_committed_is_in_the_files_whether_or_not_the_disk_was_waited_for() {
+    for durability in [Durability::Full, Durability::Relaxed] {
+        let options = Options {
+            access: Access::Exclusive,
+            durability,
+            ..Options::default()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let location = directory.path().join("sessions.db");
+        let storage = Storage::open(location.to_str().unwrap(), &options, NOW).unwrap();
+        // One page, and more than are written at once.
+        for (first, count) in [(0, 1), (1, 100)] {
+            let insert = |rows: Rows| {
+                for number in first..first + count {
+                    rows.insert(&Key([number; 32]), &session(&[number; 3000]), NOW)?;
+                }
+                Ok(())
+            };
+            storage.transaction(insert).unwrap();
+            let (_directory, left) = killed(&storage);
+            let last = first + count - 1;
+            assert_eq!(
+                left.read(|rows| Ok(live(rows, &Key([last; 32]), NOW))),
+                Ok(Some(session(&[last; 3000])))
+            );
+            assert_eq!(
+                left.read(|rows| rows.count(None, NOW)),
+                Ok(u64::from(last) + 1)
+            );
+            assert_eq!(left.check(), Ok(vec![]));
+        }
+    }
+}
+
+#[test]
+fn a_transaction_larger_than_sqlites_memory_reads_what_it_wrote_and_can_be_undone() {
+    let (_directory, storage) = open(Access::Exclusive);
+    let insert_all = |rows: Rows| {
+        for number in 0..100 {
+            rows.insert(&Key([number; 32]), &session(&[number; 300_000]), NOW)?;
+        }
+        for number in 0..100 {
+            let found = live(rows, &Key([number; 32]), NOW);
+            assert!(found == Some(session(&[number; 300_000])));
+        }
+        Ok(())
+    };
+    let undone = storage.transaction(|rows| {
+        insert_all(rows)?;
+        Err::<(), _>(Error::StorageFull)
+    });
+    assert_eq!(undone, Err(Error::StorageFull));
+    assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(0));
+    let (_directory, left) = killed(&storage);
+    assert_eq!(left.read(|rows| rows.count(None, NOW)), Ok(0));
+
+    storage.transaction(insert_all).unwrap();
+    let (_directory, left) = killed(&storage);
+    for storage in [storage, left] {
+        assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(100));
         assert_eq!(storage.check(), Ok(vec![]));
     }
 }
