@@ -366,3 +366,35 @@ fn one_step_defers_only_some_of_many_renewed_sessions() {
         assert_eq!(store.stats(LATE).unwrap().live, 1000);
     }
 }
+
+#[test]
+fn half_as_much_free_space_as_is_used_is_kept_for_the_sessions_to_come() {
+    for access in BOTH {
+        let database = Database::with(access, |options| options.gc_frequency = 0);
+        let pages = || -> (i64, i64) {
+            let raw = database.raw();
+            let ask = |sql| raw.query_row(sql, [], |row| row.get(0)).unwrap();
+            (ask("PRAGMA page_count"), ask("PRAGMA freelist_count"))
+        };
+        let mut store = database.open();
+        litter(&mut store, 60, 20_000);
+        for _ in 0..40 {
+            store
+                .create(NOW, &[0; 20_000], Some(3_600_000), None)
+                .unwrap();
+        }
+        while store.collect(LATE, 50).unwrap().more {}
+        drop(store);
+        let (all, free) = pages();
+        let kept = (all - free) / 2;
+        assert!(
+            (kept - 2..=kept).contains(&free),
+            "{free} free pages of {all}"
+        );
+
+        let mut store = database.open();
+        litter(&mut store, 12, 20_000);
+        drop(store);
+        assert!(pages().0 < all + 12, "the free space was not used");
+    }
+}

@@ -3,6 +3,7 @@
 
 mod attempts;
 mod backup;
+mod collection;
 mod lock;
 mod log;
 mod original;
@@ -16,27 +17,17 @@ pub use rows::{Head, Rows, Standing};
 
 use crate::error::Error;
 use crate::options::{Access, Durability, Options};
-use crate::types::{Collected, Timestamp};
+use crate::types::Timestamp;
 use lock::DotLock;
 use rusqlite::TransactionBehavior::{Deferred, Immediate};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use schema::Found;
 use statements::{Prepared, Statements};
 use std::cell::Cell;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Pages of the log that are copied into the database at once; SQLite's own
-/// choice, which lets many writes to a page be copied as one.
-const LOG: u32 = 1000;
-
-/// The same while garbage is collected: who comes then is not to wait long.
-const SHORT_LOG: u32 = 256;
-
-/// Pages that one step of a collection gives back at most; each is moved.
-const MOST_PAGES: u64 = 128;
 
 /// An open database and the statements for one table in it.
 pub struct Storage {
@@ -50,6 +41,8 @@ pub struct Storage {
     durability: Durability,
     /// Whether a step of a collection has not put back what it changed.
     hurried: Cell<bool>,
+    /// Whether the next step of the collection is to copy the log.
+    copies_log: Cell<bool>,
 }
 
 impl Storage {
@@ -74,6 +67,7 @@ impl Storage {
             gives_space_back: false,
             durability: options.durability,
             hurried: Cell::new(false),
+            copies_log: Cell::new(false),
         };
         let mode = storage.prepare(options, now).map_err(|error| match error {
             Error::Corrupt(words) => Error::Corrupt(format!("`{location}`: {words}")),
@@ -120,89 +114,13 @@ impl Storage {
         })
     }
 
-    /// Removes at most `limit` rows that no longer count and gives some pages
-    /// back to the file system. When nothing is left, the requests counted in
-    /// the database start at 0 again.
-    pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        self.wait(|| self.collection_step(limit, now))
-    }
-
-    /// Like [`Storage::collect`], but for one attempt only: a request that
-    /// carries a collection waits for nobody.
-    pub fn collect_at_once(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        self.once(|| self.collection_step(limit, now))
-    }
-
-    fn collection_step(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        // A row is smaller than a page more often than not; what is left of
-        // larger ones is given back by the steps that follow.
-        let pages = (limit / 2 + 1).min(MOST_PAGES);
-        self.hurry()?;
-        let done = self.collect_and_give_back(limit, pages, now);
-        self.settle()?;
-        let (collected, changed) = done?;
-        if self.lock.is_none() && changed && !collected.more {
-            // The file itself gets shorter when the log is copied into it.
-            // What was collected stays so if that fails, and is copied later.
-            let _ = self.ask::<i64>("PRAGMA wal_checkpoint(TRUNCATE)");
-        }
-        Ok(collected)
-    }
-
-    /// The step itself, and whether it changed anything.
-    fn collect_and_give_back(
-        &self,
-        limit: u64,
-        pages: u64,
-        now: Timestamp,
-    ) -> Result<(Collected, bool), Error> {
-        self.transact(Immediate, || {
-            let (removed, any_due) = self.rows(|rows| rows.collect(limit, now))?;
-            let free = self.free_pages()?;
-            if free > 0 {
-                self.give_back(pages)?;
-            }
-            let more = any_due || free > pages;
-            if !more {
-                self.rows(|rows| rows.reset_requests())?;
-            }
-            Ok((Collected { removed, more }, removed + free > 0))
-        })
-    }
-
-    /// For a step of a collection: it does not wait for the disk, since what is
-    /// lost with the power is garbage as it was before; and the log is copied
-    /// early. A shared database has no log, and is not safe without waiting.
-    fn hurry(&self) -> Result<(), Error> {
-        if self.lock.is_none() {
-            self.hurried.set(true);
-            self.pragma(Durability::Relaxed.pragma(), None)?;
-            self.set("wal_autocheckpoint", SHORT_LOG)?;
-        }
-        Ok(())
-    }
-
-    /// Goes back to what the options say, before anything else is written.
-    fn settle(&self) -> Result<(), Error> {
-        if self.hurried.get() {
-            self.set("wal_autocheckpoint", LOG)?;
-            self.pragma(self.durability.pragma(), None)?;
-            self.hurried.set(false);
-        }
-        Ok(())
-    }
-
-    fn set(&self, setting: &str, value: u32) -> Result<(), Error> {
-        self.connection()
-            .pragma_update(None, setting, value)
-            .map_err(failure)
-    }
-
     /// The size of the database, in bytes.
     pub fn size(&self) -> Result<u64, Error> {
-        let pages: i64 = self.ask("PRAGMA page_count")?;
         let page_size: i64 = self.ask("PRAGMA page_size")?;
-        Ok((pages * page_size).unsigned_abs())
+        Ok(
+            self.statements(|statements| statements.all_pages.number([]))?
+                * page_size.unsigned_abs(),
+        )
     }
 
     /// What is damaged, after reading the whole database; empty when sound.
@@ -248,24 +166,6 @@ impl Storage {
         self.connection()
             .query_row(sql, [], |row| row.get(0))
             .map_err(failure)
-    }
-
-    /// Pages that hold nothing and can be given back.
-    fn free_pages(&self) -> Result<u64, Error> {
-        if !self.gives_space_back {
-            return Ok(0);
-        }
-        let free: i64 = self.ask("PRAGMA freelist_count")?;
-        Ok(free.unsigned_abs())
-    }
-
-    fn give_back(&self, pages: u64) -> Result<(), Error> {
-        let pragma = format!("PRAGMA incremental_vacuum({pages})");
-        let mut vacuum = self.connection().prepare(&pragma).map_err(failure)?;
-        let mut steps = vacuum.query(params![]).map_err(failure)?;
-        // Each row is one page given back.
-        while steps.next().map_err(failure)?.is_some() {}
-        Ok(())
     }
 
     /// Sets up the connection and checks what SQLite answers: it does not

@@ -7,7 +7,7 @@
 //! that is renewed keeps its `due`, so that most writes leave the index alone;
 //! collection gives it the later one when it comes across it.
 
-use super::statements::{Kept, Statements};
+use super::statements::{Kept, Statements, unsigned};
 use crate::error::Error;
 use crate::id::Key;
 use crate::types::{END_OF_TIME, Entry, Page, Session, Timestamp, Written};
@@ -216,14 +216,14 @@ impl Rows<'_, '_> {
     /// How many sessions are live, all or one subject's.
     pub fn count(&self, subject: Option<&str>, now: Timestamp) -> Result<u64, Error> {
         match subject {
-            None => number(&self.0.count, [signed(now)]),
-            Some(subject) => number(&self.0.count_subject, params![signed(now), subject]),
+            None => self.0.count.number([signed(now)]),
+            Some(subject) => self.0.count_subject.number(params![signed(now), subject]),
         }
     }
 
     /// How many rows wait for collection.
     pub fn count_expired(&self, now: Timestamp) -> Result<u64, Error> {
-        number(&self.0.count_expired, [signed(now)])
+        self.0.count_expired.number([signed(now)])
     }
 
     /// Removes at most `limit` rows that no longer count, and defers about as
@@ -244,13 +244,13 @@ impl Rows<'_, '_> {
                 }
             }
         }
-        let more = number(&self.0.any_due, [signed(now)])? == 1;
+        let more = self.0.any_due.number([signed(now)])? == 1;
         Ok((removed, more))
     }
 
     /// Adds to the requests counted for this table in the database; their sum.
     pub fn count_requests(&self, requests: u64) -> Result<u64, Error> {
-        number(&self.0.count_requests, [signed(requests)])
+        self.0.count_requests.number([signed(requests)])
     }
 
     /// Starts counting requests at 0 again.
@@ -293,11 +293,6 @@ fn standing<T>(
     Ok(found.flatten())
 }
 
-fn number(question: &Kept, params: impl Params) -> Result<u64, Error> {
-    let number = question.first(params, |row| unsigned(row, 0))?;
-    Ok(number.unwrap_or(0))
-}
-
 fn entries(list: &Kept, params: impl Params) -> Result<Vec<Entry>, Error> {
     list.all(params, |row| {
         Ok(Entry {
@@ -329,9 +324,4 @@ fn join(place: i64, rest: [u8; 24]) -> Key {
 /// A number as SQLite keeps it, saturated.
 pub(super) fn signed(number: u64) -> i64 {
     number.min(END_OF_TIME) as i64
-}
-
-fn unsigned(row: &Row, column: usize) -> rusqlite::Result<u64> {
-    let number: i64 = row.get(column)?;
-    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }

@@ -60,6 +60,12 @@ impl<'c> Kept<'c> {
         })
     }
 
+    /// The number that is the answer.
+    pub fn number(&self, params: impl Params) -> Result<u64, Error> {
+        let number = self.first(params, |row| unsigned(row, 0))?;
+        Ok(number.unwrap_or(0))
+    }
+
     /// What `read` makes of each row.
     pub fn all<T>(
         &self,
@@ -84,7 +90,13 @@ impl<'c> Kept<'c> {
     }
 }
 
-/// The statements for one table.
+/// A number of which there are no negative ones.
+pub fn unsigned(row: &Row, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+/// The statements for one table, and for the file that it is in.
 pub struct Statements<'c> {
     pub begin: Kept<'c>,
     pub begin_writing: Kept<'c>,
@@ -111,6 +123,11 @@ pub struct Statements<'c> {
     pub any_due: Kept<'c>,
     pub count_requests: Kept<'c>,
     pub reset_requests: Kept<'c>,
+    pub all_pages: Kept<'c>,
+    pub free_pages: Kept<'c>,
+    pub look_at_log: Kept<'c>,
+    pub copy_log: Kept<'c>,
+    pub empty_log: Kept<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -205,6 +222,11 @@ impl<'c> Statements<'c> {
             reset_requests: kept(&format!(
                 r#"UPDATE "wasi-sessions" SET requests = 0 WHERE name = '{table}' AND requests > 0"#
             )),
+            all_pages: kept("PRAGMA page_count"),
+            free_pages: kept("PRAGMA freelist_count"),
+            look_at_log: kept("PRAGMA wal_checkpoint(NOOP)"),
+            copy_log: kept("PRAGMA wal_checkpoint(PASSIVE)"),
+            empty_log: kept("PRAGMA wal_checkpoint(TRUNCATE)"),
         }
     }
 }

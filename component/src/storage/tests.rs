@@ -244,3 +244,33 @@ fn a_transaction_larger_than_sqlites_memory_reads_what_it_wrote_and_can_be_undon
         assert_eq!(storage.check(), Ok(vec![]));
     }
 }
+
+#[test]
+fn what_a_step_of_a_collection_wrote_is_copied_by_a_step_of_its_own() {
+    let (_directory, storage) = open(Access::Exclusive);
+    // Two rows a page, of which one expires: each page is written.
+    let insert_all = |rows: Rows| {
+        for number in 0..400_u16 {
+            let mut key = Key([0; 32]);
+            key.0[..2].copy_from_slice(&number.to_be_bytes());
+            let mut session = session(&[0; 1500]);
+            session.expires += u64::from(number % 2);
+            rows.insert(&key, &session, NOW)?;
+        }
+        Ok(())
+    };
+    storage.transaction(insert_all).unwrap();
+    storage.copy_log().unwrap();
+    assert_eq!(storage.log_to_copy(), Ok(0));
+
+    let mut steps = vec![];
+    while steps.last() != Some(&(0, false)) {
+        let collected = storage.collect(150, NOW + 10).unwrap();
+        let waits = storage.log_to_copy().unwrap();
+        assert!(!(collected.removed == 0 && collected.more) || waits == 0);
+        assert!(steps.len() < 20, "{steps:?}");
+        steps.push((collected.removed, collected.more));
+    }
+    assert_eq!(steps, [(150, true), (0, true), (50, false), (0, false)]);
+    assert_eq!(storage.check(), Ok(vec![]));
+}

@@ -1,0 +1,160 @@
+//! Collection, in steps: rows that no longer count, free space, and the log that
+//! both leave behind.
+
+use super::{Storage, failure};
+use crate::error::Error;
+use crate::options::Durability;
+use crate::types::{Collected, Timestamp};
+use rusqlite::TransactionBehavior::Immediate;
+
+/// Pages of the log that are copied into the database at once while garbage is
+/// collected: who comes then is not to wait long. Otherwise SQLite copies 1000,
+/// which lets many writes to a page be copied as one.
+const SHORT_LOG: u64 = 128;
+
+/// Pages that one step of a collection gives back at most; each is moved.
+const MOST_PAGES: u64 = 128;
+
+impl Storage {
+    /// Removes at most `limit` rows that no longer count and gives some pages
+    /// back to the file system. When nothing is left, the requests counted in
+    /// the database start at 0 again. Now and then it only copies the log: whoever
+    /// waits does not wait for both.
+    pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
+        self.wait(|| {
+            if self.copies_log.take() {
+                self.copy_log()?;
+                return Ok(Collected {
+                    removed: 0,
+                    more: true,
+                });
+            }
+            let mut collected = self.collection_step(limit, now)?;
+            if self.has_long_log()? {
+                self.copies_log.set(true);
+                collected.more = true;
+            }
+            Ok(collected)
+        })
+    }
+
+    /// Like [`Storage::collect`], but for one attempt only: a request that carries
+    /// a collection waits for nobody. It does both.
+    pub fn collect_at_once(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
+        self.once(|| {
+            let collected = self.collection_step(limit, now)?;
+            if self.has_long_log()? {
+                // What was collected stays so if that fails.
+                let _ = self.copy_log();
+            }
+            Ok(collected)
+        })
+    }
+
+    fn collection_step(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
+        // A row is smaller than a page more often than not; what is left of
+        // larger ones is given back by the steps that follow.
+        let pages = (limit / 2 + 1).min(MOST_PAGES);
+        self.hurry()?;
+        let done = self.collect_and_give_back(limit, pages, now);
+        self.settle()?;
+        let (collected, changed) = done?;
+        let is_done = changed && !collected.more;
+        if is_done && self.lock.is_none() && !self.has_long_log()? {
+            // The file itself gets shorter when the log is copied into it.
+            let _ = self.empty_log();
+        }
+        Ok(collected)
+    }
+
+    /// Whether so much of the log waits to be copied that it takes a while.
+    fn has_long_log(&self) -> Result<bool, Error> {
+        Ok(self.lock.is_none() && self.log_to_copy()? >= SHORT_LOG)
+    }
+
+    /// The step itself, and whether it changed anything.
+    fn collect_and_give_back(
+        &self,
+        limit: u64,
+        pages: u64,
+        now: Timestamp,
+    ) -> Result<(Collected, bool), Error> {
+        self.transact(Immediate, || {
+            let (removed, any_due) = self.rows(|rows| rows.collect(limit, now))?;
+            let free = self.free_pages()?;
+            if free > 0 {
+                self.give_back(pages.min(free))?;
+            }
+            let more = any_due || free > pages;
+            if !more {
+                self.rows(|rows| rows.reset_requests())?;
+            }
+            Ok((Collected { removed, more }, removed + free > 0))
+        })
+    }
+
+    /// For a step of a collection: it does not wait for the disk, since what is
+    /// lost with the power is garbage as it was before. A shared database has no
+    /// log, and is not safe without waiting.
+    fn hurry(&self) -> Result<(), Error> {
+        if self.lock.is_none() {
+            self.hurried.set(true);
+            self.pragma(Durability::Relaxed.pragma(), None)?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to what the options say, before anything else is written.
+    pub(super) fn settle(&self) -> Result<(), Error> {
+        if self.hurried.get() {
+            self.pragma(self.durability.pragma(), None)?;
+            self.hurried.set(false);
+        }
+        Ok(())
+    }
+
+    /// How many pages of the log are to be copied into the file.
+    pub(super) fn log_to_copy(&self) -> Result<u64, Error> {
+        let to_copy = self.statements(|statements| {
+            statements.look_at_log.first([], |row| {
+                let (all, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
+                Ok((all - copied).max(0).unsigned_abs())
+            })
+        })?;
+        Ok(to_copy.unwrap_or(0))
+    }
+
+    pub(super) fn copy_log(&self) -> Result<(), Error> {
+        self.statements(|statements| statements.copy_log.number([]))?;
+        Ok(())
+    }
+
+    /// Copies the log, and makes its own file empty.
+    fn empty_log(&self) -> Result<(), Error> {
+        self.statements(|statements| statements.empty_log.number([]))?;
+        Ok(())
+    }
+
+    /// Free pages to give back. Half as many as are used are kept, for the
+    /// sessions to come: what is given back has to be moved before, and asked
+    /// for again.
+    fn free_pages(&self) -> Result<u64, Error> {
+        if !self.gives_space_back {
+            return Ok(0);
+        }
+        let (all, free) = self.statements(|statements| {
+            let all = statements.all_pages.number([])?;
+            Ok::<_, Error>((all, statements.free_pages.number([])?))
+        })?;
+        Ok(free.saturating_sub(all.saturating_sub(free) / 2))
+    }
+
+    fn give_back(&self, pages: u64) -> Result<(), Error> {
+        let pragma = format!("PRAGMA incremental_vacuum({pages})");
+        let mut vacuum = self.connection().prepare(&pragma).map_err(failure)?;
+        let mut steps = vacuum.query([]).map_err(failure)?;
+        // Each row is one page given back.
+        while steps.next().map_err(failure)?.is_some() {}
+        Ok(())
+    }
+}
