@@ -11,13 +11,19 @@ use crate::builder::Clock;
 pub(crate) struct StoreClock {
     clock: Clock,
     told: AtomicU64,
+    /// What the component was told first since the moment was forgotten.
+    moment: AtomicU64,
 }
+
+/// No time at all: a clock stands still long before.
+const NONE: u64 = u64::MAX;
 
 impl StoreClock {
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             clock,
             told: AtomicU64::new(0),
+            moment: AtomicU64::new(NONE),
         })
     }
 
@@ -26,8 +32,23 @@ impl StoreClock {
     /// C library has 64 bits of nanoseconds.
     pub(crate) fn tell(&self) -> Duration {
         let time = self.read();
-        self.told.fetch_max(milliseconds(time), Ordering::SeqCst);
+        let told = milliseconds(time);
+        self.told.fetch_max(told, Ordering::SeqCst);
+        let _ = self
+            .moment
+            .compare_exchange(NONE, told, Ordering::SeqCst, Ordering::SeqCst);
         time
+    }
+
+    /// To be called before the component does requests, by who owns it.
+    pub(crate) fn forget_moment(&self) {
+        self.moment.store(NONE, Ordering::SeqCst);
+    }
+
+    /// The moment at which they were done: the component asks for the time first,
+    /// and SQLite may ask again.
+    pub(crate) fn moment(&self) -> Timestamp {
+        self.moment.load(Ordering::SeqCst)
     }
 
     /// What the clock shows now, to compute what the component is told next.

@@ -88,9 +88,9 @@ impl Sessions {
 
     /// The session, or `None` when it is missing or expired.
     ///
-    /// A session that was read before and has not changed is answered from
-    /// memory, on the thread that polls the answer: as it was left by all that
-    /// was answered before, and without waiting for what is in the queue.
+    /// A session that was read before, and perhaps written since, is answered
+    /// from memory, on the thread that polls the answer: as it was left by all
+    /// that was answered before, and without waiting for what is in the queue.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
         Answer::look(Look {
             sessions: self.clone(),

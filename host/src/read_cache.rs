@@ -1,11 +1,11 @@
 //! Sessions that were read before, answered on the caller's own thread.
 //!
-//! It answers nothing that the database would not. Only who holds
-//! the owner changes it. What a request may change is forgotten before the request is
+//! It answers nothing that the database would not. Only who holds the owner
+//! changes it. What a request may change is forgotten before the request is
 //! done, so that whoever asks meanwhile asks the database, behind it in the
-//! queue; and what a request tells about a session is remembered only once its
-//! transaction is kept. Expiry is a matter of the clock, and a clock that went
-//! back brings nothing back.
+//! queue; and what a request tells about a session, or writes to one that was
+//! known, is remembered only once its transaction is kept. Expiry is a matter of
+//! the clock, and a clock that went back brings nothing back.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -19,7 +19,7 @@ use siphasher::sip128::SipHasher13;
 use triomphe::ThinArc;
 
 use crate::clock::StoreClock;
-use crate::{Error, Reply, Request, Session, Timestamp};
+use crate::{Error, Outcome, Reply, Request, Session, Timestamp, Written};
 
 #[cfg(test)]
 mod tests;
@@ -74,6 +74,7 @@ impl ReadCache {
         let Some(sessions) = &self.sessions else {
             return forgotten;
         };
+        self.clock.forget_moment();
         for request in requests {
             if let Some(id) = written(request) {
                 // The id of one that expired may be another session's by now. Of two
@@ -114,11 +115,30 @@ impl ReadCache {
                 }
                 (Request::Touch((id, _)), Ok(Reply::Expires(Some(expires)))) => {
                     let name = self.names.name(id);
-                    let Some(mut known) = forgotten.get_mut(&name).and_then(Option::take) else {
+                    let Some(mut known) = take(&mut forgotten, &name) else {
                         continue;
                     };
                     known.expires = *expires;
                     (name, known)
+                }
+                (
+                    Request::Set((id, data, _)) | Request::Update((id, data, ..)),
+                    Ok(Reply::Outcome(Outcome::Written(written))),
+                ) => {
+                    let name = self.names.name(id);
+                    // One that expired meanwhile was started anew.
+                    let follows = |known: &Known| written.version == known.fixed().version + 1;
+                    let Some(known) = take(&mut forgotten, &name).filter(follows) else {
+                        continue;
+                    };
+                    (name, known.written(data, written, self.clock.moment()))
+                }
+                (Request::Merge((id, ..)), Ok(Reply::Session(Some(session)))) => {
+                    let name = self.names.name(id);
+                    if take(&mut forgotten, &name).is_none() {
+                        continue;
+                    }
+                    (name, self.known(session))
                 }
                 _ => continue,
             };
@@ -198,6 +218,10 @@ impl Names {
 /// Sessions that requests may change, as they were known before.
 pub(crate) type Forgotten = HashMap<Name, Option<Known>>;
 
+fn take(forgotten: &mut Forgotten, name: &Name) -> Option<Known> {
+    forgotten.get_mut(name).and_then(Option::take)
+}
+
 /// A session, as the database had it when it was remembered.
 #[derive(Clone)]
 pub(crate) struct Known {
@@ -224,6 +248,22 @@ impl Known {
 
     fn data(&self) -> &[u8] {
         &self.content.slice
+    }
+
+    /// The same session with another payload.
+    fn written(&self, data: &[u8], written: &Written, moment: Timestamp) -> Known {
+        let before = self.fixed();
+        let fixed = Fixed {
+            subject: before.subject.clone(),
+            version: written.version,
+            created: before.created,
+            updated: moment,
+            mark: before.mark,
+        };
+        Known {
+            expires: written.expires,
+            content: ThinArc::from_header_and_slice(fixed, data),
+        }
     }
 
     fn session(&self) -> Session {

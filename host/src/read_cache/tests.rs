@@ -94,7 +94,7 @@ fn create_known(sessions: &Sessions, data: &str, subject: Option<&str>) -> Strin
 }
 
 #[test]
-fn the_second_read_and_those_after_a_touch_are_from_memory() {
+fn the_second_read_and_those_after_a_touch_or_a_write_are_from_memory() {
     let _there = on_the_stores_thread();
     let home = home();
     let clock = Clock::new();
@@ -111,16 +111,70 @@ fn the_second_read_and_those_after_a_touch_are_from_memory() {
     let expires = sessions.touch(&id, Some(500)).wait().unwrap().unwrap();
     assert_eq!(get(&sessions, &id).unwrap().expires, expires);
     assert_eq!(clock.hits(), 2);
-    let batch = sessions.batch(vec![Request::Get(id.clone())]);
-    assert_eq!(
-        batch.wait().unwrap(),
-        [Ok(Reply::Session(get(&sessions, &id)))]
-    );
+    assert_eq!(get(&sessions, &id), stored(&sessions, &id));
 
-    sessions.set(&id, "{}", None).wait().unwrap();
-    let before = clock.hits();
-    assert_eq!(get(&sessions, &id).unwrap().version, 2);
-    assert_eq!(clock.hits(), before);
+    type Write = fn(&Sessions, &str) -> bool;
+    let writes: [Write; 3] = [
+        |sessions, id| sessions.set(id, r#"{"a":1}"#, None).wait().is_ok(),
+        |sessions, id| sessions.update(id, "{}", Some(7), None).wait().is_ok(),
+        |sessions, id| sessions.merge(id, r#"{"b":2}"#, None).wait().is_ok(),
+    ];
+    for (time, write) in (START + 2..).zip(writes) {
+        clock.set(time);
+        assert!(write(&sessions, &id));
+        let before = clock.hits();
+        let known = get(&sessions, &id);
+        assert_eq!(clock.hits(), before + 1);
+        assert_eq!(known, stored(&sessions, &id));
+        let known = known.unwrap();
+        assert_eq!((known.created, known.updated), (START, time));
+        assert_eq!(known.subject.as_deref(), Some("alice"));
+    }
+}
+
+/// The session as the database has it: a batch is never answered from memory.
+fn stored(sessions: &Sessions, id: &str) -> Option<Session> {
+    let replies = sessions.batch(vec![Request::Get(id.to_owned())]).wait();
+    match replies.unwrap().pop() {
+        Some(Ok(Reply::Session(session))) => session,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_batch_writes_twice_or_ends_is_not_answered_from_memory() {
+    let home = home();
+    let clock = Clock::new();
+    let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
+    let set = |id: &str, data: &str| Request::Set((id.to_owned(), data.into(), None));
+    let cases: [fn(&str) -> Request; 4] = [
+        |id| Request::Set((id.to_owned(), "2".into(), None)),
+        |id| Request::Merge((id.to_owned(), "3".to_owned(), Some(9))),
+        |id| Request::Destroy(id.to_owned()),
+        |id| Request::Rotate((id.to_owned(), None)),
+    ];
+    for case in cases {
+        let id = create_known(&sessions, "0", None);
+        let batch = vec![set(&id, "1"), case(&id), Request::Get(id.clone())];
+        assert!(
+            sessions
+                .batch(batch)
+                .wait()
+                .unwrap()
+                .iter()
+                .all(Result::is_ok)
+        );
+        assert_eq!(get(&sessions, &id), stored(&sessions, &id));
+    }
+
+    // One that expired at that very moment starts anew.
+    let id = create_known(&sessions, "0", Some("alice"));
+    sessions.touch(&id, Some(5)).wait().unwrap();
+    clock.set(START + 5);
+    sessions.set(&id, "1", None).wait().unwrap();
+    let known = get(&sessions, &id);
+    assert_eq!(known, stored(&sessions, &id));
+    assert_eq!(known.unwrap().subject, None);
 }
 
 #[test]
