@@ -22,7 +22,7 @@ impl Storage {
     /// waits does not wait for both.
     pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
         self.wait(|| {
-            if self.copies_log.take() {
+            if self.copies_log.take() && self.has_long_log() {
                 self.copy_log()?;
                 return Ok(Collected {
                     removed: 0,
@@ -30,7 +30,7 @@ impl Storage {
                 });
             }
             let mut collected = self.collection_step(limit, now)?;
-            if self.has_long_log()? {
+            if self.has_long_log() {
                 self.copies_log.set(true);
                 collected.more = true;
             }
@@ -43,9 +43,10 @@ impl Storage {
     pub fn collect_at_once(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
         self.once(|| {
             let collected = self.collection_step(limit, now)?;
-            if self.has_long_log()? {
+            if self.has_long_log() {
                 // What was collected stays so if that fails.
                 let _ = self.copy_log();
+                self.empty_log_after(&collected);
             }
             Ok(collected)
         })
@@ -58,27 +59,34 @@ impl Storage {
         self.hurry()?;
         let done = self.collect_and_give_back(limit, pages, now);
         self.settle()?;
-        let (collected, changed) = done?;
-        let is_done = changed && !collected.more;
-        if is_done && self.lock.is_none() && !self.has_long_log()? {
-            // The file itself gets shorter when the log is copied into it.
-            let _ = self.empty_log();
+        let collected = done?;
+        if !self.has_long_log() {
+            self.empty_log_after(&collected);
         }
         Ok(collected)
     }
 
-    /// Whether so much of the log waits to be copied that it takes a while.
-    fn has_long_log(&self) -> Result<bool, Error> {
-        Ok(self.lock.is_none() && self.log_to_copy()? >= SHORT_LOG)
+    /// The last step of a collection that changed something leaves no log behind.
+    fn empty_log_after(&self, collected: &Collected) {
+        if self.lock.is_none() && !collected.more && self.has_log.take() {
+            // The file itself gets shorter when the log is copied into it.
+            // What was collected stays so if that fails, and is copied later.
+            let _ = self.empty_log();
+        }
     }
 
-    /// The step itself, and whether it changed anything.
+    /// Whether so much of the log waits to be copied that it takes a while.
+    fn has_long_log(&self) -> bool {
+        self.lock.is_none() && self.log_to_copy().is_ok_and(|pages| pages >= SHORT_LOG)
+    }
+
+    /// The step itself.
     fn collect_and_give_back(
         &self,
         limit: u64,
         pages: u64,
         now: Timestamp,
-    ) -> Result<(Collected, bool), Error> {
+    ) -> Result<Collected, Error> {
         self.transact(Immediate, || {
             let (removed, any_due) = self.rows(|rows| rows.collect(limit, now))?;
             let free = self.free_pages()?;
@@ -89,7 +97,10 @@ impl Storage {
             if !more {
                 self.rows(|rows| rows.reset_requests())?;
             }
-            Ok((Collected { removed, more }, removed + free > 0))
+            if removed + free > 0 {
+                self.has_log.set(true);
+            }
+            Ok(Collected { removed, more })
         })
     }
 

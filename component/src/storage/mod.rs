@@ -43,6 +43,8 @@ pub struct Storage {
     hurried: Cell<bool>,
     /// Whether the next step of the collection is to copy the log.
     copies_log: Cell<bool>,
+    /// Whether the collection has changed anything since it emptied the log.
+    has_log: Cell<bool>,
 }
 
 impl Storage {
@@ -68,6 +70,7 @@ impl Storage {
             durability: options.durability,
             hurried: Cell::new(false),
             copies_log: Cell::new(false),
+            has_log: Cell::new(false),
         };
         let mode = storage.prepare(options, now).map_err(|error| match error {
             Error::Corrupt(words) => Error::Corrupt(format!("`{location}`: {words}")),

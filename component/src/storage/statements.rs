@@ -5,7 +5,7 @@
 
 use super::failure;
 use crate::error::Error;
-use rusqlite::{Connection, Params, Row, Statement};
+use rusqlite::{Connection, Params, PrepFlags, Row, Statement};
 use self_cell::self_cell;
 use std::cell::Cell;
 
@@ -40,12 +40,7 @@ impl<'c> Kept<'c> {
 
     /// Runs the statement; how many rows it changed.
     pub fn change(&self, params: impl Params) -> Result<u64, Error> {
-        self.with(|statement| {
-            let changed = statement.execute(params)?;
-            // A payload is not to be kept twice.
-            statement.clear_bindings();
-            Ok(changed as u64)
-        })
+        self.with(|statement| Ok(statement.execute(params)? as u64))
     }
 
     /// What `read` makes of the first row, if there is one.
@@ -63,7 +58,7 @@ impl<'c> Kept<'c> {
     /// The number that is the answer.
     pub fn number(&self, params: impl Params) -> Result<u64, Error> {
         let number = self.first(params, |row| unsigned(row, 0))?;
-        Ok(number.unwrap_or(0))
+        number.ok_or_else(|| failure(rusqlite::Error::QueryReturnedNoRows))
     }
 
     /// What `read` makes of each row.
@@ -81,10 +76,14 @@ impl<'c> Kept<'c> {
     ) -> Result<T, Error> {
         let statement = match self.statement.take() {
             Some(statement) => Ok(statement),
-            None => self.connection.prepare(&self.text),
+            None => self
+                .connection
+                .prepare_with_flags(&self.text, PrepFlags::SQLITE_PREPARE_PERSISTENT),
         };
         let mut statement = statement.map_err(failure)?;
         let done = work(&mut statement).map_err(failure);
+        // What was asked for is not to stay in memory.
+        statement.clear_bindings();
         self.statement.set(Some(statement));
         done
     }

@@ -7,6 +7,7 @@ use crate::id::Key;
 use crate::options::{Access, Durability, Options};
 use crate::rules::Rules;
 use crate::types::{Outcome, Session, Timestamp};
+use rusqlite::Connection;
 use std::fs;
 use tempfile::TempDir;
 
@@ -245,10 +246,10 @@ fn a_transaction_larger_than_sqlites_memory_reads_what_it_wrote_and_can_be_undon
     }
 }
 
-#[test]
-fn what_a_step_of_a_collection_wrote_is_copied_by_a_step_of_its_own() {
-    let (_directory, storage) = open(Access::Exclusive);
-    // Two rows a page, of which one expires: each page is written.
+/// Two rows a page, of which one expires at `NOW + 10`: to collect writes each
+/// page.
+fn half_expired() -> (TempDir, Storage) {
+    let (directory, storage) = open(Access::Exclusive);
     let insert_all = |rows: Rows| {
         for number in 0..400_u16 {
             let mut key = Key([0; 32]);
@@ -262,15 +263,74 @@ fn what_a_step_of_a_collection_wrote_is_copied_by_a_step_of_its_own() {
     storage.transaction(insert_all).unwrap();
     storage.copy_log().unwrap();
     assert_eq!(storage.log_to_copy(), Ok(0));
+    (directory, storage)
+}
 
-    let mut steps = vec![];
-    while steps.last() != Some(&(0, false)) {
-        let collected = storage.collect(150, NOW + 10).unwrap();
-        let waits = storage.log_to_copy().unwrap();
-        assert!(!(collected.removed == 0 && collected.more) || waits == 0);
-        assert!(steps.len() < 20, "{steps:?}");
-        steps.push((collected.removed, collected.more));
+fn length_of_log(storage: &Storage) -> u64 {
+    let log = fs::metadata(format!("{}-wal", storage.location));
+    log.unwrap().len()
+}
+
+#[test]
+fn what_a_step_of_a_collection_wrote_is_copied_by_a_step_of_its_own() {
+    for (limit, expected) in [
+        (150, vec![(150, true), (0, true), (50, false)]),
+        (200, vec![(200, true), (0, true), (0, false)]),
+    ] {
+        let (_directory, storage) = half_expired();
+        let mut steps = vec![];
+        while steps.last().is_none_or(|(_, more)| *more) {
+            let collected = storage.collect(limit, NOW + 10).unwrap();
+            let waits = storage.log_to_copy().unwrap();
+            assert!(!(collected.removed == 0 && collected.more) || waits == 0);
+            assert!(steps.len() < 20, "{steps:?}");
+            steps.push((collected.removed, collected.more));
+        }
+        assert_eq!(steps, expected);
+        assert_eq!(length_of_log(&storage), 0);
+        assert_eq!(storage.check(), Ok(vec![]));
     }
-    assert_eq!(steps, [(150, true), (0, true), (50, false), (0, false)]);
-    assert_eq!(storage.check(), Ok(vec![]));
+}
+
+#[test]
+fn a_request_that_carries_the_last_step_of_a_collection_leaves_no_log() {
+    for limit in [150, 200] {
+        let (_directory, storage) = half_expired();
+        while storage.collect_at_once(limit, NOW + 10).unwrap().more {}
+        assert_eq!(length_of_log(&storage), 0);
+        assert_eq!(storage.read(|rows| rows.count(None, NOW + 10)), Ok(200));
+    }
+}
+
+#[test]
+fn a_commit_that_changes_what_it_wrote_before_is_in_the_files_too() {
+    // Large pages, so that a transaction larger than SQLite's memory is shorter
+    // than the log that SQLite copies, and waits for, by itself.
+    let directory = tempfile::tempdir().unwrap();
+    let location = directory.path().join("sessions.db");
+    let other = Connection::open(&location).unwrap();
+    other
+        .execute_batch("PRAGMA page_size = 65536; CREATE TABLE other (x)")
+        .unwrap();
+    drop(other);
+    let options = Options {
+        access: Access::Exclusive,
+        durability: Durability::Relaxed,
+        ..Options::default()
+    };
+    let storage = Storage::open(location.to_str().unwrap(), &options, NOW).unwrap();
+    storage.copy_log().unwrap();
+    let insert = |rows: Rows, number: u16| {
+        // Far from each other, so that pages are written more than once.
+        let mut key = Key([9; 32]);
+        key.0[..2].copy_from_slice(&number.wrapping_mul(40503).to_be_bytes());
+        rows.insert(&key, &session(&[0; 30_000]), NOW)
+    };
+    storage.transaction(|rows| insert(rows, 0)).unwrap();
+    storage
+        .transaction(|rows| (1..900).try_for_each(|number| insert(rows, number).map(drop)))
+        .unwrap();
+    let (_directory, left) = killed(&storage);
+    assert_eq!(left.read(|rows| rows.count(None, NOW)), Ok(900));
+    assert_eq!(left.check(), Ok(vec![]));
 }
