@@ -34,8 +34,8 @@ enum State<T> {
 
 pub(crate) type Asking<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-/// An answer that may be had at once, and how to ask if it is not. It is
-/// found in less time than it takes to prepare to ask.
+/// An answer that may be had at once, from memory or by this thread itself, and
+/// how to ask for it if not.
 pub(crate) struct Look<T> {
     pub(crate) sessions: Sessions,
     pub(crate) id: String,

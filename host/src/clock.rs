@@ -28,8 +28,8 @@ impl StoreClock {
     }
 
     /// The time since 1970, for the component. A clock that stands before 1970
-    /// reads as 1970. One past the year 2554 stands still there: the component's
-    /// C library has 64 bits of nanoseconds.
+    /// reads as 1970. One past the year 2554 stands still there: SQLite asks through
+    /// the C library, which has 64 bits of nanoseconds.
     pub(crate) fn tell(&self) -> Duration {
         let time = self.read();
         let told = milliseconds(time);
@@ -40,13 +40,13 @@ impl StoreClock {
         time
     }
 
-    /// To be called before the component does requests, by who owns it.
+    /// To be called before the component is, by who owns it.
     pub(crate) fn forget_moment(&self) {
         self.moment.store(NONE, Ordering::SeqCst);
     }
 
-    /// The moment at which they were done: the component asks for the time first,
-    /// and SQLite may ask again.
+    /// The moment of the last call: the component asks for the time first, and
+    /// SQLite may ask again.
     pub(crate) fn moment(&self) -> Timestamp {
         self.moment.load(Ordering::SeqCst)
     }

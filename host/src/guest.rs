@@ -156,11 +156,6 @@ impl Guest {
         &mut self,
         requests: &[Request],
     ) -> Called<Vec<Result<Reply, contract::Error>>> {
-        // Most requests are this one, and to call it as it is costs less.
-        if let [Request::Get(id)] = requests {
-            let session = self.get(id)?;
-            return Ok(session.map(|session| vec![Ok(Reply::Session(session))]));
-        }
         let sessions = self.bindings.wasi_sessions_store_sessions().store();
         sessions.call_batch(&mut self.store, self.opened, requests)
     }

@@ -3,9 +3,9 @@
 //! It answers nothing that the database would not. Only who holds the owner
 //! changes it. What a request may change is forgotten before the request is
 //! done, so that whoever asks meanwhile asks the database, behind it in the
-//! queue; and what a request tells about a session, or writes to one that was
-//! known, is remembered only once its transaction is kept. Expiry is a matter of
-//! the clock, and a clock that went back brings nothing back.
+//! queue; and what was read, or written to a session that was known, is
+//! remembered only once its transaction is kept. Expiry is a matter of the clock,
+//! and a clock that went back brings nothing back.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -74,7 +74,6 @@ impl ReadCache {
         let Some(sessions) = &self.sessions else {
             return forgotten;
         };
-        self.clock.forget_moment();
         for request in requests {
             if let Some(id) = written(request) {
                 // The id of one that expired may be another session's by now. Of two
@@ -126,12 +125,13 @@ impl ReadCache {
                     Ok(Reply::Outcome(Outcome::Written(written))),
                 ) => {
                     let name = self.names.name(id);
-                    // One that expired meanwhile was started anew.
-                    let follows = |known: &Known| written.version == known.fixed().version + 1;
-                    let Some(known) = take(&mut forgotten, &name).filter(follows) else {
+                    let moment = self.clock.moment();
+                    // One that had expired by then was started anew.
+                    let was_there = |known: &Known| known.expires > moment;
+                    let Some(known) = take(&mut forgotten, &name).filter(was_there) else {
                         continue;
                     };
-                    (name, known.written(data, written, self.clock.moment()))
+                    (name, known.written(data, written, moment))
                 }
                 (Request::Merge((id, ..)), Ok(Reply::Session(Some(session)))) => {
                     let name = self.names.name(id);

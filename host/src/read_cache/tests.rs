@@ -7,7 +7,7 @@ mod twins;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -175,6 +175,30 @@ fn what_a_batch_writes_twice_or_ends_is_not_answered_from_memory() {
     let known = get(&sessions, &id);
     assert_eq!(known, stored(&sessions, &id));
     assert_eq!(known.unwrap().subject, None);
+}
+
+#[test]
+fn a_write_is_known_with_the_moment_that_the_database_has() {
+    for step in [1, -1] {
+        let home = home();
+        let now = AtomicI64::new(START as i64);
+        let clock = move || {
+            let now = now.fetch_add(step, Ordering::SeqCst);
+            SystemTime::UNIX_EPOCH + Duration::from_millis(now.unsigned_abs())
+        };
+        let options = Options {
+            gc_frequency: 1,
+            ..relaxed()
+        };
+        let builder = builder(&home).options(options).clock(clock);
+        let sessions = builder.open().wait().unwrap();
+        let id = create_known(&sessions, "{}", Some("alice"));
+        for ttl in 100_000..100_100 {
+            let written = sessions.set(&id, ttl.to_string(), Some(ttl)).wait();
+            assert!(matches!(written, Ok(Outcome::Written(_))));
+            assert_eq!(get(&sessions, &id), stored(&sessions, &id));
+        }
+    }
 }
 
 #[test]

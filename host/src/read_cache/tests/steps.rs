@@ -34,7 +34,23 @@ pub enum Move {
 /// Steps, and the ids that are read after each of them.
 pub fn steps() -> impl Strategy<Value = Vec<(Step, Vec<String>)>> {
     let reads = prop::collection::vec(id(), 0..4);
-    prop::collection::vec((step(), reads), 1..80)
+    let some = prop_oneof![
+        20 => (step(), reads).prop_map(|step| vec![step]),
+        1 => id().prop_flat_map(at_its_expiry),
+    ];
+    prop::collection::vec(some, 1..80).prop_map(|steps| steps.concat())
+}
+
+/// A session that is known, and at the moment that it expires, or one before or
+/// after that, a request for it.
+fn at_its_expiry(id: String) -> impl Strategy<Value = Vec<(Step, Vec<String>)>> {
+    (request(Just(id.clone())), -1..=1i64).prop_map(move |(request, offset)| {
+        vec![
+            (Step::Alone(Request::Get(id.clone())), vec![]),
+            (Step::Clock(Move::Expiry(id.clone(), offset)), vec![]),
+            (Step::Alone(request), vec![id.clone()]),
+        ]
+    })
 }
 
 /// Sizes of which the smaller ones hold a few sessions, and the largest all.
