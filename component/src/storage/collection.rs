@@ -10,7 +10,7 @@ use rusqlite::TransactionBehavior::Immediate;
 /// Pages of the log that are copied into the database at once while garbage is
 /// collected: who comes then is not to wait long. Otherwise SQLite copies 1000,
 /// which lets many writes to a page be copied as one.
-const SHORT_LOG: u64 = 128;
+const SHORT_LOG: u64 = 160;
 
 /// Pages that one step of a collection gives back at most; each is moved.
 const MOST_PAGES: u64 = 128;
@@ -146,9 +146,9 @@ impl Storage {
         Ok(())
     }
 
-    /// Free pages to give back. Half as many as are used are kept, for the
-    /// sessions to come: what is given back has to be moved before, and asked
-    /// for again.
+    /// Free pages to give back. A quarter as many as are in use are kept for the
+    /// sessions to come: what is given back has to be moved before, and asked for
+    /// again.
     fn free_pages(&self) -> Result<u64, Error> {
         if !self.gives_space_back {
             return Ok(0);
@@ -157,7 +157,7 @@ impl Storage {
             let all = statements.all_pages.number([])?;
             Ok::<_, Error>((all, statements.free_pages.number([])?))
         })?;
-        Ok(free.saturating_sub(all.saturating_sub(free) / 2))
+        Ok(free.saturating_sub(all.saturating_sub(free) / 4))
     }
 
     fn give_back(&self, pages: u64) -> Result<(), Error> {

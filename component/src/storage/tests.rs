@@ -274,7 +274,7 @@ fn length_of_log(storage: &Storage) -> u64 {
 #[test]
 fn what_a_step_of_a_collection_wrote_is_copied_by_a_step_of_its_own() {
     for (limit, expected) in [
-        (150, vec![(150, true), (0, true), (50, false)]),
+        (170, vec![(170, true), (0, true), (30, false)]),
         (200, vec![(200, true), (0, true), (0, false)]),
     ] {
         let (_directory, storage) = half_expired();
@@ -294,7 +294,7 @@ fn what_a_step_of_a_collection_wrote_is_copied_by_a_step_of_its_own() {
 
 #[test]
 fn a_request_that_carries_the_last_step_of_a_collection_leaves_no_log() {
-    for limit in [150, 200] {
+    for limit in [170, 200] {
         let (_directory, storage) = half_expired();
         while storage.collect_at_once(limit, NOW + 10).unwrap().more {}
         assert_eq!(length_of_log(&storage), 0);
