@@ -34,6 +34,7 @@ impl Storage {
                 self.copies_log.set(true);
                 collected.more = true;
             }
+            self.empty_log_after(&collected);
             Ok(collected)
         })
     }
@@ -46,8 +47,8 @@ impl Storage {
             if self.has_long_log() {
                 // What was collected stays so if that fails.
                 let _ = self.copy_log();
-                self.empty_log_after(&collected);
             }
+            self.empty_log_after(&collected);
             Ok(collected)
         })
     }
@@ -59,11 +60,7 @@ impl Storage {
         self.hurry()?;
         let done = self.collect_and_give_back(limit, pages, now);
         self.settle()?;
-        let collected = done?;
-        if !self.has_long_log() {
-            self.empty_log_after(&collected);
-        }
-        Ok(collected)
+        done
     }
 
     /// The last step of a collection that changed something leaves no log behind.

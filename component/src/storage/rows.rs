@@ -54,10 +54,11 @@ impl Rows<'_, '_> {
     /// The session under this key; none when nothing stands there.
     pub fn find(&self, key: &Key, now: Timestamp) -> Result<Option<Standing<Session>>, Error> {
         standing(&self.0.find, key, now, |row| {
+            let head = head(row)?;
             Ok(Session {
-                expires: unsigned(row, EXPIRES)?,
-                version: unsigned(row, VERSION)?,
-                created: unsigned(row, CREATED)?,
+                version: head.version,
+                created: head.created,
+                expires: head.expires,
                 updated: unsigned(row, 5)?,
                 subject: row.get(6)?,
                 data: row.get(7)?,
@@ -67,13 +68,7 @@ impl Rows<'_, '_> {
 
     /// The same without what only a reader wants.
     pub fn find_head(&self, key: &Key, now: Timestamp) -> Result<Option<Standing<Head>>, Error> {
-        standing(&self.0.find_head, key, now, |row| {
-            Ok(Head {
-                expires: unsigned(row, EXPIRES)?,
-                version: unsigned(row, VERSION)?,
-                created: unsigned(row, CREATED)?,
-            })
-        })
+        standing(&self.0.find_head, key, now, head)
     }
 
     /// Writes a session under a key where nothing stands, over what expired
@@ -266,10 +261,17 @@ impl Rows<'_, '_> {
     }
 }
 
-/// Places of columns in both statements that find a session.
+/// The place of `expires` in both statements that find a session.
 const EXPIRES: usize = 1;
-const VERSION: usize = 3;
-const CREATED: usize = 4;
+
+/// What both of them begin with.
+fn head(row: &Row) -> rusqlite::Result<Head> {
+    Ok(Head {
+        expires: unsigned(row, EXPIRES)?,
+        version: unsigned(row, 3)?,
+        created: unsigned(row, 4)?,
+    })
+}
 
 /// What stands under this key, as `find` tells it and `read` makes of it.
 fn standing<T>(

@@ -1,7 +1,7 @@
 //! A connection and the statements for one table, which it keeps prepared.
 //!
-//! rusqlite's own cache of statements is found by their text, which takes as
-//! long as the rest of a read of a session.
+//! rusqlite's own cache finds statements by their text, which took a fifth of the
+//! time of a read.
 
 use super::failure;
 use crate::error::Error;
@@ -30,10 +30,10 @@ pub struct Kept<'c> {
 }
 
 impl<'c> Kept<'c> {
-    fn new(connection: &'c Connection, text: impl Into<String>) -> Self {
+    fn new(connection: &'c Connection, text: &str) -> Self {
         Kept {
             connection,
-            text: text.into(),
+            text: text.to_owned(),
             statement: Cell::new(None),
         }
     }
