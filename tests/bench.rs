@@ -36,6 +36,12 @@ fn every_workload_is_measured_on_both_sides() {
             assert!(row[side].as_f64().unwrap() > 0.0, "{row}");
         }
         let name = row["workload"].as_str().unwrap();
+        let unit = if name == "memory" {
+            "bytes"
+        } else {
+            "milliseconds"
+        };
+        assert_eq!(row["unit"], unit, "{row}");
         let durability = row["durability"].as_str().unwrap_or("-");
         let (clients, sessions) = (&row["clients"], &row["sessions"]);
         measured.insert(format!("{name}, {clients}, {durability}, {sessions}"));

@@ -26,6 +26,9 @@ fn the_story_holds_with_small_numbers() {
     assert_eq!(errors, "");
     let story: Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(story["holds"], true);
+    let took = |of: &Value| of["milliseconds"].as_f64().unwrap();
+    let phases: f64 = story["phases"].as_array().unwrap().iter().map(took).sum();
+    assert!(phases > 0.0 && phases <= took(&story), "{story}");
     assert_eq!(
         (&story["sessions"], &story["users"]),
         (&200.into(), &10.into())

@@ -56,6 +56,16 @@ pub fn count(number: u64, what: &str) -> String {
     format!("{} {what}{plural}", HumanCount(number))
 }
 
+/// A span of time as JSON has it: milliseconds, with a fraction.
+pub fn milliseconds(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e3
+}
+
+/// A span of time for people, of its milliseconds.
+pub fn span(milliseconds: f64) -> String {
+    format!("{:.1?}", Duration::from_secs_f64(milliseconds / 1e3))
+}
+
 /// A moment as ISO 8601 has it, in UTC.
 pub fn time(moment: Timestamp) -> String {
     /// The last millisecond that a year of four digits has.
@@ -77,6 +87,15 @@ mod tests {
         assert_eq!(time(253_402_300_799_999), "9999-12-31T23:59:59.999Z");
         assert_eq!(time(253_402_300_800_000), "after the year 9999");
         assert_eq!(time(u64::MAX), "after the year 9999");
+    }
+
+    #[test]
+    fn a_span_is_milliseconds_for_programs_and_has_a_unit_for_people() {
+        assert_eq!(milliseconds(Duration::from_nanos(250)), 0.00025);
+        assert_eq!(milliseconds(Duration::from_secs(2)), 2000.0);
+        assert_eq!(span(0.00025), "250.0ns");
+        assert_eq!(span(1.5), "1.5ms");
+        assert_eq!(span(2000.0), "2.0s");
     }
 
     #[test]

@@ -85,12 +85,12 @@ fn at_once(
         sessions: of_ours.len(),
         clients,
         durability: Some(durability),
-        unit: Unit::Nanoseconds,
+        unit: Unit::Milliseconds,
     };
     Ok(bench.report.row(workload, sides)?)
 }
 
-/// The nanoseconds that an operation takes of the time of all.
+/// The milliseconds that an operation takes of the time of all.
 async fn all_clients(
     sessions: &Sessions,
     held: &Arc<Held>,

@@ -15,6 +15,7 @@ use super::population::Population;
 use super::report::{Sides, Unit, Workload};
 use super::rounds::{Random, median};
 use super::single::{read, update};
+use crate::output::milliseconds;
 
 /// Every second session has expired; of the others the reader has every second
 /// one and the writer the rest, so that each knows what they hold.
@@ -59,7 +60,7 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
             sessions: count as usize,
             clients: 2,
             durability: Some(Durability::Full),
-            unit: Unit::Nanoseconds,
+            unit: Unit::Milliseconds,
         };
         let sides = Sides {
             ours: median(ours),
@@ -127,9 +128,9 @@ fn observe(
         done.store(true, Ordering::Relaxed);
         let reader = reader.join().unwrap_or_else(|panic| resume_unwind(panic));
         let writer = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
-        took.total.push(total.as_nanos() as f64);
-        took.reader.push(reader?.as_nanos() as f64);
-        took.writer.push(writer?.as_nanos() as f64);
+        took.total.push(milliseconds(total));
+        took.reader.push(milliseconds(reader?));
+        took.writer.push(milliseconds(writer?));
         removed
     })
 }

@@ -18,6 +18,7 @@ use super::report::{Sides, Unit, Workload};
 use super::rounds::rounds;
 use super::store::Store;
 use crate::database::Database;
+use crate::output::milliseconds;
 
 /// What the process does that is started: reads the sessions whose ids stand on
 /// its standard input, a line each. Prints a line after the first, and at the
@@ -70,7 +71,7 @@ pub fn start(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
         let sides = rounds(bench.plan.rounds, bar, ours, native)?;
         bench
             .report
-            .row(workload(name, population, Unit::Nanoseconds), sides)?;
+            .row(workload(name, population, Unit::Milliseconds), sides)?;
     }
     Ok(())
 }
@@ -114,7 +115,7 @@ fn first_answer(population: &Population, native: bool, cache: &Path) -> anyhow::
     // It closes its store.
     lines.next().context("a process ended by itself")??;
     process.end()?;
-    Ok(took.as_nanos() as f64)
+    Ok(milliseconds(took))
 }
 
 fn resident_after_all(

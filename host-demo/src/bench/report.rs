@@ -2,14 +2,13 @@
 
 use std::fmt::{self, Display};
 use std::io;
-use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::{Serialize, Serializer};
 use wasi_sessions::Durability;
 
 use super::plan::Plan;
-use crate::output::Output;
+use crate::output::{Output, span};
 
 /// What was measured, on both sides alike.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -31,7 +30,7 @@ pub struct Workload {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
-    Nanoseconds,
+    Milliseconds,
     Bytes,
 }
 
@@ -122,7 +121,7 @@ impl<'a> Report<'a> {
 impl Display for Row {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let number = |number: f64| match self.workload.unit {
-            Unit::Nanoseconds => format!("{:.1?}", Duration::from_nanos(number as u64)),
+            Unit::Milliseconds => span(number),
             Unit::Bytes => HumanBytes(number as u64).to_string(),
         };
         let Workload {

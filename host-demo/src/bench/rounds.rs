@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use super::report::Sides;
+use crate::output::milliseconds;
 
 /// Operations between two looks at the clock.
 const STRIDE: u64 = 8;
@@ -40,7 +41,7 @@ pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// Repeats an operation for so long, and a few times at least; the nanoseconds
+/// Repeats an operation for so long, and a few times at least; the milliseconds
 /// that one took.
 pub fn repeat(
     slice: Duration,
@@ -60,9 +61,9 @@ pub fn repeat(
     }
 }
 
-/// The nanoseconds of one of so many operations.
+/// The milliseconds of one of so many operations.
 pub fn each(all: Duration, operations: u64) -> f64 {
-    all.as_nanos() as f64 / operations as f64
+    milliseconds(all) / operations as f64
 }
 
 /// Numbers in no order, the same each time.

@@ -76,7 +76,7 @@ fn operation(
         sessions: population.ours.len(),
         clients: 1,
         durability,
-        unit: Unit::Nanoseconds,
+        unit: Unit::Milliseconds,
     };
     let durability = durability.unwrap_or(Durability::Full);
     let options = Options {
@@ -168,7 +168,7 @@ pub fn creations(bench: &mut Bench) -> anyhow::Result<()> {
             sessions: 0,
             clients: 1,
             durability: Some(durability),
-            unit: Unit::Nanoseconds,
+            unit: Unit::Milliseconds,
         };
         let slice = bench.plan.slice();
         let (mut of_ours, mut of_native) = (Vec::new(), Vec::new());

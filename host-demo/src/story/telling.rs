@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::arguments::Scale;
 use crate::ending::No;
-use crate::output::Output;
+use crate::output::{Output, milliseconds, span};
 
 /// One phase: what it did, how long that took, and what was to hold.
 #[derive(Serialize)]
@@ -20,8 +20,8 @@ pub struct Phase {
     #[serde(rename = "phase")]
     name: &'static str,
     operations: u64,
-    nanoseconds: u64,
-    nanoseconds_per_operation: u64,
+    milliseconds: f64,
+    milliseconds_per_operation: f64,
     promises: Vec<Promise>,
     notes: Vec<String>,
 }
@@ -39,8 +39,8 @@ impl Phase {
         Self {
             name,
             operations: 0,
-            nanoseconds: 0,
-            nanoseconds_per_operation: 0,
+            milliseconds: 0.0,
+            milliseconds_per_operation: 0.0,
             promises: Vec::new(),
             notes: Vec::new(),
         }
@@ -79,10 +79,9 @@ impl Phase {
     ) -> anyhow::Result<T> {
         let started = Instant::now();
         let (done, operations) = work()?;
-        let total = self.nanoseconds + started.elapsed().as_nanos() as u64;
+        self.milliseconds += milliseconds(started.elapsed());
         self.operations += operations;
-        self.nanoseconds = total;
-        self.nanoseconds_per_operation = total / self.operations.max(1);
+        self.milliseconds_per_operation = self.milliseconds / self.operations.max(1) as f64;
         Ok(done)
     }
 
@@ -182,7 +181,7 @@ impl<'a> Teller<'a> {
             directory: directory.display().to_string(),
             sessions: scale.sessions(),
             users: scale.users(),
-            seconds: took.as_secs_f64(),
+            milliseconds: milliseconds(took),
             phases: &self.phases,
         };
         self.output.result(&story, Table(&self.phases))?;
@@ -203,7 +202,7 @@ struct Story<'a> {
     directory: String,
     sessions: u32,
     users: u32,
-    seconds: f64,
+    milliseconds: f64,
     phases: &'a [Phase],
 }
 
@@ -219,11 +218,8 @@ impl Display for Table<'_> {
         )?;
         for phase in self.0 {
             let operations = HumanCount(phase.operations).to_string();
-            let total = format!("{:.1?}", Duration::from_nanos(phase.nanoseconds));
-            let each = format!(
-                "{:.1?}",
-                Duration::from_nanos(phase.nanoseconds_per_operation)
-            );
+            let total = span(phase.milliseconds);
+            let each = span(phase.milliseconds_per_operation);
             write!(
                 formatter,
                 "\n{:8}  {operations:>10}  {total:>9}  {each:>13}",
