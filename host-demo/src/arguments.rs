@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
-use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench::Plan;
 use crate::database::Database;
@@ -35,7 +35,8 @@ pub struct Arguments {
     /// Where the database is.
     #[command(flatten)]
     pub location: Location,
-    /// Print JSON: one document a line, times in milliseconds since 1970
+    /// Print JSON, one document a line; moments are milliseconds since 1970, spans are milliseconds,
+    /// with a fraction where they were measured
     #[arg(long, global = true)]
     pub json: bool,
     /// How large the story is.
@@ -46,7 +47,8 @@ pub struct Arguments {
 /// Where the database is.
 #[derive(Debug, Args)]
 pub struct Location {
-    /// Directory of the database; required by commands, by default a temporary one
+    /// The database's directory, which every command on a database needs; without it `serve` and
+    /// the story make a temporary one. `bench` makes its own in it
     #[arg(long, global = true, value_name = "DIR")]
     pub directory: Option<PathBuf>,
     /// The database's file in the directory
@@ -161,7 +163,7 @@ pub enum Command {
         #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         subject: Option<String>,
         /// At most so many [default: all]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", value_parser = at_least::<1>)]
         limit: Option<u64>,
     },
     /// End the session that a listing names, or all of a subject
@@ -237,8 +239,25 @@ pub struct Payload {
 pub struct Life {
     /// Its life from now, in milliseconds; one given earlier is not remembered [default: its
     /// payload's cookie.maxAge, or a day]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub ttl: Option<u64>,
+}
+
+/// A span of time that may be none.
+fn milliseconds(text: &str) -> Result<u64, String> {
+    let wrong = |_| {
+        format!(
+            "it must be 0 or more, in whole milliseconds, up to {}",
+            u64::MAX
+        )
+    };
+    text.parse().map_err(wrong)
+}
+
+/// A whole number that is `LEAST` or more.
+pub fn at_least<const LEAST: u64>(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number >= LEAST);
+    number.ok_or_else(|| format!("it must be a whole number from {LEAST} to {}", u64::MAX))
 }
 
 impl Arguments {
@@ -280,8 +299,22 @@ impl Arguments {
 
 /// What clap is told: as derived, but the usage of each command on a database
 /// has `--directory`. Clap takes no required option before *and* after a command.
+/// And a negative number is a value of the option before it, which says what is
+/// wrong with it; clap would take it for an option that there is not.
 fn definition() -> clap::Command {
-    let mut definition = Arguments::command();
+    let negative = |option: Arg| {
+        let names = option.get_value_names().unwrap_or_default();
+        // With its unit a span is no number to clap.
+        let time = names.iter().any(|name| name == "TIME");
+        match option.is_positional() {
+            true => option,
+            false if time => option.allow_hyphen_values(true),
+            false => option.allow_negative_numbers(true),
+        }
+    };
+    let mut definition = Arguments::command()
+        .mut_args(negative)
+        .mut_subcommands(|command| command.mut_args(negative));
     definition.build();
     definition.mut_subcommands(|mut command| {
         if !Command::has_subcommand(command.get_name()) {
@@ -376,6 +409,44 @@ mod tests {
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_told_what_it_must_be() {
+        let ttl = "it must be 0 or more, in whole milliseconds";
+        let number = "it must be a whole number from 1";
+        for (line, words) in [
+            ("create --directory d --ttl -5", ttl),
+            ("create --directory d --ttl=-5", ttl),
+            ("create --directory d --ttl -0.5", ttl),
+            ("create --directory d --ttl 1.5", ttl),
+            ("create --directory d --ttl soon", ttl),
+            ("create --directory d --ttl 18446744073709551616", ttl),
+            ("set x --directory d --ttl -5", ttl),
+            ("touch x --directory d --ttl -5", ttl),
+            ("list --directory d --limit -5", number),
+            ("list --directory d --limit 0", number),
+            ("collect --directory d --limit -5", "-5 is not in 1.."),
+            ("--sessions -5", "-5 is not in 1.."),
+            ("--users -5", "-5 is not in 1.."),
+            ("bench --rounds -5", "-5 is not in 1.."),
+            ("bench --large -5", "-5 is not in 0.."),
+            ("bench --milliseconds -5", number),
+            ("serve --body-limit -5", "it must be a whole number"),
+            (
+                "serve --timeout -5",
+                "invalid value '-5' for '--timeout <TIME>'",
+            ),
+            (
+                "serve --timeout -5s",
+                "invalid value '-5s' for '--timeout <TIME>'",
+            ),
+        ] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains(words), "{line}: {error}");
+            assert!(!error.contains("tip:"), "{line}: {error}");
+        }
+        parse("create --directory d --subject -5").unwrap();
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tracing::level_filters::LevelFilter;
 use wasi_sessions::web::Server;
 use wasi_sessions::{Sessions, Stores};
 
-use crate::arguments::Location;
+use crate::arguments::{Location, at_least};
 use crate::database::cache_directory;
 use crate::ending;
 use crate::output::Output;
@@ -50,7 +50,7 @@ pub struct Site {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// Longest body of a request, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = at_least::<0>)]
     body_limit: u64,
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::arguments::at_least;
+
 /// What is measured, on how many sessions and for how long.
 #[derive(Debug, Args)]
 pub struct Plan {
@@ -19,8 +21,7 @@ pub struct Plan {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// How long each side works in a round
-    #[arg(long, value_name = "MS", default_value_t = 200,
-          value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "MS", default_value_t = 200, value_parser = at_least::<1>)]
     milliseconds: u64,
     /// Only this; may be given several times
     #[arg(long, value_name = "NAME")]
