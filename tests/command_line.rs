@@ -5,8 +5,11 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::command::{bare, command, host_demo, host_demo_reading};
+use crate::command::{Ran, bare, command, host_demo, host_demo_reading};
 use crate::fixture::Home;
+use crate::guests;
+#[cfg(unix)]
+use crate::served::Site;
 
 /// The id of a session that was just created with this payload.
 fn create(home: &Home, arguments: &[&str]) -> String {
@@ -224,11 +227,106 @@ fn a_backup_opens_as_a_store() {
 fn an_id_may_look_like_an_option() {
     let home = Home::new();
     create(&home, &["{}"]);
-    for id in ["-x", "--json-or-not", "-"] {
+    for id in ["-x", "--json-or-not", "-V-"] {
         let set = host_demo(&home, &["set", id, "mine"]);
         assert_eq!(set.code, 0, "{id}: {}", set.errors);
         assert_eq!(host_demo(&home, &["get", id]).output, "mine");
         assert_eq!(host_demo(&home, &["destroy", id]).code, 0);
+    }
+}
+
+#[test]
+fn every_command_takes_an_id_from_standard_input() {
+    let home = Home::new();
+    let id = create(&home, &["{}", "--subject", "alice"]);
+    create(&home, &["{}", "--subject", "alice"]);
+    let reading = |arguments: &[&str], input: &str| {
+        let ran = host_demo_reading(&home, arguments, input.as_bytes());
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.errors);
+        ran.output
+    };
+    let line = format!("{id}\n");
+    assert_eq!(reading(&["get", "-"], &line), "{}");
+    assert_eq!(reading(&["get", "-"], &id), "{}");
+    assert_eq!(reading(&["get", "-"], &format!("{id}\r\nmore")), "{}");
+    reading(&["set", "-", "[]"], &line);
+    assert_eq!(reading(&["get", "-"], &line), "[]");
+    // The payload is what comes after the id.
+    for arguments in [vec!["set", "-"], vec!["set", "-", "-"]] {
+        reading(&arguments, &format!("{id}\none\ntwo\n"));
+        assert_eq!(reading(&["get", "-"], &line), "one\ntwo\n");
+    }
+    reading(&["touch", "-", "--ttl", "60000"], &line);
+    let others = ["terminate", "--subject", "alice", "--except", "-"];
+    assert_eq!(reading(&others, &line), "1 session ended\n");
+    reading(&["destroy", "-"], &line);
+
+    // A session that is called so is read, too.
+    reading(&["set", "-", "mine"], "-\n");
+    assert_eq!(reading(&["get", "-"], "-\n"), "mine");
+    for none in ["", "\n", "\nid"] {
+        let ran = host_demo_reading(&home, &["get", "-"], none.as_bytes());
+        assert_eq!(
+            (ran.code, ran.error()),
+            (3, "standard input starts with no id")
+        );
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_token_is_the_components_and_in_no_list_of_processes() {
+    const SECRET: &str = "a secret, and long";
+    let home = Home::new();
+    let file = home.beside("token");
+    fs::write(&file, format!("{SECRET}\nno token\n")).unwrap();
+    let serve = |arguments: &[&str]| {
+        let guest = [
+            "serve",
+            "--address",
+            "127.0.0.1:0",
+            "--admin",
+            "--component",
+        ];
+        command(&home, &[&guest[..], &[guests::FILE], arguments].concat())
+    };
+    let of_file = serve(&["--operator-token-file", file.to_str().unwrap()]);
+    let mut of_input = serve(&["--operator-token-file", "-"]);
+    of_input.stdin(fs::File::open(&file).unwrap());
+    let mut of_environment = serve(&[]);
+    of_environment.env("WASI_SESSIONS_OPERATOR_TOKEN", SECRET);
+    let mut of_file_first = serve(&["--operator-token-file", file.to_str().unwrap()]);
+    of_file_first.env("WASI_SESSIONS_OPERATOR_TOKEN", "another");
+    for serve in [of_file, of_input, of_environment, of_file_first] {
+        let site = Site::spawn(serve);
+        let environment = format!("OPERATOR_TOKEN={SECRET}");
+        assert_eq!(site.get("/environment").body, environment);
+        assert!(!site.command_line().contains(SECRET));
+        assert!(!site.stop().contains(SECRET));
+    }
+
+    let missing = home.beside("missing");
+    fs::write(&file, "\n").unwrap();
+    let mut empty = serve(&[]);
+    empty.env("WASI_SESSIONS_OPERATOR_TOKEN", "");
+    for (mut serve, reason) in [
+        (
+            serve(&["--operator-token-file", missing.to_str().unwrap()]),
+            "missing` cannot be read",
+        ),
+        (
+            serve(&["--operator-token-file", file.to_str().unwrap()]),
+            "token` starts with no token",
+        ),
+        (
+            serve(&["--operator-token-file", "-"]),
+            "standard input starts with no token",
+        ),
+        (empty, "WASI_SESSIONS_OPERATOR_TOKEN is empty"),
+    ] {
+        let ran = Ran::from(serve.output().unwrap());
+        assert_eq!(ran.code, 3);
+        assert!(ran.error().contains(reason), "{}", ran.errors);
     }
 }
 

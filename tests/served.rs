@@ -116,6 +116,11 @@ impl Site {
             .count()
     }
 
+    /// What every user of this machine can read of how it was started.
+    pub fn command_line(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/cmdline", self.child.id())).unwrap()
+    }
+
     /// The most memory that it had so far, in bytes.
     pub fn most_memory(&self) -> usize {
         let status = format!("/proc/{}/status", self.child.id());

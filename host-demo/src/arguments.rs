@@ -24,6 +24,10 @@ use crate::serve::Site;
 /// has open; only `create` and `set` make one that is missing. Programs can do
 /// more with the crate `wasi-sessions`: update, merge, rotate and clear.
 ///
+/// Every user of a machine can read its command lines. Where a command takes an id,
+/// `-` stands for the first line of standard input; where it takes a payload, for
+/// all of it, or what is left.
+///
 /// Compiled code is kept in `$XDG_CACHE_HOME/wasi-sessions`, or else in
 /// `~/.cache/wasi-sessions`.
 #[derive(Debug, Parser)]
@@ -176,7 +180,7 @@ pub enum Command {
         #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         subject: Option<String>,
         // Beside a handle, which rules the subject out, `requires` is void.
-        /// ... but the one with this id
+        /// ... but the one with this id; `-` for the first line of standard input
         #[arg(
             long,
             value_name = "ID",
@@ -220,7 +224,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Id {
     // One id in 64 starts with a hyphen.
-    /// The session's id
+    /// The session's id; `-` for the first line of standard input, which command lines do not
+    /// show
     #[arg(allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
 }
@@ -228,7 +233,7 @@ pub struct Id {
 /// What to write.
 #[derive(Debug, Args)]
 pub struct Payload {
-    /// The payload; standard input when it is `-` or not given
+    /// The payload; standard input when it is `-` or not given, after the id if that is there, too
     pub data: Option<OsString>,
     #[command(flatten)]
     pub life: Life,
@@ -404,6 +409,8 @@ mod tests {
             "serve --address nowhere",
             "serve --timeout 5",
             "serve --operator-token=",
+            "serve --operator-token-file",
+            "serve --operator-token t --operator-token-file f",
             "serve --admin",
             "serve --sessions 5",
         ] {

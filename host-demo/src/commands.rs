@@ -16,6 +16,7 @@ use crate::bench;
 use crate::database::Database;
 use crate::ending::{self, No};
 use crate::output::{Output, count, time};
+use crate::secrets;
 use crate::story;
 
 /// Rows of a listing that are asked for at once.
@@ -27,22 +28,27 @@ pub fn run(command: Command, database: &Database, output: &mut Output) -> anyhow
         Command::Create { payload, subject } => {
             create(database, payload.data, payload.life.ttl, subject, output)
         }
-        Command::Get { session } => get(database, &session.id, output),
+        Command::Get { session } => get(database, &secrets::id(session.id)?, output),
         Command::Set { session, payload } => set(
             database,
-            &session.id,
+            &secrets::id(session.id)?,
             payload.data,
             payload.life.ttl,
             output,
         ),
-        Command::Touch { session, life } => touch(database, &session.id, life.ttl, output),
-        Command::Destroy { session } => destroy(database, &session.id, output),
+        Command::Touch { session, life } => {
+            touch(database, &secrets::id(session.id)?, life.ttl, output)
+        }
+        Command::Destroy { session } => destroy(database, &secrets::id(session.id)?, output),
         Command::List { subject, limit } => list(database, subject.as_deref(), limit, output),
         Command::Terminate {
             handle,
             subject,
             except,
-        } => terminate(database, handle, subject, except, output),
+        } => {
+            let except = except.map(secrets::id).transpose()?;
+            terminate(database, handle, subject, except, output)
+        }
         Command::Collect { limit } => collect(database, limit, output),
         Command::Stats => stats(database, output),
         Command::Check => check(database, output),

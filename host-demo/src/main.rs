@@ -7,6 +7,7 @@ mod commands;
 mod database;
 mod ending;
 mod output;
+mod secrets;
 mod serve;
 mod story;
 

@@ -21,6 +21,7 @@ use crate::arguments::{Location, at_least};
 use crate::database::cache_directory;
 use crate::ending;
 use crate::output::Output;
+use crate::secrets;
 
 /// The demo, a component of this workspace.
 static DEMO: &[u8] = include_bytes!(env!("WEB_DEMO_COMPONENT_FILE"));
@@ -43,8 +44,13 @@ pub struct Site {
     /// Let that component list, read and end everybody's sessions, if it wants to
     #[arg(long, requires = "component")]
     admin: bool,
-    /// What opens the demo's page for operators; the component's OPERATOR_TOKEN
-    #[arg(long, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
+    /// File whose first line opens the demo's page for operators, the component's OPERATOR_TOKEN;
+    /// `-` for standard input [default: the variable WASI_SESSIONS_OPERATOR_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    operator_token_file: Option<PathBuf>,
+    /// The token itself, which every user of this machine can then read in its list of processes
+    #[arg(long, value_name = "TOKEN", conflicts_with = "operator_token_file",
+          value_parser = NonEmptyStringValueParser::new())]
     operator_token: Option<String>,
     /// How long a request may take, such as 500ms or 1m
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -62,6 +68,10 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
             .with_context(|| format!("component `{}` cannot be read", file.display()))?,
         None => DEMO.to_owned(),
     };
+    let token = secrets::operator_token(
+        site.operator_token.as_deref(),
+        site.operator_token_file.as_deref(),
+    )?;
     log_requests();
     // Removed after the store in it is closed.
     let temporary: TempDir;
@@ -79,7 +89,7 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
     let sessions = location.database_in(directory).create()?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let server = server(&site, component, &sessions);
+        let server = server(&site, component, &sessions, token.as_deref());
         let stop = stop_signal()?;
         let server = server.bind(site.address).await.map_err(|error| {
             let wants_admin = error.to_string().contains("wasi-sessions:store/admin");
@@ -92,7 +102,7 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
         let url = format!("http://{}", server.local_address());
         output.result(json!({ "url": url }), &url)?;
         output.flush()?;
-        if site.component.is_none() && site.operator_token.is_some() {
+        if site.component.is_none() && token.is_some() {
             ending::say(format!("the operator's page is {url}/operator"));
         }
         server.run(stop).await;
@@ -100,14 +110,14 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
     })
 }
 
-fn server(site: &Site, component: Vec<u8>, sessions: &Sessions) -> Server {
+fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&str>) -> Server {
     let stores = Stores::new().with(LOCATION, sessions.clone());
     let mut server = Server::new(component, stores)
         // The demo has a page for operators, which it guards itself.
         .admin(site.admin || site.component.is_none())
         .time_out(site.timeout)
         .body_limit(site.body_limit);
-    if let Some(token) = &site.operator_token {
+    if let Some(token) = token {
         server = server.environment(TOKEN, token);
     }
     match cache_directory() {

@@ -1,0 +1,105 @@
+//! Ids and tokens that are not on the command line, which every user of the machine
+//! can read.
+
+use std::env::{self, VarError};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::ending;
+
+/// The variable of the environment that holds the operator's token.
+const TOKEN: &str = "WASI_SESSIONS_OPERATOR_TOKEN";
+
+/// The longest line that is read, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// The id that an argument says: `-` stands for the first line of standard input.
+pub fn id(argument: String) -> anyhow::Result<String> {
+    if argument != "-" {
+        return Ok(argument);
+    }
+    standard_input("id")
+}
+
+/// The operator's token: of the argument, of the file's first line, or else of the
+/// environment; none when it is nowhere.
+pub fn operator_token(
+    argument: Option<&str>,
+    file: Option<&Path>,
+) -> anyhow::Result<Option<String>> {
+    match (argument, file) {
+        (Some(token), _) => Ok(Some(token.to_owned())),
+        (None, Some(file)) if file == Path::new("-") => standard_input("token").map(Some),
+        (None, Some(file)) => {
+            let name = format!("file `{}`", file.display());
+            let content = File::open(file).with_context(|| format!("{name} cannot be read"))?;
+            first_line(BufReader::new(content), "token", &name).map(Some)
+        }
+        (None, None) => match env::var(TOKEN) {
+            Ok(token) if token.is_empty() => bail!("{TOKEN} is empty"),
+            Ok(token) => Ok(Some(token)),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => bail!("{TOKEN} is not UTF-8"),
+        },
+    }
+}
+
+fn standard_input(what: &str) -> anyhow::Result<String> {
+    let input = io::stdin();
+    if input.is_terminal() {
+        ending::say(format_args!("reading the {what} from standard input"));
+    }
+    first_line(input.lock(), what, "standard input")
+}
+
+/// The first line, without its end. What comes after it is left there to be read.
+/// No error says what is in the line.
+fn first_line(input: impl BufRead, what: &str, name: &str) -> anyhow::Result<String> {
+    let mut line = Vec::new();
+    input
+        .take(LONGEST)
+        .read_until(b'\n', &mut line)
+        .with_context(|| format!("{name} cannot be read"))?;
+    if line.len() as u64 == LONGEST {
+        bail!("the first line of {name} is too long");
+    }
+    let line = line.strip_suffix(b"\n").unwrap_or(&line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match String::from_utf8(line.to_vec()) {
+        Ok(line) if line.is_empty() => bail!("{name} starts with no {what}"),
+        Ok(line) => Ok(line),
+        Err(_) => bail!("the first line of {name} is not UTF-8"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_before_its_end_and_leaves_what_follows() {
+        for (content, line, rest) in [
+            ("secret", "secret", ""),
+            ("secret\n", "secret", ""),
+            ("secret\r\n", "secret", ""),
+            (" a b \nrest\n", " a b ", "rest\n"),
+            ("-\n", "-", ""),
+        ] {
+            let mut input = content.as_bytes();
+            let found = first_line(&mut input, "id", "the test").unwrap();
+            assert_eq!((&*found, input), (line, rest.as_bytes()), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_line_of_text_is_refused_without_showing_it() {
+        let long = [b'x'; LONGEST as usize];
+        for content in [&b""[..], b"\n", b"\r\n", b"\nx", b"S3CR3T\xff\n", &long] {
+            let error = first_line(content, "token", "the test").unwrap_err();
+            assert!(!format!("{error:#}").contains("S3CR3T"));
+        }
+    }
+}
