@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::command::PROGRAM;
 use crate::fixture::{CACHE, Home};
-use crate::served::Site;
+use crate::served::{Answer, Site};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -52,6 +52,21 @@ fn its_commands_run_one_after_the_other() {
 /// The component is built from this file, where it is for one target only.
 #[test]
 fn its_web_component_is_the_one_that_counts_here() {
+    let manifest = include_str!("counter/Cargo.toml");
+    let uses: BTreeSet<&str> = manifest
+        .lines()
+        .filter_map(|line| line.strip_suffix(".workspace = true"))
+        .collect();
+    let toml = blocks("toml").into_iter();
+    let toml = toml
+        .filter(|block| block.contains("name = \"counter\""))
+        .collect::<String>();
+    let (_, dependencies) = toml.split_once("[dependencies]\n").unwrap();
+    for dependency in dependencies.lines() {
+        let (name, _) = dependency.split_once(" = ").unwrap();
+        assert!(uses.contains(name), "{name}");
+    }
+
     let source = include_str!("counter/src/lib.rs");
     let source = source.split_once("\n\n").unwrap().1;
     assert!(blocks("rust,ignore").iter().any(|block| block == source));
@@ -67,6 +82,29 @@ fn its_web_component_is_the_one_that_counts_here() {
         assert_eq!(next.body, format!("visit {visit}\n"));
     }
     assert_eq!(site.get("/").body, "visit 1\n");
+
+    // Beside what others have set, before it and in headers of its own.
+    let invented = format!("id={}", "A".repeat(43));
+    let mut visit = 4;
+    for cookies in [
+        vec![format!("theme=dark;{cookie};x").into_bytes()],
+        vec![[b"name=Zo\xeb; ", cookie.as_bytes()].concat()],
+        vec![format!("id=x; {invented}; {cookie}").into_bytes()],
+        vec![
+            invented.clone().into_bytes(),
+            b"a=\xff".to_vec(),
+            cookie.into(),
+        ],
+    ] {
+        let mut request = format!("GET / HTTP/1.0\r\nHost: {}\r\n", site.address).into_bytes();
+        for line in &cookies {
+            request.extend([b"Cookie: ", &line[..], b"\r\n"].concat());
+        }
+        request.extend(b"\r\n");
+        let answer = Answer::parse(&site.exchange(&request));
+        assert_eq!(answer.body, format!("visit {visit}\n"), "{cookies:?}");
+        visit += 1;
+    }
 }
 
 #[test]

@@ -178,7 +178,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn parse(response: &[u8]) -> Self {
+    /// What came back for a request.
+    pub fn parse(response: &[u8]) -> Self {
         let response = String::from_utf8(response.to_vec()).unwrap();
         let Some((head, body)) = response.split_once("\r\n\r\n") else {
             panic!("no response: {response:?}");

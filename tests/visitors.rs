@@ -50,6 +50,13 @@ impl<'a> Visitor<'a> {
         visitor
     }
 
+    /// The same browser with another cookie.
+    pub fn bringing(&self, cookie: &Option<String>) -> Self {
+        let mut visitor = self.clone();
+        visitor.cookie = cookie.clone();
+        visitor
+    }
+
     /// Loads a page.
     pub fn get(&mut self, path: &str) -> Answer {
         self.send("GET", path, "")

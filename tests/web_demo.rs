@@ -3,7 +3,7 @@
 use std::thread;
 
 use crate::fixture::{Home, listed};
-use crate::served::Site;
+use crate::served::{Answer, Site};
 use crate::visitors::{OPERATOR_TOKEN, Visitor, serve};
 
 /// An id that is none of this store's.
@@ -61,6 +61,55 @@ fn head_is_get_without_the_page() {
         Some("text/html; charset=utf-8")
     );
     assert_eq!(visitor.get("/").visits(), 2);
+}
+
+#[test]
+fn cookies_that_others_have_set_do_not_hide_the_session() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    visitor.get("/");
+    let own = visitor.cookie.clone().unwrap();
+    let invented = format!("session={INVENTED}");
+    let mut visits = 2;
+    for cookies in [
+        vec![format!("theme=dark;{own};x").into_bytes()],
+        vec![[b"name=Zo\xeb; ", own.as_bytes()].concat()],
+        vec![format!("name=Zoë; {own}").into_bytes()],
+        vec![format!("session=old; {invented}; {own}").into_bytes()],
+        vec![format!("{own}; {invented}").into_bytes()],
+        vec![
+            b"a=\xff".to_vec(),
+            invented.clone().into(),
+            own.clone().into(),
+        ],
+    ] {
+        let mut request = format!("GET / HTTP/1.0\r\nHost: {}\r\n", site.address).into_bytes();
+        for line in &cookies {
+            request.extend([b"Cookie: ", &line[..], b"\r\n"].concat());
+        }
+        request.extend(b"\r\n");
+        let answer = Answer::parse(&site.exchange(&request));
+        assert_eq!(answer.status, 200, "{cookies:?}");
+        assert_eq!(answer.visits(), visits, "{cookies:?}");
+        assert_eq!(answer.header("set-cookie"), None, "{cookies:?}");
+        visits += 1;
+    }
+
+    // So many of them do, that no request makes the store look for many.
+    visitor.cookie = Some(format!("{}{own}", format!("{invented}; ").repeat(8)));
+    assert_eq!(visitor.get("/").leads_to(), (303, Some("/?again")));
+
+    // Logging in and out works beside them, too.
+    visitor.cookie = Some(format!("{invented}; {own}"));
+    assert_eq!(visitor.get("/").visits(), visits);
+    let answer = visitor.post("/login", &[("name", "alice")]);
+    assert_eq!(answer.leads_to(), (303, Some("/account")));
+    let own = visitor.cookie.clone().unwrap();
+    visitor.cookie = Some(format!("{invented}; {own}"));
+    assert_eq!(visitor.get("/account").sessions(), 1);
+    assert_eq!(visitor.post("/logout", &[]).leads_to(), (303, Some("/")));
+    visitor.cookie = Some(own);
+    assert_eq!(visitor.get("/account").leads_to(), (303, Some("/")));
 }
 
 #[test]

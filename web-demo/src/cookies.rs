@@ -3,8 +3,12 @@
 //! Behind https it is `Secure` and its name has the prefix `__Host-`, so that no
 //! other host and no plain connection can have set it.
 
+use cookie::Cookie;
 use http::header::COOKIE;
 use http::{HeaderMap, Uri};
+
+/// Most ids of one request that are looked up.
+pub const MOST_IDS: usize = 8;
 
 /// Whether the visitor came over https: the request says so, or a proxy in front
 /// does in `X-Forwarded-Proto`, where the one nearest to the visitor comes first.
@@ -18,18 +22,27 @@ pub fn is_secure(uri: &Uri, headers: &HeaderMap) -> bool {
         || nearest.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
 }
 
-/// The id that the visitor brings, when it can be one of the store's: 43
-/// characters of base64url. It may still be the id of no session.
-pub fn id(headers: &HeaderMap, secure: bool) -> Option<&str> {
-    let name = name(secure);
-    let cookies = headers.get_all(COOKIE).into_iter();
-    let mut pairs = cookies
-        .filter_map(|cookies| cookies.to_str().ok())
-        .flat_map(|cookies| cookies.split(';'))
-        .filter_map(|cookie| cookie.trim().split_once('='));
-    let (_, id) = pairs.find(|(key, _)| *key == name)?;
+/// The ids that the visitor brings, at most [`MOST_IDS`]: the values of our cookie
+/// that can be ids of the store, 43 characters of base64url. Each may still be
+/// the id of no session.
+///
+/// There may be several, since a browser also sends the cookies of this name that
+/// a parent domain or another path has set, and often before ours. Cookies are
+/// bytes: those of others need not be UTF-8, and may come in more than one header.
+pub fn ids(headers: &HeaderMap, secure: bool) -> Vec<String> {
+    let lines = headers.get_all(COOKIE).into_iter();
+    lines
+        .flat_map(|line| Cookie::split_parse(String::from_utf8_lossy(line.as_bytes())))
+        .flatten()
+        .filter(|cookie| cookie.name() == name(secure) && is_id(cookie.value()))
+        .map(|cookie| cookie.value().to_owned())
+        .take(MOST_IDS)
+        .collect()
+}
+
+fn is_id(value: &str) -> bool {
     let possible = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (id.len() == 43 && id.bytes().all(possible)).then_some(id)
+    value.len() == 43 && value.bytes().all(possible)
 }
 
 /// The value of `Set-Cookie` that gives the visitor this id until the browser is
@@ -57,24 +70,65 @@ fn attributes(secure: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     const ID: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA-_";
 
-    fn brought(cookies: &str, secure: bool) -> Option<String> {
+    const OTHER: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+
+    fn brought(lines: &[&[u8]], secure: bool) -> Vec<String> {
         let mut headers = HeaderMap::new();
-        headers.insert(COOKIE, cookies.parse().unwrap());
-        id(&headers, secure).map(str::to_owned)
+        for line in lines {
+            headers.append(COOKIE, HeaderValue::from_bytes(line).unwrap());
+        }
+        ids(&headers, secure)
     }
 
     #[test]
     fn the_id_is_found_among_other_cookies() {
-        let cookies = format!("theme=dark; session={ID}; mysession=x");
-        assert_eq!(brought(&cookies, false).as_deref(), Some(ID));
-        assert_eq!(brought(&format!("session={ID}"), true), None);
-        assert_eq!(brought(&format!("__Host-session={ID}"), false), None);
-        let cookies = format!("session=; __Host-session={ID}");
-        assert_eq!(brought(&cookies, true).as_deref(), Some(ID));
+        for cookies in [
+            format!("theme=dark; session={ID}; mysession=x"),
+            format!("theme=dark;session={ID};mysession=x"),
+            format!("theme=dark ;\tsession={ID} ; ; =x; mysession"),
+            format!("theme=\"a=b, c\"; session={ID}"),
+            format!("session = {ID}"),
+        ] {
+            assert_eq!(brought(&[cookies.as_bytes()], false), [ID], "{cookies}");
+        }
+        let plain = format!("session={ID}");
+        let prefixed = format!("__Host-session={OTHER}");
+        let both = format!("{plain}; {prefixed}");
+        assert_eq!(brought(&[both.as_bytes()], false), [ID]);
+        assert_eq!(brought(&[both.as_bytes()], true), [OTHER]);
+    }
+
+    #[test]
+    fn bytes_in_cookies_of_others_do_not_hide_the_id() {
+        let own = format!("; session={ID}");
+        for other in [
+            &b"name=Zo\xeb"[..],
+            b"name=Zo\xc3\xab",
+            b"\xff",
+            b"\x80=\xfe",
+        ] {
+            let line = [other, own.as_bytes()].concat();
+            assert_eq!(brought(&[&line], false), [ID], "{other:?}");
+            let own = own.as_bytes();
+            assert_eq!(brought(&[other, &own[2..]], false), [ID], "{other:?}");
+        }
+    }
+
+    #[test]
+    fn every_cookie_of_the_name_that_can_be_an_id_counts_up_to_a_number() {
+        let line = format!("session=old; session={OTHER}; session=; session={ID}");
+        assert_eq!(brought(&[line.as_bytes()], false), [OTHER, ID]);
+        let (first, second) = (format!("session={OTHER}"), format!("session={ID}"));
+        let lines = [first.as_bytes(), b"theme=dark", second.as_bytes()];
+        assert_eq!(brought(&lines, false), [OTHER, ID]);
+        let many = vec![first.as_str(); 2 * MOST_IDS].join("; ");
+        assert_eq!(brought(&[many.as_bytes()], false).len(), MOST_IDS);
     }
 
     #[test]
@@ -91,9 +145,10 @@ mod tests {
             &foreign,
             &quoted,
         ] {
-            assert_eq!(brought(cookies, false), None, "{cookies}");
+            let none: [&str; 0] = [];
+            assert_eq!(brought(&[cookies.as_bytes()], false), none, "{cookies}");
         }
-        assert_eq!(id(&HeaderMap::new(), false), None);
+        assert!(ids(&HeaderMap::new(), false).is_empty());
     }
 
     #[test]

@@ -65,14 +65,18 @@ pub fn answer(request: Request<Vec<u8>>, route: Route) -> Answer {
 struct Site {
     request: Request<Vec<u8>>,
     sessions: Sessions,
+    /// The ids that the visitor brings.
+    ids: Vec<String>,
     secure: bool,
 }
 
 impl Site {
     fn open(request: Request<Vec<u8>>) -> Result<Self, Refused> {
+        let secure = cookies::is_secure(request.uri(), request.headers());
         Ok(Self {
             sessions: Sessions::open()?,
-            secure: cookies::is_secure(request.uri(), request.headers()),
+            ids: cookies::ids(request.headers(), secure),
+            secure,
             request,
         })
     }
@@ -80,10 +84,7 @@ impl Site {
     /// Counting is all that a `GET` changes: that is what a counter of visits is
     /// for, and nobody is harmed by a page that makes another browser count.
     fn home(&self) -> Result<Answer, Refused> {
-        let counted = match self.id() {
-            Some(id) => self.sessions.count_visit(id)?,
-            None => None,
-        };
+        let counted = self.first(|id| self.sessions.count_visit(id))?;
         let page = |current: &Current| {
             let page = pages::home(viewer(current), current.visit.visits, None);
             answers::page(StatusCode::OK, page)
@@ -215,7 +216,7 @@ impl Site {
     /// browser then brings the newest cookie it has.
     fn start(&self, visits: u64, page: impl Fn(&Current) -> Answer) -> Result<Answer, Refused> {
         let uri = self.request.uri();
-        if self.id().is_some() && uri.query() != Some("again") {
+        if !self.ids.is_empty() && uri.query() != Some("again") {
             return Ok(answers::see_other(&format!("{}?again", uri.path())));
         }
         let current = self.sessions.start(visits)?;
@@ -239,14 +240,20 @@ impl Site {
     }
 
     fn current(&self) -> Result<Option<Current>, Refused> {
-        match self.id() {
-            Some(id) => Ok(self.sessions.find(id)?),
-            None => Ok(None),
-        }
+        self.first(|id| self.sessions.find(id))
     }
 
-    fn id(&self) -> Option<&str> {
-        cookies::id(self.request.headers(), self.secure)
+    /// The first session that is there, of all the ids that the visitor brings.
+    fn first(
+        &self,
+        find: impl Fn(&str) -> Result<Option<Current>, Error>,
+    ) -> Result<Option<Current>, Refused> {
+        for id in &self.ids {
+            if let Some(current) = find(id)? {
+                return Ok(Some(current));
+            }
+        }
+        Ok(None)
     }
 
     /// What the address says that a collection removed.

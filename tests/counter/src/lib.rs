@@ -1,8 +1,9 @@
 #![cfg(target_arch = "wasm32")]
 
+use cookie::Cookie;
 use wasi_sessions::store::sessions::{Outcome, Store};
 use wasi_sessions::store::types;
-use wstd::http::{Body, Error, Request, Response};
+use wstd::http::{Body, Error, HeaderMap, Request, Response};
 
 wit_bindgen::generate!({
     path: "wit",
@@ -15,32 +16,39 @@ wit_bindgen::generate!({
 
 #[wstd::http_server]
 async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
-    let cookies = request
-        .headers()
-        .get("cookie")
-        .and_then(|value| value.to_str().ok());
-    let id = cookies.and_then(|cookies| {
-        cookies
-            .split("; ")
-            .find_map(|cookie| cookie.strip_prefix("id="))
-    });
-    let (id, visits) = visit(id).inspect_err(|error| eprintln!("{error}"))?;
+    let ids = ids(request.headers());
+    let (id, visits) = visit(&ids).inspect_err(|error| eprintln!("{error}"))?;
     let cookie = format!("id={id}; HttpOnly; SameSite=Lax; Path=/");
     let answer = Response::builder().header("set-cookie", cookie);
     Ok(answer.body(format!("visit {visits}\n").into())?)
 }
 
-/// Counts a visit; the id may be a new one. Two requests at once lose no count:
-/// the later one is told what the earlier one wrote, and counts on from that.
-fn visit(id: Option<&str>) -> Result<(String, u64), types::Error> {
+/// What can be an id of the store, of all cookies of the name: browsers also send
+/// those that another path or a parent domain has set. Cookies are bytes, and may
+/// come in several headers.
+fn ids(headers: &HeaderMap) -> Vec<String> {
+    let lines = headers.get_all("cookie").iter();
+    lines
+        .flat_map(|line| Cookie::split_parse(String::from_utf8_lossy(line.as_bytes())))
+        .flatten()
+        .filter(|cookie| cookie.name() == "id" && cookie.value().len() == 43)
+        .map(|cookie| cookie.value().to_owned())
+        .take(8)
+        .collect()
+}
+
+/// Counts a visit in the first session that is there, or in a new one. Two requests
+/// at once lose no count: the later one is told what the earlier one wrote, and
+/// counts on from that.
+fn visit(ids: &[String]) -> Result<(String, u64), types::Error> {
     let store = Store::open("sessions.db", "")?;
-    if let Some(id) = id {
+    for id in ids {
         let mut found = store.get(id)?;
         while let Some(session) = found {
             let visits = String::from_utf8_lossy(&session.data).parse().unwrap_or(0) + 1;
             let data = visits.to_string().into_bytes();
             match store.update(id, &data, None, Some(session.version))? {
-                Outcome::Written(_) => return Ok((id.to_owned(), visits)),
+                Outcome::Written(_) => return Ok((id.clone(), visits)),
                 Outcome::Stale(newer) => found = Some(newer),
                 Outcome::Gone => found = None,
             }
