@@ -1,6 +1,7 @@
 //! What a form sends, and whether this site's own page sent it.
 
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use http::uri::Authority;
 use http::{HeaderMap, Uri};
 
 /// The longest body of a form, in bytes.
@@ -41,20 +42,40 @@ pub fn is_form(headers: &HeaderMap) -> bool {
 
 /// Whether the browser says that a page of another site sent this. One that says
 /// nothing may have come from anywhere, which is what the forms' tokens are for.
-pub fn is_foreign(uri: &Uri, headers: &HeaderMap) -> bool {
+/// `secure` is whether this site was reached over https.
+pub fn is_foreign(uri: &Uri, headers: &HeaderMap, secure: bool) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
     }
     let Some(origin) = headers.get(ORIGIN) else {
         return false;
     };
-    let origin = origin
-        .to_str()
-        .ok()
-        .and_then(|origin| origin.split_once("://"));
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.or(uri.authority().map(|authority| authority.as_str()));
-    origin.map(|(_, authority)| authority) != host
+    let sender = origin.to_str().ok().and_then(|origin| {
+        let (scheme, authority) = origin.split_once("://")?;
+        self::origin(scheme, &authority.parse().ok()?)
+    });
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok()?.parse().ok());
+    let host = host.as_ref().or(uri.authority());
+    let own = host.and_then(|host| self::origin(if secure { "https" } else { "http" }, host));
+    sender.is_none() || sender != own
+}
+
+/// Scheme, host and port, of which the same three are the same origin.
+fn origin(scheme: &str, authority: &Authority) -> Option<(String, String, u16)> {
+    let (scheme, host) = (scheme.to_ascii_lowercase(), authority.host());
+    let usual = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    // What is before the host is a user, which no origin has.
+    let port = match authority.as_str().strip_prefix(host)? {
+        "" | ":" => usual,
+        port => port.strip_prefix(':')?.parse().ok()?,
+    };
+    Some((scheme, host.to_ascii_lowercase(), port))
 }
 
 /// The name that somebody logs in with, without the space around it; none when
@@ -97,31 +118,64 @@ mod tests {
 
     #[test]
     fn a_browser_tells_where_a_form_comes_from() {
-        let uri = Uri::from_static("http://shop.test:8080/login");
-        let foreign = |pairs: &[(&'static str, &str)]| {
+        for (site, foreign) in [
+            ("same-origin", false),
+            ("none", false),
+            ("same-site", true),
+            ("cross-site", true),
+        ] {
             let mut headers = HeaderMap::new();
-            headers.insert(HOST, "shop.test:8080".parse().unwrap());
-            for (name, value) in pairs {
-                headers.insert(*name, value.parse().unwrap());
-            }
-            is_foreign(&uri, &headers)
-        };
-        assert!(!foreign(&[]));
-        assert!(!foreign(&[
-            ("sec-fetch-site", "same-origin"),
-            ("origin", "null")
-        ]));
-        assert!(!foreign(&[("sec-fetch-site", "none")]));
-        assert!(foreign(&[("sec-fetch-site", "same-site")]));
-        assert!(foreign(&[("sec-fetch-site", "cross-site")]));
-        assert!(!foreign(&[("origin", "http://shop.test:8080")]));
-        assert!(foreign(&[("origin", "http://shop.test")]));
-        assert!(foreign(&[("origin", "http://evil.test")]));
-        assert!(foreign(&[("origin", "null")]));
+            headers.insert("sec-fetch-site", site.parse().unwrap());
+            // What it says of the site is enough.
+            headers.insert(ORIGIN, "null".parse().unwrap());
+            assert_eq!(
+                is_foreign(&Uri::default(), &headers, false),
+                foreign,
+                "{site}"
+            );
+        }
+        assert!(!is_foreign(&Uri::default(), &HeaderMap::new(), false));
+    }
 
-        let mut without_host = HeaderMap::new();
-        without_host.insert(ORIGIN, "http://shop.test:8080".parse().unwrap());
-        assert!(!is_foreign(&uri, &without_host));
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_a_port() {
+        for (origin, host, secure, foreign) in [
+            ("http://shop.test:8080", "shop.test:8080", false, false),
+            ("http://shop.test", "shop.test:8080", false, true),
+            ("http://shop.test:8080", "shop.test", false, true),
+            ("http://evil.test", "shop.test", false, true),
+            ("http://shop.test", "shop.test:80", false, false),
+            ("http://shop.test:80", "shop.test", false, false),
+            ("https://shop.test", "shop.test:443", true, false),
+            ("https://shop.test", "shop.test:80", true, true),
+            ("http://shop.test", "shop.test:443", false, true),
+            ("http://shop.test", "Shop.TEST", false, false),
+            ("HTTP://SHOP.test", "shop.test", false, false),
+            ("http://[::1]:8080", "[::1]:8080", false, false),
+            ("http://[::1]", "[::1]:80", false, false),
+            ("https://shop.test", "shop.test", false, true),
+            ("http://shop.test", "shop.test", true, true),
+            ("ftp://shop.test", "shop.test", false, true),
+            ("http://shop.test@evil.test", "shop.test", false, true),
+            ("http://evil.test@shop.test", "shop.test", false, true),
+            ("http://shop.test/", "shop.test", false, true),
+            ("http://shop.test:99999", "shop.test", false, true),
+            ("http://", "shop.test", false, true),
+            ("shop.test", "shop.test", false, true),
+            ("null", "null", false, true),
+            ("", "", false, true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            headers.insert(ORIGIN, origin.parse().unwrap());
+            let found = is_foreign(&Uri::from_static("/login"), &headers, secure);
+            assert_eq!(found, foreign, "{origin} at {host}, {secure}");
+        }
+        // Without a `Host` the address says it.
+        let uri = Uri::from_static("http://shop.test:8080/login");
+        let mut headers = HeaderMap::new();
+        headers.insert(ORIGIN, "http://shop.test:8080".parse().unwrap());
+        assert!(!is_foreign(&uri, &headers, false));
     }
 
     #[test]

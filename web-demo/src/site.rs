@@ -227,7 +227,7 @@ impl Site {
     /// that was shown in that session sent it.
     fn form(&self) -> Result<(Current, Form), Refused> {
         let (uri, headers) = (self.request.uri(), self.request.headers());
-        if forms::is_foreign(uri, headers) {
+        if forms::is_foreign(uri, headers, self.secure) {
             return Err(Refused::Foreign);
         }
         let current = self.current()?.ok_or(Refused::Foreign)?;
