@@ -164,12 +164,13 @@ impl Sessions {
         Ok((sessions, page.next.is_some()))
     }
 
-    /// Ends a session by its name in the list; false when it is none of this
-    /// user's.
-    pub fn end(&self, user: &str, handle: &str) -> Result<bool, Error> {
+    /// Ends a session by its name in the list, if it is there and this user's.
+    pub fn end(&self, user: &str, handle: &str) -> Result<(), Error> {
         let session = admin::inspect(&self.0, handle)?;
-        let subject = session.and_then(|session| session.subject);
-        Ok(subject.as_deref() == Some(user) && admin::terminate(&self.0, handle)?)
+        if session.and_then(|session| session.subject).as_deref() == Some(user) {
+            admin::terminate(&self.0, handle)?;
+        }
+        Ok(())
     }
 
     /// Logs a user out everywhere but here.

@@ -3,7 +3,7 @@
 use std::env;
 
 use http::header::USER_AGENT;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 
 use crate::answers::{self, Answer};
 use crate::forms::{self, Form};
@@ -18,6 +18,9 @@ enum Refused {
     NotLoggedIn,
     /// The form does not come from a page that this visitor was shown.
     Foreign,
+    /// The same form was sent before, by the first of two clicks: this is the page
+    /// that it led to.
+    Done(&'static str),
     NotFound,
     Store(Error),
 }
@@ -42,14 +45,21 @@ pub fn answer(request: Request<Vec<u8>>, route: Route) -> Answer {
         Route::OperatorToken => Site::operator_token,
         Route::Collect => Site::collect,
     };
-    let answer = Site::open(request).and_then(|site| page(&site));
+    let (uri, headers) = (request.uri(), request.headers());
+    let secure = cookies::is_secure(uri, headers);
+    let foreign = request.method() == Method::POST && forms::is_foreign(uri, headers, secure);
+    let answer = match foreign {
+        true => Err(Refused::Foreign),
+        false => Site::open(request, secure).and_then(|site| page(&site)),
+    };
     answer.unwrap_or_else(|refused| match refused {
         Refused::NotLoggedIn => answers::see_other("/"),
         Refused::Foreign => answers::refused(
             StatusCode::FORBIDDEN,
             "This form is not from a page that you were shown, or your session has ended \
-             since. Nothing was done.",
+             since, or your browser keeps no cookies. Nothing was done.",
         ),
+        Refused::Done(path) => answers::see_other(path),
         Refused::NotFound => answers::not_found(),
         Refused::Store(Error::Busy) => answers::busy(),
         Refused::Store(error) => {
@@ -71,8 +81,7 @@ struct Site {
 }
 
 impl Site {
-    fn open(request: Request<Vec<u8>>) -> Result<Self, Refused> {
-        let secure = cookies::is_secure(request.uri(), request.headers());
+    fn open(request: Request<Vec<u8>>, secure: bool) -> Result<Self, Refused> {
         Ok(Self {
             sessions: Sessions::open()?,
             ids: cookies::ids(request.headers(), secure),
@@ -84,21 +93,22 @@ impl Site {
     /// Counting is all that a `GET` changes: that is what a counter of visits is
     /// for, and nobody is harmed by a page that makes another browser count.
     fn home(&self) -> Result<Answer, Refused> {
-        let counted = self.first(|id| self.sessions.count_visit(id))?;
-        let page = |current: &Current| {
-            let page = pages::home(viewer(current), current.visit.visits, None);
+        let page = |viewer: Viewer, visits| {
+            let page = pages::home(viewer, visits, None);
             answers::page(StatusCode::OK, page)
         };
+        let counted = self.first(|id| self.sessions.count_visit(id))?;
         match counted {
-            Some(current) => Ok(page(&current)),
-            None => self.start(1, page),
+            Some(current) => Ok(page(viewer(&current), current.visit.visits)),
+            None => self.start(1, |viewer| page(viewer, 1)),
         }
     }
 
     fn log_in(&self) -> Result<Answer, Refused> {
-        let (current, form) = self.form()?;
+        const DONE: &str = "/account";
+        let (current, form) = self.form_once(DONE, |current| current.user.is_some())?;
         if current.user.is_some() {
-            return Ok(answers::see_other("/account"));
+            return Ok(answers::see_other(DONE));
         }
         let Some(name) = forms::name(form.field("name")) else {
             let refused = Some(form.field("name"));
@@ -110,14 +120,18 @@ impl Site {
             user_agent.map_or("".into(), |text| String::from_utf8_lossy(text.as_bytes()));
         let browser = browser::name(&user_agent);
         let id = self.sessions.log_in(&current.id, name, &browser)?;
-        Ok(self.give(&id.ok_or(Refused::Foreign)?, answers::see_other("/account")))
+        Ok(self.give(&id.ok_or(Refused::Done(DONE))?, answers::see_other(DONE)))
     }
 
     fn log_out(&self) -> Result<Answer, Refused> {
-        let (current, _) = self.form()?;
+        const DONE: &str = "/";
+        if self.ids.is_empty() {
+            return Err(Refused::Done(DONE));
+        }
+        let (current, _) = self.form_once(DONE, |current| !may_log_out(current))?;
         self.sessions.log_out(&current.id)?;
         let cookie = cookies::without_id(self.secure);
-        Ok(answers::with_cookie(answers::see_other("/"), &cookie))
+        Ok(answers::with_cookie(answers::see_other(DONE), &cookie))
     }
 
     fn account(&self) -> Result<Answer, Refused> {
@@ -140,14 +154,13 @@ impl Site {
         Ok(answers::page(StatusCode::OK, page))
     }
 
+    /// Leads to the list whether or not there was such a session, which says
+    /// nothing about the sessions of others.
     fn end(&self) -> Result<Answer, Refused> {
         let (current, form) = self.form()?;
         let user = current.user.as_deref().ok_or(Refused::NotLoggedIn)?;
-        if self.sessions.end(user, form.field("handle"))? {
-            Ok(answers::see_other("/account"))
-        } else {
-            Err(Refused::NotFound)
-        }
+        self.sessions.end(user, form.field("handle"))?;
+        Ok(answers::see_other("/account"))
     }
 
     fn end_others(&self) -> Result<Answer, Refused> {
@@ -161,8 +174,8 @@ impl Site {
         operator_secret()?;
         let Some(current) = self.current()? else {
             // The form needs a session, which its token belongs to.
-            return self.start(0, |current| {
-                let page = pages::operator_token(viewer(current), false);
+            return self.start(0, |viewer| {
+                let page = pages::operator_token(viewer, false);
                 answers::page(StatusCode::OK, page)
             });
         };
@@ -185,17 +198,15 @@ impl Site {
     /// Whoever shows the token stays an operator for as long as the session is
     /// there, or until they log out.
     fn operator_token(&self) -> Result<Answer, Refused> {
+        const DONE: &str = "/operator";
         let secret = operator_secret()?;
-        let (current, form) = self.form()?;
+        let (current, form) = self.form_once(DONE, |current| current.visit.operator)?;
         if !secrets::same(form.field("secret"), &secret) {
             let page = pages::operator_token(viewer(&current), true);
             return Ok(answers::page(StatusCode::FORBIDDEN, page));
         }
         let id = self.sessions.make_operator(&current.id)?;
-        Ok(self.give(
-            &id.ok_or(Refused::Foreign)?,
-            answers::see_other("/operator"),
-        ))
+        Ok(self.give(&id.ok_or(Refused::Done(DONE))?, answers::see_other(DONE)))
     }
 
     fn collect(&self) -> Result<Answer, Refused> {
@@ -214,28 +225,45 @@ impl Site {
     /// now: another tab logs in while this one loads, and a cookie from here
     /// would replace the one from there. So they are asked to come again, and a
     /// browser then brings the newest cookie it has.
-    fn start(&self, visits: u64, page: impl Fn(&Current) -> Answer) -> Result<Answer, Refused> {
+    fn start(&self, visits: u64, page: impl Fn(Viewer) -> Answer) -> Result<Answer, Refused> {
         let uri = self.request.uri();
         if !self.ids.is_empty() && uri.query() != Some("again") {
             return Ok(answers::see_other(&format!("{}?again", uri.path())));
         }
         let current = self.sessions.start(visits)?;
-        Ok(self.give(&current.id, page(&current)))
+        Ok(self.give(&current.id, page(viewer(&current))))
     }
 
-    /// The session of a form's sender, and the form, when a page of this site
-    /// that was shown in that session sent it.
+    /// The session of a form's sender, and the form, when a page of this site that
+    /// was shown in that session sent it.
     fn form(&self) -> Result<(Current, Form), Refused> {
-        let (uri, headers) = (self.request.uri(), self.request.headers());
-        if forms::is_foreign(uri, headers, self.secure) {
-            return Err(Refused::Foreign);
-        }
-        let current = self.current()?.ok_or(Refused::Foreign)?;
         let form = Form::parse(self.request.body());
-        if secrets::same(form.field("token"), &current.visit.token) {
-            Ok((current, form))
-        } else {
-            Err(Refused::Foreign)
+        let current = self.current()?.ok_or(Refused::Foreign)?;
+        match secrets::same(form.field("token"), &current.visit.token) {
+            true => Ok((current, form)),
+            false => Err(Refused::Foreign),
+        }
+    }
+
+    /// As [`form`](Self::form), for what changes the id.
+    ///
+    /// A second click sends what the first has sent: with the id that the first
+    /// one's answer replaced, or with the new id and the token of the old page. So a
+    /// session that is gone, or that `is_done` says has what the form asks for, is
+    /// led to where the first click was. Nothing is done, so that no token is needed.
+    fn form_once(
+        &self,
+        done: &'static str,
+        is_done: fn(&Current) -> bool,
+    ) -> Result<(Current, Form), Refused> {
+        let form = Form::parse(self.request.body());
+        match self.current()? {
+            Some(current) if secrets::same(form.field("token"), &current.visit.token) => {
+                Ok((current, form))
+            }
+            Some(current) if is_done(&current) => Err(Refused::Done(done)),
+            None if !self.ids.is_empty() => Err(Refused::Done(done)),
+            _ => Err(Refused::Foreign),
         }
     }
 
@@ -273,6 +301,11 @@ fn viewer(current: &Current) -> Viewer<'_> {
         user: current.user.as_deref(),
         token: &current.visit.token,
     }
+}
+
+/// Whether there is anything to log out of: a visitor's count of visits is not.
+fn may_log_out(current: &Current) -> bool {
+    current.user.is_some() || current.visit.operator
 }
 
 /// What an operator has to show; without it there is no operator's page.
