@@ -478,6 +478,37 @@ fn logging_out_ends_the_session_and_takes_the_cookie_away() {
 }
 
 #[test]
+fn a_log_out_that_fails_takes_the_cookie_away_and_says_what_is_left() {
+    let (home, site) = demo();
+    let mut alice = Visitor::logged_in(&site, "alice");
+    alice.get("/account");
+    let (cookie, token) = (alice.cookie.clone(), alice.token.clone());
+    drop(site);
+    home.sabotage("BEFORE UPDATE ON Sessions");
+    let site = serve(&home);
+    let mut alice = Visitor::new(&site).bringing(&cookie);
+    alice.token = token;
+    // A renewal that fails hides no page.
+    let mut thief = alice.clone();
+    assert_eq!(thief.get("/account").sessions(), 1);
+    let answer = alice.post("/logout", &[]);
+    assert_eq!(answer.status, 500);
+    assert_eq!(alice.cookie.as_deref(), Some("session="));
+    assert!(answer.header("set-cookie").unwrap().contains("Max-Age=0"));
+    assert!(
+        answer.body.contains("could not be ended"),
+        "{}",
+        answer.body
+    );
+    assert!(!answer.body.contains("Nothing was done"), "{}", answer.body);
+    assert_eq!(thief.get("/account").sessions(), 1);
+    let foreign = thief
+        .saying("origin", "http://evil.test")
+        .post("/logout", &[]);
+    assert_eq!((foreign.status, foreign.header("set-cookie")), (403, None));
+}
+
+#[test]
 fn only_an_operator_sees_the_store() {
     let (_home, site) = demo();
     let mut visitor = Visitor::new(&site);

@@ -66,6 +66,15 @@ pub fn busy() -> Answer {
     with(answer, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
+/// The cookie is taken away, and the session could not be ended.
+pub fn logged_out_here_only(cookie: &str) -> Answer {
+    let words = "This browser has forgotten your session, but the session itself could not be \
+                 ended: it goes on until it expires, for anybody who has a copy of its cookie. \
+                 To end it, log in again and end it in the list of your sessions.";
+    let answer = refused(StatusCode::INTERNAL_SERVER_ERROR, words);
+    with_cookie(answer, cookie)
+}
+
 /// The answer with a cookie that is set.
 pub fn with_cookie(answer: Answer, cookie: &str) -> Answer {
     with(answer, SET_COOKIE, value(cookie))
@@ -107,6 +116,7 @@ mod tests {
             not_found(),
             method_not_allowed("POST"),
             busy(),
+            logged_out_here_only("session="),
             style(),
         ] {
             for name in [

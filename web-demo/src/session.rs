@@ -76,13 +76,16 @@ impl Sessions {
         })
     }
 
-    /// The session, which thereby stays for another while.
+    /// The session, which is renewed. Where that fails, with a full disk for one,
+    /// the session is still there, to be shown and to be ended.
     pub fn find(&self, id: &str) -> Result<Option<Current>, Error> {
-        if self.0.touch(id, None)?.is_none() {
+        let Some(session) = self.0.get(id)? else {
             return Ok(None);
+        };
+        if let Err(error) = self.0.touch(id, None) {
+            eprintln!("a session was not renewed: {error}");
         }
-        let session = self.0.get(id)?;
-        Ok(session.and_then(|session| current(id, session)))
+        Ok(current(id, session))
     }
 
     /// Counts a visit. Another request may do so at the same moment: the version

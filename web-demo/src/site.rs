@@ -61,14 +61,22 @@ pub fn answer(request: Request<Vec<u8>>, route: Route) -> Answer {
         ),
         Refused::Done(path) => answers::see_other(path),
         Refused::NotFound => answers::not_found(),
-        Refused::Store(Error::Busy) => answers::busy(),
-        Refused::Store(error) => {
-            // No error of the store carries an id or a payload.
-            eprintln!("the session store failed: {error}");
+        Refused::Store(error) => failed(&error, route, secure),
+    })
+}
+
+/// The store failed. Who logs out is logged out of this browser all the same.
+fn failed(error: &Error, route: Route, secure: bool) -> Answer {
+    // No error of the store carries an id or a payload.
+    eprintln!("the session store failed: {error}");
+    match (route, error) {
+        (Route::LogOut, _) => answers::logged_out_here_only(&cookies::without_id(secure)),
+        (_, Error::Busy) => answers::busy(),
+        _ => {
             let words = "The sessions cannot be reached. Nothing was done.";
             answers::refused(StatusCode::INTERNAL_SERVER_ERROR, words)
         }
-    })
+    }
 }
 
 /// One request and the store.
