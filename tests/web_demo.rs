@@ -60,7 +60,42 @@ fn head_is_get_without_the_page() {
         head.header("content-type"),
         Some("text/html; charset=utf-8")
     );
+    // It counts nothing, as nobody sees it.
+    assert_eq!(head.header("set-cookie"), None);
+    assert_eq!(visitor.get("/").visits(), 1);
+    assert_eq!(visitor.send("HEAD", "/", "").status, 200);
     assert_eq!(visitor.get("/").visits(), 2);
+}
+
+#[test]
+fn who_comes_once_leaves_little_behind() {
+    let (home, site) = demo();
+    for path in ["/", "/operator"] {
+        let mut other = Visitor::new(&site).saying("sec-fetch-dest", "image");
+        assert_eq!(other.get(path).status, 200);
+        assert_eq!(other.send("HEAD", path, "").status, 200);
+        assert_eq!(other.cookie, None, "{path}");
+    }
+    Visitor::new(&site).get("/");
+    Visitor::new(&site).get("/operator");
+    let lives = |home: &Home| {
+        let entries = listed(&home.open(), None);
+        let lives = entries.iter().map(|entry| entry.expires - entry.created);
+        lives.collect::<Vec<u64>>()
+    };
+    drop(site);
+    assert_eq!(lives(&home), [15 * 60_000; 2]);
+
+    for (path, again) in [("/", "/"), ("/operator", "/operator"), ("/", "/account")] {
+        let home = Home::new();
+        let site = serve(&home);
+        let mut visitor = Visitor::new(&site);
+        visitor.get(path);
+        visitor.get(again);
+        drop(site);
+        let [life] = lives(&home).try_into().unwrap();
+        assert!(life >= 86_400_000, "{path} {again}");
+    }
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! What a browser is called in a list of sessions.
+//! What a browser is called in a list of sessions, and whether it shows a page.
+
+use http::{HeaderMap, Method};
 
 /// The longest name of a browser that is not known here, in characters.
 const LONGEST: usize = 48;
@@ -33,6 +35,13 @@ pub fn name(user_agent: &str) -> String {
         (Some(browser), None) => browser.to_owned(),
         (None, _) => shorten(user_agent),
     }
+}
+
+/// Whether the answer may be shown to somebody as a page: it is no `HEAD`, and no
+/// browser says that it is loaded for something else, an image of another site.
+pub fn shows_a_page(method: &Method, headers: &HeaderMap) -> bool {
+    let purpose = headers.get("sec-fetch-dest");
+    method != Method::HEAD && purpose.is_none_or(|purpose| purpose == "document")
 }
 
 fn find(names: &[(&str, &'static str)], user_agent: &str) -> Option<&'static str> {
@@ -85,6 +94,29 @@ mod tests {
             ),
         ] {
             assert_eq!(name(user_agent), expected);
+        }
+    }
+
+    #[test]
+    fn a_page_is_what_is_loaded_as_a_document_or_says_nothing() {
+        for (method, purpose, shows) in [
+            (Method::GET, None, true),
+            (Method::GET, Some("document"), true),
+            (Method::GET, Some("image"), false),
+            (Method::GET, Some("empty"), false),
+            (Method::HEAD, None, false),
+            (Method::HEAD, Some("document"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(purpose.map(|purpose| {
+                let name = http::HeaderName::from_static("sec-fetch-dest");
+                (name, purpose.parse().unwrap())
+            }));
+            assert_eq!(
+                shows_a_page(&method, &headers),
+                shows,
+                "{method} {purpose:?}"
+            );
         }
     }
 

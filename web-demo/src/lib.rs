@@ -1,6 +1,10 @@
 //! A small web site in one component: it counts visits, lets people log in, and
 //! shows them their sessions, which another component keeps.
 //!
+//! A visitor without a session is given one that lives for 15 minutes, and a day
+//! from the second request on: a crawler, which keeps no cookie, leaves little
+//! behind. What is not shown as a page (a `HEAD`, an image) starts none.
+//!
 //! `session.rs` is all that it asks of `wasi-sessions:store`, and the example to
 //! start from. It, `site.rs` and `server.rs`, which make an answer of a request,
 //! are there in WebAssembly alone. The other modules know neither the store nor

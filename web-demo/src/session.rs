@@ -35,6 +35,10 @@ const LONGEST_LIST: u32 = 100;
 const STEP: u32 = 100;
 const STEPS: u32 = 100;
 
+/// Milliseconds that a session lives after the first request of a visitor, who may
+/// be a crawler; each later one gives it the store's `browserSessionLifetime`.
+const FIRST_LIFE: u64 = 15 * 60_000;
+
 /// The store.
 pub struct Sessions(Store);
 
@@ -68,7 +72,7 @@ impl Sessions {
     /// taken for a new session: somebody else may know it.
     pub fn start(&self, visits: u64) -> Result<Current, Error> {
         let visit = Visit::new(visits);
-        let created = self.0.create(&visit.to_json(), None, None)?;
+        let created = self.0.create(&visit.to_json(), Some(FIRST_LIFE), None)?;
         Ok(Current {
             id: created.id,
             user: None,

@@ -105,7 +105,10 @@ impl Site {
             let page = pages::home(viewer, visits, None);
             answers::page(StatusCode::OK, page)
         };
-        let counted = self.first(|id| self.sessions.count_visit(id))?;
+        let counted = match self.shows_a_page() {
+            true => self.first(|id| self.sessions.count_visit(id))?,
+            false => self.current()?,
+        };
         match counted {
             Some(current) => Ok(page(viewer(&current), current.visit.visits)),
             None => self.start(1, |viewer| page(viewer, 1)),
@@ -233,10 +236,15 @@ impl Site {
     /// now: another tab logs in while this one loads, and a cookie from here
     /// would replace the one from there. So they are asked to come again, and a
     /// browser then brings the newest cookie it has.
+    ///
+    /// What is not shown to anybody needs no session.
     fn start(&self, visits: u64, page: impl Fn(Viewer) -> Answer) -> Result<Answer, Refused> {
         let uri = self.request.uri();
         if !self.ids.is_empty() && uri.query() != Some("again") {
             return Ok(answers::see_other(&format!("{}?again", uri.path())));
+        }
+        if !self.shows_a_page() {
+            return Ok(page(Viewer::default()));
         }
         let current = self.sessions.start(visits)?;
         Ok(self.give(&current.id, page(viewer(&current))))
@@ -290,6 +298,10 @@ impl Site {
             }
         }
         Ok(None)
+    }
+
+    fn shows_a_page(&self) -> bool {
+        browser::shows_a_page(self.request.method(), self.request.headers())
     }
 
     /// What the address says that a collection removed.
