@@ -1,6 +1,7 @@
 //! The web demo does what it should, and nothing that a stranger would like it to.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::fixture::{Home, listed};
 use crate::served::{Answer, Site};
@@ -544,6 +545,43 @@ fn a_log_out_that_fails_takes_the_cookie_away_and_says_what_is_left() {
 }
 
 #[test]
+fn the_token_cannot_be_tried_without_end() {
+    let (_home, site) = demo();
+    let mut attacker = Visitor::new(&site);
+    attacker.get("/operator");
+    let mut tried = 0;
+    let refused = loop {
+        let answer = attacker.post("/operator", &[("secret", "a guess")]);
+        if answer.status != 403 {
+            break answer;
+        }
+        tried += 1;
+        assert!(tried < 100);
+    };
+    assert!(tried >= 10);
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (429, Some("1"))
+    );
+
+    // Nobody else has more, and the right one waits like any other, for a moment.
+    let mut operator = Visitor::new(&site);
+    operator.get("/operator");
+    let started = Instant::now();
+    loop {
+        let answer = operator.post("/operator", &[("secret", OPERATOR_TOKEN)]);
+        if answer.leads_to() == (303, Some("/operator")) {
+            break;
+        }
+        assert_eq!(answer.status, 429);
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+    // An operator needs no try.
+    attacker.post("/operator", &[("secret", "a guess")]);
+    assert!(operator.get("/operator").body.contains("id=\"live\""));
+}
+
+#[test]
 fn only_an_operator_sees_the_store() {
     let (_home, site) = demo();
     let mut visitor = Visitor::new(&site);
@@ -562,7 +600,8 @@ fn only_an_operator_sees_the_store() {
     assert_eq!(answer.leads_to(), (303, Some("/operator")));
     assert_ne!(visitor.cookie, before.cookie);
     let page = visitor.get("/operator");
-    assert_eq!(page.between("id=\"live\">", "<").as_deref(), Some("1"));
+    // The site's own count of tries is a session, too.
+    assert_eq!(page.between("id=\"live\">", "<").as_deref(), Some("2"));
     let answer = visitor.post("/operator/collect", &[]);
     let (status, path) = answer.leads_to();
     assert_eq!((status, path), (303, Some("/operator?removed=0")));

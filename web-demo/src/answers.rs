@@ -66,6 +66,14 @@ pub fn busy() -> Answer {
     with(answer, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
+/// Too many have tried the operator's token.
+pub fn too_many_tries() -> Answer {
+    let words = "The token was tried too often, here or elsewhere. It was not looked at: \
+                 please try again in a moment.";
+    let answer = refused(StatusCode::TOO_MANY_REQUESTS, words);
+    with(answer, RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
 /// The cookie is taken away, and the session could not be ended.
 pub fn logged_out_here_only(cookie: &str) -> Answer {
     let words = "This browser has forgotten your session, but the session itself could not be \
@@ -116,6 +124,7 @@ mod tests {
             not_found(),
             method_not_allowed("POST"),
             busy(),
+            too_many_tries(),
             logged_out_here_only("session="),
             style(),
         ] {

@@ -23,5 +23,6 @@ mod server;
 mod session;
 #[cfg(target_arch = "wasm32")]
 mod site;
+pub mod throttle;
 pub mod times;
 pub mod visit;

@@ -10,6 +10,7 @@ use wasi_sessions::store::sessions::{Outcome, Reply, Request, Store};
 use wasi_sessions::store::types::Session;
 
 use crate::secrets;
+use crate::throttle;
 use crate::times;
 use crate::visit::Visit;
 
@@ -38,6 +39,10 @@ const STEPS: u32 = 100;
 /// Milliseconds that a session lives after the first request of a visitor, who may
 /// be a crawler; each later one gives it the store's `browserSessionLifetime`.
 const FIRST_LIFE: u64 = 15 * 60_000;
+
+/// Under which id the tries of the operator's token are counted: a session of the
+/// site's own, which no cookie can name, as it is no id of the store's making.
+const TRIES: &str = "tries of the operator's token";
 
 /// The store.
 pub struct Sessions(Store);
@@ -188,6 +193,32 @@ impl Sessions {
     /// What an operator is shown.
     pub fn statistics(&self) -> Result<Statistics, Error> {
         admin::stats(&self.0)
+    }
+
+    /// Takes one of the tries of the operator's token that all visitors have
+    /// together; false when there is none left for now. As with visits, the
+    /// version tells when another request took one at the same moment.
+    pub fn take_try(&self) -> Result<bool, Error> {
+        let mut found = self.0.get(TRIES)?;
+        loop {
+            let kept = found.as_ref().map_or(&[][..], |session| &session.data);
+            let full = String::from_utf8_lossy(kept).parse().unwrap_or(0);
+            let Some(full) = throttle::take(full, times::now()) else {
+                return Ok(false);
+            };
+            // Version 0 starts it.
+            let version = found.as_ref().map_or(0, |session| session.version);
+            let data = full.to_string().into_bytes();
+            let life = Some(throttle::MEMORY);
+            match self.0.update(TRIES, &data, life, Some(version))? {
+                Outcome::Written(_) => return Ok(true),
+                Outcome::Stale(newer) => found = Some(newer),
+                // It has expired since it was read.
+                Outcome::Gone if version > 0 => found = None,
+                // An administrator ended it less than a minute ago.
+                Outcome::Gone => return Ok(false),
+            }
+        }
     }
 
     /// Collects in small steps, between which other requests have their turn;

@@ -212,6 +212,9 @@ impl Site {
         const DONE: &str = "/operator";
         let secret = operator_secret()?;
         let (current, form) = self.form_once(DONE, |current| current.visit.operator)?;
+        if !self.sessions.take_try()? {
+            return Ok(answers::too_many_tries());
+        }
         if !secrets::same(form.field("secret"), &secret) {
             let page = pages::operator_token(viewer(&current), true);
             return Ok(answers::page(StatusCode::FORBIDDEN, page));
