@@ -141,6 +141,7 @@ impl Rules<'_, '_> {
         Ok(Some(Session {
             data: merged.into_bytes(),
             version: written.version,
+            created: session.created.min(self.now),
             updated: self.now.min(END_OF_TIME),
             expires: written.expires,
             ..session
@@ -167,7 +168,7 @@ impl Rules<'_, '_> {
         if later && (gained == 0 || gained < self.options.renewal_step) {
             return Ok(Some(head.expires));
         }
-        self.rows.renew(&key, expires, head.expires)?;
+        self.rows.renew(&key, expires, head.expires, self.now)?;
         Ok(Some(expires))
     }
 
@@ -316,13 +317,14 @@ impl Rules<'_, '_> {
 
     /// When a session written or touched now expires. It is the one place
     /// where a life is computed: `ttl`, else the payload's own, else the
-    /// default; never past the absolute life of a session of that age.
+    /// default; never past the absolute life of a session of that age. One
+    /// created in the future, by a clock that was ahead, counts as created now.
     fn expiry(&self, ttl: Option<Milliseconds>, data: &[u8], created: Timestamp) -> Timestamp {
         let life = ttl
             .or_else(|| json::cookie_max_age(data))
             .unwrap_or(self.options.browser_session_lifetime);
         let limit = match self.options.absolute_lifetime {
-            Some(lifetime) => created.saturating_add(lifetime),
+            Some(lifetime) => created.min(self.now).saturating_add(lifetime),
             None => END_OF_TIME,
         };
         self.now.saturating_add(life).min(limit).min(END_OF_TIME)

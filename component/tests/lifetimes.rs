@@ -157,6 +157,35 @@ fn nothing_renews_past_the_absolute_lifetime() {
 }
 
 #[test]
+fn a_session_created_by_a_clock_that_was_ahead_outlives_no_absolute_lifetime_once_renewed() {
+    type Renewal = fn(&mut Store, u64, &str) -> u64;
+    let renewals: [Renewal; 4] = [
+        |store, now, id| store.touch(now, id, None).unwrap().unwrap(),
+        |store, now, id| expires(store.set(now, id, b"{}", None).unwrap()),
+        |store, now, id| expires(store.update(now, id, b"{}", None, None).unwrap()),
+        |store, now, id| store.merge(now, id, "{}", None).unwrap().unwrap().expires,
+    ];
+    let ahead = NOW + 1000 * DAY;
+    for access in BOTH {
+        for renew in renewals {
+            let database = Database::with(access, |options| options.absolute_lifetime = Some(1000));
+            let mut store = database.open();
+            let first = store.create(ahead, b"{}", None, Some("alice")).unwrap();
+            let rotated = store.rotate(NOW, &first.id, None).unwrap().unwrap();
+            // Neither a read nor a rotation renews.
+            assert_eq!(rotated.expires, ahead + 1000);
+            let id = rotated.id;
+            for now in [NOW, NOW + 600, NOW + 999] {
+                assert_eq!(renew(&mut store, now, &id), NOW + 1000);
+                let session = store.get(now, &id).unwrap().unwrap();
+                assert_eq!((session.created, session.expires), (NOW, NOW + 1000));
+            }
+            assert!(!is_live(&mut store, NOW + 1000, &id));
+        }
+    }
+}
+
+#[test]
 fn another_absolute_lifetime_counts_from_the_next_write_or_touch() {
     let database = Database::new(Access::Exclusive);
     let mut store = database.open();

@@ -91,6 +91,8 @@ impl Rows<'_, '_> {
     }
 
     /// Writes the payload of a live session that would have expired at `before`.
+    /// One that was created later than `now`, by a clock that was ahead, is
+    /// created now.
     pub fn write(
         &self,
         key: &Key,
@@ -110,10 +112,19 @@ impl Rows<'_, '_> {
         self.keep_due(place, written.expires, before)
     }
 
-    /// Moves the expiry of a live session from `before`.
-    pub fn renew(&self, key: &Key, expires: Timestamp, before: Timestamp) -> Result<(), Error> {
+    /// Moves the expiry of a live session from `before`. One that was created
+    /// later than `now` is created now, as in [`Rows::write`].
+    pub fn renew(
+        &self,
+        key: &Key,
+        expires: Timestamp,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let (place, _) = split(key);
-        self.0.renew.change(params![place, signed(expires)])?;
+        self.0
+            .renew
+            .change(params![place, signed(expires), signed(now)])?;
         self.keep_due(place, expires, before)
     }
 

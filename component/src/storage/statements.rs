@@ -166,11 +166,12 @@ impl<'c> Statements<'c> {
                    WHERE expires <= ?9"#
             )),
             write: kept(&format!(
-                r#"UPDATE "{table}" SET data = ?2, version = ?3, updated = ?4, expires = ?5
-                   WHERE key = ?1"#
+                r#"UPDATE "{table}" SET data = ?2, version = ?3, updated = ?4, expires = ?5,
+                   created = min(created, ?4) WHERE key = ?1"#
             )),
             renew: kept(&format!(
-                r#"UPDATE "{table}" SET expires = ?2 WHERE key = ?1"#
+                r#"UPDATE "{table}" SET expires = ?2, created = min(created, ?3)
+                   WHERE key = ?1"#
             )),
             advance: kept(&format!(
                 r#"UPDATE "{table}" SET due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1 AND due > ?2"#

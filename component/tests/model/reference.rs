@@ -194,7 +194,9 @@ impl Reference {
             return Some(standing);
         }
         self.writes += 1;
-        self.rows.get_mut(id)?.session.expires = expires;
+        let session = &mut self.rows.get_mut(id)?.session;
+        session.expires = expires;
+        session.created = session.created.min(self.now);
         Some(expires)
     }
 
@@ -252,6 +254,7 @@ impl Reference {
         let session = &mut self.rows.get_mut(id).unwrap().session;
         session.data = data.into();
         session.version += 1;
+        session.created = session.created.min(self.now);
         session.updated = self.now;
         session.expires = expires;
         self.writes += 1;
@@ -312,6 +315,7 @@ impl Reference {
             .unwrap_or(self.options.browser_session_lifetime);
         let limit = self.options.absolute_lifetime.unwrap_or(u64::MAX);
         let expires = self.now.saturating_add(life);
+        let created = created.min(self.now);
         expires.min(created.saturating_add(limit)).min(END_OF_TIME)
     }
 
