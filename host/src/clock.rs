@@ -10,19 +10,25 @@ use crate::builder::Clock;
 /// One clock for the component and for what is answered without it.
 pub(crate) struct StoreClock {
     clock: Clock,
-    told: AtomicU64,
-    /// What the component was told first since the moment was forgotten.
+    /// The latest moment of a call of the component since the clock went far back.
+    latest: AtomicU64,
+    /// What the component read first since the moment was forgotten.
     moment: AtomicU64,
 }
 
 /// No time at all: a clock stands still long before.
 const NONE: u64 = u64::MAX;
 
+/// A clock that goes back by more than these milliseconds was wrong before. After
+/// a smaller step only sessions that expire within it are not answered from
+/// memory, until the clock has caught up.
+const FAR: u64 = 60_000;
+
 impl StoreClock {
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             clock,
-            told: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
             moment: AtomicU64::new(NONE),
         })
     }
@@ -32,15 +38,17 @@ impl StoreClock {
     /// the C library, which has 64 bits of nanoseconds.
     pub(crate) fn tell(&self) -> Duration {
         let time = self.read();
-        let told = milliseconds(time);
-        self.told.fetch_max(told, Ordering::SeqCst);
-        let _ = self
+        let now = milliseconds(time);
+        let first = self
             .moment
-            .compare_exchange(NONE, told, Ordering::SeqCst, Ordering::SeqCst);
+            .compare_exchange(NONE, now, Ordering::SeqCst, Ordering::SeqCst);
+        if first.is_ok() {
+            self.latest.fetch_max(now, Ordering::SeqCst);
+        }
         time
     }
 
-    /// To be called before the component is, by who owns it.
+    /// To be called by the owner before it calls the component.
     pub(crate) fn forget_moment(&self) {
         self.moment.store(NONE, Ordering::SeqCst);
     }
@@ -57,16 +65,27 @@ impl StoreClock {
         milliseconds(self.read())
     }
 
-    /// The earliest time at which a session has to be there still, for anybody
-    /// to be told that it is.
+    /// The time to compare `expires` with for an answer from memory: never earlier
+    /// than `latest`.
     pub(crate) fn now(&self) -> Timestamp {
-        milliseconds(self.read()).max(self.told())
+        milliseconds(self.read()).max(self.latest())
     }
 
-    /// The latest time that the component was told. By then it may have collected
-    /// what expired, wherever the clock has gone since.
-    pub(crate) fn told(&self) -> Timestamp {
-        self.told.load(Ordering::SeqCst)
+    /// The latest moment of a call of the component since the clock went far back.
+    /// What expired by then may have been collected, wherever the clock is now.
+    pub(crate) fn latest(&self) -> Timestamp {
+        self.latest.load(Ordering::SeqCst)
+    }
+
+    /// Whether the last call was at a time far before an earlier one. If so, the
+    /// owner has the cache forget everything, and then calls `accept_moment`.
+    pub(crate) fn went_far_back(&self) -> bool {
+        self.latest().saturating_sub(self.moment()) > FAR
+    }
+
+    /// Makes the moment of the last call the latest one.
+    pub(crate) fn accept_moment(&self) {
+        self.latest.store(self.moment(), Ordering::SeqCst);
     }
 
     fn read(&self) -> Duration {

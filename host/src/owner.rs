@@ -88,7 +88,12 @@ impl Owner {
             crashed => crashed.insert(self.launcher.start(&self.directory)?),
         };
         self.clock.forget_moment();
-        match call(guest) {
+        let called = call(guest);
+        if self.clock.went_far_back() {
+            self.cache.forget_all();
+            self.clock.accept_moment();
+        }
+        match called {
             Ok(answer) => Ok(answer?),
             Err(_trap) => {
                 self.guest = None;

@@ -4,8 +4,10 @@
 //! changes it. What a request may change is forgotten before the request is
 //! done, so that whoever asks meanwhile asks the database, behind it in the
 //! queue; and what was read, or written to a session that was known, is
-//! remembered only once its transaction is kept. Expiry is a matter of the clock,
-//! and a clock that went back brings nothing back.
+//! remembered only once its transaction is kept. Expiry is a matter of the clock.
+//! What a clock that was ahead has expired may have been collected: it is not
+//! answered from here, and everything is forgotten once a request comes at a time
+//! far before that.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -58,8 +60,11 @@ impl ReadCache {
 
     /// The session, if it is known and there.
     pub(crate) fn get(&self, id: &str) -> Option<Session> {
+        // Loaded before the look: when a clock that went far back has lowered it,
+        // what was known before has been forgotten.
+        let latest = self.clock.latest();
         let known = self.sessions.as_ref()?.get(&self.names.name(id))?;
-        self.is_there(&known, self.clock.now())
+        self.is_there(&known, self.clock.now().max(latest))
             .then(|| known.session())
     }
 
@@ -81,7 +86,7 @@ impl ReadCache {
                 // since nobody knows what is left by both.
                 let name = self.names.name(id);
                 let before = sessions.remove(&name).map(|(_, known)| known);
-                let before = before.filter(|known| self.is_there(known, self.clock.told()));
+                let before = before.filter(|known| self.is_there(known, self.clock.latest()));
                 forgotten.insert(name, before);
             }
         }
@@ -117,6 +122,10 @@ impl ReadCache {
                     let Some(mut known) = take(&mut forgotten, &name) else {
                         continue;
                     };
+                    // A touch that writes changes `created` as well then.
+                    if known.fixed().created > self.clock.moment() {
+                        continue;
+                    }
                     known.expires = *expires;
                     (name, known)
                 }
@@ -177,7 +186,8 @@ impl ReadCache {
     }
 
     /// To be called before sessions are ended of which the ids are not known,
-    /// after a crash, and before anybody else may own the database.
+    /// after a crash, when the clock went far back, and before anybody else may
+    /// own the database.
     pub(crate) fn forget_all(&self) {
         if let Some(sessions) = &self.sessions {
             sessions.clear();
@@ -256,7 +266,7 @@ impl Known {
         let fixed = Fixed {
             subject: before.subject.clone(),
             version: written.version,
-            created: before.created,
+            created: before.created.min(moment),
             updated: moment,
             mark: before.mark,
         };

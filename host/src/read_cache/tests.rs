@@ -343,6 +343,51 @@ fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_leaves_the_cache_of_use_and_brings_nothing_back() {
+    const YEARS: u64 = 80 * 365 * 86_400_000;
+    let _there = on_the_stores_thread();
+    for collects in [false, true] {
+        let home = home();
+        let clock = Clock::new();
+        let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
+        let known = create_known(&sessions, "{}", None);
+        let others = [(); 2].map(|()| create_known(&sessions, "{}", Some("alice")));
+        clock.set(START + YEARS);
+        let meanwhile = create_known(&sessions, "{}", None);
+        if collects {
+            assert_eq!(sessions.collect(10).wait().unwrap().removed, 3);
+        }
+        clock.set(START + 1);
+        // Whichever request comes first, memory and database agree.
+        for id in [&known, &others[0], &others[1], &meanwhile] {
+            for _ in 0..2 {
+                let session = get(&sessions, id);
+                assert_eq!(session.is_some(), !collects || *id == meanwhile);
+                assert_eq!(session, stored(&sessions, id));
+            }
+        }
+        let before = clock.hits();
+        let later = create_known(&sessions, "{}", None);
+        for _ in 0..3 {
+            assert!(get(&sessions, &later).is_some());
+            assert!(get(&sessions, &meanwhile).is_some());
+        }
+        assert_eq!(clock.hits(), before + 6);
+
+        // Written at an earlier time than it was created.
+        for write in 0..3 {
+            clock.set(START + 2 + write);
+            assert!(sessions.set(&meanwhile, "1", Some(90_000)).wait().is_ok());
+            assert_eq!(get(&sessions, &meanwhile), stored(&sessions, &meanwhile));
+            assert!(sessions.touch(&meanwhile, Some(50_000)).wait().is_ok());
+            let session = get(&sessions, &meanwhile);
+            assert_eq!(session, stored(&sessions, &meanwhile));
+            assert_eq!(session.unwrap().created, START + 2);
+        }
+    }
+}
+
+#[test]
 fn sessions_that_a_login_ends_are_forgotten_and_those_of_others_are_not() {
     let _there = on_the_stores_thread();
     let home = home();

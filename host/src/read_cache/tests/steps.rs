@@ -27,6 +27,8 @@ pub enum Move {
     Forward(u64),
     Back(u64),
     Start,
+    /// By decades, so that a time after it is far back.
+    Ahead,
     /// To the moment before, at or behind which a session expires.
     Expiry(String, i64),
 }
@@ -126,6 +128,7 @@ fn clock() -> impl Strategy<Value = Move> {
         1 => Just(Move::Forward(86_400_001)),
         3 => (1..300u64).prop_map(Move::Back),
         1 => Just(Move::Back(90_000_000)),
+        1 => Just(Move::Ahead),
         1 => Just(Move::Start),
         5 => (id(), -1..=1i64).prop_map(|(id, offset)| Move::Expiry(id, offset)),
     ]

@@ -160,6 +160,7 @@ impl Twins {
             Move::Forward(milliseconds) => self.now.saturating_add(*milliseconds),
             Move::Back(milliseconds) => self.now.saturating_sub(*milliseconds),
             Move::Start => START,
+            Move::Ahead => START + 3_000_000_000_000,
             Move::Expiry(id, offset) => match self.expiries.get(&self.id(id)) {
                 Some(expires) => expires.saturating_add_signed(*offset),
                 None => self.now,
