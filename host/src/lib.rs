@@ -66,6 +66,7 @@ mod backup;
 mod builder;
 mod clock;
 mod compiled;
+mod descriptors;
 mod directory;
 mod error;
 mod group;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::backup;
 use crate::builder::Builder;
 use crate::clock::StoreClock;
+use crate::descriptors;
 use crate::directory::Directory;
 use crate::guest::{Called, Guest, Launcher};
 use crate::read_cache::ReadCache;
@@ -35,6 +36,7 @@ impl Owner {
     ) -> Result<Self, Error> {
         let directory = Directory::lock(&settings.directory)?;
         backup::remove_leftover(directory.path());
+        check_descriptors(&directory)?;
         let launcher = Launcher::new(settings, clock.clone(), &directory)?;
         let guest = launcher.start(&directory)?;
         Ok(Self {
@@ -85,7 +87,10 @@ impl Owner {
     ) -> Result<T, Error> {
         let guest = match &mut self.guest {
             Some(guest) => guest,
-            crashed => crashed.insert(self.launcher.start(&self.directory)?),
+            crashed => {
+                check_descriptors(&self.directory)?;
+                crashed.insert(self.launcher.start(&self.directory)?)
+            }
         };
         self.clock.forget_moment();
         let called = call(guest);
@@ -114,6 +119,8 @@ impl Owner {
     /// to where the component cannot reach.
     pub(crate) fn backup(&mut self, target: &Path) -> Result<(), Error> {
         backup::refuse_existing(target)?;
+        descriptors::check(self.directory.path())
+            .map_err(|error| Error::Other(format!("backup to `{}`: {error}", target.display())))?;
         let folder = backup::Folder::create(self.directory.path())?;
         self.call(|guest| {
             guest.admin(|admin, store, opened| {
@@ -122,6 +129,11 @@ impl Owner {
         })?;
         folder.move_copy(target)
     }
+}
+
+/// Makes sure that the component can be started.
+fn check_descriptors(directory: &Directory) -> Result<(), Error> {
+    descriptors::check(directory.path()).map_err(|error| Error::Start(error.to_string()))
 }
 
 impl Drop for Owner {

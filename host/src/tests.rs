@@ -19,11 +19,11 @@ use crate::{Answer, Builder, Created, Error, Options, Outcome, Request, Sessions
 /// Where tests keep the compiled code, so that few of them compile.
 pub(crate) const COMPILED: &str = concat!(env!("OUT_DIR"), "/compiled");
 
-fn builder(home: &TempDir) -> Builder {
+pub(crate) fn builder(home: &TempDir) -> Builder {
     Builder::new(home.path().join("store")).cache_directory(COMPILED)
 }
 
-fn home() -> TempDir {
+pub(crate) fn home() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn on_the_stores_thread() -> EnterGuard<'static> {
     RUNTIME.enter()
 }
 
-fn create(sessions: &Sessions, data: &str) -> Created {
+pub(crate) fn create(sessions: &Sessions, data: &str) -> Created {
     sessions.create(data, None, None).wait().unwrap()
 }
 
@@ -46,7 +46,7 @@ fn data(sessions: &Sessions, id: &str) -> Vec<u8> {
 }
 
 /// A store whose component has less memory than the longest payload needs.
-fn open_small(home: &TempDir) -> Sessions {
+pub(crate) fn open_small(home: &TempDir) -> Sessions {
     let options = Options {
         max_data: 64 << 20,
         ..Options::default()
@@ -55,7 +55,7 @@ fn open_small(home: &TempDir) -> Sessions {
     small.open().wait().unwrap()
 }
 
-fn crash(sessions: &Sessions) {
+pub(crate) fn crash(sessions: &Sessions) {
     let overlong = vec![0; 16 << 20];
     let crashed = sessions.create(overlong, None, None).wait();
     assert_eq!(crashed, Err(Error::Crashed));
