@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::task::unconstrained;
 
 use crate::{Error, Sessions};
 
@@ -52,13 +53,19 @@ impl<T> Answer<T> {
         Self(State::Looking(Some(look)))
     }
 
-    /// Blocks this thread until the answer is there. In async code use `.await`
-    /// instead, for this would block the executor.
+    /// Blocks this thread until the answer is there. It works on every thread that
+    /// may block, as often as wanted: on a plain one, inside of a runtime of any
+    /// kind or another executor, in a destructor. In async code use `.await`
+    /// instead, for this keeps the executor's thread from its other tasks.
+    ///
+    /// The one exception is the store's own clock, source of randomness and, on
+    /// its thread, the wakers that it calls: where the answer would have to wait
+    /// for them, it is [`Error::Other`] at once.
     ///
     /// The thread does the request itself when nobody else is waiting, if it has
     /// a mebibyte of stack left and does not belong to a tokio runtime.
     pub fn wait(mut self) -> Result<T, Error> {
-        let _waiting = Waiting::here();
+        let _blocking = Blocking::here();
         match self.linger() {
             Some(answer) => answer,
             None => pollster::block_on(self),
@@ -91,33 +98,48 @@ impl<T> Answer<T> {
 const STACK: usize = 1 << 20;
 
 thread_local! {
-    static WAITING: Cell<bool> = const { Cell::new(false) };
+    static BLOCKING: Cell<bool> = const { Cell::new(false) };
+    /// Answers that were looked for in memory, by tasks.
+    static LOOKS: Cell<u8> = const { Cell::new(0) };
+}
+
+/// Whether what is polled on this thread now blocks it until it is answered.
+pub(crate) fn is_blocking() -> bool {
+    BLOCKING.get()
+}
+
+/// Whether a task is to let others run before its next look: answers from memory
+/// are ready at once, and a task that reads nothing else would never yield.
+fn has_to_yield() -> bool {
+    const LOOKS_IN_A_ROW: u8 = 128;
+    let looks = LOOKS.replace(LOOKS.get().wrapping_add(1));
+    !is_blocking() && looks % LOOKS_IN_A_ROW == LOOKS_IN_A_ROW - 1
 }
 
 /// Whether what is polled on this thread now may wait for files in it: inside of
 /// a runtime nothing may, as wasmtime does it.
 pub(crate) fn may_work() -> bool {
-    WAITING.get()
+    is_blocking()
         && Handle::try_current().is_err_and(|error| error.is_missing_context())
         && stacker::remaining_stack().is_some_and(|left| left >= STACK)
 }
 
 /// While it lives, this thread does nothing but wait for its answer.
-struct Waiting {
+struct Blocking {
     before: bool,
 }
 
-impl Waiting {
+impl Blocking {
     fn here() -> Self {
         Self {
-            before: WAITING.replace(true),
+            before: BLOCKING.replace(true),
         }
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Blocking {
     fn drop(&mut self) {
-        WAITING.set(self.before);
+        BLOCKING.set(self.before);
     }
 }
 
@@ -145,15 +167,31 @@ impl<T> Future for Answer<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let look = match &mut self.0 {
-            State::Asking(asking) => return asking.as_mut().poll(context),
-            State::Looking(look) => look.take().expect("polled after it was there"),
+            State::Asking(asking) => return poll(asking, context),
+            State::Looking(look) => look,
         };
+        if has_to_yield() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let look = look.take().expect("polled after it was there");
         if let Some(found) = (look.find)(&look.sessions, &look.id) {
             return Poll::Ready(found);
         }
         let mut asking = (look.ask)(look.sessions, look.id);
-        let answer = asking.as_mut().poll(context);
+        let answer = poll(&mut asking, context);
         self.0 = State::Asking(asking);
         answer
     }
 }
+
+/// Polls without tokio's budget: one that is used up is renewed only when the
+/// task yields, which it cannot while its thread is blocked, by `wait` or by
+/// another executor inside of the task. Each answer through the queue yields
+/// anyway.
+fn poll<T>(asking: &mut Asking<T>, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
+    Pin::new(&mut unconstrained(asking)).poll(context)
+}
+
+#[cfg(test)]
+mod tests;

@@ -94,8 +94,9 @@ impl Builder {
     }
 
     /// Replaces the wall clock, for tests. It is read on the store's thread and on
-    /// any that waits for an answer; a panic of it while a request is done closes
-    /// the store.
+    /// any that waits for an answer, and must not wait for an answer itself. A panic
+    /// of it while a request is done closes the store: whether requests in flight
+    /// were done is unknown then.
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(now);
         self

@@ -49,7 +49,8 @@ pub enum Error {
     /// started anew before the next request.
     #[error("the session store crashed while the request was in flight")]
     Crashed,
-    /// The thread that owned the store is gone.
+    /// The store was closed by a panic in its clock or source of randomness.
+    /// Whether a request that was in flight then was done is unknown.
     #[error("the session store is closed")]
     Closed,
 }

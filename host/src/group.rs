@@ -1,8 +1,9 @@
 //! Requests that wait together are done together: one call of the component,
 //! one transaction, one wait for the disk.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use crate::caller::Caller;
 use crate::owner::Replies;
 use crate::owner_thread::{Command, Ticket};
 use crate::{Error, Request};
@@ -13,15 +14,14 @@ const MOST_REQUESTS: usize = 256;
 /// What one caller wants done in one transaction.
 pub(crate) struct Waiting {
     pub(crate) requests: Vec<Request>,
-    pub(crate) reply: oneshot::Sender<Result<Replies, Error>>,
+    pub(crate) caller: Caller<Replies>,
     pub(crate) ticket: Ticket,
 }
 
 impl Waiting {
-    /// Whoever no longer waits for an answer misses it.
     fn answer(self, replies: Result<Replies, Error>) {
         drop(self.ticket);
-        let _ = self.reply.send(replies);
+        self.caller.answer(replies);
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn payload(request: &Request) -> usize {
 /// waiting for more; and the command that came next but is not of the group.
 pub(crate) fn gather(
     first: Waiting,
-    commands: &mut mpsc::Receiver<Command>,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
     budget: &Budget,
 ) -> (Vec<Waiting>, Option<Command>) {
     let mut requests = first.requests.len();

@@ -64,6 +64,7 @@
 mod answer;
 mod backup;
 mod builder;
+mod caller;
 mod clock;
 mod compiled;
 mod descriptors;

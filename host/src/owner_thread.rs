@@ -1,27 +1,31 @@
 //! The thread on which the owner works, the queue to it, and the callers that do
 //! a request themselves while the owner has nothing to do.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::answer::{self, LINGER};
 use crate::builder::Builder;
+use crate::caller::{Caller, Contained, contain};
 use crate::clock::StoreClock;
 use crate::group::{self, Budget, Waiting};
 use crate::owner::{Owner, Replies};
 use crate::read_cache::ReadCache;
 use crate::{Error, Request};
 
-/// Requests that can wait for the owner; when as many do, further callers wait
-/// for a place.
+/// Places in the queue: requests of tasks that can wait for the owner. When as
+/// many do, further tasks wait for a place.
 const QUEUE: usize = 1024;
 
 /// Half a mebibyte of it is the component's; the rest is ample for wasmtime.
@@ -46,6 +50,8 @@ struct Desk {
     owner: Mutex<Option<Owner>>,
     /// Commands on their way. As long as there are any, nobody overtakes them.
     waiting: AtomicUsize,
+    /// Free places in the queue.
+    places: Arc<Semaphore>,
     /// Whether the thread sleeps until there is a command.
     resting: AtomicBool,
     /// Whether anything was asked for since the thread last looked.
@@ -57,13 +63,15 @@ impl Desk {
     /// is an application's, in a clock or a source of randomness, and closes the
     /// store.
     fn work<T>(
+        &self,
         mut owner: MutexGuard<Option<Owner>>,
         work: impl FnOnce(&mut Owner) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let Some(open) = owner.as_mut() else {
             return Err(Error::Closed);
         };
-        catch_unwind(AssertUnwindSafe(|| work(open))).unwrap_or_else(|_reported| {
+        let _serving = Serving::store(self);
+        contain(|| work(open)).unwrap_or_else(|| {
             *owner = None;
             Err(Error::Closed)
         })
@@ -87,18 +95,74 @@ impl Desk {
 }
 
 /// Counts a command as waiting, until it is done or given up.
-pub(crate) struct Ticket(Arc<Desk>);
+pub(crate) struct Ticket {
+    desk: Arc<Desk>,
+    _place: Option<Place>,
+}
+
+/// A place in the queue. To free it wakes the task that waits for one.
+type Place = Contained<OwnedSemaphorePermit>;
 
 impl Ticket {
-    fn new(desk: &Arc<Desk>) -> Self {
+    /// Waits for a place, but not if this thread blocks until it is answered.
+    /// Such a thread has one request at a time, and the places may be for tasks
+    /// that only this thread can go on with.
+    async fn take(desk: &Arc<Desk>) -> Self {
         desk.waiting.fetch_add(1, Ordering::SeqCst);
-        Self(desk.clone())
+        let mut ticket = Self {
+            desk: desk.clone(),
+            _place: None,
+        };
+        if !answer::is_blocking() {
+            ticket._place = match desk.places.clone().try_acquire_owned() {
+                Ok(place) => Some(Contained::new(place)),
+                Err(_none_free) => wait_for_place(desk).await,
+            };
+        }
+        ticket
     }
+}
+
+/// A place as soon as one is free; none if the thread blocks meanwhile.
+async fn wait_for_place(desk: &Desk) -> Option<Place> {
+    let mut place = Contained::new(Box::pin(desk.places.clone().acquire_owned()));
+    poll_fn(|context| match place.get_mut() {
+        Some(place) if !answer::is_blocking() => {
+            let free = place.as_mut().poll(context);
+            free.map(|place| place.ok().map(Contained::new))
+        }
+        _ => Poll::Ready(None),
+    })
+    .await
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.desk.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    static SERVED: Cell<*const Desk> = const { Cell::new(ptr::null()) };
+}
+
+/// While it lives, this thread does the requests of a store, and so must not
+/// wait for that store.
+struct Serving {
+    before: *const Desk,
+}
+
+impl Serving {
+    fn store(desk: &Desk) -> Self {
+        Self {
+            before: SERVED.replace(desk),
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        SERVED.set(self.before);
     }
 }
 
@@ -107,7 +171,7 @@ impl Drop for Ticket {
 pub(crate) struct OwnerThread {
     desk: Arc<Desk>,
     pub(crate) budget: Budget,
-    queue: Option<mpsc::Sender<Command>>,
+    queue: Option<mpsc::UnboundedSender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -121,12 +185,13 @@ impl OwnerThread {
         let desk = Arc::new(Desk {
             owner: Mutex::new(None),
             waiting: AtomicUsize::new(0),
+            places: Arc::new(Semaphore::new(QUEUE)),
             resting: AtomicBool::new(false),
             active: AtomicBool::new(false),
         });
         let budget = Budget::new(settings.memory_limit, settings.options.max_data);
-        let (queue, commands) = mpsc::channel(QUEUE);
-        let (ready, opened) = oneshot::channel();
+        let (queue, commands) = mpsc::unbounded_channel();
+        let (ready, opened) = Caller::new();
         let shared = desk.clone();
         let thread = thread::Builder::new()
             .name("wasi-sessions".to_owned())
@@ -147,14 +212,15 @@ impl OwnerThread {
         if let Some(owner) = self.idle() {
             return self.work(owner, |owner| owner.batch(&requests));
         }
-        let (reply, replies) = oneshot::channel();
-        let ticket = Ticket::new(&self.desk);
-        self.send(Command::Sessions(Waiting {
-            requests,
-            reply,
-            ticket,
-        }))
-        .await?;
+        let (caller, replies) = Caller::new();
+        let command = |ticket| {
+            Command::Sessions(Waiting {
+                requests,
+                caller,
+                ticket,
+            })
+        };
+        self.send(command).await?;
         replies.await.map_err(|_| Error::Closed)?
     }
 
@@ -166,14 +232,13 @@ impl OwnerThread {
         if let Some(owner) = self.idle() {
             return self.work(owner, call);
         }
-        let (reply, answer) = oneshot::channel();
+        let (caller, answer) = Caller::new();
         let call = move |owner: &mut Owner| -> Tell {
             let done = call(owner);
-            // Somebody who no longer waits misses the answer.
-            Box::new(move || drop(reply.send(done)))
+            Box::new(move || caller.answer(done))
         };
-        let ticket = Ticket::new(&self.desk);
-        self.send(Command::Other(Box::new(call), ticket)).await?;
+        self.send(|ticket| Command::Other(Box::new(call), ticket))
+            .await?;
         answer.await.map_err(|_| Error::Closed)?
     }
 
@@ -190,7 +255,7 @@ impl OwnerThread {
         owner: MutexGuard<'_, Option<Owner>>,
         work: impl FnOnce(&mut Owner) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let done = Desk::work(owner, work);
+        let done = self.desk.work(owner, work);
         self.note_work();
         done
     }
@@ -207,14 +272,20 @@ impl OwnerThread {
         if self.desk.resting.swap(false, Ordering::SeqCst)
             && let Some(queue) = &self.queue
         {
-            // A full queue wakes it just as well.
-            let _ = queue.try_send(Command::Active);
+            let _ = queue.send(Command::Active);
         }
     }
 
-    async fn send(&self, command: Command) -> Result<(), Error> {
+    /// Queues a command once there is a place for it.
+    async fn send(&self, command: impl FnOnce(Ticket) -> Command) -> Result<(), Error> {
+        if answer::is_blocking() && ptr::eq(SERVED.get(), &*self.desk) {
+            return Err(Error::Other(
+                "the store's own clock, randomness and wakers cannot wait for it".to_owned(),
+            ));
+        }
         let queue = self.queue.as_ref().ok_or(Error::Closed)?;
-        queue.send(command).await.map_err(|_| Error::Closed)
+        let command = command(Ticket::take(&self.desk).await);
+        queue.send(command).map_err(|_| Error::Closed)
     }
 }
 
@@ -242,15 +313,15 @@ fn run(
     cache: Arc<ReadCache>,
     desk: &Desk,
     budget: Budget,
-    mut commands: mpsc::Receiver<Command>,
-    ready: oneshot::Sender<Result<(), Error>>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    ready: Caller<()>,
 ) {
     let after_work = match settings.options.gc_frequency {
         0 => Rest::UntilAsked,
         _ => Rest::AWhile(settings.idle),
     };
     let step = settings.options.gc_step.try_into().unwrap_or(u32::MAX);
-    // Somebody who no longer waits for an answer misses it.
+    let _serving = Serving::store(desk);
     let opened = runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -262,11 +333,11 @@ fn run(
             timer
         }
         Err(error) => {
-            let _ = ready.send(Err(error));
+            ready.answer(Err(error));
             return;
         }
     };
-    let _ = ready.send(Ok(()));
+    ready.answer(Ok(()));
     let mut rest = after_work;
     let mut next = None;
     // Dropped first: whoever is told that the store is closed finds it so.
@@ -281,12 +352,12 @@ fn run(
                 let (group, command) = group::gather(first, &mut commands, &budget);
                 next = command;
                 group::answer(group, |requests| {
-                    Desk::work(desk.lock(), |owner| owner.batch(requests))
+                    desk.work(desk.lock(), |owner| owner.batch(requests))
                 });
                 rest = after_work;
             }
             Received::Command(Command::Other(call, ticket)) => {
-                let done = Desk::work(desk.lock(), |owner| Ok(call(owner)));
+                let done = desk.work(desk.lock(), |owner| Ok(call(owner)));
                 drop(ticket);
                 if let Ok(tell) = done {
                     tell();
@@ -299,7 +370,7 @@ fn run(
             }
             Received::Nothing => {
                 // A failure here is nobody's; requests will meet the same.
-                let collected = Desk::work(desk.lock(), |owner| owner.collect(step));
+                let collected = desk.work(desk.lock(), |owner| owner.collect(step));
                 rest = match collected {
                     Ok(collected) if collected.more => Rest::Not,
                     _ => Rest::UntilActive,
@@ -316,7 +387,7 @@ fn run(
     }
 }
 
-/// Closes the store when the thread panics: an application's waker may.
+/// Closes the store if the thread panics all the same.
 struct ClosedByPanic<'a>(&'a Desk);
 
 impl Drop for ClosedByPanic<'_> {
@@ -351,7 +422,7 @@ enum Received {
 /// The next command, or nothing when there was time enough to rest. The thread
 /// lingers before it sleeps, because to wake it takes longer than most requests.
 fn receive(
-    commands: &mut mpsc::Receiver<Command>,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
     desk: &Desk,
     timer: &Runtime,
     rest: Rest,

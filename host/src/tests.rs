@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -505,38 +505,4 @@ fn a_full_collection_lets_others_in_between_its_steps() {
     assert!(partly.count() > 1, "others saw {seen:?}");
     assert_eq!(sessions.stats().wait().unwrap().expired, 0);
     assert_eq!(sessions.collect_all().wait(), Ok(0));
-}
-
-#[test]
-fn a_waker_that_panics_closes_the_store_and_frees_its_directory() {
-    struct Panics;
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            panic!("a waker that panics, in a test");
-        }
-    }
-    for as_a_request in [false, true] {
-        let home = home();
-        let sessions = builder(&home).open().wait().unwrap();
-        let id = create(&sessions, "kept").id;
-        let waker = Waker::from(Arc::new(Panics));
-        let mut context = Context::from_waker(&waker);
-        // Most are not answered at once, and then the waker is called.
-        let _pending = loop {
-            let mut set = sessions.set(&id, "too", None);
-            let mut stats = sessions.stats();
-            let is_pending = match as_a_request {
-                true => Pin::new(&mut set).poll(&mut context).is_pending(),
-                false => Pin::new(&mut stats).poll(&mut context).is_pending(),
-            };
-            if is_pending {
-                break (set, stats);
-            }
-        };
-        while sessions.stats().wait() != Err(Error::Closed) {
-            thread::yield_now();
-        }
-        let other = builder(&home).open().wait().unwrap();
-        assert!(other.get(&id).wait().unwrap().is_some());
-    }
 }
