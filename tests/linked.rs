@@ -1,6 +1,8 @@
 //! A running store that a host links into guests: many instances, one owner.
 
 use std::fmt::Debug;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -360,6 +362,46 @@ async fn a_guest_that_is_killed_in_the_middle_loses_nothing_answered() {
         home.advance(60_000);
     }
     assert_eq!(sessions.check().await, Ok(vec![]));
+}
+
+#[test]
+fn a_guest_that_calls_without_end_lets_other_tasks_of_its_thread_run() {
+    in_time(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(async {
+            let home = Home::new();
+            let (sessions, guests) = opened(&home, Options::default()).await;
+            let id = sessions.create("{}", LIFE, None).await.unwrap().id;
+            for reads in [true, false] {
+                let mut guest = guests.open().await;
+                let target = id.clone();
+                let calling = tokio::spawn(async move {
+                    let (calls, store) = guest.calls();
+                    match reads {
+                        true => calls.call_read_until_killed(store, &target).await,
+                        false => calls.call_write_until_killed(store).await,
+                    }
+                });
+                for _ in 0..100 {
+                    assert!(sessions.get(&id).await.unwrap().is_some());
+                    tokio::task::yield_now().await;
+                }
+                calling.abort();
+                assert!(calling.await.unwrap_err().is_cancelled());
+            }
+        });
+    });
+}
+
+/// Does some work on a thread of its own; fails if it takes too long.
+fn in_time(work: impl FnOnce() + Send + 'static) {
+    let (done, finished) = mpsc::channel();
+    thread::spawn(move || {
+        work();
+        done.send(())
+    });
+    let finished = finished.recv_timeout(Duration::from_secs(60));
+    finished.expect("the work does not hang or panic");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,6 +155,56 @@ fn step_back(home: &Home, sessions: &Sessions) {
 }
 
 #[test]
+fn a_clock_that_was_ahead_by_decades_lengthens_no_life_that_is_renewed() {
+    const DECADES: u64 = 75 * 365 * 86_400_000;
+    for bytes in READ_CACHES {
+        let home = Home::new();
+        let options = Options {
+            absolute_lifetime: Some(10_000),
+            renewal_step: 0,
+            ..Options::default()
+        };
+        let sessions = home.open_with_read_cache(bytes, options);
+        home.set_clock(START + DECADES);
+        let ids: [String; 4] = [(); 4].map(|()| create(&sessions, "{}"));
+        for id in &ids {
+            assert_eq!(session(&sessions, id).created, START + DECADES);
+        }
+        home.set_clock(START);
+        for (now, ttl) in [(START, 100), (START + 99, 9_000), (START + 9_000, 5_000)] {
+            home.set_clock(now);
+            let limit = (now + ttl).min(START + 10_000);
+            let expires = [
+                sessions.touch(&ids[0], Some(ttl)).wait().unwrap().unwrap(),
+                written(sessions.set(&ids[1], "{}", Some(ttl)).wait().unwrap()).expires,
+                written(
+                    sessions
+                        .update(&ids[2], "{}", Some(ttl), None)
+                        .wait()
+                        .unwrap(),
+                )
+                .expires,
+                sessions
+                    .merge(&ids[3], "{}", Some(ttl))
+                    .wait()
+                    .unwrap()
+                    .unwrap()
+                    .expires,
+            ];
+            assert_eq!(expires, [limit; 4]);
+            for id in &ids {
+                let found = session(&sessions, id);
+                assert_eq!((found.created, found.expires), (START, limit));
+            }
+        }
+        home.set_clock(START + 10_000);
+        for id in &ids {
+            assert_eq!(sessions.get(id).wait(), Ok(None));
+        }
+    }
+}
+
+#[test]
 fn times_saturate_at_the_end_of_time() {
     let (_home, sessions) = store();
     for ttl in [END_OF_TIME - START, END_OF_TIME, u64::MAX] {

@@ -127,6 +127,14 @@ impl Guest for Component {
         on_store(|store| admin::backup(store, &location))
     }
 
+    fn read_until_killed(id: String) {
+        on_store(|store| {
+            loop {
+                store.get(&id).unwrap();
+            }
+        });
+    }
+
     fn write_until_killed() {
         on_store(|store| {
             for id in 0_u64.. {
