@@ -44,7 +44,8 @@ const LONGEST_STEP: Duration = Duration::from_millis(2);
 /// Requests wait in a bounded queue and are done one after the other, in the
 /// order in which their answers were first polled. Those that wait at the same
 /// time share a transaction, so that many callers wait for the disk once. When
-/// the queue is full, callers wait.
+/// the queue is full, tasks wait for a place in it; a thread that blocks in
+/// [`wait`](Answer::wait) needs none.
 ///
 /// When the last handle and the last [`Answer`] are dropped, what is queued is
 /// done, the database is closed and the directory released; that drop blocks its
