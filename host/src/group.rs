@@ -4,8 +4,9 @@
 use tokio::sync::mpsc;
 
 use crate::caller::Caller;
+use crate::desk::Ticket;
 use crate::owner::Replies;
-use crate::owner_thread::{Command, Ticket};
+use crate::owner_thread::Command;
 use crate::{Error, Request};
 
 /// The most requests of a group, so that nobody waits long for the others.

@@ -68,6 +68,7 @@ mod caller;
 mod clock;
 mod compiled;
 mod descriptors;
+mod desk;
 mod directory;
 mod error;
 mod group;

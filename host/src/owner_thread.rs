@@ -1,32 +1,25 @@
 //! The thread on which the owner works, the queue to it, and the callers that do
 //! a request themselves while the owner has nothing to do.
 
-use std::cell::Cell;
-use std::future::poll_fn;
-use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::Poll;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Runtime};
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::answer::{self, LINGER};
 use crate::builder::Builder;
-use crate::caller::{Caller, Contained, contain};
+use crate::caller::Caller;
 use crate::clock::StoreClock;
+use crate::desk::{Desk, Serving, Ticket};
 use crate::group::{self, Budget, Waiting};
 use crate::owner::{Owner, Replies};
 use crate::read_cache::ReadCache;
 use crate::{Error, Request};
-
-/// Places in the queue: requests of tasks that can wait for the owner. When as
-/// many do, further tasks wait for a place.
-const QUEUE: usize = 1024;
 
 /// Half a mebibyte of it is the component's; the rest is ample for wasmtime.
 const STACK: usize = 4 << 20;
@@ -44,128 +37,6 @@ pub(crate) enum Command {
 type Call = Box<dyn FnOnce(&mut Owner) -> Tell + Send>;
 type Tell = Box<dyn FnOnce() + Send>;
 
-/// What the thread and its callers share.
-struct Desk {
-    /// `None` before it is open and after it is closed.
-    owner: Mutex<Option<Owner>>,
-    /// Commands on their way. As long as there are any, nobody overtakes them.
-    waiting: AtomicUsize,
-    /// Free places in the queue.
-    places: Arc<Semaphore>,
-    /// Whether the thread sleeps until there is a command.
-    resting: AtomicBool,
-    /// Whether anything was asked for since the thread last looked.
-    active: AtomicBool,
-}
-
-impl Desk {
-    /// Does some work with the owner, now that it is this thread's. A panic in it
-    /// is an application's, in a clock or a source of randomness, and closes the
-    /// store.
-    fn work<T>(
-        &self,
-        mut owner: MutexGuard<Option<Owner>>,
-        work: impl FnOnce(&mut Owner) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let Some(open) = owner.as_mut() else {
-            return Err(Error::Closed);
-        };
-        let _serving = Serving::store(self);
-        contain(|| work(open)).unwrap_or_else(|| {
-            *owner = None;
-            Err(Error::Closed)
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Owner>> {
-        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The owner, when it is free and nobody waits for it.
-    fn try_lock(&self) -> Option<MutexGuard<'_, Option<Owner>>> {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            return None;
-        }
-        match self.owner.try_lock() {
-            Ok(owner) => Some(owner),
-            Err(TryLockError::Poisoned(owner)) => Some(owner.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-}
-
-/// Counts a command as waiting, until it is done or given up.
-pub(crate) struct Ticket {
-    desk: Arc<Desk>,
-    _place: Option<Place>,
-}
-
-/// A place in the queue. To free it wakes the task that waits for one.
-type Place = Contained<OwnedSemaphorePermit>;
-
-impl Ticket {
-    /// Waits for a place, but not if this thread blocks until it is answered.
-    /// Such a thread has one request at a time, and the places may be for tasks
-    /// that only this thread can go on with.
-    async fn take(desk: &Arc<Desk>) -> Self {
-        desk.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut ticket = Self {
-            desk: desk.clone(),
-            _place: None,
-        };
-        if !answer::is_blocking() {
-            ticket._place = match desk.places.clone().try_acquire_owned() {
-                Ok(place) => Some(Contained::new(place)),
-                Err(_none_free) => wait_for_place(desk).await,
-            };
-        }
-        ticket
-    }
-}
-
-/// A place as soon as one is free; none if the thread blocks meanwhile.
-async fn wait_for_place(desk: &Desk) -> Option<Place> {
-    let mut place = Contained::new(Box::pin(desk.places.clone().acquire_owned()));
-    poll_fn(|context| match place.get_mut() {
-        Some(place) if !answer::is_blocking() => {
-            let free = place.as_mut().poll(context);
-            free.map(|place| place.ok().map(Contained::new))
-        }
-        _ => Poll::Ready(None),
-    })
-    .await
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.desk.waiting.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-thread_local! {
-    static SERVED: Cell<*const Desk> = const { Cell::new(ptr::null()) };
-}
-
-/// While it lives, this thread does the requests of a store, and so must not
-/// wait for that store.
-struct Serving {
-    before: *const Desk,
-}
-
-impl Serving {
-    fn store(desk: &Desk) -> Self {
-        Self {
-            before: SERVED.replace(desk),
-        }
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        SERVED.set(self.before);
-    }
-}
-
 /// The thread of an open store. Dropping it waits until what is queued is done
 /// and the database is closed.
 pub(crate) struct OwnerThread {
@@ -182,13 +53,7 @@ impl OwnerThread {
         clock: Arc<StoreClock>,
         cache: Arc<ReadCache>,
     ) -> Result<Self, Error> {
-        let desk = Arc::new(Desk {
-            owner: Mutex::new(None),
-            waiting: AtomicUsize::new(0),
-            places: Arc::new(Semaphore::new(QUEUE)),
-            resting: AtomicBool::new(false),
-            active: AtomicBool::new(false),
-        });
+        let desk = Arc::new(Desk::new());
         let budget = Budget::new(settings.memory_limit, settings.options.max_data);
         let (queue, commands) = mpsc::unbounded_channel();
         let (ready, opened) = Caller::new();
@@ -278,7 +143,7 @@ impl OwnerThread {
 
     /// Queues a command once there is a place for it.
     async fn send(&self, command: impl FnOnce(Ticket) -> Command) -> Result<(), Error> {
-        if answer::is_blocking() && ptr::eq(SERVED.get(), &*self.desk) {
+        if answer::is_blocking() && Serving::is_of(&self.desk) {
             return Err(Error::Other(
                 "the store's own clock, randomness and wakers cannot wait for it".to_owned(),
             ));

@@ -1,0 +1,157 @@
+//! What the owner's thread and its callers share: the owner, who waits for it, and
+//! the places in the queue.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::Poll;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::caller::{Contained, contain};
+use crate::owner::Owner;
+use crate::{Error, answer};
+
+/// Places in the queue: requests of tasks that can wait for the owner. When as
+/// many do, further tasks wait for a place.
+const QUEUE: usize = 1024;
+
+/// What the thread and its callers share.
+pub(crate) struct Desk {
+    /// `None` before it is open and after it is closed.
+    owner: Mutex<Option<Owner>>,
+    /// Commands on their way. As long as there are any, nobody overtakes them.
+    waiting: AtomicUsize,
+    /// Free places in the queue.
+    places: Arc<Semaphore>,
+    /// Whether the thread sleeps until there is a command.
+    pub(crate) resting: AtomicBool,
+    /// Whether anything was asked for since the thread last looked.
+    pub(crate) active: AtomicBool,
+}
+
+impl Desk {
+    /// What is shared before the store is open.
+    pub(crate) fn new() -> Self {
+        Self {
+            owner: Mutex::new(None),
+            waiting: AtomicUsize::new(0),
+            places: Arc::new(Semaphore::new(QUEUE)),
+            resting: AtomicBool::new(false),
+            active: AtomicBool::new(false),
+        }
+    }
+
+    /// Does some work with the owner, now that it is this thread's. A panic in it
+    /// is an application's, in a clock or a source of randomness, and closes the
+    /// store.
+    pub(crate) fn work<T>(
+        &self,
+        mut owner: MutexGuard<Option<Owner>>,
+        work: impl FnOnce(&mut Owner) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Some(open) = owner.as_mut() else {
+            return Err(Error::Closed);
+        };
+        let _serving = Serving::store(self);
+        contain(|| work(open)).unwrap_or_else(|| {
+            *owner = None;
+            Err(Error::Closed)
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Owner>> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The owner, when it is free and nobody waits for it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Option<Owner>>> {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
+        match self.owner.try_lock() {
+            Ok(owner) => Some(owner),
+            Err(TryLockError::Poisoned(owner)) => Some(owner.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+/// Counts a command as waiting, until it is done or given up.
+pub(crate) struct Ticket {
+    desk: Arc<Desk>,
+    _place: Option<Place>,
+}
+
+/// A place in the queue. To free it wakes the task that waits for one.
+type Place = Contained<OwnedSemaphorePermit>;
+
+impl Ticket {
+    /// Waits for a place, but not if this thread blocks until it is answered.
+    /// Such a thread has one request at a time, and the places may be for tasks
+    /// that only this thread can go on with.
+    pub(crate) async fn take(desk: &Arc<Desk>) -> Self {
+        desk.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut ticket = Self {
+            desk: desk.clone(),
+            _place: None,
+        };
+        if !answer::is_blocking() {
+            ticket._place = match desk.places.clone().try_acquire_owned() {
+                Ok(place) => Some(Contained::new(place)),
+                Err(_none_free) => wait_for_place(desk).await,
+            };
+        }
+        ticket
+    }
+}
+
+/// A place as soon as one is free; none if the thread blocks meanwhile.
+async fn wait_for_place(desk: &Desk) -> Option<Place> {
+    let mut place = Contained::new(Box::pin(desk.places.clone().acquire_owned()));
+    poll_fn(|context| match place.get_mut() {
+        Some(place) if !answer::is_blocking() => {
+            let free = place.as_mut().poll(context);
+            free.map(|place| place.ok().map(Contained::new))
+        }
+        _ => Poll::Ready(None),
+    })
+    .await
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.desk.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    static SERVED: Cell<*const Desk> = const { Cell::new(ptr::null()) };
+}
+
+/// While it lives, this thread does the requests of a store, and so must not
+/// wait for that store.
+pub(crate) struct Serving {
+    before: *const Desk,
+}
+
+impl Serving {
+    pub(crate) fn store(desk: &Desk) -> Self {
+        Self {
+            before: SERVED.replace(desk),
+        }
+    }
+
+    /// Whether this thread does requests of this store now.
+    pub(crate) fn is_of(desk: &Desk) -> bool {
+        ptr::eq(SERVED.get(), desk)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        SERVED.set(self.before);
+    }
+}
