@@ -271,6 +271,28 @@ async fn options_are_the_hosts_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn long_text_of_a_guest_is_no_burden_of_the_store() {
+    let home = Home::new();
+    let sessions = home.builder().memory_limit(16 << 20).open().await.unwrap();
+    let guests = Guests::new(Stores::new().with("sessions.db", sessions));
+    let mut guest = guests.open().await;
+    let long = "0".repeat(20 << 20);
+    let words = refusal(guest.open("sessions.db", &long).await);
+    assert_eq!(words, "options: longer than 65536 bytes");
+    assert_eq!(call!(guest, call_count_sessions(Some(&long))).unwrap(), 0);
+    let page = call!(guest, call_list_sessions(Some(&long), None, 1)).unwrap();
+    assert!(page.entries.is_empty());
+    refusal(call!(guest, call_list_sessions(None, Some(&long), 1)));
+    assert!(call!(guest, call_inspect(&long)).unwrap().is_none());
+    assert!(!call!(guest, call_terminate(&long)).unwrap());
+    let ended = call!(guest, call_terminate_subject(&long, Some(&long)));
+    assert_eq!(ended.unwrap(), 0);
+    assert!(call!(guest, call_get(&long)).unwrap().is_none());
+    refusal(call!(guest, call_set(&long, b"{}", LIFE)));
+    refusal(call!(guest, call_create(b"{}", LIFE, Some(&long))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn admin_is_there_only_when_the_host_links_it() {
     let home = Home::new();
     let sessions = home.builder().open().await.unwrap();

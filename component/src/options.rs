@@ -5,6 +5,10 @@ use crate::types::{END_OF_TIME, Milliseconds};
 use serde_json::Value;
 use std::ops::RangeInclusive;
 
+/// The longest JSON of options, in bytes. It is checked before anything is
+/// parsed, since a tree of values takes many times the memory of its text.
+const LONGEST_OPTIONS: usize = 65_536;
+
 /// The options as `open` of `wit/sessions.wit` documents them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -85,6 +89,11 @@ impl Options {
         if text.is_empty() {
             return Ok(options);
         }
+        if text.len() > LONGEST_OPTIONS {
+            return Err(Error::invalid(format!(
+                "options: longer than {LONGEST_OPTIONS} bytes"
+            )));
+        }
         let Ok(Value::Object(given)) = serde_json::from_str(text) else {
             return Err(Error::invalid("options: not a JSON object"));
         };
@@ -128,7 +137,11 @@ impl Options {
                     [("full", Durability::Full), ("relaxed", Durability::Relaxed)],
                 )?;
             }
-            _ => return Err(Error::invalid(format!("options: unknown name `{name}`"))),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "options: unknown name `{name:.255}`"
+                )));
+            }
         }
         Ok(())
     }
@@ -298,6 +311,18 @@ mod tests {
                 refusal(&format!(r#"{{"{name}":{no_number}}}"#));
             }
         }
+    }
+
+    #[test]
+    fn long_options_are_refused_before_they_are_parsed() {
+        let fits = format!("{{{}}}", " ".repeat(LONGEST_OPTIONS - 2));
+        assert_eq!(Options::parse(&fits), Ok(Options::default()));
+        let zeroes = format!("[{}0]", "0,".repeat(1 << 20));
+        for long in [format!("{fits} "), zeroes, "x".repeat(LONGEST_OPTIONS + 1)] {
+            assert_eq!(refusal(&long), "options: longer than 65536 bytes");
+        }
+        let name = "x".repeat(60_000);
+        assert!(refusal(&format!(r#"{{"{name}":1}}"#)).len() < 400);
     }
 
     #[test]

@@ -209,13 +209,13 @@ impl Sessions {
     /// The session that a listing names, payload included, or `None` when it is
     /// missing or expired.
     pub fn inspect(&self, handle: &str) -> Answer<Option<Session>> {
-        let handle = handle.to_owned();
+        let handle = limits::shortened(handle).to_owned();
         self.admin(move |admin, store, opened| admin.call_inspect(store, opened, &handle))
     }
 
     /// Ends the session that a listing names; false when it was not there.
     pub fn terminate(&self, handle: &str) -> Answer<bool> {
-        let handle = handle.to_owned();
+        let handle = limits::shortened(handle).to_owned();
         self.ending(ReadCache::forget_all, move |admin, store, opened| {
             admin.call_terminate(store, opened, &handle)
         })
@@ -224,7 +224,8 @@ impl Sessions {
     /// Ends all sessions of a subject but for the one with the id `except`, which
     /// need not be there; answers how many.
     pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
-        let (subject, except) = (subject.to_owned(), owned(except));
+        let subject = limits::shortened(subject).to_owned();
+        let except = owned(except);
         let ended = subject.clone();
         let forget = move |cache: &ReadCache| cache.forget_subject(&ended);
         self.ending(forget, move |admin, store, opened| {
@@ -371,8 +372,9 @@ impl fmt::Debug for Sessions {
     }
 }
 
+/// Subjects, ids and cursors, which are none where they are too long.
 fn owned(text: Option<&str>) -> Option<String> {
-    text.map(str::to_owned)
+    text.map(|text| limits::shortened(text).to_owned())
 }
 
 fn session(reply: Reply) -> Option<Option<Session>> {

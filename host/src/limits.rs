@@ -32,7 +32,8 @@ fn cut(text: &mut String) {
     text.truncate(shortened(text).len());
 }
 
-/// As much of an id or a subject as the component needs to see.
+/// As much of an id, a subject, a handle or a cursor as the component needs to
+/// see.
 pub(crate) fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(TOO_LONG)]
 }

@@ -5,6 +5,11 @@ use serde_json::Value;
 
 use crate::{Error, Milliseconds};
 
+/// The longest JSON of options, in bytes; the contract's. It is checked before
+/// anything is parsed, since a tree of values takes many times the memory of its
+/// text.
+const LONGEST: usize = 65_536;
+
 /// The options of a store. The defaults are the contract's; a value out of
 /// range makes `open` fail with [`Error::InvalidArgument`](crate::Error).
 ///
@@ -104,6 +109,9 @@ impl Options {
         let refused = |reason| Err(Error::InvalidArgument(format!("options: {reason}")));
         if given.is_empty() {
             return Ok(());
+        }
+        if given.len() > LONGEST {
+            return refused(format!("longer than {LONGEST} bytes"));
         }
         let Ok(Value::Object(given)) = serde_json::from_str(given) else {
             return refused("not a JSON object".to_owned());
@@ -219,5 +227,20 @@ mod tests {
         for given in [" ", "[]", "null", "{", r#"{"gcStep":100}x"#] {
             assert_eq!(refusal(given), "options: not a JSON object", "{given}");
         }
+    }
+
+    #[test]
+    fn a_guest_is_refused_long_options_before_they_are_parsed() {
+        let options = Options::default();
+        let fits = format!("{{{}}}", " ".repeat(LONGEST - 2));
+        assert_eq!(options.check(&fits), Ok(()));
+        let zeroes = format!("[{}0]", "0,".repeat(1 << 20));
+        for long in [format!("{fits} "), zeroes, "x".repeat(LONGEST + 1)] {
+            let words = "options: longer than 65536 bytes".to_owned();
+            assert_eq!(options.check(&long), Err(Error::InvalidArgument(words)));
+        }
+        let name = "x".repeat(60_000);
+        let refused = options.check(&format!(r#"{{"{name}":1}}"#)).unwrap_err();
+        assert!(refused.to_string().len() < 400);
     }
 }
