@@ -133,12 +133,30 @@ async fn a_guests_batch_leaves_the_store_to_others() {
     let id = sessions.create(largest, LIFE, None).await.unwrap().id;
     let gets = |count| vec![Request::Get(id.clone()); count];
     let touches = |count| vec![Request::Touch((id.clone(), LIFE)); count];
+    let renewals = |count| vec![Request::Touch((id.clone(), None)); count];
+    let rotations = |count| vec![Request::Rotate((id.clone(), None)); count];
+    let endings = |count| vec![Request::Destroy("nobody".to_owned()); count];
+    let merge = Request::Merge((id.clone(), "{}".to_owned(), LIFE));
+    let merges = |count| vec![merge.clone(); count];
+    let creates = |count| vec![Request::Create((b"{}".to_vec(), LIFE, None)); count];
 
-    for (fits, count) in [(gets(128), 128), (touches(1000), 1000)] {
+    for (fits, count) in [
+        (gets(126), 126),
+        (touches(63), 63),
+        (renewals(31), 31),
+        (merges(15), 15),
+        (creates(1000), 1000),
+        (endings(1000), 1000),
+    ] {
         assert_eq!(call!(guest, call_batch(&fits)).unwrap().len(), count);
     }
     for (refused, names) in [
         (gets(400), "400 in one batch"),
+        (merges(126), "126 in one batch"),
+        (merges(17), "send fewer at a time"),
+        (touches(1000), "1000 in one batch"),
+        (renewals(100), "100 in one batch"),
+        (rotations(100), "100 in one batch"),
         (touches(1001), "at most 1000"),
         (gets(100_000), "at most 1000"),
     ] {

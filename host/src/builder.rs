@@ -78,8 +78,9 @@ impl Builder {
 
     /// The most memory the component may use, in bytes; 256 MiB by default. A
     /// request that needs more fails with [`Error::Crashed`]: one needs about
-    /// six times the payload it brings, and a batch what its requests need
-    /// together.
+    /// six times the payload it brings, a merge up to 15 times patch and payload
+    /// where they have nothing but tiny members, and a batch what its requests
+    /// need together.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = bytes;
         self

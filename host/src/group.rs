@@ -9,6 +9,9 @@ use crate::owner::Replies;
 use crate::owner_thread::Command;
 use crate::{Error, Request};
 
+#[cfg(test)]
+mod tests;
+
 /// The most requests of a group, so that nobody waits long for the others.
 const MOST_REQUESTS: usize = 256;
 
@@ -26,40 +29,69 @@ impl Waiting {
     }
 }
 
-/// How much memory of the component a group may need, so that requests which it
-/// can do one by one do not crash it together.
+/// How much may be done in one transaction: so little that requests which the
+/// component can do one by one do not crash it together, and that others wait a
+/// bounded time.
+///
+/// A request costs the bytes that it may read, copy and write, weighted by the
+/// memory and the time that they take. Nobody knows the session's own payload
+/// before, so it counts as the largest.
 #[derive(Clone, Copy)]
 pub(crate) struct Budget {
-    memory: usize,
+    most: usize,
     largest_payload: usize,
 }
 
+/// The most that a transaction may cost, whatever the memory: some tenths of a
+/// second, with sessions of the largest payload, and most for merges of nothing
+/// but tiny members.
+const MOST_COST: usize = 128 << 20;
+
+/// What the component needs apart from requests and answers: SQLite's page cache
+/// of 16 MiB, once it is full, and the copies of one payload.
+const SQLITE: usize = 24 << 20;
+
+/// What a request costs apart from payloads.
+const SMALL_COST: usize = 16 << 10;
+
 impl Budget {
-    /// Half of the component's memory; the rest is SQLite's.
+    /// What SQLite leaves of the component's memory, and half of it at most. Where
+    /// it leaves nothing, small requests are done together all the same.
     pub(crate) fn new(memory_limit: usize, max_data: u64) -> Self {
+        let left = memory_limit.saturating_sub(SQLITE).max(memory_limit / 8);
         Self {
-            memory: memory_limit / 2,
+            most: left.min(memory_limit / 2).min(MOST_COST),
             largest_payload: max_data.try_into().unwrap_or(usize::MAX),
         }
     }
 
     /// Whether these requests may be done together.
     pub(crate) fn allows(&self, requests: &[Request]) -> bool {
-        self.cost(requests) <= self.memory
+        self.cost(requests) <= self.most
     }
 
-    /// What requests may need: some copies of each payload, and an answer that
-    /// nobody knows the size of before.
     fn cost(&self, requests: &[Request]) -> usize {
-        let cost = |request: &Request| {
-            let answer = match request {
-                Request::Get(_) | Request::Update(_) | Request::Merge(_) => self.largest_payload,
-                _ => 0,
-            };
-            payload(request).saturating_mul(4).saturating_add(answer)
-        };
-        let costs = requests.iter().map(cost);
+        let costs = requests.iter().map(|request| self.cost_of(request));
         costs.fold(0, usize::saturating_add)
+    }
+
+    fn cost_of(&self, request: &Request) -> usize {
+        // Payloads that are brought, and sessions' own, and how often each counts:
+        // 1 read, 2 written as they are, 4 parsed for a life and written, 8 merged.
+        let (brought, own) = match request {
+            Request::Create(_) | Request::Set(_) => (4, 0),
+            // It is answered with the session when that has another version.
+            Request::Update(_) => (4, 1),
+            Request::Get(_) => (0, 1),
+            Request::Merge(_) => (8, 8),
+            Request::Touch((_, None)) => (0, 4),
+            // SQLite writes the whole row anew.
+            Request::Touch((_, Some(_))) | Request::Rotate(_) => (0, 2),
+            Request::Destroy(_) => (0, 0),
+        };
+        let brought = payload(request).saturating_mul(brought);
+        let own = self.largest_payload.saturating_mul(own);
+        brought.saturating_add(own).saturating_add(SMALL_COST)
     }
 }
 
@@ -90,7 +122,7 @@ pub(crate) fn gather(
         };
         requests += waiting.requests.len();
         cost = cost.saturating_add(budget.cost(&waiting.requests));
-        if requests > MOST_REQUESTS || cost > budget.memory {
+        if requests > MOST_REQUESTS || cost > budget.most {
             return (group, Some(Command::Sessions(waiting)));
         }
         group.push(waiting);

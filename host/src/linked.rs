@@ -129,8 +129,10 @@ pub struct OpenStore(Sessions);
 ///
 /// A guest's batch is refused with `invalid-argument` when it has more than 1000
 /// requests, or might need more than half of the store's memory
-/// ([`Builder::memory_limit`](crate::Builder::memory_limit)): a request may
-/// read a session of `maxData` bytes, so that by default 128 reads fit.
+/// ([`Builder::memory_limit`](crate::Builder::memory_limit)) or make others wait
+/// for more than some tenths of a second. A request may read or write a session
+/// of `maxData` bytes, so that by default 126 reads fit, 63 renewals with a `ttl`,
+/// 15 merges, 32 writes of the largest payload, and 1000 small ones.
 ///
 /// wasmtime limits what one call may bring from a guest, to 128 MiB as long as
 /// [`set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel) says nothing else; a

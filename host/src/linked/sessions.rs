@@ -119,8 +119,8 @@ impl HostStore for StoresView<'_> {
     }
 }
 
-/// Why a guest's batch is not tried. It is done in one go, which nobody can
-/// interrupt, in memory that is everybody's.
+/// Why a guest's batch is not tried. It is done in one go, in memory and time
+/// that are everybody's.
 fn refusal(sessions: &Sessions, requests: &[Request]) -> Option<String> {
     let count = requests.len();
     if count > MOST_REQUESTS {
@@ -131,8 +131,9 @@ fn refusal(sessions: &Sessions, requests: &[Request]) -> Option<String> {
     // One alone needs no more than its own function would.
     if count > 1 && !sessions.has_room_for(requests) {
         return Some(format!(
-            "requests: this host's store may lack the memory for {count} in one batch, whose \
-             payloads and answers may each have `maxData` bytes; send fewer at a time"
+            "requests: {count} in one batch may take more memory or time than one batch has in \
+             this host's store, since each may read or write `maxData` bytes, and a merge \
+             parses them; send fewer at a time"
         ));
     }
     None

@@ -1,0 +1,140 @@
+//! What the budget allows is done, whatever kind of request it is made of.
+
+use tempfile::TempDir;
+
+use super::Budget;
+use crate::tests::COMPILED;
+use crate::{Builder, Options, Reply, Request, Sessions};
+
+const LARGEST: usize = 1 << 20;
+
+/// The most of these requests that may be done together.
+fn most(budget: &Budget, kind: impl Fn(usize) -> Request) -> Vec<Request> {
+    let mut requests = vec![];
+    for number in 0..1000 {
+        requests.push(kind(number));
+        if !budget.allows(&requests) {
+            requests.pop();
+            break;
+        }
+    }
+    requests
+}
+
+/// An object of nothing but tiny members, which takes a merge the most memory.
+fn members(length: usize, first: char) -> String {
+    let members = (0..).map(|number| format!(r#""{first}{number:x}":1,"#));
+    let mut object = "{".to_owned();
+    for member in members {
+        if object.len() + member.len() + 8 > length {
+            break;
+        }
+        object += &member;
+    }
+    object + r#""last":1}"#
+}
+
+fn open(home: &TempDir, memory_limit: usize) -> Sessions {
+    let builder = Builder::new(home.path().join("store"))
+        .cache_directory(COMPILED)
+        .memory_limit(memory_limit)
+        .options(Options {
+            max_data: LARGEST as u64,
+            ..Options::default()
+        });
+    builder.open().wait().unwrap()
+}
+
+#[test]
+fn what_the_budget_allows_does_not_crash_the_component() {
+    let large = members(LARGEST, 'a');
+    // Half of it is the session's already, so that the result is as large as it may be.
+    let half = members(LARGEST / 2, 'a');
+    let other_half = members(LARGEST / 2, 'b');
+    let data = || large.clone().into_bytes();
+    let id = |number: usize| format!("session {number}");
+    type Kind<'a> = (&'a str, usize, &'a dyn Fn(usize) -> Request);
+    let kinds: [Kind; 14] = [
+        ("create", 32, &|_| Request::Create((data(), None, None))),
+        ("create with a life", 32, &|_| {
+            Request::Create((data(), Some(9_000), None))
+        }),
+        ("get", 128, &|number| Request::Get(id(number))),
+        ("get one", 128, &|_| Request::Get(id(0))),
+        ("set", 32, &|number| {
+            Request::Set((id(number), data(), None))
+        }),
+        ("update", 26, &|number| {
+            Request::Update((id(number), data(), None, None))
+        }),
+        ("stale update", 128, &|number| {
+            Request::Update((id(number), vec![], None, Some(9)))
+        }),
+        ("large stale update", 26, &|number| {
+            Request::Update((id(number), data(), None, Some(9)))
+        }),
+        ("small merge", 16, &|number| {
+            Request::Merge((id(number), r#"{"last":2}"#.to_owned(), None))
+        }),
+        ("merge", 8, &|number| {
+            Request::Merge((id(number), large.clone(), None))
+        }),
+        ("merge of halves", 11, &|number| {
+            let half = [&half, &other_half][number % 2];
+            Request::Merge((id(number), half.clone(), None))
+        }),
+        ("touch", 32, &|number| Request::Touch((id(number), None))),
+        ("touch with a life", 64, &|number| {
+            Request::Touch((id(number), Some(9_000)))
+        }),
+        ("rotate", 64, &|number| Request::Rotate((id(number), None))),
+    ];
+    for memory_limit in [256 << 20, 32 << 20, 8 << 20] {
+        let budget = Budget::new(memory_limit, LARGEST as u64);
+        for (name, largest, kind) in &kinds {
+            let requests = most(&budget, kind);
+            let count = requests.len();
+            assert!(count <= *largest, "{count} of {name}");
+            if requests.is_empty() {
+                continue;
+            }
+            let home = TempDir::new().unwrap();
+            let sessions = open(&home, memory_limit);
+            for number in 0..count {
+                let set = sessions.set(&id(number), data(), Some(100_000_000));
+                set.wait().unwrap();
+            }
+            let replies = sessions.batch(requests).wait();
+            let replies = replies.unwrap_or_else(|error| {
+                panic!("{count} of {name} in {memory_limit} bytes: {error}")
+            });
+            let refused = replies.iter().filter(|reply| reply.is_err()).count();
+            // Two halves and what is there already are more than one may have.
+            assert!(
+                refused == 0 || name.contains("halves"),
+                "{refused} of {name}"
+            );
+            assert!(!replies.contains(&Ok(Reply::Session(None))), "{name}");
+        }
+    }
+}
+
+#[test]
+fn many_small_requests_and_all_endings_fit() {
+    let budget = Budget::new(256 << 20, LARGEST as u64);
+    let small = |_| Request::Create((b"{}".to_vec(), None, None));
+    assert_eq!(most(&budget, small).len(), 1000);
+    let ending = |number: usize| Request::Destroy(number.to_string());
+    assert_eq!(most(&budget, ending).len(), 1000);
+}
+
+#[test]
+fn more_memory_does_not_make_others_wait_longer() {
+    let get = |_| Request::Get("x".to_owned());
+    for memory_limit in [256 << 20, 1 << 30, usize::MAX] {
+        let budget = Budget::new(memory_limit, LARGEST as u64);
+        assert_eq!(most(&budget, get).len(), 126);
+    }
+    let budget = Budget::new(256 << 20, u64::MAX);
+    assert!(most(&budget, get).is_empty());
+}
