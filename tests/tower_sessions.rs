@@ -295,6 +295,65 @@ fn a_session_of_another_user_of_the_store_stays_untouched() {
     assert_eq!(data(&sessions, &id).as_deref(), Some("not JSON"));
 }
 
+#[tokio::test]
+async fn what_could_not_be_loaded_is_refused_and_changes_nothing() {
+    /// So many arrays, or objects, in one another.
+    fn nested(depth: usize, in_arrays: bool) -> Value {
+        (0..depth).fold(json!(1), |inner, _| match in_arrays {
+            true => json!([inner]),
+            false => json!({ "a": inner }),
+        })
+    }
+    let home = Home::new();
+    let sessions = open(&home).await;
+    let mut kept = record(1, json!({ "kept": true }));
+    SessionStore::create(&sessions, &mut kept).await.unwrap();
+
+    let accepted = [
+        json!({ "deep": nested(126, true) }),
+        json!({ "deep": nested(126, false) }),
+        // The names of the record itself are read as names only.
+        json!({ "$serde_json::private::RawValue": "[1]" }),
+        json!({ "a": ["$serde_json::private::RawValue"] }),
+        json!({ "": {}, "\u{0}": [], "\u{10ffff}\"\\": null }),
+        json!({ "numbers": [u64::MAX, i64::MIN, f64::MAX, f64::MIN_POSITIVE, 5e-324, -0.0, 1.0] }),
+        json!({}),
+    ];
+    for (id, data) in (2..).zip(accepted) {
+        let mut accepted = record(id, data);
+        SessionStore::create(&sessions, &mut accepted)
+            .await
+            .unwrap();
+        assert_eq!(load(&sessions, id).await, Some(accepted.clone()));
+        sessions.save(&accepted).await.unwrap();
+        assert_eq!(load(&sessions, id).await, Some(accepted));
+    }
+    let live = sessions.count_sessions(None).await;
+
+    for data in [
+        nested(127, true),
+        nested(127, false),
+        json!([1, nested(126, true)]),
+        nested(2_000, true),
+        json!({ "$serde_json::private::RawValue": "[1]" }),
+        json!([{ "$serde_json::private::RawValue": 1 }]),
+        json!({ "$serde_json::private::Number": "x" }),
+    ] {
+        // `record` would read it, which is what fails.
+        let mut refused = record(1, json!({}));
+        refused.data.insert("a".to_owned(), data);
+        let words = match sessions.save(&refused).await {
+            Err(Error::Encode(words)) => words,
+            other => panic!("not refused: {other:?}"),
+        };
+        assert!(words.contains("nested more than 127 deep"), "{words}");
+        assert_eq!(load(&sessions, 1).await, Some(kept.clone()));
+        let created = SessionStore::create(&sessions, &mut refused).await;
+        assert!(matches!(created, Err(Error::Encode(_))), "{created:?}");
+    }
+    assert_eq!(sessions.count_sessions(None).await, live);
+}
+
 #[test]
 fn what_is_loaded_is_what_was_saved() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -320,7 +379,8 @@ fn value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        prop::num::f64::NORMAL.prop_map(Value::from),
+        (prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO)
+            .prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {

@@ -17,6 +17,14 @@ const TRIES: usize = 8;
 
 const NANOSECONDS: i128 = 1_000_000;
 
+/// Objects and arrays in one another, the record's own object included, that
+/// serde_json reads; it writes more.
+const DEEPEST: usize = 127;
+
+/// How the names start by which serde_json recognises values of its own: an
+/// object with one of them would be read as something else.
+const SERDE_JSON_OWN: &str = "$serde_json::private::";
+
 /// Needs the feature `tower-sessions`.
 ///
 /// A record is the session whose id is the record's id as it stands in the
@@ -25,8 +33,13 @@ const NANOSECONDS: i128 = 1_000_000;
 /// milliseconds, cut off, and counts from when the request is done: later by
 /// what it waited in the queue.
 ///
-/// Errors are [`Backend`](StoreError::Backend) with the words of [`Error`], and
-/// [`Decode`](StoreError::Decode) for a payload that is no JSON object. None
+/// What is saved can be loaded, and is equal then. Data that serde_json writes
+/// but does not read back is refused with [`Encode`](StoreError::Encode): nested
+/// more than 127 deep, `data` included, or with a name in a nested object that
+/// starts with `$serde_json::private::`.
+///
+/// Other errors are [`Backend`](StoreError::Backend) with the words of [`Error`],
+/// and [`Decode`](StoreError::Decode) for a payload that is no JSON object. None
 /// carries an id or a payload.
 ///
 /// The functions of [`Sessions`] that have the same names come first: write
@@ -103,8 +116,31 @@ fn date(time: Timestamp) -> OffsetDateTime {
 
 /// The words of serde_json can quote the payload, so they are not passed on.
 fn encode(data: &HashMap<String, Value>) -> Result<Vec<u8>> {
+    if !data.values().all(|value| is_readable(value, DEEPEST - 1)) {
+        return Err(StoreError::Encode(format!(
+            "the session's data could not be loaded again: it is nested more than {DEEPEST} \
+             deep, or has a name that starts with `{SERDE_JSON_OWN}`"
+        )));
+    }
     serde_json::to_vec(data)
         .map_err(|_| StoreError::Encode("the session's data cannot be written as JSON".into()))
+}
+
+/// Whether serde_json reads this value as it was written, where it may be nested
+/// so deep.
+fn is_readable(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::Array(values) => {
+            depth > 0 && values.iter().all(|value| is_readable(value, depth - 1))
+        }
+        Value::Object(members) => {
+            depth > 0
+                && members.iter().all(|(name, value)| {
+                    !name.starts_with(SERDE_JSON_OWN) && is_readable(value, depth - 1)
+                })
+        }
+        _ => true,
+    }
 }
 
 fn decode(data: &[u8]) -> Result<HashMap<String, Value>> {
