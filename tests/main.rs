@@ -18,6 +18,7 @@ mod ids;
 mod life;
 mod schema;
 mod settled;
+mod size;
 mod time;
 mod writes;
 

@@ -2,7 +2,7 @@
 //! late writers out.
 
 use crate::fixture::{BOTH, Database, NOW, create, handle, is_live, started};
-use wasi_sessions_component::{Access, Outcome, Session, Store};
+use wasi_sessions_component::{Access, Outcome, Request, Session, Store};
 
 const TOMBSTONE: u64 = 60_000;
 
@@ -213,5 +213,54 @@ fn clear_ends_every_session_of_its_own_table_only() {
         drop(store);
         let mut other = database.open_with(|options| options.table_name = "Other".into());
         assert!(is_live(&mut other, NOW, &id));
+    }
+}
+
+#[test]
+fn more_sessions_than_are_read_at_once_end_together() {
+    for access in BOTH {
+        let mut store = Database::new(access).open();
+        let create_for = |subject: Option<&str>| Request::Create {
+            data: b"{}".into(),
+            ttl: None,
+            subject: subject.map(str::to_owned),
+        };
+        for subject in [Some("alice"), Some("bob"), None] {
+            store.batch(NOW, &vec![create_for(subject); 600]).unwrap();
+        }
+        let own = create(&mut store, NOW, Some("alice"));
+        let ended = store.terminate_subject(NOW, "alice", Some(&own));
+        assert_eq!(ended, Ok(600));
+        assert_eq!(store.count_sessions(NOW, None), Ok(1201));
+        assert!(is_live(&mut store, NOW, &own));
+        assert_eq!(store.clear(NOW), Ok(1201));
+        assert_eq!(store.count_sessions(NOW, None), Ok(0));
+        // Each has left a tombstone.
+        assert_eq!(store.stats(NOW + TOMBSTONE).unwrap().expired, 1801);
+    }
+}
+
+#[test]
+fn an_ending_of_many_that_fails_half_way_ends_none() {
+    for access in BOTH {
+        let database = Database::with(access, |options| options.max_per_subject = Some(1000));
+        let mut store = database.open();
+        let request = Request::Create {
+            data: b"{}".into(),
+            ttl: None,
+            subject: Some("alice".into()),
+        };
+        store.batch(NOW, &vec![request; 600]).unwrap();
+        drop(store);
+        let harm = "CREATE TRIGGER harm BEFORE UPDATE ON Sessions
+                    WHEN (SELECT count(*) FROM Sessions WHERE ended) = 300
+                    BEGIN SELECT RAISE(ABORT, 'no'); END";
+        database.raw().execute_batch(harm).unwrap();
+        let mut store = database.open_with(|options| options.max_per_subject = Some(1));
+        assert!(store.clear(NOW).is_err());
+        assert!(store.terminate_subject(NOW, "alice", None).is_err());
+        assert!(store.create(NOW, b"", None, Some("alice")).is_err());
+        assert_eq!(store.count_sessions(NOW, Some("alice")), Ok(600));
+        assert_eq!(store.stats(u64::MAX).unwrap().expired, 600);
     }
 }

@@ -169,3 +169,18 @@ fn a_lower_max_per_subject_counts_from_the_next_session() {
     let all: Vec<&String> = ids.iter().chain([&newest]).collect();
     assert_eq!(live(&mut store, NOW + 9, &all), [&ids[4], &newest]);
 }
+
+#[test]
+fn a_much_lower_max_per_subject_keeps_those_created_last() {
+    let database = Database::new(Access::Exclusive);
+    let mut store = database.open();
+    let ids: Vec<String> = (0..700)
+        .map(|n| create(&mut store, NOW + n, Some("alice")))
+        .collect();
+    drop(store);
+    let mut store = database.open_with(|options| options.max_per_subject = Some(300));
+    let newest = create(&mut store, NOW, Some("alice"));
+    let kept: Vec<&String> = ids[401..].iter().chain([&newest]).collect();
+    let all: Vec<&String> = ids.iter().chain([&newest]).collect();
+    assert_eq!(live(&mut store, NOW + 700, &all), kept);
+}

@@ -12,8 +12,10 @@ use crate::error::Error;
 use crate::id::Key;
 use crate::types::{END_OF_TIME, Entry, Page, Session, Timestamp, Written};
 use rusqlite::{Params, Row, params};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
-/// Rows that collection reads at once.
+/// Rows that are read at once where each is then changed by a statement of its own.
 const CHUNK: u64 = 256;
 
 /// Renewed rows that a step defers beyond its limit, so that a small one gets
@@ -138,8 +140,11 @@ impl Rows<'_, '_> {
 
     /// Turns a live session into a tombstone that counts until `until`.
     pub fn end(&self, key: &Key, until: Timestamp) -> Result<(), Error> {
-        let (place, _) = split(key);
-        self.0.end.change(params![signed(until), place])?;
+        self.end_at(place(key), until)
+    }
+
+    fn end_at(&self, place: i64, until: Timestamp) -> Result<(), Error> {
+        self.0.end.change(params![place, signed(until)])?;
         Ok(())
     }
 
@@ -151,21 +156,34 @@ impl Rows<'_, '_> {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<u64, Error> {
-        let (place, rest) = except.map(split).unzip();
-        // No row has a key with an empty rest, so this spares none.
-        let (place, rest) = (place.unwrap_or(0), rest.unwrap_or(&[]));
-        self.0
-            .end_subject
-            .change(params![signed(until), subject, signed(now), place, rest])
+        let spared = match except {
+            // Its place may be another key's.
+            Some(key) if self.find_head(key, now)?.is_some() => Some(place(key)),
+            _ => None,
+        };
+        let mut ended = 0;
+        self.each_live(Some(subject), now, |place, _| {
+            if Some(place) == spared {
+                return Ok(());
+            }
+            ended += 1;
+            self.end_at(place, until)
+        })?;
+        Ok(ended)
     }
 
     /// Ends all live sessions; how many.
     pub fn end_all(&self, now: Timestamp, until: Timestamp) -> Result<u64, Error> {
-        self.0.end_all.change(params![signed(until), signed(now)])
+        let mut ended = 0;
+        self.each_live(None, now, |place, _| {
+            ended += 1;
+            self.end_at(place, until)
+        })?;
+        Ok(ended)
     }
 
     /// Ends the live sessions of a subject but the one under `newest` and the
-    /// `keep` others created last.
+    /// `keep` others created last. Needs 16 bytes for each that is kept.
     pub fn end_oldest(
         &self,
         subject: &str,
@@ -174,14 +192,50 @@ impl Rows<'_, '_> {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<(), Error> {
-        let (place, _) = split(newest);
-        self.0.end_oldest.change(params![
-            signed(until),
-            subject,
-            signed(now),
-            place,
-            signed(keep)
-        ])?;
+        let newest = place(newest);
+        // The first one is the oldest.
+        let mut kept = BinaryHeap::new();
+        self.each_live(Some(subject), now, |place, created| {
+            if place == newest {
+                return Ok(());
+            }
+            kept.push((Reverse(created), place));
+            if kept.len() as u64 <= keep {
+                return Ok(());
+            }
+            let oldest = kept.pop();
+            oldest.map_or(Ok(()), |(_, place)| self.end_at(place, until))
+        })
+    }
+
+    /// Visits the live sessions, all or one subject's, in the order of their
+    /// keys: the place of each, and when it was created. No statement is under
+    /// way meanwhile, so that a visit may change the session.
+    fn each_live(
+        &self,
+        subject: Option<&str>,
+        now: Timestamp,
+        mut visit: impl FnMut(i64, i64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (now, most) = (signed(now), signed(CHUNK));
+        let read = |row: &Row| Ok((row.get(0)?, row.get(1)?));
+        let mut start = Some(i64::MIN);
+        while let Some(first) = start {
+            let chunk: Vec<(i64, i64)> = match subject {
+                None => self.0.live.all(params![first, now, most], read),
+                Some(subject) => {
+                    let params = params![first, now, most, subject];
+                    self.0.live_of_subject.all(params, read)
+                }
+            }?;
+            start = match chunk.last() {
+                Some(&(last, _)) if chunk.len() as u64 == CHUNK => last.checked_add(1),
+                _ => None,
+            };
+            for (place, created) in chunk {
+                visit(place, created)?;
+            }
+        }
         Ok(())
     }
 
@@ -325,6 +379,10 @@ fn entries(list: &Kept, params: impl Params) -> Result<Vec<Entry>, Error> {
 fn split(key: &Key) -> (i64, &[u8]) {
     let (place, rest) = key.0.split_first_chunk().expect("a key has 32 bytes");
     (i64::from_be_bytes(*place), rest)
+}
+
+pub(super) fn place(key: &Key) -> i64 {
+    split(key).0
 }
 
 fn join(place: i64, rest: [u8; 24]) -> Key {

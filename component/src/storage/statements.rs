@@ -108,9 +108,8 @@ pub struct Statements<'c> {
     pub renew: Kept<'c>,
     pub advance: Kept<'c>,
     pub end: Kept<'c>,
-    pub end_subject: Kept<'c>,
-    pub end_all: Kept<'c>,
-    pub end_oldest: Kept<'c>,
+    pub live: Kept<'c>,
+    pub live_of_subject: Kept<'c>,
     pub list: Kept<'c>,
     pub list_subject: Kept<'c>,
     pub count: Kept<'c>,
@@ -133,9 +132,8 @@ impl<'c> Statements<'c> {
     /// The statements for `table`, whose name has been checked.
     pub fn new(connection: &'c Connection, table: &str) -> Self {
         let kept = |text: &str| Kept::new(connection, text);
-        let end = format!(
-            r#"UPDATE "{table}" SET ended = 1, data = x'', subject = NULL, expires = ?1,
-               due = ?1 / {MINUTE} * {MINUTE} WHERE"#
+        let live = format!(
+            r#"SELECT key, created FROM "{table}" WHERE key >= ?1 AND expires > ?2 AND ended = 0"#
         );
         let list = format!(
             r#"SELECT key, rest, subject, version, created, updated, expires, length(data)
@@ -176,17 +174,14 @@ impl<'c> Statements<'c> {
             advance: kept(&format!(
                 r#"UPDATE "{table}" SET due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1 AND due > ?2"#
             )),
-            end_subject: kept(&format!(
-                r#"{end} subject = ?2 AND expires > ?3 AND ended = 0
-                   AND NOT (key = ?4 AND rest = ?5)"#
+            // One row at a time: a statement that changes many keeps what it
+            // changed in memory until it is done.
+            end: kept(&format!(
+                r#"UPDATE "{table}" SET ended = 1, data = x'', subject = NULL, expires = ?2,
+                   due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1"#
             )),
-            end_all: kept(&format!("{end} expires > ?2 AND ended = 0")),
-            end_oldest: kept(&format!(
-                r#"{end} key IN (SELECT key FROM "{table}"
-                   WHERE subject = ?2 AND expires > ?3 AND ended = 0 AND key <> ?4
-                   ORDER BY created DESC, key LIMIT -1 OFFSET ?5)"#
-            )),
-            end: kept(&format!("{end} key = ?2")),
+            live: kept(&format!("{live} ORDER BY key LIMIT ?3")),
+            live_of_subject: kept(&format!("{live} AND subject = ?4 ORDER BY key LIMIT ?3")),
             list_subject: kept(&format!("{list} AND subject = ?4 ORDER BY key LIMIT ?3")),
             list: kept(&format!("{list} ORDER BY key LIMIT ?3")),
             // What is not yet due is live, and counted in the index alone.

@@ -1,0 +1,69 @@
+//! Sessions whose payloads together are larger than the component's memory.
+
+use wasi_sessions::{Durability, Options, Request, Sessions};
+
+use crate::fixture::{Home, LIFE, create_for, data};
+
+/// What the component may use, in bytes.
+const MEMORY: usize = 48 << 20;
+
+/// As many sessions of so many bytes as are more than that.
+const COUNT: u64 = 30_000;
+const SIZE: usize = 3_500;
+
+/// Sessions that are written together.
+const BATCH: usize = 1_000;
+
+fn relaxed() -> Options {
+    Options {
+        durability: Durability::Relaxed,
+        ..Options::default()
+    }
+}
+
+/// A closed database in which alice has all the sessions.
+fn filled() -> Home {
+    let home = Home::new();
+    let sessions = home.open_with(relaxed());
+    let create = Request::Create((vec![b'x'; SIZE], LIFE, Some("alice".to_owned())));
+    for _ in 0..COUNT / BATCH as u64 {
+        let replies = sessions.batch(vec![create.clone(); BATCH]).wait().unwrap();
+        assert!(replies.iter().all(Result::is_ok));
+    }
+    home
+}
+
+fn open_in_little_memory(home: &Home, options: Options) -> Sessions {
+    let builder = home.builder().memory_limit(MEMORY).options(options);
+    builder.open().wait().unwrap()
+}
+
+#[test]
+fn clear_ends_more_than_the_memory_holds() {
+    let sessions = open_in_little_memory(&filled(), relaxed());
+    assert_eq!(sessions.clear().wait(), Ok(COUNT));
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(0));
+    assert_eq!(sessions.stats().wait().unwrap().expired, 0);
+}
+
+#[test]
+fn terminate_subject_ends_more_than_the_memory_holds() {
+    let sessions = open_in_little_memory(&filled(), relaxed());
+    let own = create_for(&sessions, "alice");
+    let ended = sessions.terminate_subject("alice", Some(&own)).wait();
+    assert_eq!(ended, Ok(COUNT));
+    assert_eq!(data(&sessions, &own).as_deref(), Some("{}"));
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(1));
+}
+
+#[test]
+fn a_lower_max_per_subject_ends_more_than_the_memory_holds() {
+    let options = Options {
+        max_per_subject: Some(10),
+        ..relaxed()
+    };
+    let sessions = open_in_little_memory(&filled(), options);
+    let own = create_for(&sessions, "alice");
+    assert_eq!(data(&sessions, &own).as_deref(), Some("{}"));
+    assert_eq!(sessions.count_sessions(Some("alice")).wait(), Ok(10));
+}
