@@ -186,3 +186,24 @@ fn neither_a_listing_nor_a_count_shows_what_has_ended() {
         }
     }
 }
+
+#[test]
+fn a_page_passes_over_10000_rows_at_most_and_still_leads_to_the_next() {
+    let mut store = Database::with(Access::Exclusive, |options| options.gc_frequency = 0).open();
+    many(&mut store, 15_000, Some("alice"));
+    assert_eq!(store.clear(NOW), Ok(15_000));
+    // These leave the subject's index only when they are collected.
+    let expired = Request::Create {
+        data: b"{}".into(),
+        ttl: Some(0),
+        subject: Some("alice".into()),
+    };
+    store.batch(NOW, &vec![expired; 15_000]).unwrap();
+    many(&mut store, 4, Some("alice"));
+    for (subject, expected) in [(None, 4), (Some("alice"), 2)] {
+        let mut pages = 0;
+        let seen = walk(&mut store, subject, 1000, |_, _| pages += 1);
+        assert_eq!((seen.len(), pages), (4, expected));
+        assert_eq!(walk(&mut store, subject, 1, |_, _| {}), seen);
+    }
+}

@@ -186,15 +186,17 @@ fn list(
 ) -> anyhow::Result<()> {
     let sessions = database.open()?;
     let mut left = limit.unwrap_or(u64::MAX);
-    let mut cursor = None;
+    let (mut cursor, mut is_empty) = (None, true);
     while left > 0 {
         let size = left.min(PAGE) as u32;
         let page = sessions
             .list_sessions(subject, cursor.as_deref(), size)
             .wait()?;
-        if cursor.is_none() && !output.json {
-            heading(page.entries.is_empty(), output)?;
+        // A page may be empty although others follow.
+        if is_empty && !page.entries.is_empty() && !output.json {
+            heading(output)?;
         }
+        is_empty &= page.entries.is_empty();
         left -= page.entries.len() as u64;
         for entry in &page.entries {
             list_entry(entry, output)?;
@@ -204,15 +206,14 @@ fn list(
             break;
         }
     }
+    if is_empty && !output.json {
+        // Standard output holds sessions, of which there are none.
+        ending::say("no sessions");
+    }
     Ok(())
 }
 
-fn heading(empty: bool, output: &mut Output) -> io::Result<()> {
-    if empty {
-        // Standard output holds sessions, of which there are none.
-        ending::say("no sessions");
-        return Ok(());
-    }
+fn heading(output: &mut Output) -> io::Result<()> {
     output.line(format_args!(
         "{:64}  {:>7}  {:>9}  {:24}  {:24}  SUBJECT",
         "HANDLE", "VERSION", "SIZE", "UPDATED", "EXPIRES"

@@ -185,7 +185,9 @@ impl Sessions {
     }
 
     /// Live sessions, all or one subject's, in a fixed order; the next page
-    /// starts at this one's `next`. `limit` is 1 to 1000.
+    /// starts at this one's `next`. `limit` is 1 to 1000. A page passes over at
+    /// most 10,000 rows, so that behind many ended sessions it may have no entries
+    /// and still a `next`: the walk ends when `next` is `None`.
     pub fn list_sessions(
         &self,
         subject: Option<&str>,

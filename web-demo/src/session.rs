@@ -160,20 +160,27 @@ impl Sessions {
 
     /// The sessions of a user, and whether there are more of them.
     pub fn list(&self, user: &str) -> Result<(Vec<Listed>, bool), Error> {
-        let page = admin::list_sessions(&self.0, Some(user), None, LONGEST_LIST)?;
-        let mut sessions = vec![];
-        for entry in page.entries {
-            // It may have ended since.
-            let Some(session) = admin::inspect(&self.0, &entry.handle)? else {
-                continue;
-            };
-            sessions.extend(Visit::parse(&session.data).map(|visit| Listed {
-                handle: entry.handle,
-                updated: session.updated,
-                visit,
-            }));
+        let (mut sessions, mut left) = (vec![], LONGEST_LIST);
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = admin::list_sessions(&self.0, Some(user), cursor.as_deref(), left)?;
+            left -= page.entries.len() as u32;
+            for entry in page.entries {
+                // It may have ended since.
+                let Some(session) = admin::inspect(&self.0, &entry.handle)? else {
+                    continue;
+                };
+                sessions.extend(Visit::parse(&session.data).map(|visit| Listed {
+                    handle: entry.handle,
+                    updated: session.updated,
+                    visit,
+                }));
+            }
+            cursor = page.next;
+            if cursor.is_none() || left == 0 {
+                return Ok((sessions, cursor.is_some()));
+            }
         }
-        Ok((sessions, page.next.is_some()))
     }
 
     /// Ends a session by its name in the list, if it is there and this user's.

@@ -11,12 +11,15 @@ use super::statements::{Kept, Statements, unsigned};
 use crate::error::Error;
 use crate::id::Key;
 use crate::types::{END_OF_TIME, Entry, Page, Session, Timestamp, Written};
-use rusqlite::{Params, Row, params};
+use rusqlite::{Row, params};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Rows that are read at once where each is then changed by a statement of its own.
 const CHUNK: u64 = 256;
+
+/// Rows that one page of a listing passes over at most, live or not.
+const MOST_SCANNED: u64 = 10_000;
 
 /// Renewed rows that a step defers beyond its limit, so that a small one gets
 /// past them.
@@ -240,7 +243,8 @@ impl Rows<'_, '_> {
     }
 
     /// At most `limit` live sessions, all or one subject's, in the order of
-    /// their keys, from behind the one named `cursor`.
+    /// their keys, from behind the one named `cursor`. Fewer, or none, when too
+    /// many rows between them do not count.
     pub fn list(
         &self,
         subject: Option<&str>,
@@ -248,28 +252,37 @@ impl Rows<'_, '_> {
         limit: u32,
         now: Timestamp,
     ) -> Result<Page, Error> {
-        let start = match cursor.map(|key| split(key).0.checked_add(1)) {
-            None => i64::MIN,
-            Some(Some(place)) => place,
-            Some(None) => {
-                return Ok(Page {
-                    entries: vec![],
-                    next: None,
-                });
-            }
+        let (mut entries, mut next) = (vec![], None);
+        let start = match cursor {
+            None => Some(i64::MIN),
+            Some(key) => place(key).checked_add(1),
         };
-        // One more than asked for tells whether there is a next page.
-        let (now, most) = (signed(now), i64::from(limit) + 1);
-        let mut entries = match subject {
-            None => entries(&self.0.list, params![start, now, most]),
-            Some(subject) => entries(&self.0.list_subject, params![start, now, most, subject]),
+        let Some(start) = start else {
+            return Ok(Page { entries, next });
+        };
+        let (mut scanned, mut last) = (0, None);
+        let read = |row: &Row| {
+            let is_live = row.get::<_, i64>(EXPIRES)? > signed(now) && !row.get::<_, bool>(2)?;
+            if is_live && entries.len() == limit as usize {
+                next = entries.last().map(|entry: &Entry| entry.handle.clone());
+                return Ok(false);
+            }
+            if scanned == MOST_SCANNED {
+                next = last.as_ref().map(Key::handle);
+                return Ok(false);
+            }
+            let key = join(row.get(5)?, row.get(0)?);
+            if is_live {
+                entries.push(entry(&key, row)?);
+            }
+            scanned += 1;
+            last = Some(key);
+            Ok(true)
+        };
+        match subject {
+            None => self.0.list.walk([start], read),
+            Some(subject) => self.0.list_subject.walk(params![start, subject], read),
         }?;
-        let more = entries.len() > limit as usize;
-        entries.truncate(limit as usize);
-        let next = entries
-            .last()
-            .filter(|_| more)
-            .map(|entry| entry.handle.clone());
         Ok(Page { entries, next })
     }
 
@@ -326,10 +339,10 @@ impl Rows<'_, '_> {
     }
 }
 
-/// The place of `expires` in both statements that find a session.
+/// The column `expires` in the statements that find or list sessions.
 const EXPIRES: usize = 1;
 
-/// What both of them begin with.
+/// What all of them begin with.
 fn head(row: &Row) -> rusqlite::Result<Head> {
     Ok(Head {
         expires: unsigned(row, EXPIRES)?,
@@ -360,17 +373,17 @@ fn standing<T>(
     Ok(found.flatten())
 }
 
-fn entries(list: &Kept, params: impl Params) -> Result<Vec<Entry>, Error> {
-    list.all(params, |row| {
-        Ok(Entry {
-            handle: join(row.get(0)?, row.get(1)?).handle(),
-            subject: row.get(2)?,
-            version: unsigned(row, 3)?,
-            created: unsigned(row, 4)?,
-            updated: unsigned(row, 5)?,
-            expires: unsigned(row, 6)?,
-            size: unsigned(row, 7)?,
-        })
+/// A listing's entry for a live session.
+fn entry(key: &Key, row: &Row) -> rusqlite::Result<Entry> {
+    let head = head(row)?;
+    Ok(Entry {
+        handle: key.handle(),
+        subject: row.get(6)?,
+        version: head.version,
+        created: head.created,
+        updated: unsigned(row, 7)?,
+        expires: head.expires,
+        size: unsigned(row, 8)?,
     })
 }
 

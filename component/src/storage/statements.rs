@@ -61,6 +61,23 @@ impl<'c> Kept<'c> {
         number.ok_or_else(|| failure(rusqlite::Error::QueryReturnedNoRows))
     }
 
+    /// Reads row after row until `read` returns false.
+    pub fn walk(
+        &self,
+        params: impl Params,
+        mut read: impl FnMut(&Row) -> rusqlite::Result<bool>,
+    ) -> Result<(), Error> {
+        self.with(|statement| {
+            let mut rows = statement.query(params)?;
+            while let Some(row) = rows.next()? {
+                if !read(row)? {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// What `read` makes of each row.
     pub fn all<T>(
         &self,
@@ -136,8 +153,8 @@ impl<'c> Statements<'c> {
             r#"SELECT key, created FROM "{table}" WHERE key >= ?1 AND expires > ?2 AND ended = 0"#
         );
         let list = format!(
-            r#"SELECT key, rest, subject, version, created, updated, expires, length(data)
-               FROM "{table}" WHERE key >= ?1 AND expires > ?2 AND ended = 0"#
+            r#"SELECT rest, expires, ended, version, created, key, subject, updated, length(data)
+               FROM "{table}" WHERE key >= ?1"#
         );
         Statements {
             begin: kept("BEGIN"),
@@ -182,8 +199,9 @@ impl<'c> Statements<'c> {
             )),
             live: kept(&format!("{live} ORDER BY key LIMIT ?3")),
             live_of_subject: kept(&format!("{live} AND subject = ?4 ORDER BY key LIMIT ?3")),
-            list_subject: kept(&format!("{list} AND subject = ?4 ORDER BY key LIMIT ?3")),
-            list: kept(&format!("{list} ORDER BY key LIMIT ?3")),
+            // As many rows as a page may pass over are counted while they are read.
+            list: kept(&format!("{list} ORDER BY key")),
+            list_subject: kept(&format!("{list} AND subject = ?2 ORDER BY key")),
             // What is not yet due is live, and counted in the index alone.
             count: kept(&format!(
                 r#"SELECT
