@@ -2,7 +2,7 @@
 
 use wasi_sessions::{Durability, Options, Request, Sessions};
 
-use crate::fixture::{Home, LIFE, create_for, data};
+use crate::fixture::{Home, LIFE, START, create_for, data};
 
 /// What the component may use, in bytes.
 const MEMORY: usize = 48 << 20;
@@ -66,4 +66,25 @@ fn a_lower_max_per_subject_ends_more_than_the_memory_holds() {
     let own = create_for(&sessions, "alice");
     assert_eq!(data(&sessions, &own).as_deref(), Some("{}"));
     assert_eq!(sessions.count_sessions(Some("alice")).wait(), Ok(10));
+}
+
+#[test]
+fn an_original_larger_than_the_memory_is_taken_over() {
+    let home = Home::new();
+    let expires = START / 1000 + 60;
+    home.native()
+        .execute_batch(&format!(
+            "CREATE TABLE Sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT);
+             WITH RECURSIVE numbers (number) AS
+                 (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {COUNT})
+             INSERT INTO Sessions
+             SELECT 'id ' || number, printf('%.*c', {SIZE}, 'x'), {expires} FROM numbers;"
+        ))
+        .unwrap();
+    let sessions = open_in_little_memory(&home, relaxed());
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(COUNT));
+    for id in ["id 1", "id 30000"] {
+        assert_eq!(data(&sessions, id), Some("x".repeat(SIZE)));
+    }
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
 }

@@ -3,13 +3,18 @@
 //! It has `id`, `data`, `expires` in whole seconds and, where its option
 //! `timestamps` was on, `createdAt` and `updatedAt`.
 
-use super::rows::{Rows, signed};
+use super::rows::{Rows, place, signed};
 use super::statements::Statements;
 use super::{failure, schema};
 use crate::error::Error;
 use crate::id::Key;
 use crate::types::{Session, Timestamp};
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::{Connection, Row, Statement, Transaction};
+use std::collections::BinaryHeap;
+
+/// Sessions that are taken over in one pass over the original, 16 bytes of memory
+/// for each.
+const PASS: usize = if cfg!(test) { 3 } else { 1_000_000 };
 
 /// Whether `table` is one of the original's. As taking it over drops it, any
 /// doubt makes it somebody else's.
@@ -38,7 +43,7 @@ pub fn is_one(connection: &Connection, table: &str) -> Result<bool, Error> {
 
 /// Takes the live sessions of the original's table over, under the hashes of
 /// their ids; those that are expired or empty, or whose id nobody can ask for,
-/// stay behind.
+/// stay behind. Its indexes go with it.
 pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(), Error> {
     let original = format!("{table} original");
     transaction
@@ -46,34 +51,82 @@ pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(
         .map_err(failure)?;
     schema::create(transaction, table)?;
     let statements = Statements::new(transaction, table);
-    let adopted = Rows(&statements);
-    let mut sessions = transaction
-        .prepare(&format!(
-            r#"SELECT CAST(id AS TEXT), CAST(data AS TEXT), expires FROM "{original}"
-               WHERE id IS NOT NULL AND data IS NOT NULL AND data <> '' AND expires > ?1"#
-        ))
-        .map_err(failure)?;
-    let mut rows = sessions.query([signed(now / 1000)]).map_err(failure)?;
-    while let Some(row) = rows.next().map_err(failure)? {
-        let (key, session) = read(row, now).map_err(failure)?;
-        if let Some(key) = key {
-            adopted.insert(&key, &session, now)?;
-        }
-    }
-    drop(rows);
-    drop(sessions);
-    // The ids must not stay readable in the pages that this sets free.
+    copy(transaction, &original, Rows(&statements), now)?;
+    // The ids must not stay readable in the pages that this sets free. To drop
+    // a table that is not empty would keep all of it in memory meanwhile.
     transaction
         .execute_batch(&format!(
-            r#"PRAGMA secure_delete = ON; DROP TABLE "{original}"; PRAGMA secure_delete = OFF"#
+            r#"PRAGMA secure_delete = ON; DELETE FROM "{original}"; DROP TABLE "{original}";
+               PRAGMA secure_delete = OFF"#
         ))
         .map_err(failure)
 }
 
-/// A session, and its key if it has an id that somebody can ask for.
-fn read(row: &Row, now: Timestamp) -> rusqlite::Result<(Option<Key>, Session)> {
+/// Copies the sessions in the order of their new keys, so that the new table is
+/// filled from its start to its end.
+fn copy(
+    transaction: &Transaction,
+    original: &str,
+    adopted: Rows,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let prepare = |sql: &str| transaction.prepare(sql).map_err(failure);
+    let mut ids = prepare(&format!(
+        r#"SELECT CAST(id AS TEXT), rowid FROM "{original}"
+           WHERE id IS NOT NULL AND octet_length(data) > 0 AND expires > ?1"#
+    ))?;
+    let mut session = prepare(&format!(
+        r#"SELECT CAST(id AS TEXT), CAST(data AS TEXT), expires FROM "{original}" WHERE rowid = ?1"#
+    ))?;
+    let mut start = Some(i64::MIN);
+    while let Some(first) = start {
+        let found = lowest_places(&mut ids, first, now).map_err(failure)?;
+        start = match found.last() {
+            Some((last, _)) if found.len() == PASS => last.checked_add(1),
+            _ => None,
+        };
+        for (_, rowid) in found {
+            let read = |row: &Row| read(row, now);
+            let (key, session) = session.query_row([rowid], read).map_err(failure)?;
+            if let Some(key) = key {
+                adopted.insert(&key, &session, now)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the sessions are to be in the new table, from `first` on, and where they
+/// are in the original: the lowest places, in order.
+fn lowest_places(
+    ids: &mut Statement,
+    first: i64,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let mut lowest = BinaryHeap::new();
+    let mut rows = ids.query([signed(now / 1000)])?;
+    while let Some(row) = rows.next()? {
+        let Some(key) = key(row)? else { continue };
+        let place = place(&key);
+        if place >= first {
+            lowest.push((place, row.get(1)?));
+            if lowest.len() > PASS {
+                lowest.pop();
+            }
+        }
+    }
+    Ok(lowest.into_sorted_vec())
+}
+
+/// The key of a row that starts with an id, if somebody can ask for that.
+fn key(row: &Row) -> rusqlite::Result<Option<Key>> {
     // As bytes, since what is kept as text need not be UTF-8.
     let id = str::from_utf8(row.get_ref(0)?.as_bytes()?).ok();
+    Ok(id.and_then(Key::of))
+}
+
+/// A session, and its key.
+fn read(row: &Row, now: Timestamp) -> rusqlite::Result<(Option<Key>, Session)> {
     let seconds: i64 = row.get(2)?;
     let session = Session {
         data: row.get_ref(1)?.as_bytes()?.into(),
@@ -83,7 +136,7 @@ fn read(row: &Row, now: Timestamp) -> rusqlite::Result<(Option<Key>, Session)> {
         updated: now,
         expires: seconds.unsigned_abs().saturating_mul(1000),
     };
-    Ok((id.and_then(Key::of), session))
+    Ok((key(row)?, session))
 }
 
 #[cfg(test)]
@@ -160,6 +213,21 @@ mod tests {
             assert_eq!(live(storage, "live").unwrap().data, [0xff]);
             assert_eq!(live(storage, "bytes").unwrap().data, [0xfe]);
             assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(2));
+        });
+    }
+
+    #[test]
+    fn several_passes_take_every_session_over_once() {
+        let statements = "
+            CREATE TABLE Sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT);
+            WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 30)
+            INSERT INTO Sessions SELECT i, 'data ' || i, 1000001 FROM n;";
+        adopt(statements, |storage| {
+            for number in 0..=30 {
+                let session = live(storage, &number.to_string()).unwrap();
+                assert_eq!(session.data, format!("data {number}").as_bytes());
+            }
+            assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(31));
         });
     }
 }
