@@ -1,5 +1,6 @@
 //! Tests of the session store through its public functions.
 
+mod adoption;
 mod backups;
 mod batches;
 mod collection;

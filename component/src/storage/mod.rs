@@ -147,7 +147,7 @@ impl Storage {
     fn prepare(&self, options: &Options, now: Timestamp) -> Result<i64, Error> {
         let found = self.wait(|| self.configure(options))?;
         if found != Found::CURRENT {
-            self.wait(|| schema::prepare(self.connection(), &self.table, now))?;
+            self.wait(|| schema::prepare(self.connection(), options, now))?;
         }
         self.wait(|| self.ask("PRAGMA auto_vacuum"))
     }
@@ -182,7 +182,7 @@ impl Storage {
                 // There is no shared memory in WASI: exclusive locking must
                 // come before the write-ahead log.
                 self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
-                let found = schema::find(self.connection(), &self.table)?;
+                let found = schema::find(self.connection(), options)?;
                 self.accept(&found, options)?;
                 self.prepare_new_file()?;
                 self.pragma("journal_mode = WAL", Some("wal"))?;
@@ -192,12 +192,12 @@ impl Storage {
                 // An attempt that found the database in use may have left it
                 // exclusive.
                 self.pragma("locking_mode = NORMAL", Some("normal"))?;
-                let found = match schema::find(self.connection(), &self.table) {
+                let found = match schema::find(self.connection(), options) {
                     // An exclusive owner left a write-ahead log behind, which
                     // only another one can read and fold in.
                     Err(Error::Other(_)) => {
                         self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
-                        schema::find(self.connection(), &self.table)
+                        schema::find(self.connection(), options)
                     }
                     found => found,
                 }?;

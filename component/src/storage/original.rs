@@ -3,22 +3,29 @@
 //! It has `id`, `data`, `expires` in whole seconds and, where its option
 //! `timestamps` was on, `createdAt` and `updatedAt`.
 
+use super::failure;
 use super::rows::{Rows, place, signed};
+use super::schema::{self, Found};
 use super::statements::Statements;
-use super::{failure, schema};
 use crate::error::Error;
 use crate::id::Key;
+use crate::options::Options;
 use crate::types::{Session, Timestamp};
-use rusqlite::{Connection, Row, Statement, Transaction};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction};
 use std::collections::BinaryHeap;
+
+/// A later second than this one, in the year 5138, is none: as milliseconds it is
+/// in 1973.
+const LAST_SECOND: i64 = 100_000_000_000;
 
 /// Sessions that are taken over in one pass over the original, 16 bytes of memory
 /// for each.
 const PASS: usize = if cfg!(test) { 3 } else { 1_000_000 };
 
-/// Whether `table` is one of the original's. As taking it over drops it, any
-/// doubt makes it somebody else's.
-pub fn is_one(connection: &Connection, table: &str) -> Result<bool, Error> {
+/// Whether the table of `options` is one of the original's, and whether it can be
+/// taken over. As that drops it, any doubt is an obstacle.
+pub fn recognise(connection: &Connection, options: &Options) -> Result<Found, Error> {
+    let table = &options.table_name;
     let has_its_columns: bool = connection
         .query_row(
             "SELECT EXISTS (SELECT 1 FROM sqlite_schema
@@ -30,15 +37,96 @@ pub fn is_one(connection: &Connection, table: &str) -> Result<bool, Error> {
             |row| row.get(0),
         )
         .map_err(failure)?;
-    // Times in words are no seconds.
-    let times = format!(
-        r#"SELECT NOT EXISTS (SELECT 1 FROM "{table}"
-           WHERE typeof(expires) NOT IN ('integer', 'null'))"#
-    );
-    Ok(has_its_columns
-        && connection
-            .query_row(&times, [], |row| row.get(0))
-            .map_err(failure)?)
+    if !has_its_columns {
+        return Ok(Found::Foreign);
+    }
+    let obstacle = match obstacle_around(connection, table)? {
+        None => obstacle_inside(connection, options)?,
+        found => found,
+    };
+    Ok(obstacle.map_or(Found::Original, Found::Obstructed))
+}
+
+/// What of the database is more than a plain table and refers to it, or is
+/// referred to by it.
+fn obstacle_around(connection: &Connection, table: &str) -> Result<Option<String>, Error> {
+    let first = |sql: &str| {
+        connection
+            .query_row(sql, [table], |row| row.get::<_, String>(0))
+            .optional()
+            .map_err(failure)
+    };
+    let kind = first(
+        "SELECT 'it is a virtual table or one `WITHOUT ROWID`' FROM pragma_table_list(?1)
+         WHERE schema = 'main' AND (type <> 'table' OR wr)",
+    )?;
+    if kind.is_some() {
+        return Ok(kind);
+    }
+    let key = first(
+        r#"SELECT format('table `%s` has a foreign key to table `%s`', one.name, other."table")
+           FROM sqlite_schema AS one, pragma_foreign_key_list(one.name) AS other
+           WHERE one.type = 'table'
+             AND (one.name = ?1 COLLATE NOCASE OR other."table" = ?1 COLLATE NOCASE)"#,
+    )?;
+    if key.is_some() {
+        return Ok(key);
+    }
+    // Views, triggers and virtual tables have no pages of their own.
+    let mut others = connection
+        .prepare(
+            "SELECT type, name, sql FROM sqlite_schema
+             WHERE ifnull(rootpage, 0) = 0 AND sql IS NOT NULL",
+        )
+        .map_err(failure)?;
+    let mut rows = others.query([]).map_err(failure)?;
+    while let Some(row) = rows.next().map_err(failure)? {
+        let [kind, name, sql] = [row.get(0), row.get(1), row.get(2)]
+            .map(|text: rusqlite::Result<String>| text.map_err(failure));
+        if mentions(&sql?, table) {
+            return Ok(Some(format!("{} `{}` mentions it", kind?, name?)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the text has the word `table` in it, in upper or lower case.
+fn mentions(sql: &str, table: &str) -> bool {
+    let is_part_of_word =
+        |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
+    sql.split(|c| !is_part_of_word(c))
+        .any(|word| word.eq_ignore_ascii_case(table))
+}
+
+/// What of the sessions in the table cannot be kept.
+fn obstacle_inside(connection: &Connection, options: &Options) -> Result<Option<String>, Error> {
+    let (table, most) = (&options.table_name, options.max_data);
+    let (no_numbers, latest, largest): (bool, i64, i64) = connection
+        .query_row(
+            &format!(
+                r#"SELECT total(typeof(expires) NOT IN ('integer', 'null')) > 0,
+                       ifnull(max(CAST(expires AS INTEGER)), 0), ifnull(max(octet_length(data)), 0)
+                   FROM "{table}""#
+            ),
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .map_err(failure)?;
+    Ok(if no_numbers {
+        Some("column `expires` holds something else than whole seconds".into())
+    } else if latest > LAST_SECOND {
+        Some(
+            "column `expires` holds a second after the year 5138: divide it by 1000 if it is in \
+             milliseconds"
+                .into(),
+        )
+    } else if largest.unsigned_abs() > most {
+        Some(format!(
+            "column `data` holds {largest} bytes and `maxData` is {most}"
+        ))
+    } else {
+        None
+    })
 }
 
 /// Takes the live sessions of the original's table over, under the hashes of
@@ -46,8 +134,13 @@ pub fn is_one(connection: &Connection, table: &str) -> Result<bool, Error> {
 /// stay behind. Its indexes go with it.
 pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(), Error> {
     let original = format!("{table} original");
+    // Nothing refers to the table; what else is in the file is left as it is,
+    // even a view that is broken.
     transaction
-        .execute_batch(&format!(r#"ALTER TABLE "{table}" RENAME TO "{original}""#))
+        .execute_batch(&format!(
+            r#"PRAGMA legacy_alter_table = ON; ALTER TABLE "{table}" RENAME TO "{original}";
+               PRAGMA legacy_alter_table = OFF"#
+        ))
         .map_err(failure)?;
     schema::create(transaction, table)?;
     let statements = Statements::new(transaction, table);

@@ -17,6 +17,7 @@
 
 use super::{failure, original};
 use crate::error::Error;
+use crate::options::Options;
 use crate::types::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
@@ -30,6 +31,8 @@ pub enum Found {
     Nothing,
     /// The table of koa-generic-session-sequelize.
     Original,
+    /// Such a table that cannot be taken over, and why.
+    Obstructed(String),
     /// One of ours.
     Version(i64),
     /// Somebody else's.
@@ -58,6 +61,9 @@ impl Found {
             (Found::Foreign, _) => format!(
                 "table `{table}` is there but holds no sessions: choose another `tableName`"
             ),
+            (Found::Obstructed(why), _) => format!(
+                "table `{table}` of koa-generic-session-sequelize cannot be taken over: {why}"
+            ),
             (Found::Nothing, false) => {
                 format!("table `{table}` is missing: open it once with `sync`")
             }
@@ -69,30 +75,32 @@ impl Found {
     }
 }
 
-/// What stands under the name `table`, in one state of the database: somebody
-/// else may just be creating it. Changes nothing.
-pub fn find(connection: &Connection, table: &str) -> Result<Found, Error> {
+/// What stands under the name of the table of `options`, in one state of the
+/// database: somebody else may just be creating it. Changes nothing.
+pub fn find(connection: &Connection, options: &Options) -> Result<Found, Error> {
     let snapshot =
         Transaction::new_unchecked(connection, TransactionBehavior::Deferred).map_err(failure)?;
-    find_in(&snapshot, table)
+    find_in(&snapshot, options)
 }
 
-/// Creates or migrates `table` to the current version, in one transaction.
-pub fn prepare(connection: &Connection, table: &str, now: Timestamp) -> Result<(), Error> {
+/// Creates or migrates the table to the current version, in one transaction.
+pub fn prepare(connection: &Connection, options: &Options, now: Timestamp) -> Result<(), Error> {
+    let table = &options.table_name;
     let transaction =
         Transaction::new_unchecked(connection, TransactionBehavior::Immediate).map_err(failure)?;
     // Somebody else may have been faster.
-    let found = find_in(&transaction, table)?;
+    let found = find_in(&transaction, options)?;
     found.accept(table, true)?;
     match found {
         Found::Nothing => create(&transaction, table)?,
         Found::Original => original::adopt(&transaction, table, now)?,
-        Found::Version(_) | Found::Foreign => {}
+        Found::Version(_) | Found::Foreign | Found::Obstructed(_) => {}
     }
     transaction.commit().map_err(failure)
 }
 
-fn find_in(connection: &Transaction, table: &str) -> Result<Found, Error> {
+fn find_in(connection: &Transaction, options: &Options) -> Result<Found, Error> {
+    let table = &options.table_name;
     let exists = |name: &str| {
         connection
             .query_row(
@@ -121,10 +129,7 @@ fn find_in(connection: &Transaction, table: &str) -> Result<Found, Error> {
     if !exists(table).map_err(failure)? {
         return Ok(Found::Nothing);
     }
-    Ok(match original::is_one(connection, table)? {
-        true => Found::Original,
-        false => Found::Foreign,
-    })
+    original::recognise(connection, options)
 }
 
 /// Creates `table` in the current version.
@@ -169,7 +174,6 @@ pub(super) fn create(transaction: &Transaction, table: &str) -> Result<(), Error
 mod tests {
     use super::*;
     use crate::id::Key;
-    use crate::options::Options;
     use crate::storage::Storage;
     use crate::types::Session;
 
