@@ -365,6 +365,24 @@ fn a_server_links_admin_only_when_it_is_told_to() {
 }
 
 #[test]
+fn compiled_code_is_not_kept_where_a_component_can_write() {
+    let home = Home::new();
+    let other = Home::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let stores = Stores::new().with("a", home.open()).with("b", other.open());
+    for store in [&home, &other] {
+        let directory = store.path();
+        for inside in [directory.to_owned(), directory.join("compiled")] {
+            let server = Server::new(fs::read(guests::FILE).unwrap(), stores.clone());
+            let server = server.admin(true).cache_directory(&inside);
+            let bound = runtime.block_on(server.bind("127.0.0.1:0".parse().unwrap()));
+            let refused = bound.err().unwrap().to_string();
+            assert!(refused.contains("cache directory"), "{refused}");
+        }
+    }
+}
+
+#[test]
 fn the_log_has_a_line_for_each_request_and_no_ids() {
     let home = Home::new();
     let site = guest(&home, &[]);

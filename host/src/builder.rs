@@ -1,5 +1,6 @@
 //! How a store is opened: where it is, and what its component is given.
 
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -125,10 +126,15 @@ impl Builder {
             check_file_name(&self.file_name)?;
             let clock = StoreClock::new(self.clock.clone());
             let options = self.options.clone();
+            let directory = self.directory.clone();
             let bounded = options.max_per_subject.is_some();
             let cache = Arc::new(ReadCache::new(self.read_cache, clock.clone(), bounded));
             let owner = OwnerThread::open(self, clock, cache.clone()).await?;
-            Ok(Sessions::new(owner, cache, options))
+            let directory = fs::canonicalize(&directory).map_err(|error| Error::Directory {
+                path: directory,
+                reason: error.to_string(),
+            })?;
+            Ok(Sessions::new(owner, cache, options, directory))
         })
     }
 }

@@ -51,9 +51,12 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for a cache inside `guest`, a directory that
-    /// a component can write: it could leave the sandbox that way.
-    pub(crate) fn open(directory: &Path, guest: Option<&Path>) -> Result<Option<Self>, Error> {
+    /// [`Error::InvalidArgument`] for a cache inside one of `guests`, directories
+    /// that a component can write: it could leave the sandbox that way.
+    pub(crate) fn open(
+        directory: &Path,
+        guests: impl IntoIterator<Item = impl AsRef<Path>>,
+    ) -> Result<Option<Self>, Error> {
         let usable = || -> io::Result<Option<PathBuf>> {
             create_private(directory)?;
             let directory = fs::canonicalize(directory)?;
@@ -62,7 +65,8 @@ impl Cache {
         let Ok(Some(directory)) = usable() else {
             return Ok(None);
         };
-        if guest.is_some_and(|guest| directory.starts_with(guest)) {
+        let mut guests = guests.into_iter();
+        if guests.any(|guest| directory.starts_with(guest)) {
             return Err(Error::InvalidArgument(
                 "the cache directory must not be inside the store's directory".to_owned(),
             ));

@@ -1,7 +1,7 @@
 //! The handle that applications hold: the whole contract as answers.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,14 +58,21 @@ struct Open {
     owner: OwnerThread,
     cache: Arc<ReadCache>,
     options: Options,
+    directory: PathBuf,
 }
 
 impl Sessions {
-    pub(crate) fn new(owner: OwnerThread, cache: Arc<ReadCache>, options: Options) -> Self {
+    pub(crate) fn new(
+        owner: OwnerThread,
+        cache: Arc<ReadCache>,
+        options: Options,
+        directory: PathBuf,
+    ) -> Self {
         Self(Arc::new(Open {
             owner,
             cache,
             options,
+            directory,
         }))
     }
 
@@ -312,6 +319,12 @@ impl Sessions {
         &self.0.options
     }
 
+    /// The store's directory, as an absolute path without links.
+    #[cfg(feature = "web")]
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
     /// Whether a batch of these requests surely has room in the component.
     pub(crate) fn has_room_for(&self, requests: &[Request]) -> bool {
         self.0.owner.budget.allows(requests)
@@ -377,7 +390,10 @@ impl Sessions {
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Sessions").finish_non_exhaustive()
+        formatter
+            .debug_struct("Sessions")
+            .field("directory", &self.0.directory)
+            .finish_non_exhaustive()
     }
 }
 

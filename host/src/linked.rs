@@ -2,6 +2,8 @@
 //! contract, and neither know nor care who answers.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "web")]
+use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
@@ -65,6 +67,12 @@ impl Stores {
     pub fn with(mut self, location: impl Into<String>, sessions: Sessions) -> Self {
         Arc::make_mut(&mut self.0).insert(location.into(), sessions);
         self
+    }
+
+    /// The directories of the stores, which their components can write.
+    #[cfg(feature = "web")]
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.0.values().map(Sessions::directory)
     }
 
     fn open(&self, location: &str, options: &str) -> Result<OpenStore, Error> {

@@ -146,6 +146,7 @@ impl Server {
     /// Where compiled code is kept, as in
     /// [`Builder::cache_directory`](crate::Builder::cache_directory), with which
     /// it may be shared; by default nowhere, and each start compiles for seconds.
+    /// It must not lie inside the directory of one of the stores.
     pub fn cache_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.cache_directory = Some(directory.into());
         self
@@ -157,7 +158,8 @@ impl Server {
     /// # Errors
     ///
     /// [`Error::Component`] for what is no component of `wasi:http/proxy`, and
-    /// for one that imports what it does not get; [`Error::Address`].
+    /// for one that imports what it does not get, or with a cache directory where a
+    /// store's component could write; [`Error::Address`].
     pub async fn bind(mut self, address: SocketAddr) -> Result<Listening, Error> {
         let refused = |reason| Error::Address { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;

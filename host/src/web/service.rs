@@ -50,7 +50,7 @@ impl Service {
     /// Compiles the component.
     pub(super) fn new(settings: Server, component: &[u8]) -> wasmtime::Result<Self> {
         let cache = match &settings.cache_directory {
-            Some(directory) => Cache::open(directory, None)?,
+            Some(directory) => Cache::open(directory, settings.stores.directories())?,
             None => None,
         };
         let memory_limit = settings.memory_limit;
