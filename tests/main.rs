@@ -39,6 +39,10 @@ mod bench;
 mod browser;
 mod command_line;
 mod composed;
+#[cfg(unix)]
+mod connections;
+#[cfg(unix)]
+mod http;
 mod original;
 #[cfg(unix)]
 mod readme;

@@ -55,6 +55,18 @@ pub struct Site {
     /// How long a request may take, such as 500ms or 1m
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// How long the head of a request may take
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    head_timeout: Duration,
+    /// How long a connection may be idle between requests
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    idle_timeout: Duration,
+    /// How long a request may wait for the next part of its body
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    body_timeout: Duration,
+    /// The most open connections; the longest idle one gives way to a new one
+    #[arg(long, value_name = "COUNT", default_value_t = 1024)]
+    connections: usize,
     /// Longest body of a request, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = at_least::<0>)]
     body_limit: u64,
@@ -116,6 +128,10 @@ fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&s
         // The demo has a page for operators, which it guards itself.
         .admin(site.admin || site.component.is_none())
         .time_out(site.timeout)
+        .head_time_out(site.head_timeout)
+        .idle_time_out(site.idle_timeout)
+        .body_time_out(site.body_timeout)
+        .connection_limit(site.connections)
         .body_limit(site.body_limit);
     if let Some(token) = token {
         server = server.environment(TOKEN, token);

@@ -25,56 +25,53 @@
 //! environment that [`Server::environment`] gives it; no arguments, files or
 //! network, and at most so much memory.
 //!
-//! Each request that was understood is a `tracing` event of level INFO: method,
-//! path without the query, status, and milliseconds until the response began;
-//! status 499 is a client that went away before.
+//! Each request whose head was understood is a `tracing` event of level INFO, once
+//! its response is sent: method, path without the query, status, and milliseconds
+//! until the response began. Status 499 is a client that went away before it was
+//! sent all; it stops nothing.
 //! What went wrong in a component is one of level WARN, before or after its
 //! response began. Neither carries a header, a query or a payload. Lines that a
 //! component writes to its standard error are events of level WARN, too, up to
-//! 100 of up to 1024 bytes for each request; it should write nothing secret.
+//! 100 of up to 1024 bytes for each request; it should write nothing secret. Once
+//! the client has gone, or its body is cut, what the component says is of level
+//! DEBUG, and a trap is no event.
+//!
+//! A request whose target is absolute is for the host in it, any other for that of
+//! its Host header; one of HTTP/1.0 that names no host is for the address at which
+//! it was received. The component is told by `authority`. A Host header that is
+//! missing in HTTP/1.1, repeated, empty or malformed is 400; `CONNECT` is 501.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
 
 use crate::Stores;
-use client::Client;
 use service::Service;
+use time_outs::TimeOuts;
 
+pub use listening::Listening;
+
+mod access_log;
+mod authority;
 mod body;
 mod client;
+mod connection;
 mod engine;
+mod failure;
 mod guest;
 mod limits;
+mod listening;
+mod progress;
 mod service;
+mod time_outs;
 mod words;
 
 /// Longest head of a request, in bytes; a longer one is answered with 431.
 const HEAD_LIMIT: usize = 64 << 10;
-
-/// Connections that are open at the same time; others wait.
-const CONNECTIONS: usize = 1024;
-
-/// How long what is in flight may take, once the server was told to stop.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// How long it may then take to tell clients that their requests were stopped.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// How long no connection is accepted when that failed, for want of files as a rule.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A server for one web component, before it listens.
 pub struct Server {
@@ -82,7 +79,9 @@ pub struct Server {
     stores: Stores,
     admin: bool,
     environment: Vec<(String, String)>,
-    time_out: Duration,
+    time_outs: TimeOuts,
+    connection_limit: usize,
+    instance_limit: u32,
     body_limit: u64,
     memory_limit: usize,
     cache_directory: Option<PathBuf>,
@@ -97,7 +96,9 @@ impl Server {
             stores,
             admin: false,
             environment: Vec::new(),
-            time_out: Duration::from_secs(30),
+            time_outs: TimeOuts::default(),
+            connection_limit: 1024,
+            instance_limit: 256,
             body_limit: 1 << 20,
             memory_limit: 64 << 20,
             cache_directory: None,
@@ -117,12 +118,59 @@ impl Server {
         self
     }
 
-    /// How long a request may take, from its head to the end of the response; 30
-    /// seconds by default. Then its instance is stopped, whatever it does, and the
-    /// answer is 504, or is cut off where it has begun. A client that leaves an
-    /// answer unread for as long loses its connection.
+    /// How long a request may take, from the end of its head to the end of the
+    /// response; 30 seconds by default. Then its instance is stopped, whatever it
+    /// does, and the answer is 504, or is cut off where it has begun. A client that
+    /// leaves an answer unread for as long loses its connection.
     pub fn time_out(mut self, time: Duration) -> Self {
-        self.time_out = time;
+        self.time_outs.request = time;
+        self
+    }
+
+    /// How long the head of a request may take, from its first byte to its last,
+    /// and how long a new connection may be silent; 10 seconds by default. Then
+    /// the connection is closed, with 408 if a part of a head was received.
+    pub fn head_time_out(mut self, time: Duration) -> Self {
+        self.time_outs.head = time;
+        self
+    }
+
+    /// How long a connection may be idle after a response; 60 seconds by default.
+    /// Then it is closed.
+    pub fn idle_time_out(mut self, time: Duration) -> Self {
+        self.time_outs.idle = time;
+        self
+    }
+
+    /// How long a request may wait for the next part of its body; 10 seconds by
+    /// default. Then the answer is 408, if the component has not answered yet, and
+    /// the component cannot read more. The whole body has to arrive within
+    /// [`Server::time_out`], or else it is the same.
+    pub fn body_time_out(mut self, time: Duration) -> Self {
+        self.time_outs.body = time;
+        self
+    }
+
+    /// The most connections that are open at the same time, at least one; 1024 by
+    /// default. When there is one more, the one that has been idle for the longest
+    /// time is closed, or else the one whose head has been incomplete for the
+    /// longest time; those used within the last second last. The new one waits if
+    /// all of them have requests in progress. The same is done when the process may
+    /// open no more files.
+    ///
+    /// Up to 128 KiB of a body are kept for each of them until an instance reads it.
+    pub fn connection_limit(mut self, connections: usize) -> Self {
+        self.connection_limit = connections.max(1);
+        self
+    }
+
+    /// The most instances that are there at the same time, at least one; 256 by
+    /// default. Requests beyond that wait, and are answered with 503 if none is
+    /// free within [`Server::time_out`]. A request gets its instance when its body
+    /// has been received, or the first 64 KiB of it.
+    pub fn instance_limit(mut self, instances: u32) -> Self {
+        // What the semaphore of tokio can count on any machine.
+        self.instance_limit = instances.clamp(1, u32::MAX >> 3);
         self
     }
 
@@ -179,111 +227,6 @@ impl Server {
             service: Arc::new(service),
         })
     }
-}
-
-/// A server that listens.
-pub struct Listening {
-    listener: TcpListener,
-    local_address: SocketAddr,
-    service: Arc<Service>,
-}
-
-impl Listening {
-    /// Where it listens.
-    pub fn local_address(&self) -> SocketAddr {
-        self.local_address
-    }
-
-    /// Serves HTTP/1.1 until `shutdown` is done. Then it accepts nothing more,
-    /// and finishes what is in flight, for at most ten seconds and no longer than
-    /// a request may take; what is left is stopped, and answered with 503 where
-    /// the client takes that within a second. No instance is left when it
-    /// returns, and what the stores answered is kept in any case.
-    ///
-    /// A client that goes away does not stop the request that it sent.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let graceful = GracefulShutdown::new();
-        let mut connections = JoinSet::new();
-        let mut shutdown = std::pin::pin!(shutdown);
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                Some(_) = connections.join_next() => {}
-                accepted = self.accept(&room) => match accepted {
-                    Ok((stream, place)) => {
-                        let connection = self.connection(stream, &graceful);
-                        connections.spawn(async {
-                            connection.await;
-                            drop(place);
-                        });
-                    }
-                    Err(error) if is_of_the_connection(&error) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "no connection can be accepted");
-                        sleep(PAUSE).await;
-                    }
-                },
-            }
-        }
-        drop(self.listener);
-        let grace = GRACE.min(self.service.time_out());
-        let finished = async {
-            graceful.shutdown().await;
-            self.service.finished().await;
-        };
-        if timeout(grace, finished).await.is_err() {
-            tracing::warn!("requests that are still in flight are stopped");
-        }
-        self.service.stop().await;
-        let told = async { while connections.join_next().await.is_some() {} };
-        // Whoever does not listen is not told.
-        let _ = timeout(FAREWELL, told).await;
-        connections.shutdown().await;
-    }
-
-    /// The next client, and its place among the connections.
-    async fn accept(
-        &self,
-        room: &Arc<Semaphore>,
-    ) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
-        // The semaphore is never closed.
-        let place = room.clone().acquire_owned().await.ok();
-        let (stream, _) = self.listener.accept().await?;
-        Ok((stream, place))
-    }
-
-    /// Serves one client, until it goes away or `graceful` says so.
-    fn connection(
-        &self,
-        stream: TcpStream,
-        graceful: &GracefulShutdown,
-    ) -> impl Future<Output = ()> + use<> {
-        // Without it the last part of an answer may wait for the client.
-        let _ = stream.set_nodelay(true);
-        let patience = self.service.time_out();
-        let service = self.service.clone();
-        let answer = service_fn(move |request| service.clone().answer(request));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .max_buf_size(HEAD_LIMIT)
-            .serve_connection(Client::new(stream, patience), answer);
-        let connection = graceful.watch(connection);
-        // Whoever goes away in the middle is no concern of ours.
-        async { drop(connection.await) }
-    }
-}
-
-/// Whether it is one client that failed, and not the listener.
-fn is_of_the_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
 }
 
 /// Why a server cannot be started.

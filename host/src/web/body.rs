@@ -1,81 +1,198 @@
-//! Bodies on their way in, up to a limit, and on their way out, whole or visibly cut.
+//! Bodies on their way in, within limits, and on their way out, whole or visibly cut.
 
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use hyper::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::failure::Failure;
+use super::progress::Progress;
+use super::time_outs::after;
+
+/// How much of a body is gathered before there is an instance for it, in bytes.
+const FIRST_PART: usize = 64 << 10;
+
 type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
-/// The body of a request, of which a component sees at most so many bytes.
-pub(super) struct Limited {
+/// The body of a request, of which a component sees at most so many bytes, and
+/// for which it waits so long at most.
+pub(super) struct Arriving {
     body: Incoming,
+    /// What was gathered, and is not read yet.
+    gathered: Vec<u8>,
+    trailers: Option<HeaderMap>,
+    /// Bytes that may still come.
     left: u64,
-    /// Says that there was more.
-    exceeded: Option<oneshot::Sender<()>>,
+    patience: Duration,
+    deadline: Instant,
+    /// There while the next part is awaited.
+    overdue: Option<Pin<Box<Sleep>>>,
+    /// Says why there is no more.
+    failed: Option<oneshot::Sender<Failure>>,
+    /// Set before a component sees that its body is cut.
+    excused: Arc<AtomicBool>,
 }
 
-impl Limited {
-    /// The body, and who hears of it when it is longer than `limit` bytes.
-    pub(super) fn new(body: Incoming, limit: u64) -> (Self, oneshot::Receiver<()>) {
-        let (exceeded, heard) = oneshot::channel();
-        let limited = Self {
+impl Arriving {
+    /// A body of at most `limit` bytes, each part of which comes within `patience`
+    /// and all of it until `deadline`. The receiver hears of one that does not,
+    /// after `excused` is set.
+    pub(super) fn new(
+        body: Incoming,
+        limit: u64,
+        patience: Duration,
+        deadline: Instant,
+        excused: Arc<AtomicBool>,
+    ) -> (Self, oneshot::Receiver<Failure>) {
+        let (failed, heard) = oneshot::channel();
+        let arriving = Self {
             body,
+            gathered: Vec::new(),
+            trailers: None,
             left: limit,
-            exceeded: Some(exceeded),
+            patience,
+            deadline,
+            overdue: None,
+            failed: Some(failed),
+            excused,
         };
-        (limited, heard)
+        (arriving, heard)
+    }
+
+    /// Waits for the whole body, or for its first part if it is long.
+    pub(super) async fn gather(&mut self) -> Result<(), Failure> {
+        while self.gathered.len() < FIRST_PART {
+            let Some(frame) = poll_fn(|context| self.poll_next(context)).await else {
+                break;
+            };
+            match frame.map_err(|(failure, _)| failure)?.into_data() {
+                Ok(data) => self.gathered.extend_from_slice(&data),
+                Err(frame) => self.trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next frame that comes, or why none does.
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, (Failure, Error)>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            let overdue = self.overdue.get_or_insert_with(|| {
+                let deadline = after(self.patience).min(self.deadline);
+                Box::pin(sleep_until(deadline))
+            });
+            ready!(overdue.as_mut().poll(context));
+            let late = (Failure::Late, Error::ConnectionReadTimeout);
+            return Poll::Ready(Some(Err(late)));
+        };
+        self.overdue = None;
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                Some(match self.left.checked_sub(length) {
+                    Some(left) => {
+                        self.left = left;
+                        Ok(frame)
+                    }
+                    None => Err((Failure::TooLarge, Error::HttpRequestBodySize(None))),
+                })
+            }
+            Some(Err(error)) => Some(Err((Failure::Cut, error.into()))),
+            None => None,
+        })
     }
 }
 
-impl Body for Limited {
+impl Body for Arriving {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
-        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-            Some(Ok(frame)) => frame,
-            other => return Poll::Ready(other.map(|read| read.map_err(Error::from))),
-        };
-        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-        match self.left.checked_sub(length) {
-            Some(left) => self.left = left,
-            None => {
-                if let Some(exceeded) = self.exceeded.take() {
-                    // The response may have begun already.
-                    let _ = exceeded.send(());
-                }
-                return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
-            }
+        if !self.gathered.is_empty() {
+            let data = std::mem::take(&mut self.gathered);
+            return Poll::Ready(Some(Ok(Frame::data(data.into()))));
         }
-        Poll::Ready(Some(Ok(frame)))
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        let frame = ready!(self.poll_next(context));
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|(failure, error)| {
+                self.excused.store(true, Ordering::Release);
+                if let Some(failed) = self.failed.take() {
+                    // The response may have begun already.
+                    let _ = failed.send(failure);
+                }
+                error
+            })
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.gathered.is_empty() && self.trailers.is_none() && self.body.is_end_stream()
     }
 }
 
-/// The body of a response. Where its instance fails it ends with an error, since
-/// the client would take what there is for all of it.
+/// Sets the flag when it is dropped, unless it was kept from doing so.
+pub(super) struct Excuse(Option<Arc<AtomicBool>>);
+
+impl Excuse {
+    pub(super) fn new(excused: Arc<AtomicBool>) -> Self {
+        Self(Some(excused))
+    }
+
+    /// There is none any more.
+    pub(super) fn withdraw(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Excuse {
+    fn drop(&mut self) {
+        if let Some(excused) = &self.0 {
+            excused.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// The body of a component's response. Where its instance fails it ends with an
+/// error, since the client would take what there is for all of it.
 pub(super) struct Whole {
+    /// Comes before the body, so that an instance that cannot write any more
+    /// because its client has gone is excused before it finds out.
+    excuse: Excuse,
     body: HyperOutgoingBody,
     failed: Arc<AtomicBool>,
+    /// Bytes that are still to come, if the head says how many.
+    left: Option<u64>,
 }
 
 impl Whole {
-    /// A body whose instance says in `failed` that it failed, before it is dropped.
-    pub(super) fn new(body: HyperOutgoingBody, failed: Arc<AtomicBool>) -> Self {
-        Self { body, failed }
+    /// A body whose instance says in `failed` that it failed, before it is dropped,
+    /// and has this excuse when its client does not take all of `length`.
+    pub(super) fn new(
+        body: HyperOutgoingBody,
+        length: Option<u64>,
+        failed: Arc<AtomicBool>,
+        excuse: Excuse,
+    ) -> Self {
+        Self {
+            excuse,
+            body,
+            failed,
+            left: length,
+        }
     }
 }
 
@@ -84,12 +201,19 @@ impl Body for Whole {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
-        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-            None if self.failed.load(Ordering::Acquire) => {
-                Poll::Ready(Some(Err(Error::HttpResponseIncomplete)))
-            }
-            frame => Poll::Ready(frame),
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            None if self.failed.load(Ordering::Acquire) => Some(Err(Error::HttpResponseIncomplete)),
+            frame => frame,
+        };
+        let length = match &frame {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, |data| data.len() as u64),
+            _ => 0,
+        };
+        self.left = self.left.map(|left| left.saturating_sub(length));
+        if self.left == Some(0) || !matches!(frame, Some(Ok(_))) {
+            self.excuse.withdraw();
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -98,5 +222,40 @@ impl Body for Whole {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// The body of any response, which tells the connection when it is complete.
+pub(super) struct Reported {
+    body: HyperOutgoingBody,
+    progress: Arc<Progress>,
+}
+
+impl Reported {
+    pub(super) fn new(body: HyperOutgoingBody, progress: Arc<Progress>) -> Self {
+        Self { body, progress }
+    }
+}
+
+impl Body for Reported {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Reported {
+    fn drop(&mut self) {
+        self.progress.complete();
     }
 }

@@ -10,9 +10,6 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use super::guest::Guest;
 use crate::compiled::{self, Cache};
 
-/// Instances that are there at the same time.
-pub(super) const INSTANCES: u32 = 256;
-
 /// How long an instance may compute before others have their turn.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -27,9 +24,10 @@ pub(super) fn prepare(
     cache: Option<&Cache>,
     admin: bool,
     memory_limit: usize,
+    instances: u32,
 ) -> wasmtime::Result<ProxyPre<Guest>> {
     // Where there is no room for the pool, each instance takes what it needs.
-    let engine = Engine::new(configuration().allocation_strategy(pool(memory_limit)))
+    let engine = Engine::new(configuration().allocation_strategy(pool(memory_limit, instances)))
         .or_else(|_| Engine::new(&configuration()))?;
     let component: Component = compiled::compile(&engine, component, cache)?;
     let mut linker = Linker::new(&engine);
@@ -56,13 +54,13 @@ fn configuration() -> Config {
     config
 }
 
-fn pool(memory_limit: usize) -> InstanceAllocationStrategy {
+fn pool(memory_limit: usize, instances: u32) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(INSTANCES)
-        .total_stacks(INSTANCES)
-        .total_core_instances(INSTANCES * CORE_INSTANCES)
-        .total_memories(INSTANCES * MEMORIES)
-        .total_tables(INSTANCES * TABLES)
+    pool.total_component_instances(instances)
+        .total_stacks(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .total_tables(instances.saturating_mul(TABLES))
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)

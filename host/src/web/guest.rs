@@ -1,6 +1,8 @@
 //! What one instance of a web component is given.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use hyper::{Request, Response};
 use wasmtime::component::ResourceTable;
@@ -37,10 +39,12 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// `excused` says that what the instance writes is about a client that has gone.
     pub(super) fn new(
         environment: &[(String, String)],
         stores: &Stores,
         memory_limit: usize,
+        excused: Arc<AtomicBool>,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
@@ -49,7 +53,7 @@ impl Guest {
         Self {
             wasi: WasiCtxBuilder::new()
                 .envs(environment)
-                .stderr(Words::default())
+                .stderr(Words::new(excused))
                 .build(),
             http,
             table,

@@ -1,14 +1,14 @@
 //! One request after the other: an instance each, within its time and its limits.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{CONTENT_LENGTH, HeaderMap};
+use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
@@ -20,23 +20,15 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use super::Server;
-use super::body::{Limited, Whole};
-use super::engine::{self, INSTANCES};
+use super::access_log::{Line, Target};
+use super::authority;
+use super::body::{Arriving, Excuse, Reported, Whole};
+use super::engine;
+use super::failure::Failure;
 use super::guest::Guest;
+use super::progress::Progress;
+use super::time_outs::{TimeOuts, after};
 use crate::compiled::Cache;
-
-/// Longest part of a path in the log, in bytes.
-const PATH_IN_LOG: usize = 256;
-
-/// Thirty years, which every clock can add.
-const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
-
-/// What the log says of a client that did not wait for the response: nobody is
-/// sent this status, which other servers' logs have, too.
-const CLIENT_IS_GONE: StatusCode = match StatusCode::from_u16(499) {
-    Ok(status) => status,
-    Err(_) => panic!("no status"),
-};
 
 /// The component, what its instances are given, and room for so many of them.
 pub(super) struct Service {
@@ -53,74 +45,108 @@ impl Service {
             Some(directory) => Cache::open(directory, settings.stores.directories())?,
             None => None,
         };
-        let memory_limit = settings.memory_limit;
-        let component = engine::prepare(component, cache.as_ref(), settings.admin, memory_limit)?;
+        let component = engine::prepare(
+            component,
+            cache.as_ref(),
+            settings.admin,
+            settings.memory_limit,
+            settings.instance_limit,
+        )?;
         Ok(Self {
             component,
+            places: Arc::new(Semaphore::new(settings.instance_limit as usize)),
             settings,
-            places: Arc::new(Semaphore::new(INSTANCES as usize)),
             stopped: watch::Sender::new(false),
         })
     }
 
-    pub(super) fn time_out(&self) -> Duration {
-        self.settings.time_out
+    pub(super) fn time_outs(&self) -> &TimeOuts {
+        &self.settings.time_outs
+    }
+
+    pub(super) fn connection_limit(&self) -> usize {
+        self.settings.connection_limit
     }
 
     /// Waits until no instance is left.
     pub(super) async fn finished(&self) {
         // The semaphore is never closed, and then none would be left either.
-        let _ = self.places.acquire_many(INSTANCES).await;
+        let _ = self.places.acquire_many(self.settings.instance_limit).await;
     }
 
-    /// Stops all instances, wherever they are.
+    /// Stops all instances, and what waits for one.
     pub(super) async fn stop(&self) {
         self.stopped.send_replace(true);
         self.finished().await;
     }
 
-    /// Answers a request, and logs that.
+    /// Answers a request that was received at the address `local`.
     pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<HyperOutgoingBody>, Infallible> {
-        let mut line = Line::new(&request);
-        let response = self.respond(request, line.target.clone()).await;
+        local: SocketAddr,
+        progress: Arc<Progress>,
+    ) -> Result<Response<Reported>, Infallible> {
+        let target = Arc::new(Target::of(&request));
+        progress.begin(Line::new(target.clone()));
+        let response = self.respond(request, local, target).await;
         let response = response.unwrap_or_else(|failure| failure.response());
-        line.status = response.status();
-        Ok(response)
+        progress.respond(response.status());
+        Ok(response.map(|body| Reported::new(body, progress)))
     }
 
     async fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
+        local: SocketAddr,
         target: Arc<Target>,
     ) -> Result<Response<HyperOutgoingBody>, Failure> {
         let limit = self.settings.body_limit;
-        if request.body().size_hint().lower() > limit {
+        let deadline = after(self.time_outs().request);
+        let (mut head, body) = request.into_parts();
+        authority::complete(&mut head, local)?;
+        if body.size_hint().lower() > limit {
             return Err(Failure::TooLarge);
         }
-        let deadline = after(self.settings.time_out);
-        let place = timeout_at(deadline, self.places.clone().acquire_owned());
-        let Ok(Ok(place)) = place.await else {
-            return Err(Failure::Busy);
+        let excused = Arc::new(AtomicBool::new(false));
+        let patience = self.time_outs().body;
+        let (mut body, cut) = Arriving::new(body, limit, patience, deadline, excused.clone());
+        let mut stopped = self.stopped.subscribe();
+        // A body that does not come holds no instance.
+        let ready = async {
+            body.gather().await?;
+            match timeout_at(deadline, self.places.clone().acquire_owned()).await {
+                Ok(Ok(place)) => Ok(place),
+                _ => Err(Failure::Busy),
+            }
         };
-        let (request, exceeded) = {
-            let (head, body) = request.into_parts();
-            let (body, exceeded) = Limited::new(body, limit);
-            (Request::from_parts(head, body), exceeded)
-        };
+        let place = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => Err(Failure::Stopped),
+            ready = ready => ready,
+        }?;
         let (out, response) = oneshot::channel();
-        let instance = Instance::new(&self, request, out).map_err(|_| Failure::Malformed)?;
+        let request = Request::from_parts(head, body);
+        let instance = Instance::new(&self, request, out, excused.clone());
+        let instance = instance.map_err(|_| Failure::Malformed)?;
         let failed = instance.failed.clone();
         // A task of its own, which goes on when the response has begun, and when
         // nobody waits for it any more.
+        let excuse = Excuse::new(excused);
         let ended = tokio::spawn(instance.run(self, target.clone(), deadline, place));
         tokio::select! {
             biased;
-            Ok(()) = exceeded => Err(Failure::TooLarge),
+            Ok(failure) = cut => Err(failure),
             response = response => match response {
-                Ok(Ok(response)) => Ok(response.map(|body| Whole::new(body, failed).boxed_unsync())),
+                Ok(Ok(response)) if response.status().is_informational() => {
+                    Err(target.logged(Failure::Interim))
+                }
+                Ok(Ok(response)) => {
+                    let length = length(response.headers());
+                    Ok(response.map(|body| {
+                        Whole::new(body, length, failed, excuse).boxed_unsync()
+                    }))
+                }
                 Ok(Err(_)) => Err(target.logged(Failure::Refused)),
                 // The instance is gone, and with it whoever could respond.
                 Err(_) => Err(match ended.await {
@@ -133,50 +159,9 @@ impl Service {
     }
 }
 
-/// What a request asks for, as the log names it.
-struct Target {
-    method: Method,
-    path: String,
-}
-
-impl Target {
-    /// The failure, after the log heard of it where the component is to blame.
-    fn logged(&self, failure: Failure) -> Failure {
-        if let Some(reason) = failure.reason() {
-            let Self { method, path } = self;
-            tracing::warn!(%method, path, reason, "the component failed");
-        }
-        failure
-    }
-}
-
-/// A request's line in the log, written when this is dropped.
-struct Line {
-    started: Instant,
-    target: Arc<Target>,
-    status: StatusCode,
-}
-
-impl Line {
-    fn new(request: &Request<Incoming>) -> Self {
-        let mut path = request.uri().path().to_owned();
-        path.truncate(path.floor_char_boundary(PATH_IN_LOG));
-        let method = request.method().clone();
-        Self {
-            started: Instant::now(),
-            target: Arc::new(Target { method, path }),
-            status: CLIENT_IS_GONE,
-        }
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        let Target { method, path } = &*self.target;
-        let status = self.status.as_u16();
-        let milliseconds = self.started.elapsed().as_millis() as u64;
-        tracing::info!(%method, path, status, milliseconds);
-    }
+/// How long a body is, where its head says that.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// An instance of the component with one request.
@@ -186,16 +171,28 @@ struct Instance {
     out: Resource<HostResponseOutparam>,
     /// Whether it failed, which is known before the instance is dropped.
     failed: Arc<AtomicBool>,
+    /// Whether its client has gone, or sent no whole request: what fails then is
+    /// no fault of the component.
+    excused: Arc<AtomicBool>,
 }
 
 type Sender = oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>;
 
 impl Instance {
-    /// Fails for a request that does not say for which host it is.
-    fn new(service: &Service, request: Request<Limited>, out: Sender) -> wasmtime::Result<Self> {
+    fn new(
+        service: &Service,
+        request: Request<Arriving>,
+        out: Sender,
+        excused: Arc<AtomicBool>,
+    ) -> wasmtime::Result<Self> {
         let settings = &service.settings;
         let memory_limit = settings.memory_limit;
-        let guest = Guest::new(&settings.environment, &settings.stores, memory_limit);
+        let guest = Guest::new(
+            &settings.environment,
+            &settings.stores,
+            memory_limit,
+            excused.clone(),
+        );
         let mut store = Store::new(service.component.engine(), guest);
         store.limiter(|guest| &mut guest.limits);
         store.set_hostcall_fuel(memory_limit);
@@ -209,6 +206,7 @@ impl Instance {
             request,
             out,
             failed: Arc::new(AtomicBool::new(false)),
+            excused,
         })
     }
 
@@ -225,6 +223,7 @@ impl Instance {
             request,
             out,
             failed,
+            excused,
         } = self;
         let answering = async {
             let instance = service.component.instantiate_async(&mut store).await?;
@@ -243,75 +242,11 @@ impl Instance {
         failed.store(ended.is_err(), Ordering::Release);
         drop(store);
         // The log is complete when all places are free.
-        let ended = ended.map_err(|failure| target.logged(failure));
+        let ended = ended.map_err(|failure| match excused.load(Ordering::Acquire) {
+            true => failure,
+            false => target.logged(failure),
+        });
         drop(place);
         ended
-    }
-}
-
-/// The moment after that time, or one that nobody lives to see.
-fn after(time: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(time).unwrap_or(now + FAR)
-}
-
-/// Why a component has no response to a request, or not all of it.
-#[derive(Debug)]
-enum Failure {
-    /// The request does not say for which host it is.
-    Malformed,
-    /// Its body is longer than the limit.
-    TooLarge,
-    /// No place was free in time.
-    Busy,
-    /// The instance trapped; says how.
-    Trapped(String),
-    /// The instance took too long.
-    TimedOut,
-    /// The server stops.
-    Stopped,
-    /// The instance ended without a response.
-    Silent,
-    /// The instance responded with an error of its own.
-    Refused,
-}
-
-impl Failure {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            Self::Trapped(_) | Self::Silent | Self::Refused => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// What the log says beside the status, where that is about the component.
-    fn reason(&self) -> Option<&str> {
-        let reason = match self {
-            Self::Trapped(reason) => reason,
-            Self::TimedOut => "the component took too long",
-            Self::Silent => "the component ended without a response",
-            Self::Refused => "the component responded with an error",
-            Self::Malformed | Self::TooLarge | Self::Busy | Self::Stopped => return None,
-        };
-        Some(reason)
-    }
-
-    /// A response in plain words, after which the connection is closed where
-    /// something of the request may be left unread.
-    fn response(&self) -> Response<HyperOutgoingBody> {
-        let status = self.status();
-        let words = format!("{status}\n");
-        let body = Full::from(words).map_err(|never| match never {});
-        let mut response = Response::new(body.boxed_unsync());
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        headers.insert(CONTENT_TYPE, text);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        response
     }
 }

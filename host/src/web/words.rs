@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -20,17 +21,27 @@ const LINES: usize = 100;
 const WRITE: usize = 64 << 10;
 
 /// The standard error of one instance; clones are the same.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Words(Arc<Mutex<Unfinished>>);
 
 /// The line that has no end yet.
-#[derive(Default)]
 struct Unfinished {
     line: Vec<u8>,
     lines: usize,
+    /// Whether the client has gone, or sent no whole request.
+    excused: Arc<AtomicBool>,
 }
 
 impl Words {
+    /// Lines are warnings until the instance is `excused`.
+    pub(super) fn new(excused: Arc<AtomicBool>) -> Self {
+        Self(Arc::new(Mutex::new(Unfinished {
+            line: Vec::new(),
+            lines: 0,
+            excused,
+        })))
+    }
+
     fn add(&self, bytes: &[u8]) {
         let mut unfinished = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -53,6 +64,16 @@ impl Unfinished {
     fn log(&mut self) {
         let line = std::mem::take(&mut self.line);
         self.lines += 1;
+        if self.excused.load(Ordering::Acquire) {
+            if self.lines <= LINES {
+                let line = String::from_utf8_lossy(&line);
+                tracing::debug!(
+                    line = line.trim_end(),
+                    "the component says, without a client"
+                );
+            }
+            return;
+        }
         match self.lines.cmp(&LINES) {
             std::cmp::Ordering::Less => {
                 let line = String::from_utf8_lossy(&line);

@@ -28,6 +28,7 @@ impl Guest for Server {
     fn handle(request: IncomingRequest, response: ResponseOutparam) {
         let target = request.path_with_query().unwrap_or_default();
         let path = target.split('?').next().unwrap_or_default();
+        let authority = request.authority().unwrap_or_default();
         let body = body(request);
         match path {
             "/hello" => answer(response, 200, b"hello"),
@@ -40,6 +41,21 @@ impl Guest for Server {
                 Ok(bytes) => answer(response, 200, create(&bytes).as_bytes()),
                 Err(()) => answer(response, 400, b"the body cannot be read"),
             },
+            "/read" => match read(body) {
+                Ok(_) => answer(response, 200, b"read"),
+                Err(()) => panic!("the body cannot be read"),
+            },
+            "/target" => {
+                answer(response, 200, format!("{authority} {target}").as_bytes());
+            }
+            "*" => answer(response, 200, b"asterisk"),
+            "/wait-and-write" => {
+                wait_for_go();
+                let (_body, stream) = start(response, 200);
+                for _ in 0..1000 {
+                    write(&stream, &[b'x'; CHUNK]).unwrap();
+                }
+            }
             "/wait-for-go" => {
                 wait_for_go();
                 answer(response, 200, b"gone");
@@ -74,6 +90,13 @@ impl Guest for Server {
                 spin();
             }
             "/spin" => spin(),
+            _ if path.starts_with("/status/") => {
+                answer(response, path[8..].parse().unwrap(), b"content");
+            }
+            _ if path.starts_with("/header/") => {
+                let set = Fields::new().set(&path[8..], &[b"chunked".to_vec()]);
+                answer(response, 200, format!("{}", set.is_ok()).as_bytes());
+            }
             "/wait" => subscribe_duration(3_600_000_000_000).block(),
             "/trap" => process::abort(),
             "/silent" => {}

@@ -1,0 +1,90 @@
+//! One connection: HTTP/1 on it, its time-outs, and how it ends.
+
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::HEAD_LIMIT;
+use super::client::Client;
+use super::progress::Progress;
+use super::service::Service;
+
+/// What a client is sent whose head did not come in time.
+const LATE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Serves one client until it goes away, keeps the server waiting for too long or
+/// gives way to another, or until `stop` says so: then at once if there is no
+/// request in progress, and after its response if there is one.
+pub(super) async fn serve(
+    stream: TcpStream,
+    service: Arc<Service>,
+    progress: Arc<Progress>,
+    mut stop: watch::Receiver<bool>,
+) {
+    // Without it the last part of an answer may wait for the client.
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    let time_outs = *service.time_outs();
+    let answer = service_fn({
+        let progress = progress.clone();
+        move |request| service.clone().answer(request, local, progress.clone())
+    });
+    let mut ending = Ending {
+        progress: progress.clone(),
+        component_failed: false,
+    };
+    let client = Client::new(stream, progress.clone(), time_outs.request);
+    let mut connection = http1::Builder::new()
+        // A client that has sent all may close its side, and is answered.
+        .half_close(true)
+        // The time-outs below know whether there is something to be answered.
+        .header_read_timeout(None)
+        .max_header_size(HEAD_LIMIT)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(client), answer);
+    let stopped = async {
+        // The server is there as long as its connections.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
+        () = stopped => {
+            if progress.is_waiting() {
+                return;
+            }
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+        () = progress.gives_way() => return,
+        () = progress.overdue(&time_outs) => {
+            if progress.is_in_head() {
+                let client = connection.into_parts().io.into_inner();
+                // A client that does not read gets none.
+                let _ = client.into_stream().try_write(LATE);
+            }
+            return;
+        }
+    };
+    ending.component_failed = ended.is_err_and(|error| error.is_user());
+}
+
+/// Completes the access log when the connection ends, in whatever way.
+struct Ending {
+    progress: Arc<Progress>,
+    /// Whether a component failed in the middle of its response.
+    component_failed: bool,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.progress.end(self.component_failed);
+    }
+}

@@ -1,0 +1,35 @@
+//! How long clients may keep the server waiting.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Thirty years, which every clock can add.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// Times that a client may take, each described at the method of
+/// [`Server`](super::Server) that sets it.
+#[derive(Clone, Copy)]
+pub(super) struct TimeOuts {
+    pub(super) request: Duration,
+    pub(super) head: Duration,
+    pub(super) idle: Duration,
+    pub(super) body: Duration,
+}
+
+impl Default for TimeOuts {
+    fn default() -> Self {
+        Self {
+            request: Duration::from_secs(30),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            body: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The moment after that time, or one that is decades away.
+pub(super) fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now + FAR)
+}

@@ -1,0 +1,200 @@
+//! `host-demo serve` and clients that are idle, slow or silent: what they cost others.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::fixture::Home;
+use crate::guests;
+use crate::served::Site;
+
+const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+const HALF: &[u8] = b"GET /hello HTTP/1.1\r\nHo";
+
+/// The tests' own guest, served with these arguments.
+fn guest(home: &Home, arguments: &[&str]) -> Site {
+    let component = ["--component", guests::FILE, "--admin"];
+    Site::start(home, &[&component, arguments].concat())
+}
+
+/// A connection on which this was sent.
+fn after(site: &Site, bytes: &[u8]) -> TcpStream {
+    let mut stream = site.connect();
+    stream.write_all(bytes).unwrap();
+    stream
+}
+
+/// A connection that is idle after a request.
+fn idle(site: &Site) -> TcpStream {
+    let mut stream = after(site, REQUEST);
+    hello(&mut stream);
+    stream
+}
+
+/// Reads the answer to `/hello`.
+fn hello(stream: &mut TcpStream) {
+    let mut seen = String::new();
+    while !seen.ends_with("hello\r\n0\r\n\r\n") {
+        let mut part = [0; 1024];
+        let length = stream.read(&mut part).unwrap();
+        assert_ne!(length, 0, "closed after {seen:?}");
+        seen.push_str(std::str::from_utf8(&part[..length]).unwrap());
+    }
+}
+
+/// What comes until the server closes the connection.
+fn rest(stream: &mut TcpStream) -> String {
+    let mut rest = vec![];
+    let _ = stream.read_to_end(&mut rest);
+    String::from_utf8(rest).unwrap()
+}
+
+/// Checks that requests are answered soon.
+fn check_others(site: &Site) {
+    for _ in 0..20 {
+        let started = Instant::now();
+        assert_eq!(site.get("/hello").status, 200);
+        let taken = started.elapsed();
+        assert!(taken < Duration::from_secs(1), "{taken:?}");
+    }
+}
+
+#[test]
+fn the_longest_idle_connection_gives_way_to_a_new_one() {
+    let home = Home::new();
+    let site = guest(&home, &["--connections", "3"]);
+    let (mut first, mut second, mut third) = (idle(&site), idle(&site), idle(&site));
+    first.write_all(REQUEST).unwrap();
+    hello(&mut first);
+    let mut new = idle(&site);
+    assert_eq!(rest(&mut second), "");
+    for open in [&mut first, &mut third, &mut new] {
+        open.write_all(REQUEST).unwrap();
+        hello(open);
+    }
+}
+
+#[test]
+fn half_a_head_gives_way_after_what_is_idle_and_a_request_never() {
+    let home = Home::new();
+    let site = guest(&home, &["--connections", "3"]);
+    let mut request = site.begin("/length");
+    let mut silent = site.connect();
+    let mut half = after(&site, HALF);
+    let mut first = idle(&site);
+    assert_eq!(rest(&mut silent), "");
+    let _second = idle(&site);
+    assert_eq!(rest(&mut first), "");
+    half.write_all(&REQUEST[HALF.len()..]).unwrap();
+    hello(&mut half);
+
+    let _halves = [after(&site, HALF), after(&site, HALF), after(&site, HALF)];
+    check_others(&site);
+    request.write_all(b"-last").unwrap();
+    let answer = rest(&mut request);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
+fn a_new_client_waits_while_all_others_have_requests() {
+    let home = Home::new();
+    let site = guest(&home, &["--connections", "2"]);
+    let mut requests = [site.begin("/length"), site.begin("/length")];
+    let mut new = after(&site, REQUEST);
+    requests[0].write_all(b"-last").unwrap();
+    assert!(rest(&mut requests[0]).starts_with("HTTP/1.1 200 "));
+    hello(&mut new);
+}
+
+#[test]
+fn many_clients_that_do_nothing_keep_no_other_waiting() {
+    let home = Home::new();
+    let site = guest(&home, &["--connections", "40"]);
+    let _idle: Vec<_> = (0..60).map(|_| idle(&site)).collect();
+    check_others(&site);
+    let _silent: Vec<_> = (0..60).map(|_| site.connect()).collect();
+    check_others(&site);
+    let _halves: Vec<_> = (0..60).map(|_| after(&site, HALF)).collect();
+    check_others(&site);
+}
+
+#[test]
+fn uploads_that_stand_still_hold_no_instance() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let head = "POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nhalf";
+    let _uploads: Vec<_> = (0..300).map(|_| after(&site, head.as_bytes())).collect();
+    check_others(&site);
+}
+
+#[test]
+fn a_head_that_does_not_come_in_time_is_408() {
+    let home = Home::new();
+    let site = guest(&home, &["--head-timeout", "300ms"]);
+    let mut silent = site.connect();
+    let mut half = after(&site, HALF);
+    let mut again = idle(&site);
+    again.write_all(HALF).unwrap();
+    for half in [&mut half, &mut again] {
+        let answer = rest(half);
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+    assert_eq!(rest(&mut silent), "");
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_time() {
+    let home = Home::new();
+    let site = guest(&home, &["--idle-timeout", "300ms"]);
+    let mut idle = idle(&site);
+    let started = Instant::now();
+    assert_eq!(rest(&mut idle), "");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_body_that_does_not_come_in_time_is_408() {
+    let home = Home::new();
+    let site = guest(&home, &["--body-timeout", "300ms"]);
+    let head = "POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n";
+    for sent in [0, 5, 100_000] {
+        let mut upload = after(&site, head.as_bytes());
+        upload.write_all(&vec![b'x'; sent]).unwrap();
+        let answer = rest(&mut upload);
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{sent}: {answer}");
+    }
+    let log = site.stop();
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
+fn a_stop_closes_at_once_what_is_no_request() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let _idle = idle(&site);
+    let _silent = site.connect();
+    let _half = after(&site, HALF);
+    let mut again = idle(&site);
+    again.write_all(HALF).unwrap();
+    let started = Instant::now();
+    let log = site.stop();
+    let taken = started.elapsed();
+    assert!(taken < Duration::from_secs(4), "{taken:?}: {log}");
+}
+
+#[test]
+fn a_stop_takes_less_than_ten_seconds_whatever_clients_do() {
+    let home = Home::new();
+    let site = guest(&home, &[]);
+    let _waits = after(&site, b"GET /wait HTTP/1.0\r\n\r\n");
+    let mut unread = after(&site, b"GET /large HTTP/1.0\r\n\r\n");
+    unread.read_exact(&mut [0; 1]).unwrap();
+    let _upload = site.begin("/length");
+    let long = b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n";
+    let mut started_upload = after(&site, long);
+    started_upload.write_all(&[b'x'; 100_000]).unwrap();
+    let started = Instant::now();
+    let log = site.stop();
+    let taken = started.elapsed();
+    assert!(taken < Duration::from_secs(10), "{taken:?}: {log}");
+}
