@@ -2,10 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use wasi_sessions::{Builder, Error};
 
@@ -128,20 +132,13 @@ fn a_directory_that_can_only_be_read_is_named_and_nothing_in_it_changes() {
     let id = create(&sessions, "kept");
     drop(sessions);
     let before = fs::read(home.database()).unwrap();
-    for lock_is_there in [true, false] {
-        fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
-        if !lock_is_there {
-            fs::remove_file(home.path().join(".wasi-sessions.lock")).unwrap();
-        }
-        let ran = as_somebody_who_may_only_read(&home, &["stats"]);
-        assert_eq!(ran.code, 3, "{}", ran.errors);
-        let directory = home.path().display().to_string();
-        assert!(ran.error().contains(&directory), "{}", ran.errors);
-        assert_eq!(
-            fs::read_dir(home.path()).unwrap().count(),
-            1 + usize::from(lock_is_there)
-        );
-    }
+    let count = || fs::read_dir(home.path()).unwrap().count();
+    let files = count();
+    let ran = as_somebody_who_may_only_read(&home, &["stats"]);
+    assert_eq!(ran.code, 3, "{}", ran.errors);
+    let directory = home.path().display().to_string();
+    assert!(ran.error().contains(&directory), "{}", ran.errors);
+    assert_eq!(count(), files);
     assert!(fs::read(home.database()).unwrap() == before);
     fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
     assert_eq!(data(&home.open(), &id).as_deref(), Some("kept"));
@@ -155,46 +152,132 @@ fn a_database_that_can_only_be_read_is_refused_and_left_alone() {
     let before = fs::read(home.database()).unwrap();
     fs::set_permissions(home.database(), Permissions::from_mode(0o444)).unwrap();
     fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
-    fs::remove_file(home.path().join(".wasi-sessions.lock")).unwrap();
     let ran = run_as_somebody_else(&home, &["create", "{}"]);
     assert_eq!(ran.code, 3, "{}", ran.errors);
-    assert!(ran.error().len() > 10);
+    let database = home.database().display().to_string();
+    assert!(ran.error().contains(&database), "{}", ran.errors);
+    assert!(ran.error().contains("Permission denied"), "{}", ran.errors);
     assert!(fs::read(home.database()).unwrap() == before);
 }
 
 #[test]
-fn the_component_cannot_be_led_out_of_its_directory() {
-    let home = Home::new();
-    let outside = home.beside("outside.db");
-    fs::create_dir(home.path()).unwrap();
-    symlink(&outside, home.database()).unwrap();
-    assert!(home.builder().open().wait().is_err());
-    assert!(!outside.exists());
-
-    // Nor to a database that is there.
+fn what_is_no_file_in_the_place_of_one_is_refused_before_anything_is_made() {
     let (other, sessions) = store();
+    create(&sessions, "{}");
     drop(sessions);
-    let before = fs::read(other.database()).unwrap();
-    fs::remove_file(home.database()).unwrap();
-    symlink(other.database(), home.database()).unwrap();
-    assert!(home.builder().open().wait().is_err());
-    assert!(fs::read(other.database()).unwrap() == before);
+    let outside = fs::read(other.database()).unwrap();
+    let odd: [(&str, fn(&Home, &Path)); 5] = [
+        ("a link", |home, path| {
+            symlink(home.beside("dangling"), path).unwrap();
+        }),
+        ("a link", |home, path| {
+            symlink(home.database(), path).unwrap()
+        }),
+        ("a link", |home, path| {
+            symlink(home.beside("file"), path).unwrap()
+        }),
+        ("a directory", |_, path| fs::create_dir(path).unwrap()),
+        ("a pipe", |_, path| {
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+        }),
+    ];
+    for suffix in ["", "-wal", "-journal", "-shm", "-reserve"] {
+        for (words, make) in odd {
+            let home = Home::new();
+            fs::create_dir(home.path()).unwrap();
+            fs::copy(other.database(), home.beside("file")).unwrap();
+            let path = home.path().join(format!("sessions.db{suffix}"));
+            make(&home, &path);
+            let refused = home.builder().open().wait().unwrap_err();
+            assert!(matches!(refused, Error::Directory { .. }), "{refused:?}");
+            let refused = refused.to_string();
+            for words in [words, path.to_str().unwrap()] {
+                assert!(refused.contains(words), "{refused}");
+            }
+            assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+            assert!(!home.beside("dangling").exists());
+            assert!(fs::read(home.beside("file")).unwrap() == outside);
+        }
+    }
 }
 
 #[test]
-fn what_a_killed_backup_left_is_removed() {
+fn somebody_elses_database_is_named() {
+    let (home, sessions) = store();
+    create(&sessions, "{}");
+    drop(sessions);
+    fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
+    // A lock file of another user is in nobody's way.
+    let lock = home.path().join(".wasi-sessions.lock");
+    fs::write(&lock, "").unwrap();
+    fs::set_permissions(&lock, Permissions::from_mode(0o600)).unwrap();
+    let ran = run_as_somebody_else(&home, &["stats"]);
+    assert_eq!(ran.code, 3, "{}", ran.errors);
+    let database = home.database().display().to_string();
+    assert!(ran.error().contains(&database), "{}", ran.errors);
+    assert!(ran.error().contains("Permission denied"), "{}", ran.errors);
+}
+
+#[test]
+fn a_backup_that_cannot_be_written_names_its_target() {
+    let (home, sessions) = store();
+    create(&sessions, "{}");
+    for target in [
+        home.beside("missing").join("copy.db"),
+        "/proc/copy.db".into(),
+        home.database().join("copy.db"),
+    ] {
+        let words = sessions.backup(&target).wait().unwrap_err().to_string();
+        assert!(words.contains(target.to_str().unwrap()), "{words}");
+        assert!(!target.exists());
+    }
+    for own in ["sessions.db-journal", "Sessions.db-shm", ".wasi-sessions.x"] {
+        let target = home.path().join(own);
+        let refused = sessions.backup(&target).wait();
+        assert!(matches!(refused, Err(Error::InvalidArgument(_))), "{own}");
+        assert!(!target.exists());
+    }
+    drop(sessions);
+
+    let closed = home.beside("closed");
+    fs::create_dir(&closed).unwrap();
+    let target = closed.join("copy.db");
+    fs::set_permissions(&closed, Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(home.database(), Permissions::from_mode(0o666)).unwrap();
+    let ran = run_as_somebody_else(&home, &["backup", target.to_str().unwrap()]);
+    assert_eq!(ran.code, 3, "{}", ran.errors);
+    assert!(ran.error().contains(target.to_str().unwrap()));
+    assert!(ran.error().contains("Permission denied"), "{}", ran.errors);
+}
+
+#[test]
+fn a_backup_is_for_this_user_alone_and_leaves_nothing_beside_it() {
     let (home, sessions) = store();
     let id = create(&sessions, "{}");
-    drop(sessions);
-    let left = home.path().join(".wasi-sessions.backup");
-    fs::create_dir(&left).unwrap();
-    fs::write(left.join("copy.partial"), "half of a copy").unwrap();
-    let sessions = home.open();
-    assert!(!left.exists());
-    let copy = home.beside("copy.db");
-    sessions.backup(&copy).wait().unwrap();
-    assert!(!left.exists());
+    let backups = home.beside("backups");
+    fs::create_dir(&backups).unwrap();
+    let copy = backups.join("copy.db");
+    // Nor is anything ever made in the store's directory.
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                for file in fs::read_dir(home.path()).unwrap() {
+                    let name = file.unwrap().file_name().into_string().unwrap();
+                    assert!(name.starts_with("sessions.db"), "{name}");
+                }
+            }
+        });
+        for _ in 0..10 {
+            let _ = fs::remove_file(&copy);
+            sessions.backup(&copy).wait().unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+    });
     assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(&backups).unwrap().count(), 1);
     assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
 }
 
@@ -246,5 +329,11 @@ fn run_as_somebody_else(home: &Home, arguments: &[&str]) -> Ran {
     if fs::metadata(&parent).unwrap().uid() == 0 {
         command.uid(NOBODY);
     }
-    command.output().unwrap().into()
+    // A process that another test is just starting may have the copy open still.
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => thread::yield_now(),
+            output => return output.unwrap().into(),
+        }
+    }
 }

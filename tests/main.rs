@@ -31,6 +31,10 @@ mod handles;
 mod killed;
 mod linked;
 mod ownership;
+#[cfg(unix)]
+mod privacy;
+#[cfg(unix)]
+mod replaced;
 mod tasks;
 
 // Those who use it.

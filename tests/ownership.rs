@@ -1,12 +1,14 @@
 //! One owner of a directory at a time, in this process and among all others.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rusqlite::ErrorCode;
 use wasi_sessions::{Error, Sessions};
 
 use crate::command::{Writer, bare, host_demo};
-use crate::fixture::{Home, create, data, store};
+use crate::fixture::{Home, create, data, store, written};
 
 fn in_use(home: &Home) -> Error {
     Error::InUse {
@@ -66,6 +68,61 @@ fn a_second_process_is_refused_until_this_one_lets_go() {
     assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
     drop(sessions);
     assert_eq!(host_demo(&home, &["stats"]).code, 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn without_its_lock_file_a_directory_has_one_owner() {
+    let (home, sessions) = store();
+    let id = create(&sessions, "{}");
+    for file in fs::read_dir(home.path()).unwrap() {
+        let file = file.unwrap();
+        let name = file.file_name().into_string().unwrap();
+        if !name.starts_with("sessions.db") {
+            fs::remove_file(file.path()).unwrap();
+        }
+    }
+    assert_eq!(open(&home).err(), Some(in_use(&home)));
+    assert_eq!(host_demo(&home, &["stats"]).code, 4);
+    assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn another_name_of_the_same_database_has_the_same_owner() {
+    let (home, sessions) = store();
+    create(&sessions, "{}");
+    let other = Home::new();
+    fs::create_dir(other.path()).unwrap();
+    fs::hard_link(home.database(), other.database()).unwrap();
+    assert_eq!(open(&other).err(), Some(in_use(&other)));
+    drop(sessions);
+    open(&other).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn other_programs_with_sqlite_hear_that_the_database_is_locked() {
+    let (home, sessions) = store();
+    let id = create(&sessions, "before");
+    let log = home.path().join("sessions.db-wal");
+    for statement in ["SELECT count(*) FROM Sessions", "DELETE FROM Sessions"] {
+        let native = home.native();
+        let refused = native.execute_batch(statement).unwrap_err();
+        let code = refused.sqlite_error_code();
+        assert_eq!(code, Some(ErrorCode::DatabaseBusy), "{refused}");
+        native.close().unwrap();
+        assert!(log.exists());
+    }
+    written(sessions.set(&id, "after", None).wait().unwrap());
+    drop(sessions);
+
+    // And such a program keeps a store from opening.
+    let native = home.native();
+    native.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(open(&home).err(), Some(in_use(&home)));
+    drop(native);
+    assert_eq!(data(&open(&home).unwrap(), &id).as_deref(), Some("after"));
 }
 
 #[test]

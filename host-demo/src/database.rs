@@ -76,7 +76,7 @@ impl Database {
                 anyhow!("no table `{table}` in database `{}`", self.path().display())
             }
             // These name the directory themselves.
-            Error::InUse { .. } | Error::Directory { .. } => error.into(),
+            Error::InUse { .. } | Error::Directory { .. } | Error::Replaced { .. } => error.into(),
             error => {
                 let context = format!("cannot open `{}`", self.path().display());
                 anyhow::Error::new(error).context(context)

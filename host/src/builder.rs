@@ -33,9 +33,13 @@ pub struct Builder {
 impl Builder {
     /// A store in `directory`, with the defaults. The directory is created when
     /// it is missing, for this user alone; one that is there keeps its
-    /// permissions. A database that is made is for this user alone, too. The
-    /// directory is all that the component sees of the file system, and one
-    /// owner at a time has it: give it to the store alone.
+    /// permissions. A database that is made is for this user alone, too, from its
+    /// first byte; one that is there keeps its permissions, which its write-ahead
+    /// log then has as well. A link, a directory or a pipe in the place of one of
+    /// them is refused. The directory is all that the component sees of the file
+    /// system, and one owner at a time has it: give it to the store alone. The
+    /// lock is on the directory itself, so that other users who can read it can
+    /// hold it, too.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),

@@ -1,135 +1,357 @@
-//! The store's directory: created when missing, and locked for one owner at a time.
+//! The store's directory: created when missing, locked for one owner at a time,
+//! and looked at again while that owner works in it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::database_file::{self, DatabaseFile};
 
 /// Files of this crate in the store's directory start with this.
 pub(crate) const RESERVED: &str = ".wasi-sessions";
 
 /// The store's directory while this owner holds it.
 ///
-/// The lock is the operating system's, on a file that is never deleted: it is
-/// released when this is dropped, and by the kernel on any death of the process.
+/// The operating system's lock is on the directory itself, so that no file can
+/// be removed from under it, and on the database's file. Both are released when
+/// this is dropped, and by the kernel on any death of the process.
 pub(crate) struct Directory {
+    /// As the builder was given it, for errors.
+    given: PathBuf,
+    /// Absolute and without links: the component may be started again after the
+    /// process has changed its working directory.
     path: PathBuf,
-    lock: File,
+    file_name: String,
+    /// `None` until the database is made.
+    database: Option<DatabaseFile>,
+    /// Dropped last.
+    lock: Lock,
 }
 
 impl Directory {
     /// Creates the directory when it is missing, for this user alone, and
-    /// locks it; fails at once when another owner holds it.
-    pub(crate) fn lock(path: &Path) -> Result<Self, Error> {
-        let failed = |error: io::Error| Error::Directory {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
+    /// locks it together with the database's file, if that is there; fails at
+    /// once when another owner holds one of them.
+    pub(crate) fn lock(path: &Path, file_name: &str) -> Result<Self, Error> {
+        let given = path.to_owned();
+        let failed = |error: io::Error| directory_error(path, path, error);
         create_private(path).map_err(failed)?;
-        let lock = open_lock(&path.join(format!("{RESERVED}.lock"))).map_err(failed)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => Error::InUse {
-                directory: path.to_owned(),
-            },
-            TryLockError::Error(error) => failed(error),
-        })?;
-        Ok(Self {
-            // The component may be started again after the process has changed
-            // its working directory.
+        let mut directory = Self {
+            lock: Lock::take(path)?,
             path: fs::canonicalize(path).map_err(failed)?,
-            lock,
+            file_name: file_name.to_owned(),
+            database: None,
+            given,
+        };
+        directory.prepare()?;
+        Ok(directory)
+    }
+
+    /// Refuses what is no ordinary file where the database and its logs belong,
+    /// locks the database, and lets nobody read a log who cannot read the
+    /// database. To be done before each start of the component.
+    pub(crate) fn prepare(&mut self) -> Result<(), Error> {
+        for name in database_file::names(&self.file_name) {
+            let path = self.path.join(name);
+            database_file::refuse_odd(&path).map_err(|error| self.failed(&path, error))?;
+        }
+        if self.database.is_none() {
+            self.database = self.claim()?;
+        }
+        if let Some(database) = &self.database {
+            for name in database_file::names(&self.file_name).skip(1) {
+                let path = self.path.join(name);
+                let restricted = database.restrict(&path);
+                restricted.map_err(|error| self.failed(&path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of the database that the component opened. One that it made is
+    /// locked, and its name reaches the disk; SQLite sees to the log's.
+    pub(crate) fn opened(&mut self, database: Option<&File>) -> Result<(), Error> {
+        if self.database.is_none() {
+            self.database = self.claim()?;
+            sync_directory(&self.path).map_err(|error| self.failed(&self.path, error))?;
+        }
+        if let Some(held) = &mut self.database {
+            held.note_mark();
+        }
+        if let (Some(held), Some(opened)) = (&self.database, database) {
+            match held.is(opened) {
+                Ok(true) => {}
+                Ok(false) => return Err(self.replaced("another file came in its place")),
+                Err(error) => return Err(self.failed(&self.database_path(), error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The database's file, locked; `None` when it is not there.
+    fn claim(&self) -> Result<Option<DatabaseFile>, Error> {
+        let path = self.database_path();
+        DatabaseFile::lock(&path).map_err(|error| match error {
+            TryLockError::WouldBlock => Error::InUse {
+                directory: self.given.clone(),
+            },
+            TryLockError::Error(error) => self.failed(&path, error),
         })
     }
 
-    /// Whether a file of this name is there.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.path.join(name).exists()
+    /// Whether the path is a name of the store's own, or of SQLite's, in this
+    /// directory. Upper and lower case are the same: for some file systems they
+    /// are.
+    pub(crate) fn owns(&self, path: &Path) -> bool {
+        let is_inside = fs::canonicalize(parent(path)).is_ok_and(|parent| parent == self.path);
+        let Some(name) = path.file_name() else {
+            return false;
+        };
+        let name = name.to_string_lossy().to_lowercase();
+        let mut names = database_file::names(&self.file_name);
+        is_inside && (name.starts_with(RESERVED) || names.any(|own| own.to_lowercase() == name))
     }
 
-    /// Lets only this user read a database that was just made, and its log no
-    /// more than the database: the component has no say in permissions.
-    #[cfg(unix)]
-    pub(crate) fn keep_private(&self, database: &str, is_new: bool) -> io::Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        let open = |name: &str| open_plain(OpenOptions::new().read(true), &self.path.join(name));
-        let file = open(database)?;
-        if is_new {
-            file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        }
-        match open(&format!("{database}-wal")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            log => log?.set_permissions(file.metadata()?.permissions()),
-        }
+    /// The permissions of files that the component makes: those of the database,
+    /// or this user's alone.
+    pub(crate) fn new_file_mode(&self) -> u32 {
+        self.database.as_ref().map_or(0o600, DatabaseFile::mode)
     }
 
-    /// Elsewhere a file has the permissions of its directory.
-    #[cfg(not(unix))]
-    pub(crate) fn keep_private(&self, _database: &str, _is_new: bool) -> io::Result<()> {
-        Ok(())
+    /// Fails when the name of the directory, of the database or of its open log
+    /// no longer leads to what is open.
+    pub(crate) fn look(&self, log: Option<&File>) -> Result<(), Error> {
+        if !self.lock.is_at(&self.path) {
+            return Err(self.replaced("its directory was moved, removed or replaced"));
+        }
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        database
+            .look(&self.database_path())
+            .and_then(|()| match log {
+                Some(log) => database_file::look_at_log(log, &self.log_path()),
+                None => Ok(()),
+            })
+            .map_err(|reason| self.replaced(reason))
+    }
+
+    /// Fails when the database or its open log has no name any more: quicker
+    /// than [`Directory::look`], and blind to a file that was moved.
+    pub(crate) fn refuse_unlinked(&self, log: Option<&File>) -> Result<(), Error> {
+        let database = self.database.as_ref();
+        if database.is_some_and(DatabaseFile::is_unlinked) {
+            Err(self.replaced("its file was removed or replaced"))
+        } else if log.is_some_and(database_file::is_unlinked) {
+            Err(self.replaced("its write-ahead log was removed or replaced"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Where the directory is, as an absolute path without links.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
-}
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // Closing the file would not do: a process that another thread is just
-        // starting holds a copy of it for a moment. If this fails, closing does.
-        let _ = self.lock.unlock();
+    pub(crate) fn database_path(&self) -> PathBuf {
+        self.path.join(&self.file_name)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.path.join(format!("{}-wal", self.file_name))
+    }
+
+    fn failed(&self, path: &Path, error: io::Error) -> Error {
+        directory_error(&self.given, path, error)
+    }
+
+    fn replaced(&self, reason: &str) -> Error {
+        Error::Replaced {
+            database: self.given.join(&self.file_name),
+            reason: reason.to_owned(),
+        }
     }
 }
 
-/// Opens the file to lock, which only this user can open: whoever can, can
+/// An error about the directory that was `given`; names `path`, where it
+/// happened, when that is another.
+fn directory_error(given: &Path, path: &Path, error: io::Error) -> Error {
+    let reason = match path == given {
+        true => error.to_string(),
+        false => format!("`{}`: {error}", path.display()),
+    };
+    Error::Directory {
+        path: given.to_owned(),
+        reason,
+    }
+}
+
+/// An open directory that is locked: itself, or where the file system cannot do
+/// that, by a file in it that is never removed.
+struct Lock {
+    #[cfg(unix)]
+    directory: File,
+    file: Option<File>,
+}
+
+impl Lock {
+    #[cfg(unix)]
+    fn take(path: &Path) -> Result<Self, Error> {
+        let failed = |error: io::Error| directory_error(path, path, error);
+        let directory = open_directory(path).map_err(failed)?;
+        let file = match directory.try_lock() {
+            Ok(()) => None,
+            Err(TryLockError::WouldBlock) => return Err(in_use(path)),
+            Err(TryLockError::Error(_)) => Some(lock_file(path)?),
+        };
+        Ok(Self { directory, file })
+    }
+
+    #[cfg(not(unix))]
+    fn take(path: &Path) -> Result<Self, Error> {
+        let file = Some(lock_file(path)?);
+        Ok(Self { file })
+    }
+
+    /// Whether the path still leads to the directory.
+    #[cfg(unix)]
+    fn is_at(&self, path: &Path) -> bool {
+        database_file::is_at(&self.directory, path)
+    }
+
+    /// A directory with an open file in it cannot be moved.
+    #[cfg(not(unix))]
+    fn is_at(&self, _path: &Path) -> bool {
+        true
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not do: a process that another thread is just starting
+        // holds a copy for a moment. If this fails, closing does.
+        #[cfg(unix)]
+        let _ = self.directory.unlock();
+        if let Some(file) = &self.file {
+            let _ = file.unlock();
+        }
+    }
+}
+
+fn in_use(directory: &Path) -> Error {
+    Error::InUse {
+        directory: directory.to_owned(),
+    }
+}
+
+/// Locks a file in the directory that only this user can open: whoever can, can
 /// keep the store from its owner.
-fn open_lock(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
+fn lock_file(directory: &Path) -> Result<File, Error> {
+    let path = directory.join(format!("{RESERVED}.lock"));
+    let mut options = File::options();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    open_plain(&mut options, path)
+    let failed = |error| directory_error(directory, &path, error);
+    let file = database_file::open_plain(&mut options, &path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(in_use(directory)),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
-/// Opens a file, but follows no link: the component can make one, which must
-/// lead nowhere.
-fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+/// Opens a directory for its metadata and its entries.
+pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
     #[cfg(unix)]
     {
-        let no_link = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-        std::os::unix::fs::OpenOptionsExt::custom_flags(options, no_link);
+        let directory = rustix::fs::OFlags::DIRECTORY.bits() as i32;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, directory);
+    }
+    #[cfg(windows)]
+    {
+        // FILE_FLAG_BACKUP_SEMANTICS, which opens a directory.
+        std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, 0x0200_0000);
     }
     options.open(path)
 }
 
 /// Creates a directory, and those above it, for this user alone; one that is
-/// there stays as it is.
+/// there stays as it is. The names of those that are made reach the disk.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(path)
+    let created = match (builder.create(path), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            create_private(parent)?;
+            builder.create(path)
+        }
+        (created, _) => created,
+    };
+    match created {
+        Ok(()) => sync_directory(parent(path)),
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The directory that holds what is at `path`.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Has the names in a directory reach the disk, where that can be asked for.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    match open_directory(path)?.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const FILE: &str = "sessions.db";
+
     #[test]
     fn a_second_owner_is_refused_until_the_first_is_gone() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
-        let first = Directory::lock(&path).unwrap();
-        assert_eq!(
-            Directory::lock(&path).err(),
-            Some(Error::InUse {
-                directory: path.clone()
-            })
-        );
+        let first = Directory::lock(&path, FILE).unwrap();
+        assert_eq!(Directory::lock(&path, FILE).err(), Some(in_use(&path)));
         drop(first);
-        Directory::lock(&path).unwrap();
+        Directory::lock(&path, FILE).unwrap();
+    }
+
+    #[test]
+    fn where_a_directory_cannot_be_locked_a_file_in_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = lock_file(directory.path()).unwrap();
+        let second = lock_file(directory.path());
+        assert_eq!(second.err(), Some(in_use(directory.path())));
+        first.unlock().unwrap();
+        lock_file(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_that_cannot_be_used_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(".wasi-sessions.lock");
+        fs::create_dir(&file).unwrap();
+        let error = lock_file(directory.path()).unwrap_err().to_string();
+        assert!(error.contains(&file.display().to_string()), "{error}");
     }
 
     #[test]
@@ -137,7 +359,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let file = parent.path().join("file");
         fs::write(&file, "").unwrap();
-        match Directory::lock(&file).err() {
+        match Directory::lock(&file, FILE).err() {
             Some(Error::Directory { path, .. }) => assert_eq!(path, file),
             other => panic!("{other:?}"),
         }
@@ -149,9 +371,34 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("new");
-        let _lock = Directory::lock(&path).unwrap();
+        let _lock = Directory::lock(&path, FILE).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
-        assert_eq!(mode(&path.join(".wasi-sessions.lock")), 0o600);
+    }
+
+    #[test]
+    fn the_names_of_the_database_belong_to_the_store() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("store");
+        let directory = Directory::lock(&path, FILE).unwrap();
+        for own in [
+            "sessions.db",
+            "Sessions.db-WAL",
+            "sessions.db-journal",
+            ".wasi-sessions.x",
+        ] {
+            assert!(directory.owns(&path.join(own)), "{own}");
+        }
+        for free in ["copy.db", "sessions.db.bak", "old-sessions.db"] {
+            assert!(!directory.owns(&path.join(free)), "{free}");
+        }
+        assert!(!directory.owns(&parent.path().join(FILE)));
+    }
+
+    #[test]
+    fn a_relative_path_has_a_parent() {
+        assert_eq!(parent(Path::new("a")), Path::new("."));
+        assert_eq!(parent(Path::new("a/b")), Path::new("a"));
+        assert_eq!(parent(Path::new("/a")), Path::new("/"));
     }
 }

@@ -9,7 +9,8 @@ use crate::guest::contract;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another owner, in this process or in another one, holds the directory.
+    /// Another owner, in this process or in another one, holds the directory, or
+    /// another program the database in it.
     #[error("directory `{}` is in use by another owner", directory.display())]
     InUse {
         /// The directory, as the builder was given it.
@@ -20,7 +21,20 @@ pub enum Error {
     Directory {
         /// The directory, as the builder was given it.
         path: PathBuf,
-        /// What the operating system says.
+        /// What the operating system says, and of which file.
+        reason: String,
+    },
+    /// The database that was opened is no longer where it was, or something else
+    /// is: its file, its write-ahead log or its directory was removed, moved or
+    /// replaced. Whether the request was done is unknown, and what was written in
+    /// the last 100 ms may be lost. From then on every request fails with this,
+    /// until the store is opened anew. It is noticed by requests that reach the
+    /// database; those that are answered from memory do not look.
+    #[error("the database `{}` is not what was opened: {reason}", database.display())]
+    Replaced {
+        /// The database's file, in the directory as the builder was given it.
+        database: PathBuf,
+        /// What happened to it.
         reason: String,
     },
     /// The engine or the component could not be started; says why.

@@ -1,6 +1,7 @@
 //! The component in wasmtime: how it is started, what it may touch, how it is called.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::builder::{Builder, Random};
 use crate::clock::StoreClock;
 use crate::compiled::{self, Cache};
 use crate::directory::Directory;
+use crate::guest_files::{self, GuestFiles};
 use crate::{Error, Reply, Request};
 
 mod bindings {
@@ -85,7 +87,8 @@ impl Launcher {
     }
 
     /// Starts an instance and opens the database in it.
-    pub(crate) fn start(&self, directory: &Directory) -> Result<Guest, Error> {
+    pub(crate) fn start(&self, directory: &mut Directory) -> Result<Guest, Error> {
+        directory.prepare()?;
         let clock = self.clock.clone();
         let state = State::new(&self.settings, clock, directory).map_err(start_error)?;
         let mut store = Store::new(&self.engine, state);
@@ -97,17 +100,18 @@ impl Launcher {
             .component
             .instantiate(&mut store)
             .map_err(start_error)?;
-        let file_name = &self.settings.file_name;
-        let is_new = !directory.has(file_name);
-        let location = format!("/{file_name}");
+        let location = format!("/{}", self.settings.file_name);
         let opened = bindings
             .wasi_sessions_store_sessions()
             .store()
             .call_open(&mut store, &location, &self.options)
             .map_err(start_error)??;
-        directory.keep_private(file_name, is_new).map_err(|error| {
-            Error::Start(format!("`{file_name}` cannot be kept private: {error}"))
-        })?;
+        let files = &store.data().files;
+        if !files.are_in_effect() {
+            let words = "WASI opens files in another way than this host expects";
+            return Err(Error::Start(words.to_owned()));
+        }
+        directory.opened(files.database().as_deref())?;
         Ok(Guest {
             store,
             bindings,
@@ -117,6 +121,16 @@ impl Launcher {
 }
 
 fn prepare(cache: Option<&Cache>) -> wasmtime::Result<(Engine, bindings::SessionStorePre<State>)> {
+    let engine = engine()?;
+    let component = compiled::compile(&engine, COMPONENT, cache)?;
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    guest_files::add_to_linker(&mut linker)?;
+    let component = bindings::SessionStorePre::new(linker.instantiate_pre(&component)?)?;
+    Ok((engine, component))
+}
+
+fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed);
     // The contract has no concurrent calls, and a call is four times faster
@@ -125,12 +139,7 @@ fn prepare(cache: Option<&Cache>) -> wasmtime::Result<(Engine, bindings::Session
     // Nobody reads a backtrace out of the component.
     config.wasm_backtrace_max_frames(None);
     config.generate_address_map(false);
-    let engine = Engine::new(&config)?;
-    let component = compiled::compile(&engine, COMPONENT, cache)?;
-    let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-    let component = bindings::SessionStorePre::new(linker.instantiate_pre(&component)?)?;
-    Ok((engine, component))
+    Engine::new(&config)
 }
 
 fn start_error(error: wasmtime::Error) -> Error {
@@ -169,6 +178,23 @@ impl Guest {
         call(admin, &mut self.store, self.opened)
     }
 
+    /// Has the component write a copy of the database into a directory of the
+    /// host's, as [`BACKUP`].
+    pub(crate) fn backup(&mut self, directory: File) -> Called<()> {
+        let lent = guest_files::lend(directory);
+        let own = self.store.data_mut().exchange_backup_directory(lent)?;
+        let location = format!("{}/{BACKUP}", GuestFiles::BACKUP);
+        let done =
+            self.admin(|admin, store, opened| admin.call_backup(store, opened, &location))?;
+        self.store.data_mut().exchange_backup_directory(own)?;
+        Ok(done)
+    }
+
+    /// The write-ahead log that the component has open.
+    pub(crate) fn log(&self) -> Option<Arc<File>> {
+        self.store.data().files.log()
+    }
+
     /// Closes the database.
     pub(crate) fn close(mut self) {
         // A trap here leaves the database to the recovery of the next open.
@@ -176,12 +202,16 @@ impl Guest {
     }
 }
 
+/// The copy's name in the directory that a backup is written to.
+pub(crate) const BACKUP: &str = "copy";
+
 /// What one instance is given: the store's directory as `/`, the clocks and
 /// randomness. No arguments, environment, standard streams or network.
 pub(crate) struct State {
     wasi: WasiCtx,
-    table: ResourceTable,
+    pub(crate) table: ResourceTable,
     limits: StoreLimits,
+    pub(crate) files: GuestFiles,
 }
 
 impl State {
@@ -199,6 +229,7 @@ impl State {
         // whichever thread calls the component may wait for files.
         wasi.allow_blocking_current_thread(true);
         wasi.preopened_dir(directory.path(), "/", FsPerms::ReadWrite)?;
+        wasi.preopened_dir(directory.path(), GuestFiles::BACKUP, FsPerms::ReadOnly)?;
         let limits = StoreLimitsBuilder::new()
             .memory_size(settings.memory_limit)
             .trap_on_grow_failure(true)
@@ -207,6 +238,7 @@ impl State {
             wasi: wasi.build(),
             table: ResourceTable::new(),
             limits,
+            files: GuestFiles::new(&settings.file_name, directory.new_file_mode()),
         })
     }
 }

@@ -293,15 +293,19 @@ impl Sessions {
     }
 
     /// Reads the whole database and names what is damaged; empty when sound.
-    /// Other requests wait meanwhile: 1 to 2 seconds for each 100 MB.
+    /// Other requests wait meanwhile: 1 to 2 seconds for each 100 MB. Fails with
+    /// [`Error::Replaced`] when the files of the database are no longer where they
+    /// were.
     pub fn check(&self) -> Answer<Vec<String>> {
-        self.admin(|admin, store, opened| admin.call_check(store, opened))
+        self.call(|owner| owner.check())
     }
 
     /// Writes a consistent copy of the database to `file`, any path of this
     /// machine; other requests wait meanwhile, about a second for each 100 MB. The
-    /// copy is first made in the store's directory, which needs the space, and is
-    /// for this user alone to read. A file that is there already is an
+    /// copy is for this user alone to read, and is there once it is whole and on
+    /// disk; until then it is in a folder beside it, `.wasi-sessions.backup.` and six
+    /// characters, which only a process that is killed leaves behind. A file that is
+    /// there already, or a name of the store's own, is an
     /// [`Error::InvalidArgument`].
     pub fn backup(&self, file: impl AsRef<Path>) -> Answer<()> {
         let file = file.as_ref().to_owned();

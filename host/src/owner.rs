@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::backup;
 use crate::builder::Builder;
@@ -15,6 +16,9 @@ use crate::{Collected, Error, Reply, Request, Session};
 /// One reply for each request, in order.
 pub(crate) type Replies = Vec<Result<Reply, Error>>;
 
+/// How long a look at the names of the database's files is good for.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Whoever holds it may call the component, on any thread that may wait for
 /// files.
 pub(crate) struct Owner {
@@ -23,6 +27,10 @@ pub(crate) struct Owner {
     launcher: Launcher,
     pub(crate) cache: Arc<ReadCache>,
     clock: Arc<StoreClock>,
+    /// When the names of the database's files led to what is open.
+    looked: Instant,
+    /// Set once they did not: why nothing is done any more.
+    replaced: Option<Error>,
     /// Dropped last, so that nobody else opens what is not yet closed.
     directory: Directory,
 }
@@ -34,29 +42,33 @@ impl Owner {
         clock: Arc<StoreClock>,
         cache: Arc<ReadCache>,
     ) -> Result<Self, Error> {
-        let directory = Directory::lock(&settings.directory)?;
-        backup::remove_leftover(directory.path());
+        let mut directory = Directory::lock(&settings.directory, &settings.file_name)?;
         check_descriptors(&directory)?;
         let launcher = Launcher::new(settings, clock.clone(), &directory)?;
-        let guest = launcher.start(&directory)?;
+        let guest = launcher.start(&mut directory)?;
         Ok(Self {
             guest: Some(guest),
             launcher,
             cache,
             clock,
+            looked: Instant::now(),
+            replaced: None,
             directory,
         })
     }
 
     pub(crate) fn close(mut self) {
-        if let Some(guest) = self.guest.take() {
+        // To close removes the log by its name, which may be another's by now.
+        if self.look().is_ok()
+            && let Some(guest) = self.guest.take()
+        {
             guest.close();
         }
     }
 
     /// The session, if it is there.
     pub(crate) fn get(&mut self, id: &str) -> Result<Option<Session>, Error> {
-        let session = self.call(|guest| guest.get(id))?;
+        let session = self.ask(|guest| guest.get(id))?;
         if let Some(session) = &session {
             self.cache.remember_read(id, session);
         }
@@ -79,17 +91,30 @@ impl Owner {
         Ok(replies)
     }
 
-    /// Calls the component, which is started anew if it crashed before. If it
-    /// crashes now it is gone, and SQLite recovers the database at the next start.
+    /// Calls the component for what may write: what is answered is in a database
+    /// that still has its name.
     pub(crate) fn call<T>(
         &mut self,
         call: impl FnOnce(&mut Guest) -> Called<T>,
     ) -> Result<T, Error> {
+        let answer = self.ask(call);
+        let log = self.guest.as_ref().and_then(Guest::log);
+        let linked = self.directory.refuse_unlinked(log.as_deref());
+        linked.map_err(|replaced| self.give_up(replaced))?;
+        answer
+    }
+
+    /// Calls the component, which is started anew if it crashed before. If it
+    /// crashes now it is gone, and SQLite recovers the database at the next start.
+    fn ask<T>(&mut self, call: impl FnOnce(&mut Guest) -> Called<T>) -> Result<T, Error> {
+        if self.guest.is_none() || self.looked.elapsed() >= LOOK {
+            self.look()?;
+        }
         let guest = match &mut self.guest {
             Some(guest) => guest,
             crashed => {
                 check_descriptors(&self.directory)?;
-                crashed.insert(self.launcher.start(&self.directory)?)
+                crashed.insert(self.launcher.start(&mut self.directory)?)
             }
         };
         self.clock.forget_moment();
@@ -108,6 +133,37 @@ impl Owner {
         }
     }
 
+    /// Fails when the names of the database's files no longer lead to what is
+    /// open, now and from then on.
+    fn look(&mut self) -> Result<(), Error> {
+        if let Some(replaced) = &self.replaced {
+            return Err(replaced.clone());
+        }
+        let log = self.guest.as_ref().and_then(Guest::log);
+        match self.directory.look(log.as_deref()) {
+            Ok(()) => {
+                self.looked = Instant::now();
+                Ok(())
+            }
+            Err(replaced) => Err(self.give_up(replaced)),
+        }
+    }
+
+    /// Ends the component without closing the database: that would remove files
+    /// by name.
+    fn give_up(&mut self, replaced: Error) -> Error {
+        self.guest = None;
+        self.cache.forget_all();
+        self.replaced = Some(replaced.clone());
+        replaced
+    }
+
+    /// Reads the whole database, and looks whether it is where it was.
+    pub(crate) fn check(&mut self) -> Result<Vec<String>, Error> {
+        self.look()?;
+        self.call(|guest| guest.admin(|admin, store, opened| admin.call_check(store, opened)))
+    }
+
     /// Removes at most `limit` rows that no longer count.
     pub(crate) fn collect(&mut self, limit: u32) -> Result<Collected, Error> {
         self.call(|guest| {
@@ -115,19 +171,20 @@ impl Owner {
         })
     }
 
-    /// Has the component write a copy into its own directory, and moves that
-    /// to where the component cannot reach.
+    /// Has the component write a copy beside the target, and moves that there.
     pub(crate) fn backup(&mut self, target: &Path) -> Result<(), Error> {
-        backup::refuse_existing(target)?;
+        if self.directory.owns(target) {
+            let target = target.display();
+            let words = format!("backup: `{target}` belongs to the store itself");
+            return Err(Error::InvalidArgument(words));
+        }
         descriptors::check(self.directory.path())
             .map_err(|error| Error::Other(format!("backup to `{}`: {error}", target.display())))?;
-        let folder = backup::Folder::create(self.directory.path())?;
-        self.call(|guest| {
-            guest.admin(|admin, store, opened| {
-                admin.call_backup(store, opened, backup::Folder::LOCATION)
-            })
-        })?;
-        folder.move_copy(target)
+        let folder = backup::Folder::beside(target)?;
+        let directory = folder.open()?;
+        self.call(|guest| guest.backup(directory))
+            .map_err(|error| folder.failed(error))?;
+        folder.move_copy()
     }
 }
 

@@ -1,0 +1,218 @@
+//! The database's file on disk while a store has it open: what may be there, who
+//! else may use it, and whether its name still leads to it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+
+use crate::file_lock::{self, Kind};
+#[cfg(unix)]
+use crate::mark;
+
+/// Where SQLite and the component keep what belongs to a database, as endings of
+/// its name.
+const SUFFIXES: [&str; 5] = ["", "-wal", "-journal", "-shm", "-reserve"];
+
+/// The names of a database's files, the database itself first.
+pub(crate) fn names(file_name: &str) -> impl Iterator<Item = String> {
+    SUFFIXES
+        .iter()
+        .map(move |suffix| format!("{file_name}{suffix}"))
+}
+
+/// A database's file, locked against other programs that use SQLite.
+///
+/// The component cannot lock, so this does it for its whole life: where SQLite
+/// itself locks, and so that another program hears that the database is locked.
+pub(crate) struct DatabaseFile {
+    file: File,
+    /// Whether it had the mark of a backup when it was opened.
+    #[cfg_attr(not(unix), expect(dead_code))]
+    was_marked: bool,
+}
+
+impl DatabaseFile {
+    /// Opens and locks the file; `None` when it is not there.
+    pub(crate) fn lock(path: &Path) -> Result<Option<Self>, TryLockError> {
+        match open_plain(File::options().read(true).write(true), path) {
+            Ok(file) => {
+                file_lock::try_lock(&file, Kind::Exclusive)?;
+                Ok(Some(Self {
+                    file,
+                    was_marked: false,
+                }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(TryLockError::Error(error)),
+        }
+    }
+
+    /// Takes note of the mark that the component left, which is none if it knows
+    /// what the mark means.
+    #[cfg(unix)]
+    pub(crate) fn note_mark(&mut self) {
+        self.was_marked = mark::is_on(&self.file);
+    }
+
+    /// Elsewhere the mark is not looked at.
+    #[cfg(not(unix))]
+    pub(crate) fn note_mark(&mut self) {}
+
+    /// Whether this is that open file.
+    pub(crate) fn is(&self, other: &File) -> io::Result<bool> {
+        same(&self.file, other)
+    }
+
+    /// Says how the path leads to something else, if it does.
+    #[cfg(unix)]
+    pub(crate) fn look(&self, path: &Path) -> Result<(), &'static str> {
+        if !is_at(&self.file, path) {
+            Err("its file was moved, removed or replaced")
+        } else if !self.was_marked && mark::is_on(&self.file) {
+            Err("a backup was copied over it")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Elsewhere an open file keeps its name.
+    #[cfg(not(unix))]
+    pub(crate) fn look(&self, _path: &Path) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    pub(crate) fn is_unlinked(&self) -> bool {
+        is_unlinked(&self.file)
+    }
+
+    /// The permissions of the database.
+    #[cfg(unix)]
+    pub(crate) fn mode(&self) -> u32 {
+        use std::os::unix::fs::MetadataExt;
+        self.file
+            .metadata()
+            .map_or(0o600, |file| file.mode() & 0o666)
+    }
+
+    /// Elsewhere a file has the permissions of its directory.
+    #[cfg(not(unix))]
+    pub(crate) fn mode(&self) -> u32 {
+        0o600
+    }
+
+    /// Lets nobody read a log that an earlier owner left who cannot read the
+    /// database.
+    #[cfg(unix)]
+    pub(crate) fn restrict(&self, log: &Path) -> io::Result<()> {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let Ok(there) = fs::symlink_metadata(log) else {
+            return Ok(());
+        };
+        let mode = there.mode() & self.mode();
+        if there.mode() & 0o777 == mode {
+            return Ok(());
+        }
+        let log = open_plain(File::options().read(true), log)?;
+        log.set_permissions(fs::Permissions::from_mode(mode))
+    }
+
+    /// Elsewhere a file has the permissions of its directory.
+    #[cfg(not(unix))]
+    pub(crate) fn restrict(&self, _log: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for DatabaseFile {
+    fn drop(&mut self) {
+        // As for the directory: a process that is just being started may hold a
+        // copy of the open file.
+        file_lock::unlock(&self.file);
+    }
+}
+
+/// Says how the log's path leads to something else than the open log, if it does.
+pub(crate) fn look_at_log(log: &File, path: &Path) -> Result<(), &'static str> {
+    match is_at(log, path) {
+        true => Ok(()),
+        false => Err("its write-ahead log was moved, removed or replaced"),
+    }
+}
+
+/// Opens a file, but follows no link, which the component could have made, and
+/// waits for no other end of a pipe.
+pub(crate) fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let plain = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, plain);
+    }
+    options.open(path)
+}
+
+/// Refuses a link, a directory, a pipe, a socket or a device.
+pub(crate) fn refuse_odd(path: &Path) -> io::Result<()> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(there) => there.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if kind.is_file() {
+        return Ok(());
+    }
+    let kind = if kind.is_symlink() {
+        "a link"
+    } else if kind.is_dir() {
+        "a directory"
+    } else {
+        "a pipe, a socket or a device"
+    };
+    Err(io::Error::other(format!("this is {kind} and not a file")))
+}
+
+#[cfg(unix)]
+fn same(one: &File, other: &File) -> io::Result<bool> {
+    Ok(identity(&one.metadata()?) == identity(&other.metadata()?))
+}
+
+#[cfg(unix)]
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether the path leads to the open file; true when that cannot be seen.
+#[cfg(unix)]
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    match (fs::symlink_metadata(path), file.metadata()) {
+        (Ok(there), Ok(open)) => identity(&there) == identity(&open),
+        (Err(error), _) => {
+            let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+            !gone.contains(&error.kind())
+        }
+        (_, Err(_)) => true,
+    }
+}
+
+/// Whether no name leads to the open file.
+#[cfg(unix)]
+pub(crate) fn is_unlinked(file: &File) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|file| file.st_nlink == 0)
+}
+
+/// Elsewhere an open file keeps its name.
+#[cfg(not(unix))]
+fn same(_: &File, _: &File) -> io::Result<bool> {
+    Ok(true)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_at(_: &File, _: &Path) -> bool {
+    true
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_unlinked(_: &File) -> bool {
+    false
+}

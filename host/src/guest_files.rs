@@ -1,0 +1,205 @@
+//! How the component opens files: what the host does itself, since a component
+//! has no say in permissions and cannot be given another directory later.
+
+use std::fs::File;
+use std::mem;
+use std::sync::{Arc, Weak};
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemView};
+use wasmtime_wasi::p2::FsResult;
+use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as Preopens;
+use wasmtime_wasi::p2::bindings::sync::filesystem::types::{
+    DescriptorFlags, Host, HostDescriptor, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::{FsPerms, OpenMode};
+
+use crate::guest::State;
+
+/// The names under which wasmtime-wasi defines what is replaced here. Under any
+/// other name these would be functions that no component imports: the launcher
+/// checks that the database went through them.
+const TYPES: &str = "wasi:filesystem/types@0.2.12";
+const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
+
+/// What is known of the files of one instance.
+pub(crate) struct GuestFiles {
+    file_name: String,
+    log_name: String,
+    /// Permissions of files that the component makes.
+    #[cfg_attr(not(unix), expect(dead_code))]
+    mode: u32,
+    database: Weak<File>,
+    log: Weak<File>,
+    /// The descriptor of [`GuestFiles::BACKUP`] in the component's table.
+    backup: Option<u32>,
+}
+
+impl GuestFiles {
+    /// A second directory of the component's: the store's own, to read, and
+    /// while a backup is made the one in which the copy is written.
+    pub(crate) const BACKUP: &str = "/.wasi-sessions.backup";
+
+    pub(crate) fn new(file_name: &str, mode: u32) -> Self {
+        Self {
+            file_name: file_name.to_owned(),
+            log_name: format!("{file_name}-wal"),
+            mode,
+            database: Weak::new(),
+            log: Weak::new(),
+            backup: None,
+        }
+    }
+
+    /// Whether these functions were called when the component opened the database.
+    pub(crate) fn are_in_effect(&self) -> bool {
+        self.backup.is_some() && self.database.strong_count() > 0
+    }
+
+    /// The database, as the component has it open.
+    pub(crate) fn database(&self) -> Option<Arc<File>> {
+        self.database.upgrade()
+    }
+
+    /// The write-ahead log, as the component has it open.
+    pub(crate) fn log(&self) -> Option<Arc<File>> {
+        self.log.upgrade()
+    }
+
+    /// Keeps what was opened first and is still open: that is SQLite's, which
+    /// others than SQLite look into for a moment.
+    fn note(&mut self, name: &str, file: &Arc<File>) {
+        let known = if name == self.file_name {
+            &mut self.database
+        } else if name == self.log_name {
+            &mut self.log
+        } else {
+            return;
+        };
+        if known.strong_count() == 0 {
+            *known = Arc::downgrade(file);
+        }
+    }
+}
+
+/// Replaces those functions of WASI that open files.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance(PREOPENS)?.func_wrap(
+        "get-directories",
+        |mut store: StoreContextMut<'_, State>, (): ()| {
+            let state = store.data_mut();
+            let directories = Preopens::get_directories(&mut state.filesystem())?;
+            let backup = |(_, path): &&(_, String)| path == GuestFiles::BACKUP;
+            let backup = directories.iter().find(backup);
+            state.files.backup = backup.map(|(descriptor, _)| descriptor.rep());
+            Ok((directories,))
+        },
+    )?;
+    linker.instance(TYPES)?.func_wrap(
+        "[method]descriptor.open-at",
+        |mut store: StoreContextMut<'_, State>, arguments: OpenAt| {
+            let state = store.data_mut();
+            Ok((match open_at(state, arguments) {
+                Ok(descriptor) => Ok(descriptor),
+                Err(error) => Err(Host::convert_error_code(&mut state.filesystem(), error)?),
+            },))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+type OpenAt = (
+    Resource<Descriptor>,
+    PathFlags,
+    String,
+    OpenFlags,
+    DescriptorFlags,
+);
+
+/// Opens a file as WASI does, but follows no link, and makes a missing one with
+/// the right permissions from the start.
+fn open_at(
+    state: &mut State,
+    (directory, _, path, mut how, access): OpenAt,
+) -> FsResult<Resource<Descriptor>> {
+    #[cfg(unix)]
+    if how.contains(OpenFlags::CREATE) {
+        use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
+        let made = create(state, &directory, &path)?;
+        if !made && how.contains(OpenFlags::EXCLUSIVE) {
+            return Err(ErrorCode::Exist.into());
+        }
+        how &= !(OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
+    }
+    let mut filesystem = state.filesystem();
+    let follow = PathFlags::empty();
+    let opened = HostDescriptor::open_at(
+        &mut filesystem,
+        directory,
+        follow,
+        path.clone(),
+        how,
+        access,
+    )?;
+    if let Descriptor::File(file) = filesystem.table.get(&opened)? {
+        let file = file.file.clone();
+        state.files.note(&path, &file);
+    }
+    Ok(opened)
+}
+
+/// Makes a file, unless one is there; whether it did. It is made only directly
+/// in a directory that was given to the component.
+#[cfg(unix)]
+fn create(state: &mut State, directory: &Resource<Descriptor>, path: &str) -> FsResult<bool> {
+    use rustix::fs::{Mode, OFlags, openat};
+    use rustix::io::Errno;
+    use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
+
+    let mode = Mode::from_raw_mode(state.files.mode as _);
+    let filesystem = state.filesystem();
+    let Descriptor::Dir(directory) = filesystem.table.get(directory)? else {
+        return Err(ErrorCode::NotDirectory.into());
+    };
+    if directory.perms.write_not_permitted() || !is_plain(path) {
+        return Err(ErrorCode::NotPermitted.into());
+    }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(&directory.dir, path, flags, mode) {
+        Ok(_file) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(std::io::Error::from(error).into()),
+    }
+}
+
+#[cfg(unix)]
+fn is_plain(path: &str) -> bool {
+    use std::path::{Component, Path};
+    let mut components = Path::new(path).components();
+    components.next() == Some(Component::Normal(path.as_ref())) && !path.contains('\0')
+}
+
+impl State {
+    /// Has the component's directory for backups be another one; the one it was.
+    pub(crate) fn exchange_backup_directory(&mut self, directory: Dir) -> wasmtime::Result<Dir> {
+        let backup = self.files.backup;
+        let backup = backup.ok_or_else(|| wasmtime::Error::msg("no directory for backups"))?;
+        let place = Resource::<Descriptor>::new_borrow(backup);
+        let place = self.table.get_mut(&place)?;
+        match mem::replace(place, Descriptor::Dir(directory)) {
+            Descriptor::Dir(before) => Ok(before),
+            Descriptor::File(_) => Err(wasmtime::Error::msg("not a directory for backups")),
+        }
+    }
+}
+
+/// A directory that a component may write in while a backup is made.
+pub(crate) fn lend(directory: File) -> Dir {
+    let read_write = OpenMode::READ | OpenMode::WRITE;
+    // As for the directories that it has from the start.
+    let blocks = true;
+    Dir::new(directory, FsPerms::ReadWrite, read_write, blocks)
+}
