@@ -35,6 +35,8 @@ mod ownership;
 mod privacy;
 #[cfg(unix)]
 mod replaced;
+#[cfg(unix)]
+mod restore;
 mod tasks;
 
 // Those who use it.

@@ -21,7 +21,7 @@ use crate::serve::Site;
 /// that is interrupted leaves its temporary directory behind.
 ///
 /// With a command it works on the database in a directory that no other program
-/// has open; only `create` and `set` make one that is missing. Programs can do
+/// has open; only `create`, `set` and `restore` make one that is missing. Programs can do
 /// more with the crate `wasi-sessions`: update, merge, rotate and clear.
 ///
 /// Every user of a machine can read its command lines. Where a command takes an id,
@@ -203,8 +203,23 @@ pub enum Command {
     /// Read the whole database and name what is damaged
     Check,
     /// Write a consistent copy of the database
+    ///
+    /// The copy is written straight to the directory that it is for, which needs
+    /// the space, and is there under its name once it is whole and on disk. A
+    /// killed backup leaves a folder `.wasi-sessions.backup.…` there. Programs
+    /// back up a store that they have open with `Sessions::backup`.
     Backup {
         /// The copy; it must not be there yet
+        #[arg(value_name = "COPY")]
+        copy: PathBuf,
+    },
+    /// Put a backup in the place of the database
+    ///
+    /// End the program that has the database open first. The copy is checked, and
+    /// replaces the database with its write-ahead log in one step, or changes
+    /// nothing. It needs the space beside the database, and is not changed itself.
+    Restore {
+        /// A file that `backup` wrote
         #[arg(value_name = "COPY")]
         copy: PathBuf,
     },
@@ -406,6 +421,8 @@ mod tests {
             "list --directory d --limit 0",
             "set --directory d x --no-such-option",
             "backup --directory d",
+            "restore --directory d",
+            "restore copy.db",
             "serve --address nowhere",
             "serve --timeout 5",
             "serve --operator-token=",

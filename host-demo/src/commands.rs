@@ -53,6 +53,7 @@ pub fn run(command: Command, database: &Database, output: &mut Output) -> anyhow
         Command::Stats => stats(database, output),
         Command::Check => check(database, output),
         Command::Backup { copy } => backup(database, &copy, output),
+        Command::Restore { copy } => restore(database, &copy, output),
         Command::WriteUntilKilled => story::write_until_killed(database),
         Command::ReadSessions { native } => bench::read_sessions(database, native),
     }
@@ -313,6 +314,18 @@ fn backup(database: &Database, copy: &Path, output: &mut Output) -> anyhow::Resu
     let size = fs::metadata(copy)?.len();
     let name = copy.display().to_string();
     let human = format!("written to {name}, {}", count(size, "byte"));
+    Ok(output.result(json!({ "file": name, "size": size }), human)?)
+}
+
+fn restore(database: &Database, copy: &Path, output: &mut Output) -> anyhow::Result<()> {
+    database.builder(database.options()).restore(copy).wait()?;
+    let size = fs::metadata(copy)?.len();
+    let (file, name) = (database.path(), copy.display().to_string());
+    let human = format!(
+        "`{}` is `{name}` now, {}",
+        file.display(),
+        count(size, "byte")
+    );
     Ok(output.result(json!({ "file": name, "size": size }), human)?)
 }
 

@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
 
 use crate::clock::StoreClock;
 use crate::directory::RESERVED;
 use crate::owner_thread::OwnerThread;
 use crate::read_cache::ReadCache;
-use crate::{Answer, Error, Options, Sessions};
+use crate::{Answer, Error, Options, Sessions, restore};
 
 /// How long nobody asks for anything before garbage is collected unasked.
 const IDLE: Duration = Duration::from_secs(5);
@@ -114,6 +117,36 @@ impl Builder {
     pub fn random(mut self, fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
         self.random = Some(Arc::new(fill));
         self
+    }
+
+    /// Puts a backup in the place of this store's database; with no store open on
+    /// the directory, which is created when it is missing.
+    ///
+    /// The copy is read twice and not changed. It is first copied into the
+    /// directory, which needs the space, and is refused there unless it is a sound
+    /// database with a table of this name and of the current schema. Then it
+    /// replaces the database and its write-ahead log in one step: a process that
+    /// is killed leaves the old database, untouched, or the copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] when an owner holds the directory,
+    /// [`Error::InvalidArgument`] for a copy that is missing, is no regular file,
+    /// is this database itself, or is the file of a database in use (with a
+    /// write-ahead log or a journal beside it) or of another kind, and
+    /// [`Error::Corrupt`] for one that is damaged.
+    pub fn restore(self, copy: impl AsRef<Path>) -> Answer<()> {
+        let copy = copy.as_ref().to_owned();
+        Answer::new(async move {
+            check_file_name(&self.file_name)?;
+            let (done, answer) = oneshot::channel();
+            // The work waits for files, and a runtime's threads must not.
+            thread::Builder::new()
+                .name("wasi-sessions-restore".to_owned())
+                .spawn(move || done.send(restore::restore(self, &copy)))
+                .map_err(|error| Error::Start(error.to_string()))?;
+            answer.await.map_err(|_| Error::Closed)?
+        })
     }
 
     /// Opens the store: locks the directory, starts the component and opens the

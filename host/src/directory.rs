@@ -45,6 +45,7 @@ impl Directory {
             given,
         };
         directory.prepare()?;
+        directory.remove_stage()?;
         Ok(directory)
     }
 
@@ -100,6 +101,12 @@ impl Directory {
         })
     }
 
+    /// Whether the open file is the database.
+    pub(crate) fn is_database(&self, file: &File) -> bool {
+        let database = self.database.as_ref();
+        database.is_some_and(|database| database.is(file).unwrap_or(false))
+    }
+
     /// Whether the path is a name of the store's own, or of SQLite's, in this
     /// directory. Upper and lower case are the same: for some file systems they
     /// are.
@@ -111,6 +118,33 @@ impl Directory {
         let name = name.to_string_lossy().to_lowercase();
         let mut names = database_file::names(&self.file_name);
         is_inside && (name.starts_with(RESERVED) || names.any(|own| own.to_lowercase() == name))
+    }
+
+    /// A folder for a copy that is being restored: there is never more than one,
+    /// because only the owner of the directory makes it.
+    pub(crate) fn stage(&self) -> PathBuf {
+        self.path.join(format!("{RESERVED}.restore"))
+    }
+
+    /// Removes what a process left that was killed while it restored.
+    fn remove_stage(&self) -> Result<(), Error> {
+        match fs::remove_dir_all(self.stage()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed(&self.stage(), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what belonged to a database that another one has replaced.
+    pub(crate) fn remove_logs(&self) -> io::Result<()> {
+        for name in database_file::names(&self.file_name).skip(1) {
+            match fs::remove_file(self.path.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The permissions of files that the component makes: those of the database,

@@ -84,6 +84,7 @@ mod options;
 mod owner;
 mod owner_thread;
 mod read_cache;
+mod restore;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tower-sessions")]

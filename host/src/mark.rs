@@ -7,10 +7,17 @@
 //! marked file over the database replaces all of it, at once.
 
 use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
 
 /// SQLite's `application_id`.
 const PLACE: u64 = 68;
 const MARK: &[u8; 4] = b"WSbk";
+
+/// Marks a database that nobody has open as a backup.
+pub(crate) fn put_on(file: &mut File) -> io::Result<()> {
+    file.seek(SeekFrom::Start(PLACE))?;
+    file.write_all(MARK)
+}
 
 /// Whether the file is a backup that no store has opened yet.
 #[cfg(unix)]

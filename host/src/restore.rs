@@ -1,0 +1,196 @@
+//! A backup on its way into the place of a database.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::builder::Builder;
+use crate::database_file;
+use crate::directory::{Directory, create_private, sync_directory};
+use crate::file_lock::{self, Kind};
+use crate::{Error, Options, mark};
+
+/// Puts a copy in the place of the database, or changes nothing.
+///
+/// The copy is staged in the directory and checked there by the component. Then
+/// it is marked as a backup and renamed over the database, which replaces the
+/// database and its write-ahead log at once (see [`mark`]); what is left of the
+/// old log is removed afterwards.
+pub(crate) fn restore(settings: Builder, copy: &Path) -> Result<(), Error> {
+    let mut source = Source::open(copy)?;
+    let directory = Directory::lock(&settings.directory, &settings.file_name)?;
+    source.refuse_own(&directory)?;
+    source.lock()?;
+    let stage = Stage::create(&directory, &settings.file_name)?;
+    source.copy_to(&stage)?;
+    stage.check(settings, &source)?;
+    stage.replace_database(&directory)
+}
+
+/// The copy, open for reading.
+struct Source {
+    file: File,
+    /// As it was given, for errors.
+    given: PathBuf,
+    path: PathBuf,
+}
+
+impl Source {
+    /// Opens the copy; refuses what is no backup but the file of a database in
+    /// use.
+    fn open(given: &Path) -> Result<Self, Error> {
+        let refused = |words: &str| refused(given, words);
+        let failed = |error: io::Error| refused(&error.to_string());
+        let path = fs::canonicalize(given).map_err(failed)?;
+        database_file::refuse_odd(&path).map_err(failed)?;
+        let file = database_file::open_plain(File::options().read(true), &path).map_err(failed)?;
+        let is_half = |folder: &str| {
+            folder == ".wasi-sessions.restore" || folder.starts_with(".wasi-sessions.backup.")
+        };
+        let mut folders = path.parent().into_iter().flat_map(Path::components);
+        if folders.any(|folder| folder.as_os_str().to_str().is_some_and(is_half)) {
+            return Err(refused("a backup or a restore that was killed left this"));
+        }
+        for suffix in ["-wal", "-journal"] {
+            let mut log = path.clone().into_os_string();
+            log.push(suffix);
+            if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+                let log = Path::new(&log).display();
+                return Err(refused(&format!(
+                    "this is a database in use and not a backup, for `{log}` belongs to it"
+                )));
+            }
+        }
+        let given = given.to_owned();
+        Ok(Self { file, given, path })
+    }
+
+    /// Refuses the database itself, and what is removed or replaced with it.
+    fn refuse_own(&self, directory: &Directory) -> Result<(), Error> {
+        if directory.is_database(&self.file) || directory.owns(&self.path) {
+            return Err(refused(&self.given, "this belongs to the store itself"));
+        }
+        Ok(())
+    }
+
+    /// Keeps other programs from writing to the copy, and refuses one that has
+    /// it open.
+    fn lock(&self) -> Result<(), Error> {
+        let words = "a program has this database open";
+        file_lock::try_lock(&self.file, Kind::Shared).map_err(|_| refused(&self.given, words))
+    }
+
+    fn copy_to(&mut self, stage: &Stage) -> Result<(), Error> {
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options
+            .open(&stage.file)
+            .and_then(|mut staged| io::copy(&mut self.file, &mut staged))
+            .map(drop)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::StorageFull,
+                _ => Error::Other(format!(
+                    "restore: cannot copy `{}` to `{}`: {error}",
+                    self.given.display(),
+                    stage.file.display()
+                )),
+            })
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        file_lock::unlock(&self.file);
+    }
+}
+
+/// A folder in the store's directory, for this user alone, with the copy in it.
+/// It is removed when this is dropped.
+struct Stage {
+    folder: PathBuf,
+    file: PathBuf,
+}
+
+impl Stage {
+    fn create(directory: &Directory, file_name: &str) -> Result<Self, Error> {
+        let folder = directory.stage();
+        let file = folder.join(file_name);
+        let stage = Self { folder, file };
+        create_private(&stage.folder).map_err(|error| stage.failed(&stage.folder, &error))?;
+        Ok(stage)
+    }
+
+    /// Has the component open the copy as it would the database, and read all of
+    /// it.
+    fn check(&self, settings: Builder, source: &Source) -> Result<(), Error> {
+        let options = Options {
+            // It makes and migrates nothing, and collects nothing.
+            sync: false,
+            gc_frequency: 0,
+            ..settings.options.clone()
+        };
+        let table = options.table_name.clone();
+        let staged = Builder {
+            directory: self.folder.clone(),
+            read_cache: 0,
+            options,
+            ..settings
+        };
+        let copy = source.given.display();
+        let checked = staged.open().wait().and_then(|store| store.check().wait());
+        let damage = match checked {
+            Ok(damage) if damage.is_empty() => return Ok(()),
+            Ok(damage) => damage.join("; "),
+            Err(Error::Corrupt(damage)) => damage,
+            Err(Error::Other(reason)) => {
+                return Err(refused(
+                    &source.given,
+                    &format!("this is no database with the sessions of table `{table}`: {reason}"),
+                ));
+            }
+            Err(error) => return Err(error),
+        };
+        Err(Error::Corrupt(format!("`{copy}`: {damage}")))
+    }
+
+    /// Renames the copy over the database once it is on disk.
+    fn replace_database(&self, directory: &Directory) -> Result<(), Error> {
+        let database = directory.database_path();
+        self.seal(directory.new_file_mode())
+            .map_err(|error| self.failed(&self.file, &error))?;
+        fs::rename(&self.file, &database)
+            .and_then(|()| sync_directory(directory.path()))
+            .and_then(|()| directory.remove_logs())
+            .and_then(|()| sync_directory(directory.path()))
+            .map_err(|error| self.failed(&database, &error))
+    }
+
+    /// Marks the copy, and has it reach the disk.
+    fn seal(&self, mode: u32) -> io::Result<()> {
+        let mut file =
+            database_file::open_plain(File::options().read(true).write(true), &self.file)?;
+        mark::put_on(&mut file)?;
+        #[cfg(unix)]
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        #[cfg(not(unix))]
+        let _ = mode;
+        file.sync_all()
+    }
+
+    fn failed(&self, path: &Path, error: &io::Error) -> Error {
+        Error::Other(format!("restore: `{}`: {error}", path.display()))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // What stays is removed with the next lock.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn refused(copy: &Path, words: &str) -> Error {
+    Error::InvalidArgument(format!("restore: `{}`: {words}", copy.display()))
+}
