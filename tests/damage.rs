@@ -282,6 +282,25 @@ fn a_backup_is_for_this_user_alone_and_leaves_nothing_beside_it() {
 }
 
 #[test]
+fn four_gigabytes_of_address_space_are_enough() {
+    let home = Home::new();
+    let limited = |arguments: &str| -> Ran {
+        let script = format!("ulimit -v 4194304 && exec \"$0\" {arguments} --directory \"$1\"");
+        Command::new("sh")
+            .args(["-c", &script, PROGRAM])
+            .arg(home.path())
+            .env("XDG_CACHE_HOME", &*CACHE)
+            .output()
+            .unwrap()
+            .into()
+    };
+    let id = limited("create '{}'").line().to_owned();
+    assert_eq!(limited(&format!("get {id}")).output, "{}");
+    assert_eq!(limited("check").line(), "sound");
+    assert_eq!(host_demo(&home, &["get", &id]).output, "{}");
+}
+
+#[test]
 fn a_directory_may_be_relative_and_need_not_be_text() {
     let home = Home::new();
     let made = command::bare(&["create", "{}", "--directory", "store"])

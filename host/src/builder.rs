@@ -88,7 +88,8 @@ impl Builder {
     /// request that needs more fails with [`Error::Crashed`]: one needs about
     /// six times the payload it brings, a merge up to 15 times patch and payload
     /// where they have nothing but tiny members, and a batch what its requests
-    /// need together.
+    /// need together. Where this process may have little address space, as much as
+    /// this is reserved instead of 4 GiB, and reads past the cache are slower.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = bytes;
         self

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rand_core::TryRng;
 use wasmtime::component::{Linker, ResourceAny, ResourceTable};
-use wasmtime::{Config, Engine, OptLevel, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{
+    Config, Engine, Memory, MemoryType, OptLevel, Store, StoreLimits, StoreLimitsBuilder,
+};
 use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::builder::{Builder, Random};
@@ -76,7 +78,8 @@ impl Launcher {
             Some(cache) => Cache::open(cache, Some(directory.path()))?,
             None => None,
         };
-        let (engine, component) = prepare(cache.as_ref()).map_err(start_error)?;
+        let (engine, component) =
+            prepare(settings.memory_limit, cache.as_ref()).map_err(start_error)?;
         Ok(Self {
             engine,
             component,
@@ -120,8 +123,11 @@ impl Launcher {
     }
 }
 
-fn prepare(cache: Option<&Cache>) -> wasmtime::Result<(Engine, bindings::SessionStorePre<State>)> {
-    let engine = engine()?;
+fn prepare(
+    memory_limit: usize,
+    cache: Option<&Cache>,
+) -> wasmtime::Result<(Engine, bindings::SessionStorePre<State>)> {
+    let engine = engine(memory_limit)?;
     let component = compiled::compile(&engine, COMPONENT, cache)?;
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
@@ -130,7 +136,10 @@ fn prepare(cache: Option<&Cache>) -> wasmtime::Result<(Engine, bindings::Session
     Ok((engine, component))
 }
 
-fn engine() -> wasmtime::Result<Engine> {
+/// An engine that reserves the whole address space of a memory, so that no access
+/// to it has to be checked; or where this process may not have so much (ulimit
+/// -v), one that reserves what the limit allows.
+fn engine(memory_limit: usize) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed);
     // The contract has no concurrent calls, and a call is four times faster
@@ -139,7 +148,19 @@ fn engine() -> wasmtime::Result<Engine> {
     // Nobody reads a backtrace out of the component.
     config.wasm_backtrace_max_frames(None);
     config.generate_address_map(false);
+    let engine = Engine::new(&config)?;
+    if has_address_space(&engine) {
+        return Ok(engine);
+    }
+    config.memory_reservation(memory_limit as u64);
     Engine::new(&config)
+}
+
+/// Whether there is space for a memory, and as much again for all else.
+fn has_address_space(engine: &Engine) -> bool {
+    let mut store = Store::new(engine, ());
+    let smallest = MemoryType::new(0, None);
+    (0..2).all(|_| Memory::new(&mut store, smallest.clone()).is_ok())
 }
 
 fn start_error(error: wasmtime::Error) -> Error {
