@@ -301,6 +301,29 @@ fn four_gigabytes_of_address_space_are_enough() {
 }
 
 #[test]
+fn a_directory_that_holds_the_users_cache_is_used_without_a_cache() {
+    let home = Home::new();
+    for (variable, value) in [
+        ("XDG_CACHE_HOME", home.path().join("cache")),
+        ("HOME", home.path()),
+    ] {
+        let ran: Ran = command::command(&home, &["create", "{}"])
+            .env_remove("XDG_CACHE_HOME")
+            .env(variable, value)
+            .output()
+            .unwrap()
+            .into();
+        assert_eq!(ran.code, 0, "{}", ran.errors);
+        assert!(
+            ran.errors.contains("compiled code is not kept"),
+            "{}",
+            ran.errors
+        );
+        assert!(!home.path().join("cache").exists());
+    }
+}
+
+#[test]
 fn a_directory_may_be_relative_and_need_not_be_text() {
     let home = Home::new();
     let made = command::bare(&["create", "{}", "--directory", "store"])

@@ -29,7 +29,7 @@ use crate::serve::Site;
 /// all of it, or what is left.
 ///
 /// Compiled code is kept in `$XDG_CACHE_HOME/wasi-sessions`, or else in
-/// `~/.cache/wasi-sessions`.
+/// `~/.cache/wasi-sessions`; nowhere when that is in the database's directory.
 #[derive(Debug, Parser)]
 #[command(name = "host-demo", version, after_help = EXIT_CODES)]
 pub struct Arguments {

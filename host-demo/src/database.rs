@@ -1,10 +1,12 @@
 //! The database in a directory: how it is found and opened.
 
-use std::path::PathBuf;
+use std::path::{self, Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context, anyhow, bail};
 use wasi_sessions::{Answer, Builder, Error, Options, Sessions};
+
+use crate::ending;
 
 /// A database in a directory, whether or not it is there yet.
 #[derive(Clone, Debug)]
@@ -60,17 +62,23 @@ impl Database {
         let builder = Builder::new(&self.directory)
             .file_name(&self.file)
             .options(options);
-        match cache_directory() {
+        match self.cache_directory() {
             Some(cache) => builder.cache_directory(cache),
             None => builder,
         }
+    }
+
+    /// Where compiled code is kept; `None` when that is in the store's directory,
+    /// where the store's component could write and the store would refuse it.
+    pub fn cache_directory(&self) -> Option<PathBuf> {
+        cache_directory().filter(|cache| !is_inside(cache, &self.directory))
     }
 
     /// Waits for a store to open; an error names the database.
     pub fn opened(&self, answer: Answer<Sessions>) -> anyhow::Result<Sessions> {
         let table = &self.table;
         let no_table = format!("table `{table}` is missing: open it once with `sync`");
-        answer.wait().map_err(|error| match error {
+        let opened = answer.wait().map_err(|error| match error {
             // The advice is for programs.
             Error::Other(reason) if reason.ends_with(&no_table) => {
                 anyhow!("no table `{table}` in database `{}`", self.path().display())
@@ -81,13 +89,35 @@ impl Database {
                 let context = format!("cannot open `{}`", self.path().display());
                 anyhow::Error::new(error).context(context)
             }
-        })
+        })?;
+        if cache_directory().is_some() && self.cache_directory().is_none() {
+            // Only when all went well, as an error is one line.
+            ending::say("compiled code is not kept: its place is in the database's directory");
+        }
+        Ok(opened)
     }
+}
+
+/// Whether a path is a directory or inside it; neither need be there yet.
+fn is_inside(path: &Path, directory: &Path) -> bool {
+    let there = |path: &Path| {
+        path.ancestors()
+            .find_map(|path| fs::canonicalize(path).ok())
+    };
+    let by_links = match fs::canonicalize(directory) {
+        Ok(directory) => there(path).is_some_and(|path| path.starts_with(directory)),
+        Err(_) => false,
+    };
+    let by_name = match (path::absolute(path), path::absolute(directory)) {
+        (Ok(path), Ok(directory)) => path.starts_with(directory),
+        _ => false,
+    };
+    by_links || by_name
 }
 
 /// Where compiled code is kept, as the XDG rules have it: an absolute
 /// `$XDG_CACHE_HOME`, or else `.cache` in the user's home.
-pub fn cache_directory() -> Option<PathBuf> {
+fn cache_directory() -> Option<PathBuf> {
     let caches = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|caches| caches.is_absolute())

@@ -18,7 +18,6 @@ use wasi_sessions::web::Server;
 use wasi_sessions::{Sessions, Stores};
 
 use crate::arguments::{Location, at_least};
-use crate::database::cache_directory;
 use crate::ending;
 use crate::output::Output;
 use crate::secrets;
@@ -98,10 +97,14 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
             temporary.path()
         }
     };
-    let sessions = location.database_in(directory).create()?;
+    let database = location.database_in(directory);
+    let sessions = database.create()?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let server = server(&site, component, &sessions, token.as_deref());
+        let mut server = server(&site, component, &sessions, token.as_deref());
+        if let Some(cache) = database.cache_directory() {
+            server = server.cache_directory(cache);
+        }
         let stop = stop_signal()?;
         let server = server.bind(site.address).await.map_err(|error| {
             let wants_admin = error.to_string().contains("wasi-sessions:store/admin");
@@ -136,10 +139,7 @@ fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&s
     if let Some(token) = token {
         server = server.environment(TOKEN, token);
     }
-    match cache_directory() {
-        Some(cache) => server.cache_directory(cache),
-        None => server,
-    }
+    server
 }
 
 /// Requests, one on a line, on standard error.
