@@ -3,11 +3,10 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{TARGET, variable, workspace};
+use super::{TARGET, variable};
 
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -113,19 +112,10 @@ fn c_compiler() -> Result<Variables, String> {
 }
 
 fn debian_c_compiler(version: u32) -> Variables {
-    let fix = workspace().join("host/build/utimes.h");
-    // Cargo compiles SQLite again when the flags change, and does not know that
-    // this file is part of it.
-    let mut content = DefaultHasher::new();
-    content.write(&fs::read(&fix).unwrap_or_default());
-    let content = content.finish();
-    let fix = fix.display();
-    let flags =
-        format!("-nostdlibinc -isystem {DEBIAN_HEADERS} -include '{fix}' -DUTIMES_FIX={content}");
     c_variables(
         &debian_program("clang", version),
         &debian_program("llvm-ar", version),
-        &flags,
+        &format!("-nostdlibinc -isystem {DEBIAN_HEADERS}"),
     )
 }
 
