@@ -2,7 +2,7 @@
 //! directory, killed wherever they stand.
 
 use std::collections::BTreeSet;
-use std::fs::{File, FileTimes};
+use std::fs::{self, File, FileTimes};
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -104,12 +104,17 @@ impl Place {
     /// Lets the time pass for the lock that a dead instance left behind, if one
     /// did.
     fn let_the_lock_grow_old(&self) -> bool {
-        let Ok(lock) = File::open(self.lock()) else {
+        let Ok(mut tokens) = fs::read_dir(self.lock()) else {
             return false;
         };
-        let taken = lock.metadata().unwrap().modified().unwrap();
+        let Some(token) = tokens.next() else {
+            return false;
+        };
+        let token = File::open(token.unwrap().path()).unwrap();
+        let taken = token.metadata().unwrap().modified().unwrap();
         let before = taken - DEAD_AFTER - Duration::from_secs(1);
-        lock.set_times(FileTimes::new().set_modified(before))
+        token
+            .set_times(FileTimes::new().set_modified(before))
             .unwrap();
         true
     }

@@ -16,5 +16,6 @@ mod types;
 
 pub use error::Error;
 pub use options::{Access, Durability, Options};
+pub use storage::gather_writes;
 pub use store::Store;
 pub use types::*;

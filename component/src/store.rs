@@ -114,7 +114,7 @@ impl Store {
 
     /// Ends the session.
     pub fn destroy(&mut self, now: Timestamp, id: &str) -> Result<bool, Error> {
-        self.write(now, 1, |rules| rules.destroy(id))
+        self.end(now, 1, |rules| rules.destroy(id))
     }
 
     /// Does all requests in one transaction. One that is refused has its error
@@ -143,7 +143,13 @@ impl Store {
             self.count_read(now, count);
             return Ok(replies);
         }
-        self.write(now, count, apply)
+        let only_ends = requests
+            .iter()
+            .all(|request| matches!(request, Request::Get { .. } | Request::Destroy { .. }));
+        match only_ends {
+            true => self.end(now, count, apply),
+            false => self.write(now, count, apply),
+        }
     }
 
     /// A page of the live sessions, all or one subject's.
@@ -183,7 +189,7 @@ impl Store {
 
     /// Ends the session that a listing calls `handle`.
     pub fn terminate(&mut self, now: Timestamp, handle: &str) -> Result<bool, Error> {
-        self.write(now, 1, |rules| rules.terminate(handle))
+        self.end(now, 1, |rules| rules.terminate(handle))
     }
 
     /// Ends all sessions of a subject but the one with the id `except`.
@@ -193,12 +199,12 @@ impl Store {
         subject: &str,
         except: Option<&str>,
     ) -> Result<u64, Error> {
-        self.write(now, 1, |rules| rules.terminate_subject(subject, except))
+        self.end(now, 1, |rules| rules.terminate_subject(subject, except))
     }
 
     /// Ends every session.
     pub fn clear(&mut self, now: Timestamp) -> Result<u64, Error> {
-        self.write(now, 1, |rules| rules.clear())
+        self.end(now, 1, |rules| rules.clear())
     }
 
     /// Removes at most `limit` rows that no longer count.
@@ -253,23 +259,47 @@ impl Store {
         Ok(done)
     }
 
+    /// Work that may write.
     fn write<T>(
         &mut self,
         now: Timestamp,
         requests: u64,
         work: impl Fn(Rules) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.write_or_end(now, requests, false, work)
+    }
+
+    /// Work that only ends sessions, for which there is room on a full disk.
+    fn end<T>(
+        &mut self,
+        now: Timestamp,
+        requests: u64,
+        work: impl Fn(Rules) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.write_or_end(now, requests, true, work)
+    }
+
+    fn write_or_end<T>(
+        &mut self,
+        now: Timestamp,
+        requests: u64,
+        only_ends: bool,
+        work: impl Fn(Rules) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let options = &self.options;
         let work = |rows: Rows| work(Rules { rows, options, now });
         match options.access {
-            // Where nothing collects, nothing needs to be counted.
-            _ if options.gc_frequency == 0 => self.storage.transaction(work),
             Access::Exclusive => {
-                let done = self.storage.transaction(work)?;
+                let done = match only_ends {
+                    true => self.storage.freeing_transaction(work)?,
+                    false => self.storage.transaction(work)?,
+                };
                 self.requests += requests;
                 self.collect_if_due(now, self.requests, requests);
                 Ok(done)
             }
+            // Where nothing collects, nothing needs to be counted.
+            Access::Shared if options.gc_frequency == 0 => self.storage.transaction(work),
             Access::Shared => {
                 let (done, counted) = self.storage.counted_transaction(requests, work)?;
                 self.collect_if_due(now, counted, requests);

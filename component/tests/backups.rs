@@ -78,7 +78,15 @@ fn a_backup_refuses_the_databases_own_names_however_they_are_spelled() {
         let mut store = database.open();
         let before = names(&database);
         fs::create_dir(database.file("folder")).unwrap();
-        for suffix in ["", "-wal", "-journal", "-shm", ".lock", ".lock-repair"] {
+        for suffix in [
+            "",
+            "-wal",
+            "-journal",
+            "-shm",
+            "-reserve",
+            ".lock",
+            ".lock-0123456789abcdef",
+        ] {
             for directory in ["", "./", "/", "folder/../"] {
                 let name = format!("{directory}sessions.db{suffix}");
                 let location = format!("{}/{name}", database.file(""));
@@ -145,4 +153,86 @@ fn a_backup_that_fails_leaves_nothing_behind() {
         assert!(matches!(answer, Err(Error::Corrupt(_))), "{answer:?}");
         assert_eq!(names(&database), before);
     }
+}
+
+/// What a crash of the database leaves, as `name` in a directory of its own.
+fn crashed(database: &Database, access: Access) -> Database {
+    let left = Database::new(access);
+    for suffix in ["", "-wal", "-journal"] {
+        let name = format!("sessions.db{suffix}");
+        if fs::exists(database.file(&name)).unwrap() {
+            fs::copy(database.file(&name), left.file(&name)).unwrap();
+        }
+    }
+    left
+}
+
+#[test]
+fn a_copy_put_in_the_place_of_a_crashed_database_is_served_as_the_copy() {
+    for access in BOTH {
+        let database = Database::new(Access::Exclusive);
+        let mut store = database.open();
+        let old = create(&mut store, NOW, None);
+        let copy = database.file("copy.db");
+        store.backup(&copy).unwrap();
+        let new: Vec<_> = (0..50).map(|_| create(&mut store, NOW, None)).collect();
+        store.destroy(NOW, &old).unwrap();
+
+        let left = crashed(&database, access);
+        assert!(fs::metadata(left.file("sessions.db-wal")).unwrap().len() > 0);
+        fs::copy(&copy, left.file("sessions.db")).unwrap();
+        // It is a database like any other afterwards.
+        for _ in 0..2 {
+            let mut store = left.open();
+            assert!(is_live(&mut store, NOW, &old));
+            assert!(!new.iter().any(|id| is_live(&mut store, NOW, id)));
+            assert_eq!(store.check(), Ok(vec![]));
+            let id = create(&mut store, NOW, None);
+            let again = crashed(&left, access);
+            assert!(is_live(&mut again.open(), NOW, &id));
+        }
+    }
+}
+
+#[test]
+fn a_copy_put_in_the_place_of_a_database_in_mid_transaction_is_served_as_the_copy() {
+    for access in BOTH {
+        let database = Database::new(Access::Shared);
+        let mut store = database.open();
+        let id = create(&mut store, NOW, None);
+        store.backup(&database.file("copy.db")).unwrap();
+        for _ in 0..100 {
+            store.create(NOW, &[0; 2000], None, None).unwrap();
+        }
+        let writer = database.raw();
+        writer
+            .execute_batch(
+                "PRAGMA cache_size = 1; BEGIN IMMEDIATE;
+                 UPDATE Sessions SET data = zeroblob(2001), version = 99;",
+            )
+            .unwrap();
+        let left = crashed(&database, access);
+        assert!(
+            fs::metadata(left.file("sessions.db-journal"))
+                .unwrap()
+                .len()
+                > 0
+        );
+        fs::copy(database.file("copy.db"), left.file("sessions.db")).unwrap();
+        let mut store = left.open();
+        assert_eq!(store.get(NOW, &id), Ok(Some(started("{}", None, NOW))));
+        assert_eq!(store.count_sessions(NOW, None), Ok(1));
+        assert_eq!(store.check(), Ok(vec![]));
+    }
+}
+
+#[test]
+fn a_copy_is_marked_until_it_is_opened() {
+    let database = Database::new(Access::Exclusive);
+    let copy = database.file("copy.db");
+    database.open().backup(&copy).unwrap();
+    let mark = |copy: &str| fs::read(copy).unwrap()[68..72].to_owned();
+    assert_eq!(mark(&copy), b"WSbk");
+    Store::open(&copy, database.options.clone(), NOW).unwrap();
+    assert_eq!(mark(&copy), [0; 4]);
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use tempfile::TempDir;
-use wasi_sessions_component::{Access, Durability, Error, Options, Session, Store};
+use wasi_sessions_component::{Access, Durability, Error, Options, Session, Store, gather_writes};
 
 /// The moment at which most tests happen.
 pub const NOW: u64 = 1_700_000_000_000;
@@ -32,6 +32,7 @@ impl Database {
     /// One with other options. Its directory is in memory where the machine
     /// offers that, as the tests make thousands of transactions.
     pub fn with(access: Access, change: impl FnOnce(&mut Options)) -> Database {
+        gather_writes(std::env::var_os("GATHER_WRITES").is_none_or(|on| on != "0"));
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let mut options = Options {
             access,

@@ -7,6 +7,7 @@ mod collection;
 mod endings;
 mod files;
 mod fixture;
+mod full_disk;
 mod lifetimes;
 mod listing;
 mod model;

@@ -17,11 +17,13 @@ fn patient() -> Database {
     Database::with(Access::Shared, |options| options.sync_timeout = 60_000)
 }
 
-/// Makes a directory that seems to have been there for so long.
-fn make_directory(path: &str, age: Duration) {
+/// Makes the lock of an instance that last showed so long ago that it lives.
+fn make_lock(path: &str, age: Duration) {
     fs::create_dir(path).unwrap();
+    let token = format!("{path}/token");
+    fs::write(&token, "1").unwrap();
     let times = fs::FileTimes::new().set_modified(SystemTime::now() - age);
-    fs::File::open(path).unwrap().set_times(times).unwrap();
+    fs::File::open(token).unwrap().set_times(times).unwrap();
 }
 
 #[test]
@@ -46,7 +48,7 @@ fn a_database_that_stays_in_use_is_busy() {
     let mut store = database.open();
     let id = create(&mut store, NOW, None);
     let lock = database.file("sessions.db.lock");
-    fs::create_dir(&lock).unwrap();
+    make_lock(&lock, Duration::ZERO);
     assert_eq!(store.get(NOW, &id), Err(Error::Busy));
     assert_eq!(store.set(NOW, &id, b"", None), Err(Error::Busy));
     let get = Request::Get { id: id.clone() };
@@ -60,7 +62,7 @@ fn a_database_that_stays_in_use_is_busy() {
     assert_eq!(store.backup(&database.file("copy")), Err(Error::Busy));
     assert_eq!(database.try_open(|_| {}).err(), Some(Error::Busy));
 
-    fs::remove_dir(&lock).unwrap();
+    fs::remove_dir_all(&lock).unwrap();
     assert_eq!(store.get(NOW, &id), Ok(Some(started("{}", None, NOW))));
     assert_eq!(store.stats(NOW).unwrap().live, 1);
     assert!(!fs::exists(database.file("copy")).unwrap());
@@ -71,7 +73,7 @@ fn a_store_waits_as_long_as_sync_timeout_says() {
     let database = Database::with(Access::Shared, |options| options.sync_timeout = 50);
     let mut store = database.open();
     let lock = database.file("sessions.db.lock");
-    fs::create_dir(&lock).unwrap();
+    make_lock(&lock, Duration::ZERO);
     let started = Instant::now();
     assert_eq!(store.clear(NOW), Err(Error::Busy));
     let waited = started.elapsed();
@@ -83,26 +85,25 @@ fn a_store_goes_on_when_the_other_lets_go() {
     let database = patient();
     let mut store = database.open();
     let lock = database.file("sessions.db.lock");
-    fs::create_dir(&lock).unwrap();
-    let release = thread::spawn(move || fs::remove_dir(lock).unwrap());
+    make_lock(&lock, Duration::ZERO);
+    let release = thread::spawn(move || fs::remove_dir_all(lock).unwrap());
     create(&mut store, NOW, None);
     release.join().unwrap();
 }
 
 #[test]
-fn a_lock_older_than_15_seconds_is_dead_and_removed() {
+fn a_lock_older_than_15_seconds_is_dead_and_taken_over() {
     let database = impatient();
     let mut store = database.open();
     let id = create(&mut store, NOW, None);
     let lock = database.file("sessions.db.lock");
     for open_anew in [false, true] {
-        make_directory(&lock, Duration::from_secs(16));
+        make_lock(&lock, Duration::from_secs(16));
         if open_anew {
             store = database.open();
         }
         assert!(is_live(&mut store, NOW, &id));
         assert!(!fs::exists(&lock).unwrap());
-        assert!(!fs::exists(database.file("sessions.db.lock-repair")).unwrap());
     }
 }
 
@@ -111,31 +112,9 @@ fn a_younger_lock_is_respected() {
     let database = impatient();
     let mut store = database.open();
     let lock = database.file("sessions.db.lock");
-    make_directory(&lock, Duration::from_secs(11));
+    make_lock(&lock, Duration::from_secs(11));
     assert_eq!(store.clear(NOW), Err(Error::Busy));
     assert!(fs::exists(&lock).unwrap());
-}
-
-#[test]
-fn only_one_repairs_a_dead_lock_and_a_dead_repair_is_removed() {
-    let database = Database::with(Access::Shared, |options| options.sync_timeout = 1000);
-    let mut store = database.open();
-    let lock = database.file("sessions.db.lock");
-    let repair = database.file("sessions.db.lock-repair");
-    make_directory(&lock, Duration::from_secs(100));
-    make_directory(&repair, Duration::from_secs(1));
-    let mut impatient = database.try_open(|options| options.sync_timeout = 0);
-    assert_eq!(impatient.err(), Some(Error::Busy));
-    assert!(fs::exists(&lock).unwrap());
-
-    fs::remove_dir(&repair).unwrap();
-    make_directory(&repair, Duration::from_secs(100));
-    assert_eq!(store.clear(NOW), Ok(0));
-    let left = fs::read_dir(database.file("")).unwrap();
-    let mut left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert!(left.all(|name| !name.contains(".lock")));
-    impatient = database.try_open(|options| options.sync_timeout = 0);
-    assert!(impatient.is_ok());
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Backups: a consistent copy of the database, which appears once it is whole.
 
-use super::{Storage, check_location, failure};
+use super::connection::check_location;
+use super::{Storage, failure, mark};
 use crate::error::Error;
 use crate::id;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
 
 impl Storage {
@@ -16,6 +17,10 @@ impl Storage {
         check_location(location)?;
         self.check_target(location)?;
         let partial = partial(location)?;
+        let cannot = |what, error: io::Error| match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::StorageFull,
+            _ => Error::Other(format!("cannot {what} the backup `{location}`: {error}")),
+        };
         let copied = self
             .wait(|| {
                 self.connection()
@@ -25,11 +30,12 @@ impl Storage {
                     .inspect_err(|_| remove(&partial))
             })
             .and_then(|_| {
+                mark::write(&partial, mark::MARK).map_err(|error| cannot("mark", error))?;
                 // To rename replaces a file that came here meanwhile.
                 self.check_target(location)?;
-                fs::rename(&partial, location).map_err(|error| {
-                    Error::Other(format!("cannot rename the backup to `{location}`: {error}"))
-                })
+                fs::rename(&partial, location).map_err(|error| cannot("rename", error))?;
+                mark::sync_directory(location);
+                Ok(())
             });
         if copied.is_err() {
             remove(&partial);
@@ -51,7 +57,7 @@ impl Storage {
         let own = lower_case(Path::new(&self.location)).unwrap_or_default();
         let suffix = name.as_encoded_bytes().strip_prefix(own.as_encoded_bytes());
         let is_own = suffix.is_some_and(|suffix| {
-            let own = ["-wal", "-journal", "-shm", ".lock"];
+            let own = ["-wal", "-journal", "-shm", "-reserve", ".lock"];
             own.iter().any(|own| suffix.starts_with(own.as_bytes()))
         });
         // A link that leads nowhere is something, too.
@@ -77,6 +83,4 @@ fn partial(location: &str) -> Result<String, Error> {
 /// more than that of the removal.
 fn remove(partial: &str) {
     let _ = fs::remove_file(partial);
-    let _ = fs::remove_file(format!("{partial}-journal"));
-    let _ = fs::remove_dir(format!("{partial}.lock"));
 }

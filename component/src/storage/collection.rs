@@ -1,6 +1,7 @@
 //! Collection, in steps: rows that no longer count, free space, and the log that
 //! both leave behind.
 
+use super::attempts::Room;
 use super::{Storage, failure};
 use crate::error::Error;
 use crate::options::Durability;
@@ -21,7 +22,7 @@ impl Storage {
     /// the database start at 0 again. Now and then it only copies the log: whoever
     /// waits does not wait for both.
     pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        self.wait(|| {
+        self.repeat(Room::Freeing, &mut || {
             if self.copies_log.take() && self.has_long_log() {
                 self.copy_log()?;
                 return Ok(Collected {
@@ -42,7 +43,7 @@ impl Storage {
     /// Like [`Storage::collect`], but for one attempt only: a request that carries
     /// a collection waits for nobody. It does both.
     pub fn collect_at_once(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        self.once(|| {
+        self.once(&mut || {
             let collected = self.collection_step(limit, now)?;
             if self.has_long_log() {
                 // What was collected stays so if that fails.
@@ -84,7 +85,7 @@ impl Storage {
         pages: u64,
         now: Timestamp,
     ) -> Result<Collected, Error> {
-        self.transact(Immediate, || {
+        self.transact(Immediate, &mut || {
             let (removed, any_due) = self.rows(|rows| rows.collect(limit, now))?;
             let free = self.free_pages()?;
             if free > 0 {
@@ -147,7 +148,7 @@ impl Storage {
     /// sessions to come: what is given back has to be moved before, and asked for
     /// again.
     fn free_pages(&self) -> Result<u64, Error> {
-        if !self.gives_space_back {
+        if !self.gives_space_back.get() {
             return Ok(0);
         }
         let (all, free) = self.statements(|statements| {
@@ -159,7 +160,8 @@ impl Storage {
 
     fn give_back(&self, pages: u64) -> Result<(), Error> {
         let pragma = format!("PRAGMA incremental_vacuum({pages})");
-        let mut vacuum = self.connection().prepare(&pragma).map_err(failure)?;
+        let connection = self.connection();
+        let mut vacuum = connection.prepare(&pragma).map_err(failure)?;
         let mut steps = vacuum.query([]).map_err(failure)?;
         // Each row is one page given back.
         while steps.next().map_err(failure)?.is_some() {}

@@ -1,256 +1,396 @@
-//! The lock of a shared database: waiting for it, keeping it alive, and
-//! removing one whose owner died.
+//! The lock of a shared database: taking it, keeping it alive, and taking over one
+//! whose owner died.
 //!
-//! WASI has no file locks that die with their owner. SQLite's lock here is a
-//! directory beside the database; an instance that is killed leaves it behind.
-//! How old it is, the file system alone tells: clocks of others may be wrong.
+//! WASI has no file locks that die with their owner. The lock is a directory
+//! beside the database, `….lock`, with one file in it that has a random name, the
+//! owner's token. It appears whole, as a directory `….lock-<token>` is renamed. An
+//! owner removes its own token first and the directory only when that is empty:
+//! it can never remove the lock of another. How old a token is, the file system
+//! alone tells: clocks of others may be wrong.
 
+use super::file_system::File;
+use super::hooks::{Done, Failed, Hooks, Kind};
 use crate::error::Error;
-use rusqlite::{Connection, ffi};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use crate::id;
+use rusqlite::ffi;
+use std::ffi::{OsStr, c_int};
+use std::fs;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 #[cfg(test)]
 mod tests;
 
-/// A lock older than this is dead: its owner makes it younger while it works.
-/// Until then everybody waits for an instance that was killed; after it, an
-/// owner that merely waited for its disk would be taken for dead.
+/// A token older than this is one of a dead owner. Until then others wait for an
+/// instance that was killed; after it, an owner that merely waited for its disk
+/// would be taken for dead.
 const DEAD_AFTER: Duration = Duration::from_secs(15);
 
-/// An owner that was stopped for so long may have lost its lock.
+/// An owner that renewed its token so long ago counts its lock as lost.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(7);
 
-/// How old an owner lets its lock become.
+/// How old an owner lets its token become.
 const RENEW_AFTER: Duration = Duration::from_secs(2);
 
-/// How many of SQLite's instructions go by between two looks at the lock's
+/// How many of SQLite's instructions go by between two looks at the token's
 /// age. One can handle a whole payload.
 const INSTRUCTIONS: i32 = 100;
 
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// Bytes of a token.
+const TOKEN: usize = 8;
 
-/// The lock that SQLite's `unix-dotfile` file system makes for one database.
-pub struct DotLock {
-    lock: PathBuf,
-    /// Made in the lock and removed again to make that younger.
-    sign: PathBuf,
-    /// Held by whoever removes a dead lock.
-    repair: PathBuf,
-    /// Made and removed to ask the file system for its time.
-    clock: PathBuf,
-    patience: Duration,
-    /// When the lock, if this owner holds it, was surely its own.
-    certain: Mutex<Instant>,
+/// The lock of one database, and the hooks of its files: nothing is read or
+/// written by an owner that cannot be sure of its lock.
+pub struct Lock {
+    directory: PathBuf,
+    /// An I/O error, or a lock that was lost.
+    failed: Failed,
+    state: Mutex<State>,
 }
 
-impl DotLock {
-    /// The lock of the database at `location`, to be waited for at most
-    /// `patience` milliseconds.
-    pub fn of(location: &str, patience: u64) -> DotLock {
-        DotLock {
-            lock: format!("{location}.lock").into(),
-            sign: format!("{location}.lock/alive").into(),
-            repair: format!("{location}.lock-repair").into(),
-            clock: format!("{location}.lock-clock").into(),
-            patience: Duration::from_millis(patience),
-            certain: Mutex::new(Instant::now()),
+#[derive(Default)]
+struct State {
+    held: Option<Held>,
+    is_lost: bool,
+    /// Why no lock can be made here.
+    problem: Option<String>,
+    /// Whether what killed instances left was removed.
+    is_swept: bool,
+}
+
+struct Held {
+    token: PathBuf,
+    /// Before the token was last renewed: until then the lock was surely held.
+    renewed: Moment,
+}
+
+/// A moment by both clocks: the monotonic one stops while a machine sleeps.
+struct Moment {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Moment {
+        Moment {
+            monotonic: Instant::now(),
+            wall: SystemTime::now(),
         }
     }
 
-    /// Repeats an attempt while it fails with [`Error::Busy`] and patience
-    /// lasts; a dead lock is removed at once. Where no lock can be made,
-    /// there is nothing to wait for.
-    pub fn wait<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-        let started = Instant::now();
-        let mut pause = Duration::from_millis(1);
-        let mut clock = None;
-        loop {
-            match attempt() {
-                Err(Error::Busy) => {}
-                other => return other,
+    fn age(&self) -> Duration {
+        let by_wall = self.wall.elapsed().unwrap_or_default();
+        self.monotonic.elapsed().max(by_wall)
+    }
+}
+
+impl Lock {
+    /// The lock of the database at `location`.
+    pub fn of(location: &str) -> Lock {
+        Lock {
+            directory: format!("{location}.lock").into(),
+            failed: Failed::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Has SQLite keep the lock alive while it works, and stop with
+    /// `SQLITE_INTERRUPT` when the lock is lost: it can work for long without a
+    /// look at its files.
+    pub fn keep_alive(
+        self: &Arc<Self>,
+        connection: &mut rusqlite::Connection,
+    ) -> rusqlite::Result<()> {
+        let lock = self.clone();
+        connection.progress_handler(INSTRUCTIONS, Some(move || !lock.is_kept()))
+    }
+
+    /// Whether the connection is to be given up.
+    pub fn has_failed(&self) -> bool {
+        self.failed.get()
+    }
+
+    /// Whether the lock was lost.
+    pub fn is_lost(&self) -> bool {
+        self.state().is_lost
+    }
+
+    /// Why no lock can be made here, if an attempt found that out.
+    pub fn problem(&self) -> Option<Error> {
+        self.state().problem.take().map(Error::Other)
+    }
+
+    /// Starts anew, for a new connection.
+    pub fn reset(&self) {
+        self.release();
+        self.state().is_lost = false;
+        self.failed.set(false);
+    }
+
+    /// Does work that is not SQLite's with the lock held; busy when another holds
+    /// it.
+    pub fn hold<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let done = match self.acquire() {
+            Ok(()) => work(),
+            Err(code) if code == ffi::SQLITE_BUSY => Err(Error::Busy),
+            Err(_) => Err(self.problem().unwrap_or(Error::Busy)),
+        };
+        self.release();
+        done
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn acquire(&self) -> Done {
+        let mut state = self.state();
+        if state.held.is_some() {
+            return Ok(());
+        }
+        match self.take(&mut state) {
+            Ok(Some(held)) => {
+                state.held = Some(held);
+                Ok(())
             }
-            if clock.is_none() {
-                clock = self.read_clock()?;
+            Ok(None) => Err(ffi::SQLITE_BUSY),
+            Err(error) => {
+                let lock = self.directory.display();
+                let problem = format!("the lock `{lock}` cannot be made: {error}");
+                state.problem = Some(problem);
+                Err(ffi::SQLITE_CANTOPEN)
             }
-            if clock.is_some_and(|clock: Clock| self.remove_dead(clock.now())) {
+        }
+    }
+
+    /// Takes the lock if it is free or its owner is dead.
+    fn take(&self, state: &mut State) -> io::Result<Option<Held>> {
+        let random = id::random::<TOKEN>()
+            .map_err(|_| io::Error::other("the source of randomness failed"))?;
+        let token = hex::encode(random);
+        let prepared = self.prepared(&token);
+        let renewed = Moment::now();
+        fs::create_dir(&prepared)?;
+        let made = prepared.join(&token);
+        let token = self.directory.join(&token);
+        // It is made just now, so its time is the file system's.
+        let now = fs::File::create_new(&made).and_then(|mut file| {
+            file.write_all(b"1")?;
+            file.metadata()?.modified()
+        });
+        // This replaces an empty directory, which is one that an owner was killed
+        // over, and fails for any other.
+        if let Ok(now) = now
+            && fs::rename(&prepared, &self.directory).is_ok()
+        {
+            if !state.is_swept {
+                state.is_swept = true;
+                self.sweep(now);
+            }
+            return Ok(Some(Held { token, renewed }));
+        }
+        let is_foreign = fs::symlink_metadata(&self.directory).is_ok_and(|found| !found.is_dir());
+        let taken = match now {
+            Ok(_) if is_foreign => Err(io::Error::other("something else has its name")),
+            Ok(now) => self.take_over(token, now),
+            Err(error) => Err(error),
+        };
+        remove(&prepared);
+        taken
+    }
+
+    /// Takes over a lock whose token is dead. Of several who try, one can rename
+    /// it; should its owner have woken meanwhile, it gets it back.
+    fn take_over(&self, own: PathBuf, now: SystemTime) -> io::Result<Option<Held>> {
+        for token in entries(&self.directory) {
+            if !is_dead(&token, now) || fs::rename(&token, &own).is_err() {
                 continue;
             }
-            if started.elapsed() >= self.patience {
-                return Err(Error::Busy);
+            let renewed = Moment::now();
+            if !is_dead(&own, now) {
+                let _ = fs::rename(&own, &token);
+            } else if renew(&own).is_ok() {
+                self.sweep(now);
+                let token = own;
+                return Ok(Some(Held { token, renewed }));
             }
-            sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            break;
+        }
+        Ok(None)
+    }
+
+    /// Removes what instances left that were killed while they waited.
+    fn sweep(&self, now: SystemTime) {
+        let parent = match self.directory.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        for path in entries(parent) {
+            let name = path.file_name().unwrap_or_default();
+            if self.token_of(name).is_none() {
+                continue;
+            }
+            let mut left = entries(&path).peekable();
+            let is_left = match left.peek() {
+                Some(_) => left.all(|token| is_dead(&token, now)),
+                None => is_dead(&path, now),
+            };
+            if is_left {
+                remove(&path);
+            }
         }
     }
 
-    /// Starts an attempt: a lock that it takes is its own from now on.
-    pub fn begin(&self) {
-        *self.certain() = Instant::now();
+    fn prepared(&self, token: &str) -> PathBuf {
+        let mut path = self.directory.clone().into_os_string();
+        path.push(format!("-{token}"));
+        path.into()
     }
 
-    /// Whether somebody else may by now have taken the lock for a dead one.
-    pub fn is_doubtful(&self) -> bool {
-        self.certain().elapsed() > DOUBTFUL_AFTER
+    /// The token in the name of a directory that waits to become this lock.
+    fn token_of<'n>(&self, name: &'n OsStr) -> Option<&'n str> {
+        let own = self.directory.file_name()?.to_str()?;
+        let token = name.to_str()?.strip_prefix(own)?.strip_prefix('-')?;
+        let is_hex = token.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (token.len() == 2 * TOKEN && is_hex).then_some(token)
     }
 
-    /// Has SQLite keep the lock young while it works, and stop with
-    /// `SQLITE_INTERRUPT` when the lock is lost.
-    pub fn keep_young(self: &Arc<Self>, connection: &mut Connection) -> rusqlite::Result<()> {
-        let lock = self.clone();
-        connection.progress_handler(INSTRUCTIONS, Some(move || !lock.keep()))
+    /// Gives the lock back, if it is held and is still this owner's.
+    fn release(&self) {
+        let Some(held) = self.state().held.take() else {
+            return;
+        };
+        if fs::remove_file(held.token).is_ok() {
+            let _ = fs::remove_dir(&self.directory);
+        }
     }
 
-    /// Makes the lock that a connection believes to hold and has lost. SQLite
-    /// goes on believing so until it has removed one.
-    pub fn make_again(&self) -> Result<(), Error> {
-        fs::create_dir(&self.lock).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => Error::Busy,
-            _ => self.cannot_be_made(&error),
-        })
-    }
-
-    /// Renews the lock when it is time; false when it is lost.
-    fn keep(&self) -> bool {
-        let mut certain = self.certain();
-        let age = certain.elapsed();
+    /// Whether the lock, if it is held, is surely held now. Renews it when it is
+    /// time.
+    fn is_kept(&self) -> bool {
+        let mut state = self.state();
+        let Some(held) = &mut state.held else {
+            return true;
+        };
+        let age = held.renewed.age();
         if age < RENEW_AFTER {
             return true;
         }
-        if age > DOUBTFUL_AFTER {
+        let is_lost = age > DOUBTFUL_AFTER || {
+            let now = Moment::now();
+            match renew(&held.token) {
+                Ok(()) => {
+                    held.renewed = now;
+                    false
+                }
+                // Otherwise there is time for other tries.
+                Err(error) => error.kind() == ErrorKind::NotFound,
+            }
+        };
+        // Renewing may have taken long, too.
+        if is_lost || held.renewed.age() > DOUBTFUL_AFTER {
+            state.is_lost = true;
+            drop(state);
+            self.failed.set(true);
             return false;
-        }
-        let now = Instant::now();
-        match self.renew() {
-            Ok(()) => *certain = now,
-            // Otherwise there is time for other tries.
-            Err(error) => return error.kind() != ErrorKind::NotFound,
         }
         true
     }
 
-    fn certain(&self) -> MutexGuard<'_, Instant> {
-        self.certain.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn renew(&self) -> io::Result<()> {
-        File::create(&self.sign)?;
-        fs::remove_file(&self.sign)
-    }
-
-    /// Removes the lock if it is dead; whether it did.
-    fn remove_dead(&self, now: SystemTime) -> bool {
-        if !is_dead(&self.lock, now) {
-            return false;
-        }
-        // Only one may look again and remove: a second one could hit the lock
-        // that the first has taken by then.
-        if fs::create_dir(&self.repair).is_err() {
-            if is_dead(&self.repair, now) {
-                self.remove_repair();
-            }
-            return false;
-        }
-        // It was made just now, so its time is the file system's.
-        let is_dead = modified(&self.repair).is_ok_and(|now| is_dead(&self.lock, now));
-        let removed = is_dead && {
-            // Whoever was killed while renewing the lock left this in it.
-            let _ = fs::remove_file(&self.sign);
-            fs::remove_dir(&self.lock).is_ok()
-        };
-        let _ = fs::remove_dir(&self.repair);
-        removed
-    }
-
-    /// Removes what a killed repairer left behind. Of several who try, one can
-    /// rename it.
-    fn remove_repair(&self) {
-        let Ok(number) = getrandom::u64() else {
-            return;
-        };
-        let removed = format!("{}-{number:016x}", self.repair.display());
-        if fs::rename(&self.repair, &removed).is_ok() {
-            let _ = fs::remove_dir(removed);
+    fn check(&self) -> Done {
+        match self.is_kept() {
+            true => Ok(()),
+            false => Err(ffi::SQLITE_IOERR),
         }
     }
 
-    /// The file system's clock; none when it cannot be read at the moment.
-    fn read_clock(&self) -> Result<Option<Clock>, Error> {
-        match self.file_system_now() {
-            Ok(time) => Ok(Some(Clock {
-                time,
-                read: Instant::now(),
-            })),
-            // What cannot be made here cannot be a lock either. SQLite takes
-            // that for a lock of somebody else.
-            Err(error) if is_forbidden(&error) => Err(self.cannot_be_made(&error)),
-            Err(_) => Ok(None),
+    /// Does an operation on a file of the database. On others it only keeps the
+    /// lock alive.
+    fn guard<T>(&self, kind: Kind, operation: impl FnOnce() -> Done<T>) -> Done<T> {
+        if kind == Kind::Other {
+            let _ = self.is_kept();
+            return operation();
+        }
+        self.failed.guard(|| {
+            self.check()?;
+            operation()
+        })
+    }
+}
+
+impl Hooks for Lock {
+    fn read(&self, kind: Kind, file: &File, to: &mut [u8], offset: i64) -> Done {
+        let read = self.guard(kind, || file.read(to, offset));
+        // What was read while the lock was lost may be half written.
+        self.guard(kind, || read)
+    }
+
+    fn write(&self, kind: Kind, file: &File, bytes: &[u8], offset: i64) -> Done {
+        self.guard(kind, || file.write(bytes, offset))
+    }
+
+    fn truncate(&self, kind: Kind, file: &File, size: i64) -> Done {
+        self.guard(kind, || file.truncate(size))
+    }
+
+    fn sync(&self, kind: Kind, file: &File, flags: c_int) -> Done {
+        self.guard(kind, || file.sync(flags))
+    }
+
+    fn size(&self, kind: Kind, file: &File) -> Done<i64> {
+        self.guard(kind, || file.size())
+    }
+
+    fn delete(&self) -> Done {
+        self.guard(Kind::Journal, || Ok(()))
+    }
+
+    fn lock(&self, _level: c_int) -> Done {
+        if self.failed.get() {
+            return Err(ffi::SQLITE_IOERR);
+        }
+        self.acquire()
+    }
+
+    fn unlock(&self, level: c_int) {
+        if level == ffi::SQLITE_LOCK_NONE {
+            self.release();
         }
     }
+}
 
-    /// The modification time of a file that is made now. Somebody else who
-    /// does the same at the same moment does no harm.
-    fn file_system_now(&self) -> io::Result<SystemTime> {
-        let _ = fs::remove_file(&self.clock);
-        let made = File::create(&self.clock)?;
-        let now = made.metadata()?.modified();
-        let _ = fs::remove_file(&self.clock);
-        now
-    }
-
-    fn cannot_be_made(&self, error: &io::Error) -> Error {
-        let lock = self.lock.display();
-        Error::Other(format!("the lock `{lock}` cannot be made: {error}"))
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
-/// Whether a connection with the `unix-dotfile` file system believes that it
-/// holds the lock. SQLite's own bookkeeping, so this costs next to nothing.
-pub fn believes_to_hold(connection: &Connection) -> bool {
-    let mut state = 0;
-    // SAFETY: the connection is open; this operation writes one int to where
-    // the last argument points. With no name the database is the main one.
-    let answer = unsafe {
-        ffi::sqlite3_file_control(
-            connection.handle(),
-            std::ptr::null(),
-            ffi::SQLITE_FCNTL_LOCKSTATE,
-            (&raw mut state).cast(),
-        )
-    };
-    answer == ffi::SQLITE_OK && state != 0
+/// Makes a token younger, if it is there.
+fn renew(token: &Path) -> io::Result<()> {
+    let mut file = fs::File::options().write(true).open(token)?;
+    file.write_all(b"1")?;
+    drop(file);
+    // It may have been renamed after it was opened.
+    fs::metadata(token).map(drop)
 }
 
-/// The file system's clock, read once.
-#[derive(Clone, Copy)]
-struct Clock {
-    time: SystemTime,
-    read: Instant,
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
 }
 
-impl Clock {
-    fn now(&self) -> SystemTime {
-        self.time + self.read.elapsed()
-    }
+/// Removes a directory with a token in it, as far as that can be done.
+fn remove(prepared: &Path) {
+    entries(prepared).for_each(|token| drop(fs::remove_file(token)));
+    let _ = fs::remove_dir(prepared);
 }
 
-fn is_dead(directory: &Path, now: SystemTime) -> bool {
-    modified(directory)
-        .is_ok_and(|taken| now.duration_since(taken).is_ok_and(|age| age > DEAD_AFTER))
-}
-
-fn modified(directory: &Path) -> io::Result<SystemTime> {
-    fs::metadata(directory)?.modified()
-}
-
-fn is_forbidden(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-    )
+fn is_dead(token: &Path, now: SystemTime) -> bool {
+    let renewed = fs::metadata(token).and_then(|found| found.modified());
+    renewed.is_ok_and(|renewed| {
+        now.duration_since(renewed)
+            .is_ok_and(|age| age > DEAD_AFTER)
+    })
 }

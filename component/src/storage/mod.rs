@@ -4,40 +4,55 @@
 mod attempts;
 mod backup;
 mod collection;
+mod connection;
+#[cfg(test)]
+mod faults;
+mod file_system;
+mod gathering;
+mod hooks;
 mod lock;
-mod log;
+mod mark;
 mod original;
+mod reserve;
 mod rows;
 mod schema;
 mod statements;
 #[cfg(test)]
 mod tests;
 
+pub use gathering::gather_writes;
 pub use rows::{Head, Rows, Standing};
 
 use crate::error::Error;
 use crate::options::{Access, Durability, Options};
 use crate::types::Timestamp;
-use lock::DotLock;
+use attempts::Room;
+use connection::Connected;
+use gathering::Damage;
+use lock::Lock;
+use reserve::Reserve;
 use rusqlite::TransactionBehavior::{Deferred, Immediate};
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
-use schema::Found;
-use statements::{Prepared, Statements};
-use std::cell::Cell;
-use std::fs;
+use rusqlite::{Connection, ErrorCode};
+use statements::Statements;
+use std::cell::{Cell, Ref, RefCell};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// An open database and the statements for one table in it.
 pub struct Storage {
-    prepared: Prepared,
-    table: String,
     location: String,
+    options: Options,
+    /// The connection; none after it was given up, until the next attempt.
+    connected: RefCell<Option<Connected>>,
+    /// What giving up a connection left to be mended.
+    damage: Cell<Damage>,
     /// The lock that others wait for; none when this is the only owner.
-    lock: Option<Arc<DotLock>>,
+    lock: Option<Arc<Lock>>,
+    /// Room for endings on a full disk; only the only owner has it.
+    reserve: Option<Reserve>,
+    /// Bytes of a page of the file.
+    page_size: Cell<u64>,
     /// Whether the file was made so that free pages can be given back.
-    gives_space_back: bool,
+    gives_space_back: Cell<bool>,
     durability: Durability,
     /// Whether a step of a collection has not put back what it changed.
     hurried: Cell<bool>,
@@ -51,33 +66,33 @@ impl Storage {
     /// Opens the database at `location`, which is made if it is missing and
     /// `sync` is on, and prepares the table.
     pub fn open(location: &str, options: &Options, now: Timestamp) -> Result<Storage, Error> {
-        let lock = match options.access {
-            Access::Exclusive => None,
-            Access::Shared => Some(Arc::new(DotLock::of(location, options.sync_timeout))),
+        connection::check_location(location)?;
+        let (lock, reserve) = match options.access {
+            Access::Exclusive => (None, Some(Reserve::of(location))),
+            Access::Shared => (Some(Lock::of(location)), None),
         };
-        let mut connection = connect(location, options)?;
-        if let Some(lock) = &lock {
-            lock.keep_young(&mut connection).map_err(failure)?;
-        }
-        let table = &options.table_name;
-        let prepared = Prepared::new(connection, |connection| Statements::new(connection, table));
-        let mut storage = Storage {
-            prepared,
-            table: options.table_name.clone(),
+        let storage = Storage {
             location: location.into(),
-            lock,
-            gives_space_back: false,
+            options: options.clone(),
+            connected: RefCell::new(None),
+            damage: Cell::default(),
+            lock: lock.map(Arc::new),
+            reserve,
+            page_size: Cell::new(0),
+            gives_space_back: Cell::new(false),
             durability: options.durability,
             hurried: Cell::new(false),
             copies_log: Cell::new(false),
             has_log: Cell::new(false),
         };
-        let mode = storage.prepare(options, now).map_err(|error| match error {
+        let opened = storage.open_when_free(now);
+        opened.map_err(|error| match error {
             Error::Corrupt(words) => Error::Corrupt(format!("`{location}`: {words}")),
             Error::Other(words) => Error::Other(format!("`{location}`: {words}")),
             error => error,
         })?;
-        storage.gives_space_back = mode != 0;
+        // A disk that is full already can still be read, and sessions be ended.
+        let _ = storage.cover_growth();
         Ok(storage)
     }
 
@@ -88,12 +103,30 @@ impl Storage {
 
     /// Does work that only reads, of one state of the database.
     pub fn snapshot<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        self.wait(|| self.transact(Deferred, || self.rows(&work)))
+        self.wait(|| self.transact(Deferred, &mut || self.rows(&work)))
     }
 
-    /// Does work that may write, all of it or nothing.
+    /// Does work that may write, all of it or nothing. On a full disk it fails at
+    /// once, so that room for endings is left.
     pub fn transaction<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        self.wait(|| self.transact(Immediate, || self.rows(&work)))
+        self.repeat(Room::Growing, &mut || {
+            self.transact(Immediate, &mut || {
+                let done = self.rows(&work)?;
+                self.cover_growth()?;
+                Ok(done)
+            })
+        })
+    }
+
+    /// Like [`Storage::transaction`], for work that frees space and so may use the
+    /// reserve.
+    pub fn freeing_transaction<T>(
+        &self,
+        work: impl Fn(Rows) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.repeat(Room::Freeing, &mut || {
+            self.transact(Immediate, &mut || self.rows(&work))
+        })
     }
 
     /// Like [`Storage::transaction`], for databases in which requests are
@@ -104,7 +137,7 @@ impl Storage {
         work: impl Fn(Rows) -> Result<T, Error>,
     ) -> Result<(T, u64), Error> {
         self.wait(|| {
-            self.transact(Immediate, || {
+            self.transact(Immediate, &mut || {
                 let before = self.connection().total_changes();
                 let done = self.rows(&work)?;
                 let wrote = self.connection().total_changes() > before;
@@ -129,8 +162,8 @@ impl Storage {
     /// What is damaged, after reading the whole database; empty when sound.
     pub fn check(&self) -> Result<Vec<String>, Error> {
         let damage = self.wait(|| {
-            let mut check = self
-                .connection()
+            let connection = self.connection();
+            let mut check = connection
                 .prepare("PRAGMA integrity_check")
                 .map_err(failure)?;
             let lines = check.query_map([], |row| row.get::<_, String>(0));
@@ -143,26 +176,23 @@ impl Storage {
         }
     }
 
-    /// Makes connection and table ready; how the file treats free pages.
-    fn prepare(&self, options: &Options, now: Timestamp) -> Result<i64, Error> {
-        let found = self.wait(|| self.configure(options))?;
-        if found != Found::CURRENT {
-            self.wait(|| schema::prepare(self.connection(), options, now))?;
-        }
-        self.wait(|| self.ask("PRAGMA auto_vacuum"))
-    }
-
     fn rows<T>(&self, work: impl FnOnce(Rows) -> T) -> T {
         self.statements(|statements| work(Rows(statements)))
     }
 
     fn statements<T>(&self, work: impl FnOnce(&Statements) -> T) -> T {
-        self.prepared
-            .with_dependent(|_, statements| work(statements))
+        self.connected().with_statements(work)
     }
 
-    fn connection(&self) -> &Connection {
-        self.prepared.borrow_owner()
+    fn connection(&self) -> Ref<'_, Connection> {
+        Ref::map(self.connected(), Connected::connection)
+    }
+
+    fn connected(&self) -> Ref<'_, Connected> {
+        Ref::map(self.connected.borrow(), |connected| {
+            let connected = connected.as_ref();
+            connected.expect("every attempt starts with a connection, and ends before it goes")
+        })
     }
 
     fn ask<T: rusqlite::types::FromSql>(&self, sql: &str) -> Result<T, Error> {
@@ -170,133 +200,6 @@ impl Storage {
             .query_row(sql, [], |row| row.get(0))
             .map_err(failure)
     }
-
-    /// Sets up the connection and checks what SQLite answers: it does not
-    /// fail where it cannot do as asked. What was found in the file, which is
-    /// changed in no way if that is refused.
-    fn configure(&self, options: &Options) -> Result<Found, Error> {
-        // How the file is locked and logged comes first: most other settings
-        // make SQLite read the file.
-        let found = match options.access {
-            Access::Exclusive => {
-                // There is no shared memory in WASI: exclusive locking must
-                // come before the write-ahead log.
-                self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
-                let found = schema::find(self.connection(), options)?;
-                self.accept(&found, options)?;
-                self.prepare_new_file()?;
-                self.pragma("journal_mode = WAL", Some("wal"))?;
-                found
-            }
-            Access::Shared => {
-                // An attempt that found the database in use may have left it
-                // exclusive.
-                self.pragma("locking_mode = NORMAL", Some("normal"))?;
-                let found = match schema::find(self.connection(), options) {
-                    // An exclusive owner left a write-ahead log behind, which
-                    // only another one can read and fold in.
-                    Err(Error::Other(_)) => {
-                        self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
-                        schema::find(self.connection(), options)
-                    }
-                    found => found,
-                }?;
-                self.accept(&found, options)?;
-                self.pragma("journal_mode = TRUNCATE", Some("truncate"))?;
-                self.pragma("locking_mode = NORMAL", Some("normal"))?;
-                // This reads, and so lets go of a lock that was exclusive.
-                self.prepare_new_file()?;
-                found
-            }
-        };
-        self.pragma("temp_store = MEMORY", None)?;
-        self.pragma("cache_size = -16384", None)?;
-        self.pragma("journal_size_limit = 4194304", None)?;
-        self.pragma(options.durability.pragma(), None)?;
-        Ok(found)
-    }
-
-    /// Refuses what is to be left alone, and leaves it alone.
-    fn accept(&self, found: &Found, options: &Options) -> Result<(), Error> {
-        let Err(refused) = found.accept(&self.table, options.sync) else {
-            return Ok(());
-        };
-        let log = fs::metadata(format!("{}-wal", self.location));
-        if log.is_ok_and(|log| log.len() > 0) {
-            // Or closing would fold in the log that somebody left.
-            self.connection()
-                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-                .map_err(failure)?;
-        }
-        Err(refused)
-    }
-
-    /// Free pages can be given back only if this comes before all else.
-    fn prepare_new_file(&self) -> Result<(), Error> {
-        match self.ask::<i64>("PRAGMA page_count")? {
-            0 => self.pragma("auto_vacuum = INCREMENTAL", None),
-            _ => Ok(()),
-        }
-    }
-
-    fn pragma(&self, setting: &str, expected: Option<&str>) -> Result<(), Error> {
-        let mut pragma = self
-            .connection()
-            .prepare(&format!("PRAGMA {setting}"))
-            .map_err(failure)?;
-        let mut rows = pragma.query([]).map_err(failure)?;
-        let answer: Option<String> = match (rows.next().map_err(failure)?, expected) {
-            (Some(row), Some(_)) => Some(row.get(0).map_err(failure)?),
-            _ => None,
-        };
-        if answer.as_deref() != expected {
-            return Err(Error::Other(format!(
-                "SQLite refused `{setting}` and answered {answer:?}"
-            )));
-        }
-        Ok(())
-    }
-}
-
-impl Durability {
-    /// How SQLite is told.
-    fn pragma(self) -> &'static str {
-        match self {
-            Durability::Full => "synchronous = FULL",
-            Durability::Relaxed => "synchronous = NORMAL",
-        }
-    }
-}
-
-fn connect(location: &str, options: &Options) -> Result<Connection, Error> {
-    check_location(location)?;
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if options.sync {
-        flags |= OpenFlags::SQLITE_OPEN_CREATE;
-    }
-    let vfs = match options.access {
-        Access::Exclusive => log::file_system(),
-        Access::Shared => c"unix-dotfile",
-    };
-    let connection = Connection::open_with_flags_and_vfs(location, flags, vfs);
-    let connection = connection.map_err(|error| match failure(error) {
-        Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
-        error => error,
-    })?;
-    // Waiting is done in `lock`, which also knows dead locks.
-    connection.busy_timeout(Duration::ZERO).map_err(failure)?;
-    Ok(connection)
-}
-
-/// Refuses what SQLite takes for something else than the path of a file.
-fn check_location(location: &str) -> Result<(), Error> {
-    let is_special = location.starts_with(':') || location.starts_with("file:");
-    if location.is_empty() || is_special || location.contains('\0') {
-        return Err(Error::invalid(
-            "location: must be the path of a file in a directory given to this component",
-        ));
-    }
-    Ok(())
 }
 
 /// The contract's error for one of SQLite's. Their messages speak of tables

@@ -1,42 +1,53 @@
-//! What becomes of a lock that is held for long, or lost.
+//! What becomes of a lock that is held for long, lost, or left behind.
 
 use super::*;
 use crate::id::Key;
 use crate::options::{Access, Options};
-use crate::storage::Storage;
+use crate::storage::{Standing, Storage, faults};
 use crate::types::{Collected, Session};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::FileTimes;
+use std::rc::Rc;
 use tempfile::TempDir;
 
 const NOW: u64 = 1_000_000;
 
+const STOPPED: Duration = Duration::from_secs(16);
+
 fn open(sync_timeout: u64) -> (TempDir, Storage) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let directory = directory.unwrap();
+    let storage = open_in(&directory, sync_timeout);
+    (directory, storage)
+}
+
+fn open_in(directory: &TempDir, sync_timeout: u64) -> Storage {
     let location = directory.path().join("sessions.db");
     let options = Options {
         access: Access::Shared,
         sync_timeout,
         ..Options::default()
     };
-    let storage = Storage::open(location.to_str().unwrap(), &options, NOW).unwrap();
-    (directory, storage)
+    Storage::open(location.to_str().unwrap(), &options, NOW).unwrap()
 }
 
-fn lock(storage: &Storage) -> &DotLock {
-    storage.lock.as_ref().unwrap()
+fn lock(storage: &Storage) -> Arc<Lock> {
+    storage.lock.clone().unwrap()
 }
 
-fn add(storage: &Storage, place: u8) -> Result<bool, Error> {
-    let session = Session {
-        data: vec![],
+fn session(data: &[u8]) -> Session {
+    Session {
+        data: data.into(),
         subject: None,
         version: 1,
         created: NOW,
         updated: NOW,
         expires: NOW + 10,
-    };
-    storage.rows(|rows| rows.insert(&Key([place; 32]), &session, NOW))
+    }
+}
+
+fn add(storage: &Storage, place: u8) -> Result<bool, Error> {
+    storage.rows(|rows| rows.insert(&Key([place; 32]), &session(b""), NOW))
 }
 
 fn count(storage: &Storage) -> Result<u64, Error> {
@@ -52,21 +63,48 @@ fn work(storage: &Storage) -> Result<i64, Error> {
     )
 }
 
-/// Makes it look as if the last sign of life were so long ago.
-fn let_pass(lock: &DotLock, time: Duration) {
-    *lock.certain() -= time;
-    make_older(&lock.lock, time);
+/// Takes the lock and keeps it until [`end`].
+fn begin(storage: &Storage) -> Result<(), Error> {
+    let begun = storage.once(&mut || storage.statements(|it| it.begin_writing.change([])));
+    begun.map(drop)
 }
 
-fn make_older(directory: &Path, time: Duration) {
-    let earlier = FileTimes::new().set_modified(modified(directory).unwrap() - time);
-    File::open(directory).unwrap().set_times(earlier).unwrap();
+fn end(storage: &Storage) {
+    let end = || storage.statements(|statements| statements.commit.change([]));
+    end().unwrap();
+    storage.conclude(Ok(())).unwrap();
+}
+
+/// Makes it look as if the owner had been stopped for so long.
+fn let_pass(lock: &Lock, time: Duration) {
+    let mut state = lock.state();
+    if let Some(held) = &mut state.held {
+        held.renewed.monotonic -= time;
+        make_older(&held.token, time);
+    }
+}
+
+fn modified(path: &Path) -> SystemTime {
+    fs::metadata(path).unwrap().modified().unwrap()
+}
+
+fn make_older(path: &Path, time: Duration) {
+    let earlier = FileTimes::new().set_modified(modified(path) - time);
+    fs::File::open(path).unwrap().set_times(earlier).unwrap();
+}
+
+/// The lock of an owner that is no instance of this program.
+fn make_lock(lock: &Lock, age: Duration) -> PathBuf {
+    let token = lock.directory.join("another");
+    fs::create_dir(&lock.directory).unwrap();
+    fs::write(&token, "1").unwrap();
+    make_older(&token, age);
+    token
 }
 
 fn names(directory: &TempDir) -> Vec<String> {
-    let entries = fs::read_dir(directory.path()).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    let mut names: Vec<String> = entries(directory.path())
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
         .filter(|name| name.contains(".lock"))
         .collect();
     names.sort();
@@ -78,10 +116,11 @@ fn work_keeps_its_lock_young() {
     let (directory, storage) = open(0);
     let done = storage.transaction(|_| {
         for _ in 0..10 {
-            let_pass(lock(&storage), Duration::from_secs(3));
+            let_pass(&lock(&storage), Duration::from_secs(3));
             work(&storage)?;
         }
-        let age = SystemTime::now().duration_since(modified(&lock(&storage).lock).unwrap());
+        let token = entries(&lock(&storage).directory).next().unwrap();
+        let age = SystemTime::now().duration_since(modified(&token));
         assert!(age.unwrap() < Duration::from_secs(3));
         assert_eq!(names(&directory), ["sessions.db.lock"]);
         add(&storage, 1)
@@ -92,16 +131,16 @@ fn work_keeps_its_lock_young() {
 }
 
 #[test]
-fn whoever_was_stopped_for_long_keeps_nothing_and_tries_again() {
+fn an_owner_that_was_stopped_for_long_keeps_nothing_and_tries_again() {
     for works_on in [false, true] {
         for patient in [false, true] {
-            let (_directory, storage) = open(if patient { 60_000 } else { 0 });
+            let (directory, storage) = open(if patient { 60_000 } else { 0 });
             let tries = Cell::new(0);
             let done = storage.transaction(|_| {
                 add(&storage, 1)?;
                 tries.set(tries.get() + 1);
                 if tries.get() == 1 {
-                    let_pass(lock(&storage), Duration::from_secs(8));
+                    let_pass(&lock(&storage), Duration::from_secs(8));
                 }
                 if works_on {
                     work(&storage)?;
@@ -110,6 +149,7 @@ fn whoever_was_stopped_for_long_keeps_nothing_and_tries_again() {
             });
             let expected = if patient { Ok(()) } else { Err(Error::Busy) };
             assert_eq!((done, count(&storage)), (expected, Ok(patient.into())));
+            assert!(names(&directory).is_empty());
         }
     }
 }
@@ -119,8 +159,9 @@ fn work_that_finds_its_lock_gone_stops() {
     let (_directory, storage) = open(0);
     let done = storage.transaction(|_| {
         add(&storage, 1)?;
-        *lock(&storage).certain() -= Duration::from_secs(3);
-        fs::remove_dir(&lock(&storage).lock).unwrap();
+        let lock = lock(&storage);
+        lock.state().held.as_mut().unwrap().renewed.monotonic -= Duration::from_secs(3);
+        remove(&lock.directory);
         let worked = work(&storage);
         assert_eq!(worked, Err(Error::Busy));
         worked
@@ -129,66 +170,233 @@ fn work_that_finds_its_lock_gone_stops() {
     assert_eq!(count(&storage), Ok(0));
 }
 
-/// A connection whose lock was removed in the middle of a transaction.
-fn deceived() -> (TempDir, Storage) {
-    let (directory, storage) = open(0);
-    let lose = |_: crate::storage::Rows| {
-        fs::remove_dir(&lock(&storage).lock).unwrap();
-        add(&storage, 1)
+/// What an owner does while it is stopped and the next one takes its lock.
+fn while_stopped(ends: impl FnOnce(Storage, &dyn Fn())) {
+    let (directory, first) = open(0);
+    let (next, third) = (open_in(&directory, 0), open_in(&directory, 0));
+    let first_lock = lock(&first);
+    let take_over = || {
+        let_pass(&first_lock, STOPPED);
+        assert_eq!(begin(&next), Ok(()));
     };
-    assert_eq!(storage.transaction(lose), Ok(true));
-    assert!(believes_to_hold(storage.connection()));
-    (directory, storage)
+    ends(first, &take_over);
+    assert_eq!(count(&third), Err(Error::Busy));
+    assert_eq!(third.transaction(|_| add(&third, 3)), Err(Error::Busy));
+    add(&next, 2).unwrap();
+    end(&next);
+    assert_eq!(third.transaction(|_| add(&third, 3)), Ok(true));
+    assert_eq!(count(&next), Ok(2));
+    assert_eq!(next.check(), Ok(vec![]));
+    assert!(names(&directory).is_empty());
 }
 
 #[test]
-fn a_connection_that_lost_its_lock_respects_those_of_others() {
-    let (directory, storage) = deceived();
-    let other = &lock(&storage).lock;
-    fs::create_dir(other).unwrap();
+fn the_rollback_of_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
+    while_stopped(|storage, take_over| {
+        let done = storage.transaction(|_| {
+            add(&storage, 1)?;
+            take_over();
+            Ok(())
+        });
+        assert_eq!(done, Err(Error::Busy));
+        assert_eq!(count(&storage), Err(Error::Busy));
+    });
+}
+
+#[test]
+fn the_end_of_a_read_of_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
+    while_stopped(|storage, take_over| {
+        let read = storage.snapshot(|rows| {
+            let count = rows.count(None, NOW)?;
+            take_over();
+            Ok(count)
+        });
+        assert_eq!(read, Ok(0));
+    });
+}
+
+#[test]
+fn closing_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
+    while_stopped(|storage, take_over| {
+        begin(&storage).unwrap();
+        add(&storage, 1).unwrap();
+        take_over();
+        drop(storage);
+    });
+}
+
+/// Each session's data tells who wrote it.
+fn write_all(storage: &Storage, data: &[u8]) -> Result<(), Error> {
+    storage.transaction(|rows| {
+        for place in 0..30 {
+            // At a moment at which what is there has expired, so that it is replaced.
+            let session = session(&[data, &[0; 2000]].concat());
+            rows.insert(&Key([place; 32]), &session, NOW + 1000)?;
+        }
+        Ok(())
+    })
+}
+
+fn read_all(storage: &Storage) -> Result<Vec<u8>, Error> {
+    storage.snapshot(|rows| {
+        let read = |place| match rows.find(&Key([place; 32]), NOW)? {
+            Some(Standing::Live(session)) => Ok(session.data[0]),
+            _ => Err(Error::Busy),
+        };
+        (0..30).map(read).collect()
+    })
+}
+
+/// A database with 30 sessions, an owner that has read nothing, and another.
+fn two_owners() -> (TempDir, Storage, Rc<Storage>) {
+    let (directory, first) = open(0);
+    for place in 0..30 {
+        first.transaction(|_| add(&first, place)).unwrap();
+    }
+    write_all(&first, b"0").unwrap();
+    drop(first);
+    let (first, next) = (open_in(&directory, 0), open_in(&directory, 0));
+    (directory, first, Rc::new(next))
+}
+
+#[test]
+fn an_owner_stopped_anywhere_in_a_commit_writes_nothing_afterwards() {
+    let mut stops = 0;
+    loop {
+        let (directory, first, next) = two_owners();
+        let (lock, other) = (lock(&first), next.clone());
+        let taken = Rc::new(RefCell::new(None));
+        let result = taken.clone();
+        faults::call_after(stops, move || {
+            let_pass(&lock, STOPPED);
+            *result.borrow_mut() = Some(write_all(&other, b"2"));
+        });
+        let done = write_all(&first, b"1");
+        let was_called = faults::end_call();
+        assert_eq!(*taken.borrow(), was_called.then_some(Ok(())), "{stops}");
+        let expected = match (&done, was_called) {
+            // Stopped after it let go of the lock, or before it took it.
+            (Ok(()), true) => read_all(&next).unwrap(),
+            (Ok(()), false) => vec![b'1'; 30],
+            (Err(Error::Busy), true) => vec![b'2'; 30],
+            other => panic!("{stops}: {other:?}"),
+        };
+        assert!(expected.iter().all(|writer| *writer == expected[0]));
+        assert_eq!(read_all(&next), Ok(expected.clone()), "{stops}");
+        assert_eq!(read_all(&first), Ok(expected), "{stops}");
+        assert_eq!(next.check(), Ok(vec![]));
+        assert!(names(&directory).is_empty());
+        if !was_called {
+            break;
+        }
+        stops += 1;
+    }
+    assert!(stops > 30, "{stops}");
+}
+
+#[test]
+fn an_owner_stopped_anywhere_in_a_read_answers_one_state_or_none() {
+    let mut stops = 0;
+    let mut busy = 0;
+    loop {
+        let (_directory, first, next) = two_owners();
+        let (lock, other) = (lock(&first), next.clone());
+        faults::call_after(stops, move || {
+            let_pass(&lock, STOPPED);
+            write_all(&other, b"2").unwrap();
+        });
+        let done = read_all(&first);
+        let was_called = faults::end_call();
+        match done {
+            Ok(read) => assert!(read.iter().all(|writer| *writer == read[0]), "{stops}"),
+            Err(Error::Busy) => busy += 1,
+            Err(other) => panic!("{stops}: {other:?}"),
+        }
+        assert_eq!(
+            read_all(&next).unwrap()[0],
+            [b'0', b'2'][usize::from(was_called)]
+        );
+        if !was_called {
+            break;
+        }
+        stops += 1;
+    }
+    assert!(busy > 10, "{busy} of {stops}");
+}
+
+#[test]
+fn an_owner_that_woke_while_its_lock_was_taken_over_gets_it_back() {
+    let (directory, storage) = open(0);
+    let lock = lock(&storage);
+    let token = make_lock(&lock, STOPPED);
+    let now = SystemTime::now();
+    // What was seen as dead was renewed before it was renamed.
+    renew(&token).unwrap();
+    assert!(
+        lock.take_over(lock.directory.join("own"), now)
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(entries(&lock.directory).collect::<Vec<_>>(), [token]);
     assert_eq!(count(&storage), Err(Error::Busy));
-    assert_eq!(storage.transaction(|_| add(&storage, 2)), Err(Error::Busy));
-    assert_eq!(storage.collect_at_once(1, NOW), Err(Error::Busy));
-    assert_eq!(storage.check(), Err(Error::Busy));
     assert_eq!(names(&directory), ["sessions.db.lock"]);
-
-    fs::remove_dir(other).unwrap();
-    assert_eq!(storage.transaction(|_| add(&storage, 2)), Ok(true));
-    assert!(!believes_to_hold(storage.connection()));
-    assert!(names(&directory).is_empty());
-    assert_eq!(count(&storage), Ok(2));
 }
 
 #[test]
-fn a_connection_that_lost_its_lock_removes_none_when_it_is_closed() {
-    let (directory, storage) = deceived();
-    let other = lock(&storage).lock.clone();
-    fs::create_dir(&other).unwrap();
-    drop(storage);
-    assert_eq!(names(&directory), ["sessions.db.lock"]);
-
-    let (directory, storage) = deceived();
-    drop(storage);
+fn a_dead_lock_is_taken_over_by_one() {
+    let (directory, storage) = open(0);
+    let token = make_lock(&lock(&storage), STOPPED);
+    assert_eq!(begin(&storage), Ok(()));
+    let other = open_in_busy(&directory);
+    assert_eq!(other, Err(Error::Busy));
+    assert!(!token.exists());
+    end(&storage);
     assert!(names(&directory).is_empty());
-}
-
-#[test]
-fn a_collection_at_once_neither_waits_nor_repairs() {
-    let (directory, storage) = open(60_000);
-    let other = &lock(&storage).lock;
-    fs::create_dir(other).unwrap();
-    make_older(other, Duration::from_secs(16));
-    assert_eq!(storage.collect_at_once(1, NOW), Err(Error::Busy));
-    assert_eq!(names(&directory), ["sessions.db.lock"]);
-    // Its owner was killed in the middle of a sign of life.
-    File::create(&lock(&storage).sign).unwrap();
-    make_older(other, Duration::from_secs(16));
     let nothing = Collected {
         removed: 0,
         more: false,
     };
     assert_eq!(storage.collect(1, NOW), Ok(nothing));
+}
+
+fn open_in_busy(directory: &TempDir) -> Result<(), Error> {
+    let location = directory.path().join("sessions.db");
+    let options = Options {
+        access: Access::Shared,
+        sync_timeout: 0,
+        ..Options::default()
+    };
+    Storage::open(location.to_str().unwrap(), &options, NOW).map(drop)
+}
+
+#[test]
+fn an_empty_lock_was_left_by_an_owner_that_was_killed_as_it_let_go() {
+    let (directory, storage) = open(0);
+    fs::create_dir(&lock(&storage).directory).unwrap();
+    assert_eq!(count(&storage), Ok(0));
     assert!(names(&directory).is_empty());
+}
+
+#[test]
+fn what_instances_left_that_were_killed_as_they_waited_is_removed() {
+    let (directory, storage) = open(0);
+    let lock = lock(&storage);
+    let left = ["0123456789abcdef", "0123456789abcde0", "0123456789abcde1"];
+    for (token, is_empty) in left.iter().zip([false, true, false]) {
+        let prepared = lock.prepared(token);
+        fs::create_dir(&prepared).unwrap();
+        if !is_empty {
+            fs::write(prepared.join(token), "1").unwrap();
+            make_older(&prepared.join(token), STOPPED);
+        }
+        make_older(&prepared, STOPPED);
+    }
+    // This one waits right now.
+    renew(&lock.prepared(left[2]).join(left[2])).unwrap();
+    let waiting = format!("sessions.db.lock-{}", left[2]);
+    drop(storage);
+    open_in(&directory, 0);
+    assert_eq!(names(&directory), [waiting]);
 }
 
 #[test]
@@ -199,10 +407,13 @@ fn where_no_lock_can_be_made_nobody_waits_for_one() {
     read_only.set_readonly(true);
     fs::set_permissions(directory.path(), read_only).unwrap();
     // For a superuser there is no such directory.
-    if File::create(directory.path().join("file")).is_err() {
+    if fs::write(directory.path().join("file"), "").is_err() {
         let refused = count(&storage);
         assert!(matches!(refused, Err(Error::Other(words)) if words.contains(".lock` cannot be")));
     }
     fs::set_permissions(directory.path(), permissions).unwrap();
     assert_eq!(count(&storage), Ok(0));
+    fs::write(&lock(&storage).directory, "").unwrap();
+    let refused = count(&storage);
+    assert!(matches!(refused, Err(Error::Other(words)) if words.contains(".lock` cannot be")));
 }

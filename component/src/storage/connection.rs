@@ -1,0 +1,298 @@
+//! The connection: opened, configured, given up after a failure, and opened anew.
+//!
+//! After any I/O error, a write-ahead log (WAL) that could not be written, or a
+//! lost lock, a connection is not trusted any more. What failed is answered as
+//! failed, the connection is closed without another write, and the next attempt
+//! opens the database anew: what it answers is what is there.
+
+use super::file_system::{self, FileSystem};
+use super::gathering::Gathering;
+use super::hooks::Hooks;
+use super::lock::Lock;
+use super::schema::{self, Found};
+use super::statements::{Prepared, Statements};
+use super::{Storage, failure, mark};
+use crate::error::Error;
+use crate::options::{Access, Durability, Options};
+use crate::types::Timestamp;
+use rusqlite::config::DbConfig;
+use rusqlite::ffi;
+use rusqlite::{Connection, OpenFlags};
+use std::ffi::CStr;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// SQLite's file system without locks.
+pub const PLAIN: &CStr = c"unix-none";
+
+/// A connection, its statements, and the layer below them.
+pub struct Connected {
+    prepared: Prepared,
+    gathering: Option<Arc<Gathering>>,
+    /// Dropped last.
+    _file_system: FileSystem,
+}
+
+impl Connected {
+    fn open(
+        location: &str,
+        options: &Options,
+        makes_file: bool,
+        lock: Option<&Arc<Lock>>,
+    ) -> Result<Self, Error> {
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if makes_file {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let gathering = lock.is_none().then(|| Arc::new(Gathering::new()));
+        let hooks: Arc<dyn Hooks> = match (&gathering, lock) {
+            (Some(gathering), _) => gathering.clone(),
+            (None, Some(lock)) => lock.clone(),
+            (None, None) => unreachable!("what has no lock gathers"),
+        };
+        #[cfg(test)]
+        let below = super::faults::file_system();
+        #[cfg(not(test))]
+        let below = PLAIN;
+        let file_system = FileSystem::over(below, hooks)
+            .ok_or_else(|| Error::Other("SQLite took no file system".into()))?;
+        let connection = Connection::open_with_flags_and_vfs(location, flags, file_system.name());
+        let mut connection = connection.map_err(|error| match failure(error) {
+            Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
+            error => error,
+        })?;
+        // Waiting is done in `lock`, which also knows dead locks.
+        connection.busy_timeout(Duration::ZERO).map_err(failure)?;
+        if let Some(lock) = lock {
+            lock.keep_alive(&mut connection).map_err(failure)?;
+        }
+        let table = &options.table_name;
+        let prepared = Prepared::new(connection, |connection| Statements::new(connection, table));
+        Ok(Connected {
+            prepared,
+            gathering,
+            _file_system: file_system,
+        })
+    }
+
+    pub fn connection(&self) -> &Connection {
+        self.prepared.borrow_owner()
+    }
+
+    pub fn with_statements<T>(&self, work: impl FnOnce(&Statements) -> T) -> T {
+        self.prepared
+            .with_dependent(|_, statements| work(statements))
+    }
+
+    /// Has all of the WAL written, before what is in it is answered.
+    fn flush(&self) -> Result<(), Error> {
+        file_system::flush(self.connection()).map_err(|code| match code & 0xff {
+            ffi::SQLITE_FULL => Error::StorageFull,
+            _ => Error::Other(format!(
+                "the write-ahead log cannot be written: {}",
+                ffi::code_to_str(code)
+            )),
+        })
+    }
+}
+
+impl Storage {
+    /// Opens the database. `opening` is the moment at which the store is opened;
+    /// later, when a connection was given up, the table has to be there.
+    pub(super) fn connect(&self, opening: Option<Timestamp>) -> Result<(), Error> {
+        let location = &self.location;
+        self.damage
+            .get()
+            .mend(&format!("{location}-wal"))
+            .map_err(|error| Error::Other(format!("cannot mend `{location}-wal`: {error}")))?;
+        self.damage.take();
+        if let Some(lock) = &self.lock {
+            lock.reset();
+        }
+        if mark::is_copy(location) {
+            let adopt = || match mark::is_copy(location) {
+                true => mark::adopt(location),
+                false => Ok(()),
+            };
+            match &self.lock {
+                Some(lock) => lock.hold(adopt)?,
+                None => adopt()?,
+            }
+        }
+        let makes_file = opening.is_some() && self.options.sync;
+        let connected = Connected::open(location, &self.options, makes_file, self.lock.as_ref())?;
+        self.connected.replace(Some(connected));
+        self.hurried.set(false);
+        let done = self.conclude(self.prepare(opening));
+        if done.is_err() {
+            self.connected.take();
+        } else if self.connected.borrow().is_none() {
+            return Err(Error::Other("a file failed while it was opened".into()));
+        }
+        done
+    }
+
+    /// Opens the database anew if the connection was given up.
+    pub(super) fn reconnect(&self) -> Result<(), Error> {
+        let is_connected = self.connected.borrow().is_some();
+        match is_connected {
+            true => Ok(()),
+            false => self.connect(None),
+        }
+    }
+
+    /// The end of an attempt, and what it failed with: what it did is written to
+    /// the file if it succeeded, and the connection is given up if it is not to be
+    /// trusted. What the answer fails with.
+    pub(super) fn end_attempt(&self, error: Option<Error>) -> Option<Error> {
+        let gathering = self.connected().gathering.clone();
+        let has_failed = || match (&gathering, &self.lock) {
+            (Some(gathering), _) => gathering.has_failed(),
+            (None, lock) => lock.as_ref().is_some_and(|lock| lock.has_failed()),
+        };
+        let error = match error {
+            None => self.connected().flush().err(),
+            Some(error) => {
+                if !has_failed() {
+                    // It was undone. Whether that can be written shows next time.
+                    let _ = self.connected().flush();
+                }
+                Some(error)
+            }
+        };
+        let lock = self.lock.as_ref();
+        let problem = lock.and_then(|lock| lock.problem());
+        if !has_failed() {
+            return error.map(|error| problem.unwrap_or(error));
+        }
+        let is_lost = lock.is_some_and(|lock| lock.is_lost());
+        self.connected.take();
+        if let Some(gathering) = gathering {
+            self.damage.set(gathering.damage());
+        }
+        error.map(|error| if is_lost { Error::Busy } else { error })
+    }
+
+    /// Makes connection and table ready.
+    fn prepare(&self, opening: Option<Timestamp>) -> Result<(), Error> {
+        let found = self.configure(opening.is_some())?;
+        if let (false, Some(now)) = (found == Found::CURRENT, opening) {
+            schema::prepare(&self.connection(), &self.options, now)?;
+        }
+        self.page_size
+            .set(self.ask::<i64>("PRAGMA page_size")?.unsigned_abs());
+        self.gives_space_back
+            .set(self.ask::<i64>("PRAGMA auto_vacuum")? != 0);
+        Ok(())
+    }
+
+    fn find(&self) -> Result<Found, Error> {
+        schema::find(&self.connection(), &self.options)
+    }
+
+    /// Sets up the connection and checks what SQLite answers: it does not
+    /// fail where it cannot do as asked. What was found in the file, which is
+    /// changed in no way if that is refused.
+    fn configure(&self, is_opening: bool) -> Result<Found, Error> {
+        // How the file is locked and logged comes first: most other settings
+        // make SQLite read the file.
+        let found = match self.options.access {
+            Access::Exclusive => {
+                // There is no shared memory in WASI: exclusive locking must
+                // come before the write-ahead log.
+                self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
+                let found = self.find()?;
+                self.accept(&found, is_opening)?;
+                self.prepare_new_file()?;
+                self.pragma("journal_mode = WAL", Some("wal"))?;
+                found
+            }
+            Access::Shared => {
+                let found = match self.find() {
+                    // An exclusive owner left a write-ahead log behind, which
+                    // only another one can read and fold in.
+                    Err(Error::Other(_)) => {
+                        self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
+                        self.find()
+                    }
+                    found => found,
+                }?;
+                self.accept(&found, is_opening)?;
+                self.pragma("journal_mode = TRUNCATE", Some("truncate"))?;
+                self.pragma("locking_mode = NORMAL", Some("normal"))?;
+                // This reads, and so lets go of a lock that was exclusive.
+                self.prepare_new_file()?;
+                found
+            }
+        };
+        self.pragma("temp_store = MEMORY", None)?;
+        self.pragma("cache_size = -16384", None)?;
+        self.pragma("journal_size_limit = 4194304", None)?;
+        self.pragma(self.durability.pragma(), None)?;
+        Ok(found)
+    }
+
+    /// Refuses what is to be left alone, and leaves it alone.
+    fn accept(&self, found: &Found, is_opening: bool) -> Result<(), Error> {
+        let Err(refused) = found.accept(&self.options.table_name, is_opening && self.options.sync)
+        else {
+            return Ok(());
+        };
+        let log = fs::metadata(format!("{}-wal", self.location));
+        if log.is_ok_and(|log| log.len() > 0) {
+            // Or closing would fold in the log that somebody left.
+            self.connection()
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+                .map_err(failure)?;
+        }
+        Err(refused)
+    }
+
+    /// Free pages can be given back only if this comes before all else.
+    fn prepare_new_file(&self) -> Result<(), Error> {
+        match self.ask::<i64>("PRAGMA page_count")? {
+            0 => self.pragma("auto_vacuum = INCREMENTAL", None),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn pragma(&self, setting: &str, expected: Option<&str>) -> Result<(), Error> {
+        let connection = self.connection();
+        let mut pragma = connection
+            .prepare(&format!("PRAGMA {setting}"))
+            .map_err(failure)?;
+        let mut rows = pragma.query([]).map_err(failure)?;
+        let answer: Option<String> = match (rows.next().map_err(failure)?, expected) {
+            (Some(row), Some(_)) => Some(row.get(0).map_err(failure)?),
+            _ => None,
+        };
+        if answer.as_deref() != expected {
+            return Err(Error::Other(format!(
+                "SQLite refused `{setting}` and answered {answer:?}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Durability {
+    /// How SQLite is told.
+    pub(super) fn pragma(self) -> &'static str {
+        match self {
+            Durability::Full => "synchronous = FULL",
+            Durability::Relaxed => "synchronous = NORMAL",
+        }
+    }
+}
+
+/// Refuses what SQLite takes for something else than the path of a file.
+pub fn check_location(location: &str) -> Result<(), Error> {
+    let is_special = location.starts_with(':') || location.starts_with("file:");
+    if location.is_empty() || is_special || location.contains('\0') {
+        return Err(Error::invalid(
+            "location: must be the path of a file in a directory given to this component",
+        ));
+    }
+    Ok(())
+}

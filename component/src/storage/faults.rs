@@ -1,0 +1,158 @@
+//! Faults on demand, for tests: a file system below the storage's own of which
+//! chosen operations fail. Each thread has its own faults.
+
+use super::file_system::{File, FileSystem};
+use super::hooks::{Done, Hooks, Kind};
+use rusqlite::ffi;
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_int};
+use std::io;
+use std::sync::Arc;
+
+mod tests;
+
+/// What fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A write that finds no room; some of its bytes are written.
+    Full,
+    /// A write that fails; some of its bytes are written.
+    Write,
+    Read,
+    Sync,
+}
+
+/// The faults of a thread.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    pub what: Option<Fault>,
+    /// How many operations of that kind succeed before.
+    pub after: u64,
+    /// How many of them fail then.
+    pub times: u64,
+    was_hit: bool,
+}
+
+/// Operations until it, and what is called then.
+type Call = (u64, Box<dyn FnOnce()>);
+
+thread_local! {
+    static FAULTS: Cell<Faults> = const { Cell::new(Faults { what: None, after: 0, times: 0, was_hit: false }) };
+    static CALL: RefCell<Option<Call>> = const { RefCell::new(None) };
+}
+
+/// Has the operations on files of this thread fail so from now on.
+pub fn set(what: Fault, after: u64, times: u64) {
+    let what = Some(what);
+    let was_hit = false;
+    FAULTS.set(Faults {
+        what,
+        after,
+        times,
+        was_hit,
+    });
+}
+
+/// Ends the faults; whether any operation has failed.
+pub fn end() -> bool {
+    FAULTS.take().was_hit
+}
+
+/// Calls `work` once, after so many further operations and the next one.
+pub fn call_after(operations: u64, work: impl FnOnce() + 'static) {
+    CALL.set(Some((operations, Box::new(work))));
+}
+
+/// Ends that; whether it was called.
+pub fn end_call() -> bool {
+    CALL.take().is_none()
+}
+
+fn count_down() {
+    let due = CALL.with_borrow_mut(|call| match call {
+        Some((0, _)) => call.take(),
+        Some((operations, _)) => {
+            *operations -= 1;
+            None
+        }
+        None => None,
+    });
+    if let Some((_, work)) = due {
+        work();
+    }
+}
+
+/// The name of a file system to use below, for one connection.
+pub fn file_system() -> &'static CStr {
+    let faulty = FileSystem::over(super::connection::PLAIN, Arc::new(Faulty));
+    super::gather_writes(std::env::var_os("GATHER_WRITES").is_none_or(|on| on != "0"));
+    // Left behind: it must outlive the layer above.
+    Box::leak(Box::new(faulty.unwrap())).name()
+}
+
+/// A write-ahead log cannot be mended while syncs or writes fail.
+pub fn check_mend() -> io::Result<()> {
+    let faults = FAULTS.get();
+    let stays = faults.after == 0 && faults.times > 1;
+    match matches!(faults.what, Some(Fault::Sync | Fault::Write)) && stays {
+        true => Err(io::Error::other("a fault")),
+        false => Ok(()),
+    }
+}
+
+fn fails(fault: Fault) -> bool {
+    let mut faults = FAULTS.get();
+    if faults.what != Some(fault) {
+        return false;
+    }
+    let fails = faults.after == 0 && faults.times > 0;
+    match faults.after {
+        0 => faults.times = faults.times.saturating_sub(1),
+        _ => faults.after -= 1,
+    }
+    faults.was_hit |= fails;
+    FAULTS.set(faults);
+    fails
+}
+
+struct Faulty;
+
+impl Hooks for Faulty {
+    fn read(&self, _: Kind, file: &File, to: &mut [u8], offset: i64) -> Done {
+        if fails(Fault::Read) {
+            return Err(ffi::SQLITE_IOERR_READ);
+        }
+        let done = file.read(to, offset);
+        count_down();
+        done
+    }
+
+    fn write(&self, _: Kind, file: &File, bytes: &[u8], offset: i64) -> Done {
+        let code = match (fails(Fault::Full), fails(Fault::Write)) {
+            (true, _) => ffi::SQLITE_FULL,
+            (_, true) => ffi::SQLITE_IOERR_WRITE,
+            _ => {
+                file.write(bytes, offset)?;
+                count_down();
+                return Ok(());
+            }
+        };
+        file.write(&bytes[..bytes.len() / 2], offset)?;
+        Err(code)
+    }
+
+    fn sync(&self, _: Kind, file: &File, flags: c_int) -> Done {
+        if fails(Fault::Sync) {
+            return Err(ffi::SQLITE_IOERR_FSYNC);
+        }
+        file.sync(flags)?;
+        count_down();
+        Ok(())
+    }
+
+    fn truncate(&self, _: Kind, file: &File, size: i64) -> Done {
+        file.truncate(size)?;
+        count_down();
+        Ok(())
+    }
+}

@@ -1,0 +1,418 @@
+//! A layer over one of SQLite's own file systems (VFS): what a connection asks of
+//! its files goes through [`Hooks`], which are safe code. All `unsafe` of the
+//! storage is here.
+//!
+//! Each connection registers a layer of its own, so its hooks need to ask for
+//! nothing but what belongs to that connection.
+
+use super::hooks::{Done, Hooks, Kind};
+use rusqlite::Connection;
+use rusqlite::ffi::{self, sqlite3_file, sqlite3_io_methods, sqlite3_vfs};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::{ptr, slice};
+
+/// An open file of the file system below. One that is not kept at all, the
+/// journal of a copy, has a null pointer: a copy that fails is removed, so nobody
+/// rolls it back.
+pub struct File(*mut sqlite3_file);
+
+impl File {
+    fn call(&self, method: impl FnOnce(*mut sqlite3_file, &sqlite3_io_methods) -> c_int) -> Done {
+        if self.0.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the file is open, and so has methods.
+        done(method(self.0, unsafe { &*(*self.0).pMethods }))
+    }
+
+    pub fn read(&self, to: &mut [u8], offset: i64) -> Done {
+        if self.0.is_null() {
+            to.fill(0);
+            return Err(ffi::SQLITE_IOERR_SHORT_READ);
+        }
+        let (start, length) = (to.as_mut_ptr().cast(), to.len() as c_int);
+        // SAFETY: there is room for so many bytes.
+        self.call(|file, of| unsafe { method(of.xRead)(file, start, length, offset) })
+    }
+
+    pub fn write(&self, bytes: &[u8], offset: i64) -> Done {
+        let (start, length) = (bytes.as_ptr().cast(), bytes.len() as c_int);
+        // SAFETY: there are so many bytes.
+        self.call(|file, of| unsafe { method(of.xWrite)(file, start, length, offset) })
+    }
+
+    pub fn truncate(&self, size: i64) -> Done {
+        // SAFETY: the file is open.
+        self.call(|file, of| unsafe { method(of.xTruncate)(file, size) })
+    }
+
+    pub fn sync(&self, flags: c_int) -> Done {
+        // SAFETY: the file is open.
+        self.call(|file, of| unsafe { method(of.xSync)(file, flags) })
+    }
+
+    pub fn size(&self) -> Done<i64> {
+        let mut size = 0;
+        // SAFETY: the file is open, and the size is written to a place of its own.
+        self.call(|file, of| unsafe { method(of.xFileSize)(file, &raw mut size) })?;
+        Ok(size)
+    }
+}
+
+fn done(code: c_int) -> Done {
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(code),
+    }
+}
+
+fn code(done: Done) -> c_int {
+    done.err().unwrap_or(ffi::SQLITE_OK)
+}
+
+/// SQLite's own file systems have all methods of version 1.
+fn method<T>(method: Option<T>) -> T {
+    method.expect("a file of SQLite's own has this method")
+}
+
+/// A registered layer; must outlive the connections that use it.
+pub struct FileSystem(*mut Layer);
+
+struct Layer {
+    vfs: sqlite3_vfs,
+    name: CString,
+    below: *mut sqlite3_vfs,
+    hooks: Arc<dyn Hooks>,
+    /// The path of the connection's database, which SQLite opens first.
+    database: OnceLock<Vec<u8>>,
+}
+
+// SAFETY: a layer is used by one connection, which is `Send`; its hooks are, too.
+unsafe impl Send for FileSystem {}
+
+impl FileSystem {
+    /// Registers a layer over the file system `below`; none when there is no such
+    /// file system or no memory.
+    pub fn over(below: &CStr, hooks: Arc<dyn Hooks>) -> Option<FileSystem> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = CString::new(format!("wasi-sessions-{number}")).ok()?;
+        // SAFETY: `below` ends with a zero. The layer is freed after it was
+        // unregistered, and its name with it.
+        unsafe {
+            let below = ffi::sqlite3_vfs_find(below.as_ptr());
+            let plain = below.as_ref()?;
+            let layer = Box::into_raw(Box::new(Layer {
+                vfs: sqlite3_vfs {
+                    szOsFile: size_of::<Opened>() as c_int + plain.szOsFile,
+                    zName: name.as_ptr(),
+                    xOpen: Some(open),
+                    xDelete: Some(delete),
+                    pNext: ptr::null_mut(),
+                    ..*plain
+                },
+                name,
+                below,
+                hooks,
+                database: OnceLock::new(),
+            }));
+            (*layer).vfs.pAppData = layer.cast();
+            let file_system = FileSystem(layer);
+            done(ffi::sqlite3_vfs_register(&raw mut (*layer).vfs, 0)).ok()?;
+            Some(file_system)
+        }
+    }
+
+    /// The name under which it is registered.
+    pub fn name(&self) -> &CStr {
+        // SAFETY: the layer is there as long as this.
+        unsafe { &(*self.0).name }
+    }
+}
+
+impl Drop for FileSystem {
+    fn drop(&mut self) {
+        // SAFETY: the layer was made by `over`, and no connection uses it now.
+        unsafe {
+            ffi::sqlite3_vfs_unregister(&raw mut (*self.0).vfs);
+            drop(Box::from_raw(self.0));
+        }
+    }
+}
+
+impl Layer {
+    fn kind(&self, path: &[u8], flags: c_int) -> Kind {
+        if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 && !path.is_empty() {
+            let database = self.database.get_or_init(|| path.into());
+            return match database == path {
+                true => Kind::Database,
+                false => Kind::Other,
+            };
+        }
+        let database = self.database.get();
+        match database.and_then(|database| path.strip_prefix(database.as_slice())) {
+            Some(b"-wal") => Kind::Wal,
+            Some(b"-journal") => Kind::Journal,
+            _ => Kind::Other,
+        }
+    }
+}
+
+/// What SQLite takes for its file; the file of the layer below follows in memory.
+#[repr(C, align(8))]
+struct Opened {
+    base: sqlite3_file,
+    layer: *const Layer,
+    kind: Kind,
+    is_discarded: bool,
+}
+
+static METHODS: sqlite3_io_methods = sqlite3_io_methods {
+    iVersion: 1,
+    xClose: Some(close),
+    xRead: Some(read),
+    xWrite: Some(write),
+    xTruncate: Some(truncate),
+    xSync: Some(sync),
+    xFileSize: Some(size),
+    xLock: Some(lock),
+    xUnlock: Some(unlock),
+    xCheckReservedLock: Some(check_reserved_lock),
+    xFileControl: Some(control),
+    xSectorSize: Some(sector_size),
+    xDeviceCharacteristics: Some(characteristics),
+    xShmMap: None,
+    xShmLock: None,
+    xShmBarrier: None,
+    xShmUnmap: None,
+    xFetch: None,
+    xUnfetch: None,
+};
+
+/// Asks the hooks to write what they hold back of the connection's write-ahead
+/// log.
+pub fn flush(connection: &Connection) -> Done {
+    let mut wal: *mut sqlite3_file = ptr::null_mut();
+    // SAFETY: the connection is open, and with no name the database is the main
+    // one. The pointer that SQLite gives is one of a file that `open` opened, or
+    // of one that is not open, which has no methods.
+    unsafe {
+        done(ffi::sqlite3_file_control(
+            connection.handle(),
+            ptr::null(),
+            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+            (&raw mut wal).cast(),
+        ))?;
+        match wal.as_ref() {
+            Some(file) if ptr::eq(file.pMethods, &METHODS) => match hooks(wal) {
+                (hooks, Kind::Wal, file) => hooks.flush(&file),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+/// # Safety
+///
+/// `vfs` is one of a [`Layer`]'s.
+unsafe fn layer<'a>(vfs: *mut sqlite3_vfs) -> &'a Layer {
+    // SAFETY: its data is the layer itself.
+    unsafe { &*(*vfs).pAppData.cast() }
+}
+
+/// The hooks for a file, what it is, and the file of the layer below.
+///
+/// # Safety
+///
+/// [`open`] opened the file, and it was not closed.
+unsafe fn hooks<'a>(file: *mut sqlite3_file) -> (&'a dyn Hooks, Kind, File) {
+    // SAFETY: the file is an `Opened`, whose layer outlives it.
+    unsafe {
+        let opened = file.cast::<Opened>();
+        let below = match (*opened).is_discarded {
+            true => ptr::null_mut(),
+            false => opened.add(1).cast(),
+        };
+        (&*(*(*opened).layer).hooks, (*opened).kind, File(below))
+    }
+}
+
+unsafe extern "C" fn open(
+    vfs: *mut sqlite3_vfs,
+    name: *const c_char,
+    file: *mut sqlite3_file,
+    flags: c_int,
+    flags_out: *mut c_int,
+) -> c_int {
+    // SAFETY: SQLite's arguments are passed on as they are; `szOsFile` says how
+    // much memory `file` has.
+    unsafe {
+        let layer = layer(vfs);
+        let path: &[u8] = match name.is_null() {
+            true => b"",
+            false => CStr::from_ptr(name).to_bytes(),
+        };
+        let kind = layer.kind(path, flags);
+        let is_discarded = flags & ffi::SQLITE_OPEN_MAIN_JOURNAL != 0 && kind == Kind::Other;
+        let opened = file.cast::<Opened>();
+        opened.write(Opened {
+            base: sqlite3_file {
+                pMethods: ptr::null(),
+            },
+            layer,
+            kind,
+            is_discarded,
+        });
+        if is_discarded {
+            if let Some(out) = flags_out.as_mut() {
+                *out = flags;
+            }
+        } else {
+            let below = opened.add(1).cast();
+            let open = method((*layer.below).xOpen);
+            let code = open(layer.below, name, below, flags, flags_out);
+            if code != ffi::SQLITE_OK {
+                return code;
+            }
+        }
+        (*file).pMethods = &raw const METHODS;
+        ffi::SQLITE_OK
+    }
+}
+
+unsafe extern "C" fn delete(vfs: *mut sqlite3_vfs, name: *const c_char, sync: c_int) -> c_int {
+    // SAFETY: SQLite's arguments are passed on as they are.
+    unsafe {
+        let layer = layer(vfs);
+        let path = CStr::from_ptr(name).to_bytes();
+        match layer.kind(path, 0) {
+            Kind::Journal | Kind::Wal => {
+                if let Err(code) = layer.hooks.delete() {
+                    return code;
+                }
+            }
+            // The journal of a copy, which is kept nowhere.
+            _ if path.ends_with(b"-journal") => return ffi::SQLITE_OK,
+            _ => {}
+        }
+        method((*layer.below).xDelete)(layer.below, name, sync)
+    }
+}
+
+unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
+    // SAFETY: the file is open; SQLite does not use it afterwards.
+    unsafe {
+        let (hooks, kind, below) = hooks(file);
+        hooks.close(kind, &below);
+        (*file).pMethods = ptr::null();
+        code(below.call(|file, of| method(of.xClose)(file)))
+    }
+}
+
+unsafe extern "C" fn read(
+    file: *mut sqlite3_file,
+    to: *mut c_void,
+    length: c_int,
+    offset: i64,
+) -> c_int {
+    // SAFETY: the file is open, and has room for so many bytes, which are not
+    // looked at before they were written.
+    unsafe {
+        let (hooks, kind, below) = hooks(file);
+        let to = slice::from_raw_parts_mut(to.cast(), length as usize);
+        code(hooks.read(kind, &below, to, offset))
+    }
+}
+
+unsafe extern "C" fn write(
+    file: *mut sqlite3_file,
+    bytes: *const c_void,
+    length: c_int,
+    offset: i64,
+) -> c_int {
+    // SAFETY: the file is open, and there are so many bytes.
+    unsafe {
+        let (hooks, kind, below) = hooks(file);
+        let bytes = slice::from_raw_parts(bytes.cast(), length as usize);
+        code(hooks.write(kind, &below, bytes, offset))
+    }
+}
+
+unsafe extern "C" fn truncate(file: *mut sqlite3_file, size: i64) -> c_int {
+    // SAFETY: the file is open.
+    let (hooks, kind, below) = unsafe { hooks(file) };
+    code(hooks.truncate(kind, &below, size))
+}
+
+unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
+    // SAFETY: the file is open.
+    let (hooks, kind, below) = unsafe { hooks(file) };
+    code(hooks.sync(kind, &below, flags))
+}
+
+unsafe extern "C" fn size(file: *mut sqlite3_file, size: *mut i64) -> c_int {
+    // SAFETY: the file is open, and the size has a place.
+    unsafe {
+        let (hooks, kind, below) = hooks(file);
+        code(hooks.size(kind, &below).map(|bytes| *size = bytes))
+    }
+}
+
+unsafe extern "C" fn lock(file: *mut sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: the file is open.
+    match unsafe { hooks(file) } {
+        (hooks, Kind::Database, _) => code(hooks.lock(level)),
+        _ => ffi::SQLITE_OK,
+    }
+}
+
+unsafe extern "C" fn unlock(file: *mut sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: the file is open.
+    if let (hooks, Kind::Database, _) = unsafe { hooks(file) } {
+        hooks.unlock(level);
+    }
+    ffi::SQLITE_OK
+}
+
+/// Asked by a connection that has the lock, which is the only lock there is.
+unsafe extern "C" fn check_reserved_lock(_: *mut sqlite3_file, is_held: *mut c_int) -> c_int {
+    // SAFETY: the answer has a place.
+    unsafe { *is_held = 0 };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn control(file: *mut sqlite3_file, what: c_int, with: *mut c_void) -> c_int {
+    // SAFETY: SQLite's arguments are passed on as they are.
+    unsafe {
+        let (_, _, below) = hooks(file);
+        match below.0.is_null() {
+            true => ffi::SQLITE_NOTFOUND,
+            false => code(below.call(|file, of| method(of.xFileControl)(file, what, with))),
+        }
+    }
+}
+
+unsafe extern "C" fn sector_size(file: *mut sqlite3_file) -> c_int {
+    // SAFETY: the file is open.
+    unsafe {
+        let below = hooks(file).2.0;
+        match below.is_null() {
+            true => 4096,
+            false => method((*(*below).pMethods).xSectorSize)(below),
+        }
+    }
+}
+
+unsafe extern "C" fn characteristics(file: *mut sqlite3_file) -> c_int {
+    // SAFETY: the file is open.
+    unsafe {
+        let below = hooks(file).2.0;
+        match below.is_null() {
+            true => 0,
+            false => method((*(*below).pMethods).xDeviceCharacteristics)(below),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! How the write-ahead log (WAL) of an exclusive database is written: writes that
+//! follow each other go to the file together.
+//!
+//! SQLite writes each page in two pieces, and each piece is a call out of the
+//! component. Here they are kept in a buffer, which is written before anything
+//! else is done with the file, and before anything is answered. This code knows
+//! nothing of what is written. When the WAL cannot be written or synced, the
+//! connection is given up: see [`Damage`].
+
+use super::file_system::File;
+use super::hooks::{Done, Failed, Hooks, Kind};
+use std::ffi::c_int;
+use std::fs;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes that are kept back at most; 0 writes everything at once.
+static MOST: AtomicUsize = AtomicUsize::new(64 << 10);
+
+/// Turns gathering on or off for databases that are opened from now on. For tests
+/// and measurements: what is answered is the same.
+pub fn gather_writes(on: bool) {
+    MOST.store(if on { 64 << 10 } else { 0 }, Ordering::Relaxed);
+}
+
+/// The hooks of an exclusive database's files.
+pub struct Gathering {
+    most: usize,
+    failed: Failed,
+    wal: Mutex<Wal>,
+}
+
+#[derive(Default)]
+struct Wal {
+    /// Where in the file the buffer belongs.
+    start: i64,
+    buffer: Vec<u8>,
+    damage: Damage,
+    /// Why the WAL could not be written or synced.
+    failed: Option<c_int>,
+}
+
+/// What has to be done to a WAL before the database is opened anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Damage {
+    /// The file's length before the first write that was not answered. SQLite
+    /// only appends to what was committed, so all behind it failed.
+    answered: Option<i64>,
+    /// The system may have marked pages as clean that never reached the disk.
+    unsynced: bool,
+}
+
+impl Gathering {
+    pub fn new() -> Gathering {
+        Gathering {
+            most: MOST.load(Ordering::Relaxed),
+            failed: Failed::default(),
+            wal: Mutex::default(),
+        }
+    }
+
+    /// Whether the connection is to be given up.
+    pub fn has_failed(&self) -> bool {
+        self.failed.get()
+    }
+
+    /// What giving up the connection leaves to be mended.
+    pub fn damage(&self) -> Damage {
+        self.wal().damage
+    }
+
+    fn wal(&self) -> MutexGuard<'_, Wal> {
+        self.wal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does an operation for which the file must be as SQLite believes it is.
+    fn after_flush<T>(
+        &self,
+        kind: Kind,
+        file: &File,
+        operation: impl FnOnce() -> Done<T>,
+    ) -> Done<T> {
+        self.failed.guard(|| {
+            if kind == Kind::Wal {
+                self.write_buffer(&mut self.wal(), file)?;
+            }
+            operation()
+        })
+    }
+
+    fn write_buffer(&self, wal: &mut Wal, file: &File) -> Done {
+        if wal.buffer.is_empty() {
+            return Ok(());
+        }
+        file.write(&wal.buffer, wal.start)
+            .inspect_err(|&code| self.fail(wal, code))?;
+        wal.buffer.clear();
+        Ok(())
+    }
+
+    /// A full disk counts, too: SQLite may have been told that what is missing is
+    /// there.
+    fn fail(&self, wal: &mut Wal, code: c_int) {
+        wal.failed.get_or_insert(code);
+        self.failed.set(true);
+    }
+
+    fn append(&self, file: &File, bytes: &[u8], offset: i64) -> Done {
+        let mut wal = self.wal();
+        wal.damage.answered.get_or_insert(offset);
+        let follows = wal.start + wal.buffer.len() as i64 == offset;
+        if !follows || wal.buffer.len() + bytes.len() > self.most {
+            self.write_buffer(&mut wal, file)?;
+        }
+        if bytes.len() > self.most {
+            let written = file.write(bytes, offset);
+            return written.inspect_err(|&code| self.fail(&mut wal, code));
+        }
+        if wal.buffer.is_empty() {
+            wal.start = offset;
+        }
+        wal.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Hooks for Gathering {
+    fn read(&self, kind: Kind, file: &File, to: &mut [u8], offset: i64) -> Done {
+        self.after_flush(kind, file, || file.read(to, offset))
+    }
+
+    fn write(&self, kind: Kind, file: &File, bytes: &[u8], offset: i64) -> Done {
+        self.failed.guard(|| match kind {
+            Kind::Wal => self.append(file, bytes, offset),
+            Kind::Database => {
+                // A checkpoint: what it copies can no longer be cut off.
+                self.wal().damage.answered = None;
+                file.write(bytes, offset)
+            }
+            _ => file.write(bytes, offset),
+        })
+    }
+
+    fn truncate(&self, kind: Kind, file: &File, size: i64) -> Done {
+        self.after_flush(kind, file, || file.truncate(size))
+    }
+
+    fn sync(&self, kind: Kind, file: &File, flags: c_int) -> Done {
+        let synced = self.after_flush(kind, file, || file.sync(flags));
+        if let (Kind::Wal, Err(code)) = (kind, synced) {
+            let mut wal = self.wal();
+            wal.damage.unsynced = true;
+            self.fail(&mut wal, code);
+        }
+        synced
+    }
+
+    fn size(&self, kind: Kind, file: &File) -> Done<i64> {
+        self.after_flush(kind, file, || file.size())
+    }
+
+    fn close(&self, kind: Kind, file: &File) {
+        if kind == Kind::Wal && !self.failed.get() {
+            // What was answered is in the file already.
+            let _ = self.write_buffer(&mut self.wal(), file);
+        }
+    }
+
+    fn delete(&self) -> Done {
+        self.failed.guard(|| Ok(()))
+    }
+
+    fn flush(&self, file: &File) -> Done {
+        let mut wal = self.wal();
+        if let Some(code) = wal.failed {
+            return Err(code);
+        }
+        self.write_buffer(&mut wal, file)?;
+        wal.damage.answered = None;
+        Ok(())
+    }
+}
+
+impl Damage {
+    /// Mends the WAL at `path`: cuts off what was answered as failed and, after a
+    /// failed sync, writes the rest over itself, so that it is synced again.
+    pub fn mend(self, path: &str) -> io::Result<()> {
+        if self.answered.is_none() && !self.unsynced {
+            return Ok(());
+        }
+        #[cfg(test)]
+        super::faults::check_mend()?;
+        let mut wal = match fs::File::options().read(true).write(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            wal => wal?,
+        };
+        if let Some(end) = self.answered {
+            let end = end.unsigned_abs().min(wal.metadata()?.len());
+            wal.set_len(end)?;
+        }
+        if self.unsynced {
+            let mut piece = vec![0; 64 << 10];
+            let mut offset = 0;
+            loop {
+                let length = wal.read(&mut piece)?;
+                if length == 0 {
+                    break;
+                }
+                wal.seek(SeekFrom::Start(offset))?;
+                wal.write_all(&piece[..length])?;
+                offset += length as u64;
+            }
+        }
+        wal.sync_all()
+    }
+}

@@ -1,0 +1,113 @@
+//! The reserve of an exclusive database: a file of zeros beside it, which is
+//! removed when the disk is full, so that sessions can still be ended.
+//!
+//! It holds [`RESERVE`] bytes for what endings write to the write-ahead log (WAL),
+//! and as much as the database has grown in the WAL and not yet in its own file:
+//! to copy the WAL always finds room. Without a whole reserve nothing grows.
+
+use crate::error::Error;
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+
+/// Bytes for endings.
+pub const RESERVE: u64 = 1 << 20;
+
+/// The reserve grows by whole steps, so that it does so rarely.
+const STEP: u64 = 256 << 10;
+
+/// The reserve of one database.
+pub struct Reserve {
+    location: String,
+    /// Pages up to which the database may grow with the reserve as it is; none
+    /// when the reserve is not there or has to be looked at.
+    covered: Cell<Option<u64>>,
+    /// Pages of the database when it was last looked at.
+    pages: Cell<u64>,
+}
+
+impl Reserve {
+    /// The reserve of the database at `location`.
+    pub fn of(location: &str) -> Reserve {
+        Reserve {
+            location: location.into(),
+            covered: Cell::new(None),
+            pages: Cell::new(0),
+        }
+    }
+
+    /// Whether a reserve is there, as far as is known.
+    pub fn is_there(&self) -> bool {
+        self.covered.get().is_some()
+    }
+
+    /// Makes sure that the reserve is enough for a database of so many pages.
+    /// Fails with [`Error::StorageFull`] where there is no room for it.
+    pub fn cover(&self, pages: u64, page_size: u64) -> Result<(), Error> {
+        let shrank = pages < self.pages.replace(pages);
+        if !shrank && self.covered.get().is_some_and(|covered| pages <= covered) {
+            return Ok(());
+        }
+        let made = self.make(pages, page_size);
+        self.covered.set(made.as_ref().ok().copied());
+        match made {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::StorageFull,
+                _ => Error::Other(format!("cannot make `{}`: {error}", self.path())),
+            }),
+        }
+    }
+
+    /// Gives the room back; it is made again before anything grows.
+    pub fn remove(&self) {
+        self.covered.set(None);
+        let _ = fs::remove_file(self.path());
+    }
+
+    /// Makes the file as long as it has to be; up to how many pages it is enough.
+    fn make(&self, pages: u64, page_size: u64) -> io::Result<u64> {
+        // The file may be longer for now than what is in use of it.
+        let in_file = fs::metadata(&self.location)?.len() / page_size;
+        let growth = pages.saturating_sub(in_file) * page_size;
+        let wanted = RESERVE + growth.next_multiple_of(STEP);
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.path())?;
+        let length = file.metadata()?.len();
+        if length > wanted + 16 * STEP {
+            file.set_len(wanted)?;
+        }
+        let mut written = length;
+        file.seek(SeekFrom::Start(length))?;
+        while written < wanted {
+            let piece = (wanted - written).min(64 << 10);
+            if let Err(error) = write_zeros(&mut file, piece) {
+                drop(file);
+                self.shorten(length);
+                return Err(error);
+            }
+            written += piece;
+        }
+        let length = file.metadata()?.len();
+        Ok(in_file.min(pages) + (length - RESERVE) / page_size)
+    }
+
+    /// Undoes what could not be done wholly.
+    fn shorten(&self, length: u64) {
+        let file = File::options().write(true).open(self.path());
+        if length < RESERVE || file.and_then(|file| file.set_len(length)).is_err() {
+            self.remove();
+        }
+    }
+
+    fn path(&self) -> String {
+        format!("{}-reserve", self.location)
+    }
+}
+
+fn write_zeros(file: &mut File, bytes: u64) -> io::Result<()> {
+    file.write_all(&vec![0; bytes as usize])
+}
