@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::command::command;
 use crate::fixture::Home;
 use crate::guests;
 use crate::served::Site;
@@ -115,6 +117,25 @@ fn many_clients_that_do_nothing_keep_no_other_waiting() {
     let _silent: Vec<_> = (0..60).map(|_| site.connect()).collect();
     check_others(&site);
     let _halves: Vec<_> = (0..60).map(|_| after(&site, HALF)).collect();
+    check_others(&site);
+}
+
+#[test]
+fn idle_connections_give_way_when_no_more_files_can_be_opened() {
+    let home = Home::new();
+    let serve = ["serve", "--address", "127.0.0.1:0", "--admin"];
+    let serve = command(
+        &home,
+        &[&serve[..], &["--component", guests::FILE]].concat(),
+    );
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 80; exec \"$0\" \"$@\""]);
+    limited.arg(serve.get_program()).args(serve.get_args());
+    for (name, value) in serve.get_envs() {
+        limited.env(name, value.unwrap_or_default());
+    }
+    let site = Site::spawn(limited);
+    let _idle: Vec<_> = (0..120).map(|_| idle(&site)).collect();
     check_others(&site);
 }
 

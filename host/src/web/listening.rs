@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::connection;
@@ -22,7 +22,8 @@ const GRACE: Duration = Duration::from_secs(7);
 /// How long it may then take to tell clients that their requests were stopped.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How long no connection is accepted when that failed, for want of files as a rule.
+/// How long no connection is accepted when that failed, for want of files as a
+/// rule, and none ended.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that listens.
@@ -57,8 +58,7 @@ impl Listening {
                 biased;
                 () = &mut shutdown => break,
                 Some(ended) = connections.tasks.join_next_with_id() => {
-                    let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-                    connections.progress.remove(&id);
+                    connections.forget(ended);
                 }
                 () = connections.waits.notified(), if waiting.is_some() => {}
                 accepted = self.listener.accept(), if waiting.is_none() => match accepted {
@@ -66,8 +66,7 @@ impl Listening {
                     Err(error) if is_of_the_connection(&error) => {}
                     Err(error) => {
                         tracing::warn!(%error, "no connection can be accepted");
-                        give_way(connections.progress.values());
-                        sleep(PAUSE).await;
+                        connections.pause().await;
                     }
                 },
             }
@@ -116,6 +115,22 @@ impl Connections {
         let id = self.tasks.spawn(connection).id();
         self.progress.insert(id, progress);
         None
+    }
+
+    /// Takes note of one that has ended.
+    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+        self.progress.remove(&id);
+    }
+
+    /// Asks one to give way, and waits until it or another has ended, or a while.
+    async fn pause(&mut self) {
+        give_way(self.progress.values());
+        match timeout(PAUSE, self.tasks.join_next_with_id()).await {
+            Ok(Some(ended)) => self.forget(ended),
+            Ok(None) => sleep(PAUSE).await,
+            Err(_) => {}
+        }
     }
 
     /// Finishes what is in flight, or stops it.
