@@ -40,7 +40,8 @@ fn open_in_little_memory(home: &Home, options: Options) -> Sessions {
 
 #[test]
 fn clear_ends_more_than_the_memory_holds() {
-    let sessions = open_in_little_memory(&filled(), relaxed());
+    let home = filled();
+    let sessions = open_in_little_memory(&home, relaxed());
     assert_eq!(sessions.clear().wait(), Ok(COUNT));
     assert_eq!(sessions.count_sessions(None).wait(), Ok(0));
     assert_eq!(sessions.stats().wait().unwrap().expired, 0);
@@ -48,7 +49,8 @@ fn clear_ends_more_than_the_memory_holds() {
 
 #[test]
 fn terminate_subject_ends_more_than_the_memory_holds() {
-    let sessions = open_in_little_memory(&filled(), relaxed());
+    let home = filled();
+    let sessions = open_in_little_memory(&home, relaxed());
     let own = create_for(&sessions, "alice");
     let ended = sessions.terminate_subject("alice", Some(&own)).wait();
     assert_eq!(ended, Ok(COUNT));
@@ -62,7 +64,8 @@ fn a_lower_max_per_subject_ends_more_than_the_memory_holds() {
         max_per_subject: Some(10),
         ..relaxed()
     };
-    let sessions = open_in_little_memory(&filled(), options);
+    let home = filled();
+    let sessions = open_in_little_memory(&home, options);
     let own = create_for(&sessions, "alice");
     assert_eq!(data(&sessions, &own).as_deref(), Some("{}"));
     assert_eq!(sessions.count_sessions(Some("alice")).wait(), Ok(10));
