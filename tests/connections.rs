@@ -123,20 +123,29 @@ fn many_clients_that_do_nothing_keep_no_other_waiting() {
 #[test]
 fn idle_connections_give_way_when_no_more_files_can_be_opened() {
     let home = Home::new();
+    let site = limited(&home, "ulimit -n 80");
+    let _idle: Vec<_> = (0..120).map(|_| idle(&site)).collect();
+    check_others(&site);
+}
+
+#[test]
+fn a_component_is_served_in_four_gigabytes_of_address_space() {
+    let home = Home::new();
+    let site = limited(&home, "ulimit -v 4194304");
+    check_others(&site);
+}
+
+/// Serves the tests' own guest in a shell that has set a limit first.
+fn limited(home: &Home, limit: &str) -> Site {
     let serve = ["serve", "--address", "127.0.0.1:0", "--admin"];
-    let serve = command(
-        &home,
-        &[&serve[..], &["--component", guests::FILE]].concat(),
-    );
+    let serve = command(home, &[&serve[..], &["--component", guests::FILE]].concat());
     let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 80; exec \"$0\" \"$@\""]);
+    limited.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
     limited.arg(serve.get_program()).args(serve.get_args());
     for (name, value) in serve.get_envs() {
         limited.env(name, value.unwrap_or_default());
     }
-    let site = Site::spawn(limited);
-    let _idle: Vec<_> = (0..120).map(|_| idle(&site)).collect();
-    check_others(&site);
+    Site::spawn(limited)
 }
 
 #[test]

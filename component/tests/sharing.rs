@@ -23,7 +23,9 @@ fn make_lock(path: &str, age: Duration) {
     let token = format!("{path}/token");
     fs::write(&token, "1").unwrap();
     let times = fs::FileTimes::new().set_modified(SystemTime::now() - age);
-    fs::File::open(token).unwrap().set_times(times).unwrap();
+    for file in [token.as_str(), path] {
+        fs::File::open(file).unwrap().set_times(times).unwrap();
+    }
 }
 
 #[test]

@@ -107,18 +107,19 @@ impl Storage {
             .mend(&format!("{location}-wal"))
             .map_err(|error| Error::Other(format!("cannot mend `{location}-wal`: {error}")))?;
         self.damage.take();
-        if let Some(lock) = &self.lock {
-            lock.reset();
-        }
+        let Some(lock) = &self.lock else {
+            return self.connect_alone(opening);
+        };
+        lock.reset();
+        // Many who open at once take their turns faster with one lock for all of it.
+        lock.hold(|| self.connect_alone(opening))
+    }
+
+    /// Opens the database while no other instance uses it.
+    fn connect_alone(&self, opening: Option<Timestamp>) -> Result<(), Error> {
+        let location = &self.location;
         if mark::is_copy(location) {
-            let adopt = || match mark::is_copy(location) {
-                true => mark::adopt(location),
-                false => Ok(()),
-            };
-            match &self.lock {
-                Some(lock) => lock.hold(adopt)?,
-                None => adopt()?,
-            }
+            mark::adopt(location)?;
         }
         let makes_file = opening.is_some() && self.options.sync;
         let connected = Connected::open(location, &self.options, makes_file, self.lock.as_ref())?;

@@ -34,6 +34,10 @@ const DOUBTFUL_AFTER: Duration = Duration::from_secs(7);
 /// How old an owner lets its token become.
 const RENEW_AFTER: Duration = Duration::from_secs(2);
 
+/// How often a waiter tries to take a lock whose directory is old, rather than only
+/// looking whether it is still there.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// How many of SQLite's instructions go by between two looks at the token's
 /// age. One can handle a whole payload.
 const INSTRUCTIONS: i32 = 100;
@@ -53,11 +57,13 @@ pub struct Lock {
 #[derive(Default)]
 struct State {
     held: Option<Held>,
+    /// Whether the lock is held for more than one of SQLite's transactions.
+    is_pinned: bool,
     is_lost: bool,
+    /// When this instance last tried to take the lock.
+    tried: Option<Instant>,
     /// Why no lock can be made here.
     problem: Option<String>,
-    /// Whether what killed instances left was removed.
-    is_swept: bool,
 }
 
 struct Held {
@@ -122,6 +128,24 @@ impl Lock {
         self.state().problem.take().map(Error::Other)
     }
 
+    /// Whether the lock is there, so that to try is in vain: its directory is young
+    /// by the wall clock, or was tried a moment ago. One look instead of a directory
+    /// made and removed keeps many waiters from slowing the owner down. A clock that
+    /// is wrong costs no more than that.
+    pub fn is_surely_held(&self) -> bool {
+        let tried = self.state().tried;
+        let found = fs::symlink_metadata(&self.directory);
+        let Ok(made) = found.and_then(|found| match found.is_dir() {
+            true => found.modified(),
+            false => Err(ErrorKind::NotADirectory.into()),
+        }) else {
+            return false;
+        };
+        let age = SystemTime::now().duration_since(made);
+        let is_young = age.is_ok_and(|age| age <= DEAD_AFTER);
+        is_young || tried.is_some_and(|tried| tried.elapsed() < RETRY_AFTER)
+    }
+
     /// Starts anew, for a new connection.
     pub fn reset(&self) {
         self.release();
@@ -129,14 +153,18 @@ impl Lock {
         self.failed.set(false);
     }
 
-    /// Does work that is not SQLite's with the lock held; busy when another holds
-    /// it.
+    /// Does work with the lock held throughout, SQLite's transactions in it
+    /// included; busy when another holds it.
     pub fn hold<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let done = match self.acquire() {
-            Ok(()) => work(),
+            Ok(()) => {
+                self.state().is_pinned = true;
+                work()
+            }
             Err(code) if code == ffi::SQLITE_BUSY => Err(Error::Busy),
             Err(_) => Err(self.problem().unwrap_or(Error::Busy)),
         };
+        self.state().is_pinned = false;
         self.release();
         done
     }
@@ -146,13 +174,18 @@ impl Lock {
     }
 
     fn acquire(&self) -> Done {
-        let mut state = self.state();
-        if state.held.is_some() {
+        if self.state().held.is_some() {
             return Ok(());
         }
-        match self.take(&mut state) {
+        if self.is_surely_held() {
+            return Err(ffi::SQLITE_BUSY);
+        }
+        let mut state = self.state();
+        state.tried = Some(Instant::now());
+        match self.take() {
             Ok(Some(held)) => {
                 state.held = Some(held);
+                state.tried = None;
                 Ok(())
             }
             Ok(None) => Err(ffi::SQLITE_BUSY),
@@ -166,54 +199,32 @@ impl Lock {
     }
 
     /// Takes the lock if it is free or its owner is dead.
-    fn take(&self, state: &mut State) -> io::Result<Option<Held>> {
-        if self.looks_alive() {
-            return Ok(None);
-        }
+    fn take(&self) -> io::Result<Option<Held>> {
         let random = id::random::<TOKEN>()
             .map_err(|_| io::Error::other("the source of randomness failed"))?;
         let token = hex::encode(random);
         let prepared = self.prepared(&token);
         let renewed = Moment::now();
         fs::create_dir(&prepared)?;
-        let made = prepared.join(&token);
+        let made = fs::File::create_new(prepared.join(&token));
         let token = self.directory.join(&token);
-        // It is made just now, so its time is the file system's.
-        let now = fs::File::create_new(&made).and_then(|mut file| {
-            file.write_all(b"1")?;
-            file.metadata()?.modified()
-        });
-        // This replaces an empty directory, which is one that an owner was killed
-        // over, and fails for any other.
-        if let Ok(now) = now
-            && fs::rename(&prepared, &self.directory).is_ok()
-        {
-            if !state.is_swept {
-                state.is_swept = true;
-                self.sweep(now);
-            }
+        // This replaces an empty directory, in which an owner was killed, and fails
+        // for any other.
+        if made.is_ok() && fs::rename(&prepared, &self.directory).is_ok() {
             return Ok(Some(Held { token, renewed }));
         }
         let is_foreign = fs::symlink_metadata(&self.directory).is_ok_and(|found| !found.is_dir());
-        let taken = match now {
+        let taken = match made {
             Ok(_) if is_foreign => Err(io::Error::other("something else has its name")),
-            Ok(now) => self.take_over(token, now),
+            // It was made just now, so its time is the file system's.
+            Ok(made) => match made.metadata().and_then(|made| made.modified()) {
+                Ok(now) => self.take_over(token, now),
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         remove(&prepared);
         taken
-    }
-
-    /// Whether the lock is held and its token is young by the wall clock. Many who
-    /// wait do not disturb its owner with directories of their own then; a clock
-    /// that is wrong costs that, and no more than another wait.
-    fn looks_alive(&self) -> bool {
-        let now = SystemTime::now();
-        entries(&self.directory).any(|token| {
-            let renewed = fs::metadata(token).and_then(|found| found.modified());
-            let age = renewed.map(|renewed| now.duration_since(renewed));
-            matches!(age, Ok(Ok(age)) if age <= DEAD_AFTER)
-        })
     }
 
     /// Takes over a lock whose token is dead. Of several who try, one can rename
@@ -236,7 +247,7 @@ impl Lock {
         Ok(None)
     }
 
-    /// Removes what instances left that were killed while they waited.
+    /// Removes what instances left that were killed as they made a lock.
     fn sweep(&self, now: SystemTime) {
         let parent = match self.directory.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -293,16 +304,16 @@ impl Lock {
         if age < RENEW_AFTER {
             return true;
         }
-        let is_lost = age > DOUBTFUL_AFTER || {
-            let now = Moment::now();
-            match renew(&held.token) {
-                Ok(()) => {
-                    held.renewed = now;
-                    false
-                }
-                // Otherwise there is time for other tries.
-                Err(error) => error.kind() == ErrorKind::NotFound,
+        // An owner that was stopped for long still holds the lock if its token is
+        // there: to take the lock over is to rename the token.
+        let now = Moment::now();
+        let is_lost = match renew(&held.token) {
+            Ok(()) => {
+                held.renewed = now;
+                false
             }
+            // Otherwise there is time for other tries.
+            Err(error) => error.kind() == ErrorKind::NotFound,
         };
         // Renewing may have taken long, too.
         if is_lost || held.renewed.age() > DOUBTFUL_AFTER {
@@ -370,7 +381,7 @@ impl Hooks for Lock {
     }
 
     fn unlock(&self, level: c_int) {
-        if level == ffi::SQLITE_LOCK_NONE {
+        if level == ffi::SQLITE_LOCK_NONE && !self.state().is_pinned {
             self.release();
         }
     }

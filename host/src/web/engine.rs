@@ -13,6 +13,9 @@ use crate::compiled::{self, Cache};
 /// How long an instance may compute before others have their turn.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Address space behind a memory where there is little of it, in bytes.
+const SMALL_GUARD: u64 = 64 << 10;
+
 /// Parts that one component may have.
 pub(super) const CORE_INSTANCES: u32 = 16;
 pub(super) const MEMORIES: u32 = 2;
@@ -26,9 +29,15 @@ pub(super) fn prepare(
     memory_limit: usize,
     instances: u32,
 ) -> wasmtime::Result<ProxyPre<Guest>> {
-    // Where there is no room for the pool, each instance takes what it needs.
+    // Where there is no address space for the pool (ulimit -v), each instance maps
+    // no more than it uses, and moves a memory that grows.
     let engine = Engine::new(configuration().allocation_strategy(pool(memory_limit, instances)))
-        .or_else(|_| Engine::new(&configuration()))?;
+        .or_else(|_| {
+            let mut small = configuration();
+            small.memory_reservation(0).memory_guard_size(SMALL_GUARD);
+            small.memory_reservation_for_growth(SMALL_GUARD);
+            Engine::new(&small)
+        })?;
     let component: Component = compiled::compile(&engine, component, cache)?;
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
