@@ -42,7 +42,7 @@ impl<'a> Patch<'a> {
         let document = std::str::from_utf8(document).ok()?;
         let mut cursor = Cursor::over(document)?;
         let target = read(&mut cursor, Detail::Below(&self.0));
-        // Each member that is written is in one of them.
+        // Every member of the result comes from one of the two texts.
         let mut merged = String::with_capacity(target.text.len() + self.0.text.len());
         write_merged(&mut merged, Some(&target), &self.0);
         merged.shrink_to_fit();
@@ -56,11 +56,11 @@ struct Value<'a> {
     members: Option<Box<Members<'a>>>,
 }
 
-/// The members of an object in their order, by the content of their names; of
-/// equal names the last one counts.
+/// The members of an object in their order, by the content of their names; if a
+/// name is repeated, the last member counts.
 type Members<'a> = IndexMap<Cow<'a, [u8]>, Member<'a>>;
 
-/// A member, its name as it is written.
+/// A member, with its name as it is written in the text.
 struct Member<'a> {
     name: &'a str,
     value: Value<'a>,
@@ -72,11 +72,11 @@ impl Value<'_> {
     }
 }
 
-/// In which objects a merge looks for members.
+/// The objects in which a merge looks for members.
 #[derive(Clone, Copy)]
 enum Detail<'p> {
     All,
-    /// Those in whose place this part of a patch is an object, too.
+    /// The objects for which this part of a patch is an object, too.
     Below(&'p Value<'p>),
     None,
 }
@@ -99,7 +99,7 @@ impl<'p> Detail<'p> {
     }
 }
 
-/// The value at the cursor.
+/// Reads the value at the cursor.
 fn read<'a>(cursor: &mut Cursor<'a>, detail: Detail) -> Value<'a> {
     if !detail.includes_this() || !cursor.is_at_object() {
         let (text, members) = (cursor.value(), None);
@@ -115,8 +115,8 @@ fn read<'a>(cursor: &mut Cursor<'a>, detail: Detail) -> Value<'a> {
     Value { text, members }
 }
 
-/// Writes the merged value; a target that is missing or no object has no
-/// members.
+/// Writes the merged value; a target that is missing or not an object counts as an
+/// empty object.
 fn write_merged(out: &mut String, target: Option<&Value>, patch: &Value) {
     let Some(new_members) = &patch.members else {
         out.push_str(patch.text);

@@ -5,8 +5,8 @@ use crate::types::{END_OF_TIME, Milliseconds};
 use serde_json::Value;
 use std::ops::RangeInclusive;
 
-/// The longest JSON of options, in bytes. It is checked before anything is
-/// parsed, since a tree of values takes many times the memory of its text.
+/// The longest JSON of options, in bytes. The length is checked before anything is
+/// parsed, since a parsed tree takes many times the memory of its text.
 const LONGEST_OPTIONS: usize = 65_536;
 
 /// The options as `open` of `wit/sessions.wit` documents them.

@@ -269,7 +269,7 @@ impl Store {
         self.write_or_end(now, requests, false, work)
     }
 
-    /// Work that only ends sessions, for which there is room on a full disk.
+    /// Does work that only ends sessions, which may use the reserve on a full disk.
     fn end<T>(
         &mut self,
         now: Timestamp,
@@ -298,7 +298,7 @@ impl Store {
                 self.collect_if_due(now, self.requests, requests);
                 Ok(done)
             }
-            // Where nothing collects, nothing needs to be counted.
+            // Without collection no request needs to be counted.
             Access::Shared if options.gc_frequency == 0 => self.storage.transaction(work),
             Access::Shared => {
                 let (done, counted) = self.storage.counted_transaction(requests, work)?;

@@ -1,5 +1,5 @@
-//! Taking over the table of koa-generic-session-sequelize, and refusing one that
-//! would lose something by it.
+//! Taking over a table of koa-generic-session-sequelize, and refusing one of which
+//! something would be lost.
 
 use crate::fixture::{BOTH, Database, NOW, is_live};
 use std::fs;
@@ -10,7 +10,7 @@ const ORIGINAL: &str = "
     CREATE TABLE Sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT);
     INSERT INTO Sessions VALUES ('live', '{}', 1700000060);";
 
-/// A database that these statements made, closed.
+/// A closed database that was created by these statements.
 fn made_by(access: Access, statements: &str) -> Database {
     let database = Database::new(access);
     database.raw().execute_batch(statements).unwrap();

@@ -155,7 +155,7 @@ fn a_backup_that_fails_leaves_nothing_behind() {
     }
 }
 
-/// What a crash of the database leaves, as `name` in a directory of its own.
+/// The files that a crash leaves, copied to another directory.
 fn crashed(database: &Database, access: Access) -> Database {
     let left = Database::new(access);
     for suffix in ["", "-wal", "-journal"] {
@@ -181,7 +181,7 @@ fn a_copy_put_in_the_place_of_a_crashed_database_is_served_as_the_copy() {
         let left = crashed(&database, access);
         assert!(fs::metadata(left.file("sessions.db-wal")).unwrap().len() > 0);
         fs::copy(&copy, left.file("sessions.db")).unwrap();
-        // It is a database like any other afterwards.
+        // Afterwards it is a database like any other.
         for _ in 0..2 {
             let mut store = left.open();
             assert!(is_live(&mut store, NOW, &old));

@@ -235,7 +235,7 @@ fn more_sessions_than_are_read_at_once_end_together() {
         assert!(is_live(&mut store, NOW, &own));
         assert_eq!(store.clear(NOW), Ok(1201));
         assert_eq!(store.count_sessions(NOW, None), Ok(0));
-        // Each has left a tombstone.
+        // Each session has left a tombstone.
         assert_eq!(store.stats(NOW + TOMBSTONE).unwrap().expired, 1801);
     }
 }

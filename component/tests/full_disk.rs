@@ -1,5 +1,5 @@
-//! A disk that is really full, where the tests may mount one: sessions can still
-//! be ended, and what was answered is kept.
+//! Tests on a disk that is really full, if they may mount one: sessions can still
+//! be ended, and answered writes are kept.
 
 use crate::fixture::NOW;
 use std::mem;
@@ -8,11 +8,11 @@ use std::process::Command;
 use tempfile::TempDir;
 use wasi_sessions_component::{Access, Durability, Error, Options, Request, Store};
 
-/// A file system of its own in memory, of a size.
+/// A mounted file system in memory, of a fixed size.
 struct Disk(TempDir);
 
 impl Disk {
-    /// None where this user may not mount one.
+    /// Mounts one; `None` if this user may not mount.
     fn of(mebibytes: u32) -> Option<Disk> {
         let directory = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
@@ -48,7 +48,7 @@ impl Drop for Disk {
     }
 }
 
-/// Creates sessions until the disk has been full for a while; their ids.
+/// Creates sessions until the disk has been full for a while; returns their ids.
 fn fill(store: &mut Store, size: usize) -> Vec<String> {
     let mut ids = vec![];
     let mut refused = 0;
@@ -86,7 +86,7 @@ fn on_a_full_disk_sessions_are_ended_again_and_again() {
             assert_live(&mut store, &ids, size);
             for restarts in [false, true, true] {
                 if restarts {
-                    // Killed: nothing is written as it is closed.
+                    // Simulates a kill: nothing is written on closing.
                     mem::forget(store);
                     store = disk.open(durability).unwrap();
                     assert_live(&mut store, &ids, size);
@@ -106,7 +106,7 @@ fn on_a_full_disk_sessions_are_ended_again_and_again() {
             let ended = store.terminate_subject(NOW, "alice", Some(&ids[0]));
             match ended {
                 Ok(ended) => assert_eq!(ended, ids.len() as u64 - 1),
-                // Very many at once need more than the reserve.
+                // Ending very many at once needs more than the reserve.
                 Err(error) => assert_eq!((error, size), (Error::StorageFull, 200), "{case}"),
             }
             for id in ids.drain(1..) {

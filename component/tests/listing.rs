@@ -192,7 +192,7 @@ fn a_page_passes_over_10000_rows_at_most_and_still_leads_to_the_next() {
     let mut store = Database::with(Access::Exclusive, |options| options.gc_frequency = 0).open();
     many(&mut store, 15_000, Some("alice"));
     assert_eq!(store.clear(NOW), Ok(15_000));
-    // These leave the subject's index only when they are collected.
+    // Ended sessions stay in the subject's index until they are collected.
     let expired = Request::Create {
         data: b"{}".into(),
         ttl: Some(0),

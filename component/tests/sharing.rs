@@ -17,7 +17,7 @@ fn patient() -> Database {
     Database::with(Access::Shared, |options| options.sync_timeout = 60_000)
 }
 
-/// Makes the lock of an instance that last showed so long ago that it lives.
+/// Creates the lock of another instance that was last renewed `age` ago.
 fn make_lock(path: &str, age: Duration) {
     fs::create_dir(path).unwrap();
     let token = format!("{path}/token");

@@ -54,13 +54,13 @@ impl<T> Answer<T> {
     }
 
     /// Blocks this thread until the answer is there. It works on every thread that
-    /// may block, as often as wanted: on a plain one, inside of a runtime of any
-    /// kind or another executor, in a destructor. In async code use `.await`
-    /// instead, for this keeps the executor's thread from its other tasks.
+    /// may block, and any number of times: on a plain thread, inside of any runtime
+    /// or other executor, in a destructor. In async code use `.await` instead,
+    /// since `wait` keeps the executor's thread from its other tasks.
     ///
-    /// The one exception is the store's own clock, source of randomness and, on
-    /// its thread, the wakers that it calls: where the answer would have to wait
-    /// for them, it is [`Error::Other`] at once.
+    /// The exception is code that the store itself calls: its clock, its source of
+    /// randomness and, on its thread, wakers. Where the answer would have to wait
+    /// for that very code, it is [`Error::Other`] at once.
     ///
     /// The thread does the request itself when nobody else is waiting, if it has
     /// a mebibyte of stack left and does not belong to a tokio runtime.
@@ -99,17 +99,18 @@ const STACK: usize = 1 << 20;
 
 thread_local! {
     static BLOCKING: Cell<bool> = const { Cell::new(false) };
-    /// Answers that were looked for in memory, by tasks.
+    /// The number of look-ups in memory so far, for deciding when to yield.
     static LOOKS: Cell<u8> = const { Cell::new(0) };
 }
 
-/// Whether what is polled on this thread now blocks it until it is answered.
+/// Whether this thread is blocked in `wait` until the answer that it polls is
+/// there.
 pub(crate) fn is_blocking() -> bool {
     BLOCKING.get()
 }
 
-/// Whether a task is to let others run before its next look: answers from memory
-/// are ready at once, and a task that reads nothing else would never yield.
+/// Whether a task must yield before its next look-up: answers from memory are ready
+/// at once, and a task that only reads would never yield.
 fn has_to_yield() -> bool {
     const LOOKS_IN_A_ROW: u8 = 128;
     let looks = LOOKS.replace(LOOKS.get().wrapping_add(1));
@@ -185,10 +186,9 @@ impl<T> Future for Answer<T> {
     }
 }
 
-/// Polls without tokio's budget: one that is used up is renewed only when the
-/// task yields, which it cannot while its thread is blocked, by `wait` or by
-/// another executor inside of the task. Each answer through the queue yields
-/// anyway.
+/// Polls without tokio's cooperative budget. A used-up budget is renewed only when
+/// the task yields, which it cannot do while its thread is blocked, by `wait` or by
+/// another executor inside of the task. Answers through the queue yield anyway.
 fn poll<T>(asking: &mut Asking<T>, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
     Pin::new(&mut unconstrained(asking)).poll(context)
 }

@@ -1,4 +1,4 @@
-//! A backup on its way to a path of the host.
+//! Writing a backup to a path of the host.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,15 +11,16 @@ use crate::database_file;
 use crate::directory::{open_directory, parent, sync_directory};
 use crate::guest::BACKUP;
 
-/// A directory beside the target in which the component writes its copy, for this
-/// user alone. It is removed when this is dropped.
+/// A directory beside the target, for this user alone, in which the component
+/// writes its copy. It is removed on drop.
 pub(crate) struct Folder<'a> {
     directory: TempDir,
     target: &'a Path,
 }
 
 impl<'a> Folder<'a> {
-    /// Refuses a target that is there before the work of copying.
+    /// Creates the directory. Refuses a target that exists, before anything is
+    /// copied.
     pub(crate) fn beside(target: &'a Path) -> Result<Self, Error> {
         let mut folder = tempfile::Builder::new();
         folder.prefix(".wasi-sessions.backup.");
@@ -33,13 +34,13 @@ impl<'a> Folder<'a> {
         .map_err(|error| failed(target, &error))
     }
 
-    /// The directory, for the component.
+    /// Opens the directory for the component.
     pub(crate) fn open(&self) -> Result<File, Error> {
         open_directory(self.directory.path()).map_err(|error| failed(self.target, &error))
     }
 
-    /// Moves the copy to the target once it is on disk, for this user alone to
-    /// read; never over a file that is there.
+    /// Syncs the copy and moves it to the target, with permissions for this user
+    /// alone; never over an existing file.
     pub(crate) fn move_copy(self) -> Result<(), Error> {
         self.sync_copy()
             .and_then(|copy| {
@@ -53,7 +54,7 @@ impl<'a> Folder<'a> {
     /// The copy, after it has reached the disk.
     fn sync_copy(&self) -> io::Result<PathBuf> {
         let path = self.directory.path().join(BACKUP);
-        // The component can make links, too.
+        // The component can create links, too.
         database_file::refuse_odd(&path)?;
         let file = database_file::open_plain(File::options().read(true).write(true), &path)?;
         #[cfg(unix)]
@@ -62,8 +63,8 @@ impl<'a> Folder<'a> {
         Ok(path)
     }
 
-    /// An error of the component, which knows the copy by another name and speaks
-    /// of the storage that the copy is on.
+    /// Translates an error of the component, which knows the copy by another name
+    /// and reports errors of the target's disk as those of its own storage.
     pub(crate) fn failed(&self, error: Error) -> Error {
         match error {
             Error::StorageFull => failed(self.target, &io::ErrorKind::StorageFull.into()),
@@ -89,7 +90,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 mod tests {
     use super::*;
 
-    /// A copy as the component would have made it.
+    /// Writes a copy as the component would.
     fn copied<'a>(target: &'a Path, content: &str) -> Folder<'a> {
         let folder = Folder::beside(target).unwrap();
         fs::write(folder.directory.path().join(BACKUP), content).unwrap();

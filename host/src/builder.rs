@@ -36,13 +36,13 @@ pub struct Builder {
 impl Builder {
     /// A store in `directory`, with the defaults. The directory is created when
     /// it is missing, for this user alone; one that is there keeps its
-    /// permissions. A database that is made is for this user alone, too, from its
-    /// first byte; one that is there keeps its permissions, which its write-ahead
-    /// log then has as well. A link, a directory or a pipe in the place of one of
-    /// them is refused. The directory is all that the component sees of the file
-    /// system, and one owner at a time has it: give it to the store alone. The
-    /// lock is on the directory itself, so that other users who can read it can
-    /// hold it, too.
+    /// permissions. A new database is for this user alone, too, from its first
+    /// byte; an existing one keeps its permissions, and its write-ahead log gets
+    /// the same. A link, a directory or a pipe with the name of one of these files
+    /// is refused. The directory is all that the component sees of the file system,
+    /// and one owner at a time has it: use it for the store alone. The lock is on
+    /// the directory itself, so other users who can read the directory can hold the
+    /// lock, too.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
@@ -86,10 +86,10 @@ impl Builder {
 
     /// The most memory the component may use, in bytes; 256 MiB by default. A
     /// request that needs more fails with [`Error::Crashed`]: one needs about
-    /// six times the payload it brings, a merge up to 15 times patch and payload
-    /// where they have nothing but tiny members, and a batch what its requests
-    /// need together. Where this process may have little address space, as much as
-    /// this is reserved instead of 4 GiB, and reads past the cache are slower.
+    /// six times its payload; a merge up to 15 times patch and payload together, if
+    /// they consist of tiny members; and a batch the sum of its requests. Where
+    /// this process is short of address space, this many bytes of it are reserved
+    /// instead of 4 GiB, and reads that miss the cache are slower.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = bytes;
         self
@@ -104,9 +104,9 @@ impl Builder {
     }
 
     /// Replaces the wall clock, for tests. It is read on the store's thread and on
-    /// any that waits for an answer, and must not wait for an answer itself. A panic
-    /// of it while a request is done closes the store: whether requests in flight
-    /// were done is unknown then.
+    /// any that waits for an answer, and must not wait for an answer itself. If it
+    /// panics during a request, the store closes, and whether the requests in
+    /// flight were done is unknown.
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(now);
         self
@@ -120,28 +120,29 @@ impl Builder {
         self
     }
 
-    /// Puts a backup in the place of this store's database; with no store open on
-    /// the directory, which is created when it is missing.
+    /// Replaces this store's database with the backup `copy`. No store may be open
+    /// on the directory, which is created when it is missing.
     ///
-    /// The copy is read twice and not changed. It is first copied into the
-    /// directory, which needs the space, and is refused there unless it is a sound
-    /// database with a table of this name and of the current schema. Then it
-    /// replaces the database and its write-ahead log in one step: a process that
-    /// is killed leaves the old database, untouched, or the copy.
+    /// The backup is read twice and not changed. It is copied into the directory,
+    /// which needs the space, and refused there unless it is a sound database with
+    /// a table of this name and of the current schema. Then it replaces the
+    /// database and its write-ahead log in one step: if the process is killed, the
+    /// directory holds either the old database, unchanged, or the backup.
     ///
     /// # Errors
     ///
     /// [`Error::InUse`] when an owner holds the directory,
-    /// [`Error::InvalidArgument`] for a copy that is missing, is no regular file,
-    /// is this database itself, or is the file of a database in use (with a
-    /// write-ahead log or a journal beside it) or of another kind, and
+    /// [`Error::InvalidArgument`] for a backup that is missing, is not a regular
+    /// file, is this database itself, is a database in use (with a write-ahead log
+    /// or a journal beside it), or is a database of another kind, and
     /// [`Error::Corrupt`] for one that is damaged.
     pub fn restore(self, copy: impl AsRef<Path>) -> Answer<()> {
         let copy = copy.as_ref().to_owned();
         Answer::new(async move {
             check_file_name(&self.file_name)?;
             let (done, answer) = oneshot::channel();
-            // The work waits for files, and a runtime's threads must not.
+            // A new thread does the work: it waits for files, and a runtime's
+            // threads must not.
             thread::Builder::new()
                 .name("wasi-sessions-restore".to_owned())
                 .spawn(move || done.send(restore::restore(self, &copy)))

@@ -1,5 +1,5 @@
-//! The callers whose requests wait in the queue, and their wakers: code of the
-//! application on the store's thread, whose panics must not disturb others.
+//! The callers whose requests wait in the queue, and their wakers, which are code
+//! of the application on the store's thread: their panics must not disturb others.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,16 +8,16 @@ use tokio::sync::oneshot;
 
 use crate::Error;
 
-/// Runs code that may call the application, such as a waker; `None` when that
-/// panicked, which the panic hook has reported.
+/// Runs code that may call the application, such as a waker; `None` when it
+/// panicked. The panic hook has reported that.
 pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Option<T> {
-    // Dropping what was thrown could panic again.
+    // The payload of a panic can panic again when it is dropped.
     catch_unwind(AssertUnwindSafe(work))
         .map_err(mem::forget)
         .ok()
 }
 
-/// Something that may call a waker when it is dropped; a panic in that ends there.
+/// A value that may call a waker when it is dropped; a panic in that is caught.
 pub(crate) struct Contained<T>(Option<T>);
 
 impl<T> Contained<T> {
@@ -25,7 +25,7 @@ impl<T> Contained<T> {
         Self(Some(inner))
     }
 
-    /// What it holds; only dropping takes it out.
+    /// The value; `None` only during the drop.
     pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
         self.0.as_mut()
     }
@@ -37,20 +37,20 @@ impl<T> Drop for Contained<T> {
     }
 }
 
-/// The caller of a request. One that is dropped unanswered finds its channel
-/// closed.
+/// The caller of a request. If it is dropped unanswered, the receiver finds the
+/// channel closed.
 pub(crate) struct Caller<T>(Contained<oneshot::Sender<Result<T, Error>>>);
 
 pub(crate) type Answered<T> = oneshot::Receiver<Result<T, Error>>;
 
 impl<T> Caller<T> {
-    /// A caller, and where it waits for its answer.
+    /// Creates a caller and the receiver of its answer.
     pub(crate) fn new() -> (Self, Answered<T>) {
         let (sender, answered) = oneshot::channel();
         (Self(Contained::new(sender)), answered)
     }
 
-    /// Sends the answer; a caller that no longer waits misses it.
+    /// Sends the answer, which is lost if the caller no longer waits.
     pub(crate) fn answer(mut self, answer: Result<T, Error>) {
         if let Some(sender) = self.0.0.take() {
             contain(|| drop(sender.send(answer)));

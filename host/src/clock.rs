@@ -10,18 +10,19 @@ use crate::builder::Clock;
 /// One clock for the component and for what is answered without it.
 pub(crate) struct StoreClock {
     clock: Clock,
-    /// The latest moment of a call of the component since the clock went far back.
+    /// The latest time of a call of the component since the clock last went far
+    /// back.
     latest: AtomicU64,
-    /// What the component read first since the moment was forgotten.
+    /// The first time that the component read since `forget_moment`.
     moment: AtomicU64,
 }
 
 /// No time at all: a clock stands still long before.
 const NONE: u64 = u64::MAX;
 
-/// A clock that goes back by more than these milliseconds was wrong before. After
-/// a smaller step only sessions that expire within it are not answered from
-/// memory, until the clock has caught up.
+/// A step back by more than this, in milliseconds, means that the clock was wrong
+/// before. After a smaller step, sessions that expire within the step are not
+/// answered from memory until the clock has caught up.
 const FAR: u64 = 60_000;
 
 impl StoreClock {
@@ -48,7 +49,7 @@ impl StoreClock {
         time
     }
 
-    /// To be called by the owner before it calls the component.
+    /// Starts a new call: the owner calls this before it calls the component.
     pub(crate) fn forget_moment(&self) {
         self.moment.store(NONE, Ordering::SeqCst);
     }
@@ -71,19 +72,21 @@ impl StoreClock {
         milliseconds(self.read()).max(self.latest())
     }
 
-    /// The latest moment of a call of the component since the clock went far back.
-    /// What expired by then may have been collected, wherever the clock is now.
+    /// The latest time of a call of the component since the clock last went far
+    /// back. Sessions that expired by then may have been collected, whatever the
+    /// clock shows.
     pub(crate) fn latest(&self) -> Timestamp {
         self.latest.load(Ordering::SeqCst)
     }
 
-    /// Whether the last call was at a time far before an earlier one. If so, the
-    /// owner has the cache forget everything, and then calls `accept_moment`.
+    /// Whether the time of the last call was far before that of an earlier call. If
+    /// so, the owner has the cache forget everything, and then calls
+    /// `accept_moment`.
     pub(crate) fn went_far_back(&self) -> bool {
         self.latest().saturating_sub(self.moment()) > FAR
     }
 
-    /// Makes the moment of the last call the latest one.
+    /// Makes the time of the last call the latest one.
     pub(crate) fn accept_moment(&self) {
         self.latest.store(self.moment(), Ordering::SeqCst);
     }

@@ -51,8 +51,9 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for a cache inside one of `guests`, directories
-    /// that a component can write: it could leave the sandbox that way.
+    /// [`Error::InvalidArgument`] for a cache inside one of `guests`: the
+    /// directories that a component can write, which could leave the sandbox
+    /// through the cache.
     pub(crate) fn open(
         directory: &Path,
         guests: impl IntoIterator<Item = impl AsRef<Path>>,

@@ -1,5 +1,5 @@
-//! The database's file on disk while a store has it open: what may be there, who
-//! else may use it, and whether its name still leads to it.
+//! The database's file on disk while a store has it open: its kind, its lock, its
+//! permissions, and whether its name still refers to it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -9,8 +9,7 @@ use crate::file_lock::{self, Kind};
 #[cfg(unix)]
 use crate::mark;
 
-/// Where SQLite and the component keep what belongs to a database, as endings of
-/// its name.
+/// The suffixes of the files that SQLite and the component keep for a database.
 const SUFFIXES: [&str; 5] = ["", "-wal", "-journal", "-shm", "-reserve"];
 
 /// The names of a database's files, the database itself first.
@@ -22,11 +21,12 @@ pub(crate) fn names(file_name: &str) -> impl Iterator<Item = String> {
 
 /// A database's file, locked against other programs that use SQLite.
 ///
-/// The component cannot lock, so this does it for its whole life: where SQLite
-/// itself locks, and so that another program hears that the database is locked.
+/// The component cannot lock, so the host does, as long as this lives. It locks the
+/// bytes that SQLite locks, so that another program gets "database is locked".
 pub(crate) struct DatabaseFile {
     file: File,
-    /// Whether it had the mark of a backup when it was opened.
+    /// Whether the file still had the mark of a backup after the component opened
+    /// it.
     #[cfg_attr(not(unix), expect(dead_code))]
     was_marked: bool,
 }
@@ -47,14 +47,14 @@ impl DatabaseFile {
         }
     }
 
-    /// Takes note of the mark that the component left, which is none if it knows
-    /// what the mark means.
+    /// Records whether the file is still marked as a backup: a component that knows
+    /// the mark has removed it.
     #[cfg(unix)]
     pub(crate) fn note_mark(&mut self) {
         self.was_marked = mark::is_on(&self.file);
     }
 
-    /// Elsewhere the mark is not looked at.
+    /// On other systems the mark is not checked.
     #[cfg(not(unix))]
     pub(crate) fn note_mark(&mut self) {}
 
@@ -63,7 +63,7 @@ impl DatabaseFile {
         same(&self.file, other)
     }
 
-    /// Says how the path leads to something else, if it does.
+    /// Fails with a reason if the path no longer refers to this file.
     #[cfg(unix)]
     pub(crate) fn look(&self, path: &Path) -> Result<(), &'static str> {
         if !is_at(&self.file, path) {
@@ -100,8 +100,8 @@ impl DatabaseFile {
         0o600
     }
 
-    /// Lets nobody read a log that an earlier owner left who cannot read the
-    /// database.
+    /// Removes permissions from a log that an earlier owner left, so that only
+    /// users who can read the database can read the log.
     #[cfg(unix)]
     pub(crate) fn restrict(&self, log: &Path) -> io::Result<()> {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -126,12 +126,12 @@ impl DatabaseFile {
 impl Drop for DatabaseFile {
     fn drop(&mut self) {
         // As for the directory: a process that is just being started may hold a
-        // copy of the open file.
+        // copy of the descriptor.
         file_lock::unlock(&self.file);
     }
 }
 
-/// Says how the log's path leads to something else than the open log, if it does.
+/// Fails with a reason if the log's path no longer refers to the open log.
 pub(crate) fn look_at_log(log: &File, path: &Path) -> Result<(), &'static str> {
     match is_at(log, path) {
         true => Ok(()),
@@ -139,8 +139,8 @@ pub(crate) fn look_at_log(log: &File, path: &Path) -> Result<(), &'static str> {
     }
 }
 
-/// Opens a file, but follows no link, which the component could have made, and
-/// waits for no other end of a pipe.
+/// Opens a file, but follows no link, which the component could have created, and
+/// does not block on a pipe.
 pub(crate) fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     {
@@ -182,7 +182,7 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Whether the path leads to the open file; true when that cannot be seen.
+/// Whether the path refers to the open file; true when that cannot be determined.
 #[cfg(unix)]
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     match (fs::symlink_metadata(path), file.metadata()) {
@@ -195,7 +195,7 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Whether no name leads to the open file.
+/// Whether the open file has no name any more.
 #[cfg(unix)]
 pub(crate) fn is_unlinked(file: &File) -> bool {
     rustix::fs::fstat(file).is_ok_and(|file| file.st_nlink == 0)

@@ -1,15 +1,16 @@
-//! File descriptors: whether enough of them are left for the component.
+//! File descriptors: checks that enough of them are left for the component.
 
 use std::io;
 use std::path::Path;
 
-/// More than a start or a backup opens: the directory, the database and its log,
-/// compiled code, a copy, and what wasmtime's own runtime polls.
+/// More descriptors than a start or a backup opens: the directory, the database and
+/// its log, compiled code, a copy, and what wasmtime's own runtime polls.
 #[cfg(unix)]
 const NEEDED: usize = 16;
 
-/// Fails when fewer are left: wasmtime's runtime panics for want of one, and then
-/// at each later use in this process, and the component knows no such error.
+/// Fails when fewer than [`NEEDED`] are left. Without a descriptor wasmtime's
+/// runtime panics, then and at each later use in this process, and the component
+/// has no error code for it.
 #[cfg(unix)]
 pub(crate) fn check(directory: &Path) -> io::Result<()> {
     use rustix::io::Errno;
@@ -20,7 +21,7 @@ pub(crate) fn check(directory: &Path) -> io::Result<()> {
             Ok(file) => opened.push(file),
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE) => return Err(error),
-                // Whoever opens it next says more.
+                // The next step opens the directory and reports this error better.
                 _ => return Ok(()),
             },
         }
@@ -28,7 +29,7 @@ pub(crate) fn check(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Elsewhere there is no such limit.
+/// Other systems have no such limit.
 #[cfg(not(unix))]
 pub(crate) fn check(_directory: &Path) -> io::Result<()> {
     Ok(())
@@ -45,7 +46,7 @@ mod tests {
     use crate::tests::{builder, crash, create, home, open_small};
     use crate::{Error, Request};
 
-    /// Set for the process that has few descriptors.
+    /// The variable that is set for the process with few descriptors.
     const FEW: &str = "WASI_SESSIONS_TEST_FEW_DESCRIPTORS";
 
     #[test]
@@ -111,7 +112,7 @@ mod tests {
         assert_eq!(sessions.check().wait(), Ok(vec![]));
     }
 
-    /// Holds all descriptors but so many.
+    /// Opens files until only `left` descriptors are free.
     fn all_but(left: usize) -> Vec<File> {
         let mut files: Vec<File> = std::iter::from_fn(|| File::open("/").ok()).collect();
         files.truncate(files.len() - left);

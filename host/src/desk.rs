@@ -1,5 +1,5 @@
-//! What the owner's thread and its callers share: the owner, who waits for it, and
-//! the places in the queue.
+//! The state that the owner's thread and its callers share: the owner, the number
+//! of waiting commands, and the permits of the queue.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -14,26 +14,27 @@ use crate::caller::{Contained, contain};
 use crate::owner::Owner;
 use crate::{Error, answer};
 
-/// Places in the queue: requests of tasks that can wait for the owner. When as
-/// many do, further tasks wait for a place.
+/// The number of permits of the queue, one for each request of a task that waits
+/// for the owner. When all are taken, further tasks wait for a permit
+/// (back-pressure).
 const QUEUE: usize = 1024;
 
-/// What the thread and its callers share.
+/// The state that the thread and its callers share.
 pub(crate) struct Desk {
-    /// `None` before it is open and after it is closed.
+    /// `None` before the store is open and after it is closed.
     owner: Mutex<Option<Owner>>,
-    /// Commands on their way. As long as there are any, nobody overtakes them.
+    /// The number of waiting commands. While there are any, callers must queue.
     waiting: AtomicUsize,
-    /// Free places in the queue.
+    /// Free permits of the queue.
     places: Arc<Semaphore>,
     /// Whether the thread sleeps until there is a command.
     pub(crate) resting: AtomicBool,
-    /// Whether anything was asked for since the thread last looked.
+    /// Whether there was a request since the thread last checked.
     pub(crate) active: AtomicBool,
 }
 
 impl Desk {
-    /// What is shared before the store is open.
+    /// The state before the store is open.
     pub(crate) fn new() -> Self {
         Self {
             owner: Mutex::new(None),
@@ -44,8 +45,8 @@ impl Desk {
         }
     }
 
-    /// Does some work with the owner, now that it is this thread's. A panic in it
-    /// is an application's, in a clock or a source of randomness, and closes the
+    /// Does some work with the owner, whose lock this thread holds. A panic in it
+    /// comes from the application's clock or source of randomness, and closes the
     /// store.
     pub(crate) fn work<T>(
         &self,
@@ -66,7 +67,7 @@ impl Desk {
         self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The owner, when it is free and nobody waits for it.
+    /// Locks the owner if it is free and no command waits for it.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Option<Owner>>> {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             return None;
@@ -79,19 +80,19 @@ impl Desk {
     }
 }
 
-/// Counts a command as waiting, until it is done or given up.
+/// Counts a command as waiting until it is done or cancelled.
 pub(crate) struct Ticket {
     desk: Arc<Desk>,
     _place: Option<Place>,
 }
 
-/// A place in the queue. To free it wakes the task that waits for one.
+/// A permit of the queue. Dropping it wakes a task that waits for a permit.
 type Place = Contained<OwnedSemaphorePermit>;
 
 impl Ticket {
-    /// Waits for a place, but not if this thread blocks until it is answered.
-    /// Such a thread has one request at a time, and the places may be for tasks
-    /// that only this thread can go on with.
+    /// Waits for a permit, unless this thread blocks until it is answered. Such a
+    /// thread has one request at a time, and the permits may be held by tasks that
+    /// only this thread can run.
     pub(crate) async fn take(desk: &Arc<Desk>) -> Self {
         desk.waiting.fetch_add(1, Ordering::SeqCst);
         let mut ticket = Self {
@@ -108,7 +109,7 @@ impl Ticket {
     }
 }
 
-/// A place as soon as one is free; none if the thread blocks meanwhile.
+/// Waits for a free permit; `None` if the thread blocks meanwhile.
 async fn wait_for_place(desk: &Desk) -> Option<Place> {
     let mut place = Contained::new(Box::pin(desk.places.clone().acquire_owned()));
     poll_fn(|context| match place.get_mut() {
@@ -131,8 +132,8 @@ thread_local! {
     static SERVED: Cell<*const Desk> = const { Cell::new(ptr::null()) };
 }
 
-/// While it lives, this thread does the requests of a store, and so must not
-/// wait for that store.
+/// Marks this thread, while it lives, as doing the requests of a store. The thread
+/// must not wait for that store then.
 pub(crate) struct Serving {
     before: *const Desk,
 }

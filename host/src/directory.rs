@@ -1,5 +1,5 @@
-//! The store's directory: created when missing, locked for one owner at a time,
-//! and looked at again while that owner works in it.
+//! The store's directory: created when missing, locked for one owner at a time, and
+//! checked again while that owner uses it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -17,7 +17,7 @@ pub(crate) const RESERVED: &str = ".wasi-sessions";
 /// be removed from under it, and on the database's file. Both are released when
 /// this is dropped, and by the kernel on any death of the process.
 pub(crate) struct Directory {
-    /// As the builder was given it, for errors.
+    /// The path as the builder was given it, for errors.
     given: PathBuf,
     /// Absolute and without links: the component may be started again after the
     /// process has changed its working directory.
@@ -30,9 +30,9 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Creates the directory when it is missing, for this user alone, and
-    /// locks it together with the database's file, if that is there; fails at
-    /// once when another owner holds one of them.
+    /// Creates the directory when it is missing, for this user alone, and locks it,
+    /// and the database's file if it exists. Fails at once when another owner holds
+    /// one of them.
     pub(crate) fn lock(path: &Path, file_name: &str) -> Result<Self, Error> {
         let given = path.to_owned();
         let failed = |error: io::Error| directory_error(path, path, error);
@@ -49,9 +49,9 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Refuses what is no ordinary file where the database and its logs belong,
-    /// locks the database, and lets nobody read a log who cannot read the
-    /// database. To be done before each start of the component.
+    /// Refuses names of the database and its logs that do not refer to regular
+    /// files, locks the database, and takes permissions from the logs that the
+    /// database does not have. Must be called before each start of the component.
     pub(crate) fn prepare(&mut self) -> Result<(), Error> {
         for name in database_file::names(&self.file_name) {
             let path = self.path.join(name);
@@ -70,8 +70,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Takes note of the database that the component opened. One that it made is
-    /// locked, and its name reaches the disk; SQLite sees to the log's.
+    /// Checks the database that the component opened. A new one is locked, and the
+    /// directory is synced; SQLite syncs the log's name.
     pub(crate) fn opened(&mut self, database: Option<&File>) -> Result<(), Error> {
         if self.database.is_none() {
             self.database = self.claim()?;
@@ -90,7 +90,7 @@ impl Directory {
         Ok(())
     }
 
-    /// The database's file, locked; `None` when it is not there.
+    /// Opens and locks the database's file; `None` when it does not exist.
     fn claim(&self) -> Result<Option<DatabaseFile>, Error> {
         let path = self.database_path();
         DatabaseFile::lock(&path).map_err(|error| match error {
@@ -107,9 +107,8 @@ impl Directory {
         database.is_some_and(|database| database.is(file).unwrap_or(false))
     }
 
-    /// Whether the path is a name of the store's own, or of SQLite's, in this
-    /// directory. Upper and lower case are the same: for some file systems they
-    /// are.
+    /// Whether the path is one of the names of the store or of SQLite in this
+    /// directory, ignoring case, as some file systems do.
     pub(crate) fn owns(&self, path: &Path) -> bool {
         let is_inside = fs::canonicalize(parent(path)).is_ok_and(|parent| parent == self.path);
         let Some(name) = path.file_name() else {
@@ -120,13 +119,13 @@ impl Directory {
         is_inside && (name.starts_with(RESERVED) || names.any(|own| own.to_lowercase() == name))
     }
 
-    /// A folder for a copy that is being restored: there is never more than one,
-    /// because only the owner of the directory makes it.
+    /// The path of the folder for a restore. One is enough, because only the owner
+    /// of the directory creates it.
     pub(crate) fn stage(&self) -> PathBuf {
         self.path.join(format!("{RESERVED}.restore"))
     }
 
-    /// Removes what a process left that was killed while it restored.
+    /// Removes the folder that a process left which was killed during a restore.
     fn remove_stage(&self) -> Result<(), Error> {
         match fs::remove_dir_all(self.stage()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -136,7 +135,7 @@ impl Directory {
         }
     }
 
-    /// Removes what belonged to a database that another one has replaced.
+    /// Removes the files that belonged to a database that was replaced.
     pub(crate) fn remove_logs(&self) -> io::Result<()> {
         for name in database_file::names(&self.file_name).skip(1) {
             match fs::remove_file(self.path.join(name)) {
@@ -147,14 +146,14 @@ impl Directory {
         Ok(())
     }
 
-    /// The permissions of files that the component makes: those of the database,
-    /// or this user's alone.
+    /// The permissions of files that the component creates: those of the database,
+    /// or read and write for this user alone.
     pub(crate) fn new_file_mode(&self) -> u32 {
         self.database.as_ref().map_or(0o600, DatabaseFile::mode)
     }
 
-    /// Fails when the name of the directory, of the database or of its open log
-    /// no longer leads to what is open.
+    /// Fails when the name of the directory, of the database or of its open log no
+    /// longer refers to what is open.
     pub(crate) fn look(&self, log: Option<&File>) -> Result<(), Error> {
         if !self.lock.is_at(&self.path) {
             return Err(self.replaced("its directory was moved, removed or replaced"));
@@ -171,8 +170,8 @@ impl Directory {
             .map_err(|reason| self.replaced(reason))
     }
 
-    /// Fails when the database or its open log has no name any more: quicker
-    /// than [`Directory::look`], and blind to a file that was moved.
+    /// Fails when the database or its open log has no name any more. Faster than
+    /// [`Directory::look`], but does not notice a file that was moved.
     pub(crate) fn refuse_unlinked(&self, log: Option<&File>) -> Result<(), Error> {
         let database = self.database.as_ref();
         if database.is_some_and(DatabaseFile::is_unlinked) {
@@ -209,8 +208,8 @@ impl Directory {
     }
 }
 
-/// An error about the directory that was `given`; names `path`, where it
-/// happened, when that is another.
+/// An error about the directory that was `given`. Also names `path`, where it
+/// happened, if that is different.
 fn directory_error(given: &Path, path: &Path, error: io::Error) -> Error {
     let reason = match path == given {
         true => error.to_string(),
@@ -222,8 +221,8 @@ fn directory_error(given: &Path, path: &Path, error: io::Error) -> Error {
     }
 }
 
-/// An open directory that is locked: itself, or where the file system cannot do
-/// that, by a file in it that is never removed.
+/// The lock on an open directory: on the directory itself or, if the file system
+/// cannot do that, on a file in it that is never removed.
 struct Lock {
     #[cfg(unix)]
     directory: File,
@@ -249,13 +248,13 @@ impl Lock {
         Ok(Self { file })
     }
 
-    /// Whether the path still leads to the directory.
+    /// Whether the path still refers to the directory.
     #[cfg(unix)]
     fn is_at(&self, path: &Path) -> bool {
         database_file::is_at(&self.directory, path)
     }
 
-    /// A directory with an open file in it cannot be moved.
+    /// Always true: a directory with an open file in it cannot be moved.
     #[cfg(not(unix))]
     fn is_at(&self, _path: &Path) -> bool {
         true
@@ -264,8 +263,9 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing would not do: a process that another thread is just starting
-        // holds a copy for a moment. If this fails, closing does.
+        // Closing is not enough: a process that another thread is just starting
+        // holds a copy of the descriptor for a moment. If unlocking fails, closing
+        // does it.
         #[cfg(unix)]
         let _ = self.directory.unlock();
         if let Some(file) = &self.file {
@@ -280,8 +280,8 @@ fn in_use(directory: &Path) -> Error {
     }
 }
 
-/// Locks a file in the directory that only this user can open: whoever can, can
-/// keep the store from its owner.
+/// Locks a file in the directory that only this user can open, since any user who
+/// can open it can hold the lock.
 fn lock_file(directory: &Path) -> Result<File, Error> {
     let path = directory.join(format!("{RESERVED}.lock"));
     let mut options = File::options();
@@ -314,8 +314,8 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Creates a directory, and those above it, for this user alone; one that is
-/// there stays as it is. The names of those that are made reach the disk.
+/// Creates a directory, and those above it, for this user alone, and syncs their
+/// parents. An existing directory is not changed.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
@@ -334,7 +334,7 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The directory that holds what is at `path`.
+/// The parent directory of `path`.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -342,7 +342,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Has the names in a directory reach the disk, where that can be asked for.
+/// Syncs the names in a directory, where the system can do that.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {
         return Ok(());

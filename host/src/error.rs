@@ -21,15 +21,15 @@ pub enum Error {
     Directory {
         /// The directory, as the builder was given it.
         path: PathBuf,
-        /// What the operating system says, and of which file.
+        /// What the operating system says, and about which file.
         reason: String,
     },
-    /// The database that was opened is no longer where it was, or something else
-    /// is: its file, its write-ahead log or its directory was removed, moved or
-    /// replaced. Whether the request was done is unknown, and what was written in
-    /// the last 100 ms may be lost. From then on every request fails with this,
-    /// until the store is opened anew. It is noticed by requests that reach the
-    /// database; those that are answered from memory do not look.
+    /// The database's file, its write-ahead log or its directory was removed, moved
+    /// or replaced while the store was open. Whether the request was done is
+    /// unknown, and writes of the last 100 ms may be lost. From then on every
+    /// request fails with this error, until the store is opened again. Only
+    /// requests that reach the database notice it; reads that are answered from
+    /// memory do not check.
     #[error("the database `{}` is not what was opened: {reason}", database.display())]
     Replaced {
         /// The database's file, in the directory as the builder was given it.
@@ -63,7 +63,7 @@ pub enum Error {
     /// started anew before the next request.
     #[error("the session store crashed while the request was in flight")]
     Crashed,
-    /// The store was closed by a panic in its clock or source of randomness.
+    /// A panic in the store's clock or source of randomness closed the store.
     /// Whether a request that was in flight then was done is unknown.
     #[error("the session store is closed")]
     Closed,

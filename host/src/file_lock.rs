@@ -2,21 +2,21 @@
 
 use std::fs::{File, TryLockError};
 
-/// How a file is locked.
+/// The mode of a lock.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// For reading: only with others that read.
+    /// Shared: other readers may hold it, too.
     Shared,
-    /// For one owner.
+    /// Exclusive: for one owner.
     Exclusive,
 }
 
 pub(crate) use imp::{try_lock, unlock};
 
-/// On Linux the lock is on the bytes on which SQLite locks, so that its shell
-/// hears "database is locked". It belongs to the open file and not to the process
-/// (an open file description lock): closing another descriptor of the same file,
-/// as the component does, would release an ordinary one.
+/// On Linux the lock is on the bytes that SQLite locks, so that SQLite's shell gets
+/// "database is locked". It is an open file description lock, which belongs to the
+/// open file and not to the process: an ordinary lock would be released when
+/// another descriptor of the same file is closed, as the component does.
 #[cfg(all(
     any(target_os = "linux", target_os = "android"),
     target_pointer_width = "64"
@@ -31,8 +31,8 @@ mod imp {
     const FIRST: libc::off_t = 0x4000_0000;
     const LENGTH: libc::off_t = 512;
 
-    /// Locks the file, or fails at once. Where the file system has no such locks
-    /// it does nothing.
+    /// Locks the file, or fails at once. Does nothing where the file system has no
+    /// such locks.
     pub(crate) fn try_lock(file: &File, kind: Kind) -> Result<(), TryLockError> {
         let kind = match kind {
             Kind::Shared => libc::F_RDLCK,
@@ -49,7 +49,7 @@ mod imp {
     }
 
     pub(crate) fn unlock(file: &File) {
-        // If this fails, closing does it.
+        // If this fails, closing the file releases the lock.
         let _ = set(file, libc::F_UNLCK);
     }
 
@@ -71,8 +71,8 @@ mod imp {
     }
 }
 
-/// Elsewhere on Unix the lock keeps other owners of this crate away, and no
-/// program with SQLite of its own.
+/// On other Unix systems the lock excludes other owners that use this crate, but
+/// not other programs with SQLite.
 #[cfg(all(
     unix,
     not(all(
@@ -124,7 +124,7 @@ mod tests {
 
         let file = File::options().read(true).write(true).open(&path).unwrap();
         try_lock(&file, Kind::Exclusive).unwrap();
-        // Another descriptor that is closed does not release it.
+        // Closing another descriptor does not release the lock.
         drop(fs::read(&path).unwrap());
         for statement in ["SELECT * FROM a", "INSERT INTO a VALUES (1)"] {
             let refused = native.execute_batch(statement).unwrap_err();

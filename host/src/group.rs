@@ -29,34 +29,34 @@ impl Waiting {
     }
 }
 
-/// How much may be done in one transaction: so little that requests which the
-/// component can do one by one do not crash it together, and that others wait a
-/// bounded time.
+/// A budget for one transaction: requests that the component can do one by one must
+/// not exceed its memory together, and other callers must wait a bounded time only.
 ///
 /// A request costs the bytes that it may read, copy and write, weighted by the
-/// memory and the time that they take. Nobody knows the session's own payload
-/// before, so it counts as the largest.
+/// memory and the time that they take. The size of the stored payload is not known
+/// before, so it counts as the largest possible.
 #[derive(Clone, Copy)]
 pub(crate) struct Budget {
     most: usize,
     largest_payload: usize,
 }
 
-/// The most that a transaction may cost, whatever the memory: some tenths of a
-/// second, with sessions of the largest payload, and most for merges of nothing
-/// but tiny members.
+/// The most that a transaction may cost, however much memory there is. It takes
+/// some tenths of a second with the largest payloads; merges of tiny members take
+/// longest.
 const MOST_COST: usize = 128 << 20;
 
-/// What the component needs apart from requests and answers: SQLite's page cache
-/// of 16 MiB, once it is full, and the copies of one payload.
+/// The memory that the component needs apart from requests and answers, in bytes:
+/// SQLite's full page cache of 16 MiB, and the copies of one payload.
 const SQLITE: usize = 24 << 20;
 
-/// What a request costs apart from payloads.
+/// The cost of a request apart from payloads.
 const SMALL_COST: usize = 16 << 10;
 
 impl Budget {
-    /// What SQLite leaves of the component's memory, and half of it at most. Where
-    /// it leaves nothing, small requests are done together all the same.
+    /// The budget is the memory that SQLite leaves, but at most half of all. If
+    /// SQLite leaves almost nothing it is an eighth, so that small requests are
+    /// still grouped.
     pub(crate) fn new(memory_limit: usize, max_data: u64) -> Self {
         let left = memory_limit.saturating_sub(SQLITE).max(memory_limit / 8);
         Self {
@@ -76,16 +76,16 @@ impl Budget {
     }
 
     fn cost_of(&self, request: &Request) -> usize {
-        // Payloads that are brought, and sessions' own, and how often each counts:
-        // 1 read, 2 written as they are, 4 parsed for a life and written, 8 merged.
+        // The weights of the payload that the request brings and of the stored one:
+        // 1 read, 2 written as it is, 4 parsed for a life and written, 8 merged.
         let (brought, own) = match request {
             Request::Create(_) | Request::Set(_) => (4, 0),
-            // It is answered with the session when that has another version.
+            // The answer has the stored session if its version is another.
             Request::Update(_) => (4, 1),
             Request::Get(_) => (0, 1),
             Request::Merge(_) => (8, 8),
             Request::Touch((_, None)) => (0, 4),
-            // SQLite writes the whole row anew.
+            // SQLite rewrites the whole row.
             Request::Touch((_, Some(_))) | Request::Rotate(_) => (0, 2),
             Request::Destroy(_) => (0, 0),
         };

@@ -136,9 +136,9 @@ fn prepare(
     Ok((engine, component))
 }
 
-/// An engine that reserves the whole address space of a memory, so that no access
-/// to it has to be checked; or where this process may not have so much (ulimit
-/// -v), one that reserves what the limit allows.
+/// Creates an engine that reserves the whole address space of a linear memory, so
+/// that accesses need no bounds check; or, if the process may not have so much
+/// (`ulimit -v`), one that reserves only the memory limit.
 fn engine(memory_limit: usize) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed);
@@ -156,7 +156,8 @@ fn engine(memory_limit: usize) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// Whether there is space for a memory, and as much again for all else.
+/// Whether there is address space for a memory, and as much again for everything
+/// else.
 fn has_address_space(engine: &Engine) -> bool {
     let mut store = Store::new(engine, ());
     let smallest = MemoryType::new(0, None);
@@ -199,8 +200,7 @@ impl Guest {
         call(admin, &mut self.store, self.opened)
     }
 
-    /// Has the component write a copy of the database into a directory of the
-    /// host's, as [`BACKUP`].
+    /// Has the component write a copy of the database to [`BACKUP`] in `directory`.
     pub(crate) fn backup(&mut self, directory: File) -> Called<()> {
         let lent = guest_files::lend(directory);
         let own = self.store.data_mut().exchange_backup_directory(lent)?;

@@ -1,5 +1,6 @@
-//! How the component opens files: what the host does itself, since a component
-//! has no say in permissions and cannot be given another directory later.
+//! How the component opens files. The host replaces two functions of WASI, because
+//! a component cannot choose permissions and cannot be given another directory
+//! later.
 
 use std::fs::File;
 use std::mem;
@@ -17,17 +18,17 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 
 use crate::guest::State;
 
-/// The names under which wasmtime-wasi defines what is replaced here. Under any
-/// other name these would be functions that no component imports: the launcher
-/// checks that the database went through them.
+/// The interfaces, with the version of wasmtime-wasi, whose functions are replaced.
+/// If the version differed, no component would import the replacements, so the
+/// launcher checks that the database was opened through them.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 
-/// What is known of the files of one instance.
+/// The files that one instance has open.
 pub(crate) struct GuestFiles {
     file_name: String,
     log_name: String,
-    /// Permissions of files that the component makes.
+    /// The permissions of files that the component creates.
     #[cfg_attr(not(unix), expect(dead_code))]
     mode: u32,
     database: Weak<File>,
@@ -37,8 +38,8 @@ pub(crate) struct GuestFiles {
 }
 
 impl GuestFiles {
-    /// A second directory of the component's: the store's own, to read, and
-    /// while a backup is made the one in which the copy is written.
+    /// The path of a second directory that the component sees: the store's own,
+    /// read-only, and during a backup the directory to which the copy is written.
     pub(crate) const BACKUP: &str = "/.wasi-sessions.backup";
 
     pub(crate) fn new(file_name: &str, mode: u32) -> Self {
@@ -52,7 +53,7 @@ impl GuestFiles {
         }
     }
 
-    /// Whether these functions were called when the component opened the database.
+    /// Whether the component opened the database through these functions.
     pub(crate) fn are_in_effect(&self) -> bool {
         self.backup.is_some() && self.database.strong_count() > 0
     }
@@ -67,8 +68,8 @@ impl GuestFiles {
         self.log.upgrade()
     }
 
-    /// Keeps what was opened first and is still open: that is SQLite's, which
-    /// others than SQLite look into for a moment.
+    /// Remembers the first open file of a name, which is SQLite's: other code of
+    /// the component opens these files only for a moment.
     fn note(&mut self, name: &str, file: &Arc<File>) {
         let known = if name == self.file_name {
             &mut self.database
@@ -83,7 +84,7 @@ impl GuestFiles {
     }
 }
 
-/// Replaces those functions of WASI that open files.
+/// Replaces the functions of WASI that open files.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance(PREOPENS)?.func_wrap(
@@ -119,7 +120,7 @@ type OpenAt = (
     DescriptorFlags,
 );
 
-/// Opens a file as WASI does, but follows no link, and makes a missing one with
+/// Opens a file as WASI does, but follows no link, and creates a missing file with
 /// the right permissions from the start.
 fn open_at(
     state: &mut State,
@@ -151,8 +152,8 @@ fn open_at(
     Ok(opened)
 }
 
-/// Makes a file, unless one is there; whether it did. It is made only directly
-/// in a directory that was given to the component.
+/// Creates a file unless it exists; returns whether it did. The file must be
+/// directly in a directory that was given to the component.
 #[cfg(unix)]
 fn create(state: &mut State, directory: &Resource<Descriptor>, path: &str) -> FsResult<bool> {
     use rustix::fs::{Mode, OFlags, openat};
@@ -183,7 +184,7 @@ fn is_plain(path: &str) -> bool {
 }
 
 impl State {
-    /// Has the component's directory for backups be another one; the one it was.
+    /// Replaces the component's directory for backups; returns the previous one.
     pub(crate) fn exchange_backup_directory(&mut self, directory: Dir) -> wasmtime::Result<Dir> {
         let backup = self.files.backup;
         let backup = backup.ok_or_else(|| wasmtime::Error::msg("no directory for backups"))?;
@@ -199,7 +200,7 @@ impl State {
 /// A directory that a component may write in while a backup is made.
 pub(crate) fn lend(directory: File) -> Dir {
     let read_write = OpenMode::READ | OpenMode::WRITE;
-    // As for the directories that it has from the start.
+    // The same setting as for the directories that it has from the start.
     let blocks = true;
     Dir::new(directory, FsPerms::ReadWrite, read_write, blocks)
 }

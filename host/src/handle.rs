@@ -44,8 +44,8 @@ const LONGEST_STEP: Duration = Duration::from_millis(2);
 /// Requests wait in a bounded queue and are done one after the other, in the
 /// order in which their answers were first polled. Those that wait at the same
 /// time share a transaction, so that many callers wait for the disk once. When
-/// the queue is full, tasks wait for a place in it; a thread that blocks in
-/// [`wait`](Answer::wait) needs none.
+/// the queue is full, tasks wait for a permit (back-pressure); a thread that blocks
+/// in [`wait`](Answer::wait) needs none.
 ///
 /// When the last handle and the last [`Answer`] are dropped, what is queued is
 /// done, the database is closed and the directory released; that drop blocks its
@@ -192,9 +192,9 @@ impl Sessions {
     }
 
     /// Live sessions, all or one subject's, in a fixed order; the next page
-    /// starts at this one's `next`. `limit` is 1 to 1000. A page passes over at
-    /// most 10,000 rows, so that behind many ended sessions it may have no entries
-    /// and still a `next`: the walk ends when `next` is `None`.
+    /// starts at this one's `next`. `limit` is 1 to 1000. A page reads at most
+    /// 10,000 rows, live or not, so it may have no entries and still a `next`: only
+    /// `None` is the end.
     pub fn list_sessions(
         &self,
         subject: Option<&str>,
@@ -207,9 +207,9 @@ impl Sessions {
         })
     }
 
-    /// How many live sessions there are, of all or of one subject. Other requests
-    /// wait meanwhile: a quarter of a second for a million, 2 seconds for a
-    /// subject's million.
+    /// The number of live sessions, all or one subject's. Other requests wait
+    /// meanwhile: a quarter of a second for a million sessions, 2 seconds for a
+    /// subject with a million.
     pub fn count_sessions(&self, subject: Option<&str>) -> Answer<u64> {
         let subject = owned(subject);
         self.admin(move |admin, store, opened| {
@@ -233,9 +233,9 @@ impl Sessions {
     }
 
     /// Ends all sessions of a subject but for the one with the id `except`, which
-    /// need not be there; answers how many. It is one transaction, in memory that
-    /// does not depend on how many there are; other requests wait meanwhile, about
-    /// 15 seconds for a million.
+    /// need not exist; answers how many. It is one transaction, in memory that does
+    /// not depend on the number of sessions. Other requests wait meanwhile: about
+    /// 15 seconds for a million sessions.
     pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
         let subject = limits::shortened(subject).to_owned();
         let except = owned(except);
@@ -246,8 +246,8 @@ impl Sessions {
         })
     }
 
-    /// Ends every session; answers how many. It takes what
-    /// [`terminate_subject`](Sessions::terminate_subject) takes.
+    /// Ends every session; answers how many. Time and memory are as for
+    /// [`terminate_subject`](Sessions::terminate_subject).
     pub fn clear(&self) -> Answer<u64> {
         self.ending(ReadCache::forget_all, |admin, store, opened| {
             admin.call_clear(store, opened)
@@ -286,26 +286,26 @@ impl Sessions {
         })
     }
 
-    /// Figures about the store; reads an index of all sessions, a quarter of a
-    /// second for a million, in which other requests wait.
+    /// Figures about the store. Reads an index of all sessions, while other
+    /// requests wait: a quarter of a second for a million sessions.
     pub fn stats(&self) -> Answer<Statistics> {
         self.admin(|admin, store, opened| admin.call_stats(store, opened))
     }
 
     /// Reads the whole database and names what is damaged; empty when sound.
     /// Other requests wait meanwhile: 1 to 2 seconds for each 100 MB. Fails with
-    /// [`Error::Replaced`] when the files of the database are no longer where they
-    /// were.
+    /// [`Error::Replaced`] when the files of the database were removed, moved or
+    /// replaced.
     pub fn check(&self) -> Answer<Vec<String>> {
         self.call(|owner| owner.check())
     }
 
     /// Writes a consistent copy of the database to `file`, any path of this
-    /// machine; other requests wait meanwhile, about a second for each 100 MB. The
-    /// copy is for this user alone to read, and is there once it is whole and on
-    /// disk; until then it is in a folder beside it, `.wasi-sessions.backup.` and six
-    /// characters, which only a process that is killed leaves behind. A file that is
-    /// there already, or a name of the store's own, is an
+    /// machine. Other requests wait meanwhile: about a second for each 100 MB. Only
+    /// this user can read the copy, which appears under its name when it is
+    /// complete and on disk; until then it is in a folder beside it,
+    /// `.wasi-sessions.backup.` and six characters, which only a killed process
+    /// leaves behind. An existing file, or a name of the store's own, is an
     /// [`Error::InvalidArgument`].
     pub fn backup(&self, file: impl AsRef<Path>) -> Answer<()> {
         let file = file.as_ref().to_owned();
@@ -401,7 +401,8 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// Subjects, ids and cursors, which are none where they are too long.
+/// Copies a subject, an id or a cursor, cut to a length at which it is too long to
+/// match.
 fn owned(text: Option<&str>) -> Option<String> {
     text.map(|text| limits::shortened(text).to_owned())
 }

@@ -32,8 +32,8 @@ fn cut(text: &mut String) {
     text.truncate(shortened(text).len());
 }
 
-/// As much of an id, a subject, a handle or a cursor as the component needs to
-/// see.
+/// The part of an id, a subject, a handle or a cursor that the component needs to
+/// see to accept or refuse it.
 pub(crate) fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(TOO_LONG)]
 }

@@ -69,7 +69,7 @@ impl Stores {
         self
     }
 
-    /// The directories of the stores, which their components can write.
+    /// The directories of the stores, in which their components can write.
     #[cfg(feature = "web")]
     pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
         self.0.values().map(Sessions::directory)
@@ -137,9 +137,11 @@ pub struct OpenStore(Sessions);
 ///
 /// A guest's batch is refused with `invalid-argument` when it has more than 1000
 /// requests, or might need more than half of the store's memory
-/// ([`Builder::memory_limit`](crate::Builder::memory_limit)) or make others wait
-/// for more than some tenths of a second. A request may read or write a session
-/// of `maxData` bytes, so that by default 126 reads fit, 63 renewals with a `ttl`,
+/// ([`Builder::memory_limit`](crate::Builder::memory_limit)), or might make others
+/// wait for more than some tenths of a second. Each request may read or write a
+/// session of `maxData` bytes, so by default a batch can hold 126 reads, 63
+/// renewals with a `ttl`, 15 merges, 32 writes of the largest payload, or 1000
+/// small requests.
 /// 15 merges, 32 writes of the largest payload, and 1000 small ones.
 ///
 /// wasmtime limits what one call may bring from a guest, to 128 MiB as long as

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use crate::{Error, Milliseconds};
 
-/// The longest JSON of options, in bytes; the contract's. It is checked before
-/// anything is parsed, since a tree of values takes many times the memory of its
-/// text.
+/// The longest JSON of options, in bytes, as in the contract. The length is checked
+/// before anything is parsed, since a parsed tree takes many times the memory of
+/// its text.
 const LONGEST: usize = 65_536;
 
 /// The options of a store. The defaults are the contract's; a value out of

@@ -16,7 +16,7 @@ use crate::{Collected, Error, Reply, Request, Session};
 /// One reply for each request, in order.
 pub(crate) type Replies = Vec<Result<Reply, Error>>;
 
-/// How long a look at the names of the database's files is good for.
+/// The interval at which the names of the database's files are checked.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Whoever holds it may call the component, on any thread that may wait for
@@ -27,9 +27,9 @@ pub(crate) struct Owner {
     launcher: Launcher,
     pub(crate) cache: Arc<ReadCache>,
     clock: Arc<StoreClock>,
-    /// When the names of the database's files led to what is open.
+    /// When the names of the database's files were last found to be right.
     looked: Instant,
-    /// Set once they did not: why nothing is done any more.
+    /// The error of every request once the names were found to be wrong.
     replaced: Option<Error>,
     /// Dropped last, so that nobody else opens what is not yet closed.
     directory: Directory,
@@ -58,7 +58,8 @@ impl Owner {
     }
 
     pub(crate) fn close(mut self) {
-        // To close removes the log by its name, which may be another's by now.
+        // Closing removes the log by its name, which may belong to another file
+        // now.
         if self.look().is_ok()
             && let Some(guest) = self.guest.take()
         {
@@ -91,8 +92,8 @@ impl Owner {
         Ok(replies)
     }
 
-    /// Calls the component for what may write: what is answered is in a database
-    /// that still has its name.
+    /// Calls the component for a request that may write, and fails if the database
+    /// or its log has no name any more.
     pub(crate) fn call<T>(
         &mut self,
         call: impl FnOnce(&mut Guest) -> Called<T>,
@@ -104,8 +105,9 @@ impl Owner {
         answer
     }
 
-    /// Calls the component, which is started anew if it crashed before. If it
-    /// crashes now it is gone, and SQLite recovers the database at the next start.
+    /// Calls the component, which is restarted first if it has crashed. If it
+    /// crashes now, its instance is dropped, and SQLite recovers the database at
+    /// the restart.
     fn ask<T>(&mut self, call: impl FnOnce(&mut Guest) -> Called<T>) -> Result<T, Error> {
         if self.guest.is_none() || self.looked.elapsed() >= LOOK {
             self.look()?;
@@ -133,8 +135,8 @@ impl Owner {
         }
     }
 
-    /// Fails when the names of the database's files no longer lead to what is
-    /// open, now and from then on.
+    /// Fails, now and for ever, when the names of the database's files no longer
+    /// refer to the open files.
     fn look(&mut self) -> Result<(), Error> {
         if let Some(replaced) = &self.replaced {
             return Err(replaced.clone());
@@ -149,8 +151,8 @@ impl Owner {
         }
     }
 
-    /// Ends the component without closing the database: that would remove files
-    /// by name.
+    /// Drops the component without closing the database, since closing removes
+    /// files by name.
     fn give_up(&mut self, replaced: Error) -> Error {
         self.guest = None;
         self.cache.forget_all();
@@ -158,7 +160,7 @@ impl Owner {
         replaced
     }
 
-    /// Reads the whole database, and looks whether it is where it was.
+    /// Checks the names of the files, and reads the whole database.
     pub(crate) fn check(&mut self) -> Result<Vec<String>, Error> {
         self.look()?;
         self.call(|guest| guest.admin(|admin, store, opened| admin.call_check(store, opened)))
@@ -171,7 +173,7 @@ impl Owner {
         })
     }
 
-    /// Has the component write a copy beside the target, and moves that there.
+    /// Has the component write a copy beside the target, and moves the copy there.
     pub(crate) fn backup(&mut self, target: &Path) -> Result<(), Error> {
         if self.directory.owns(target) {
             let target = target.display();
@@ -188,7 +190,7 @@ impl Owner {
     }
 }
 
-/// Makes sure that the component can be started.
+/// Fails when there are too few descriptors to start the component.
 fn check_descriptors(directory: &Directory) -> Result<(), Error> {
     descriptors::check(directory.path()).map_err(|error| Error::Start(error.to_string()))
 }

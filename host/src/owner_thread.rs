@@ -141,7 +141,7 @@ impl OwnerThread {
         }
     }
 
-    /// Queues a command once there is a place for it.
+    /// Queues a command once there is a permit for it.
     async fn send(&self, command: impl FnOnce(Ticket) -> Command) -> Result<(), Error> {
         if answer::is_blocking() && Serving::is_of(&self.desk) {
             return Err(Error::Other(
@@ -252,7 +252,7 @@ fn run(
     }
 }
 
-/// Closes the store if the thread panics all the same.
+/// Closes the store if the thread panics in spite of all guards.
 struct ClosedByPanic<'a>(&'a Desk);
 
 impl Drop for ClosedByPanic<'_> {

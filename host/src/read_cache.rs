@@ -5,9 +5,9 @@
 //! done, so that whoever asks meanwhile asks the database, behind it in the
 //! queue; and what was read, or written to a session that was known, is
 //! remembered only once its transaction is kept. Expiry is a matter of the clock.
-//! What a clock that was ahead has expired may have been collected: it is not
-//! answered from here, and everything is forgotten once a request comes at a time
-//! far before that.
+//! Sessions that expired while a clock was ahead may have been collected: they are
+//! not answered from here, and the whole cache is cleared once a request comes at a
+//! much earlier time.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -60,8 +60,8 @@ impl ReadCache {
 
     /// The session, if it is known and there.
     pub(crate) fn get(&self, id: &str) -> Option<Session> {
-        // Loaded before the look: when a clock that went far back has lowered it,
-        // what was known before has been forgotten.
+        // Loaded before the look-up: if `latest` was lowered after the clock went
+        // far back, the cache was cleared before.
         let latest = self.clock.latest();
         let known = self.sessions.as_ref()?.get(&self.names.name(id))?;
         self.is_there(&known, self.clock.now().max(latest))
@@ -122,7 +122,7 @@ impl ReadCache {
                     let Some(mut known) = take(&mut forgotten, &name) else {
                         continue;
                     };
-                    // A touch that writes changes `created` as well then.
+                    // A touch that writes then also changes `created`.
                     if known.fixed().created > self.clock.moment() {
                         continue;
                     }

@@ -1,4 +1,4 @@
-//! A backup on its way into the place of a database.
+//! Restoring a backup: replacing the database with it.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +10,7 @@ use crate::directory::{Directory, create_private, sync_directory};
 use crate::file_lock::{self, Kind};
 use crate::{Error, Options, mark};
 
-/// Puts a copy in the place of the database, or changes nothing.
+/// Replaces the database with a copy, or changes nothing.
 ///
 /// The copy is staged in the directory and checked there by the component. Then
 /// it is marked as a backup and renamed over the database, which replaces the
@@ -27,17 +27,16 @@ pub(crate) fn restore(settings: Builder, copy: &Path) -> Result<(), Error> {
     stage.replace_database(&directory)
 }
 
-/// The copy, open for reading.
+/// The backup to restore, open for reading.
 struct Source {
     file: File,
-    /// As it was given, for errors.
+    /// The path as it was given, for errors.
     given: PathBuf,
     path: PathBuf,
 }
 
 impl Source {
-    /// Opens the copy; refuses what is no backup but the file of a database in
-    /// use.
+    /// Opens the copy; refuses the file of a database in use.
     fn open(given: &Path) -> Result<Self, Error> {
         let refused = |words: &str| refused(given, words);
         let failed = |error: io::Error| refused(&error.to_string());
@@ -65,7 +64,8 @@ impl Source {
         Ok(Self { file, given, path })
     }
 
-    /// Refuses the database itself, and what is removed or replaced with it.
+    /// Refuses the database itself, and the files that a restore removes or
+    /// replaces.
     fn refuse_own(&self, directory: &Directory) -> Result<(), Error> {
         if directory.is_database(&self.file) || directory.owns(&self.path) {
             return Err(refused(&self.given, "this belongs to the store itself"));
@@ -73,8 +73,8 @@ impl Source {
         Ok(())
     }
 
-    /// Keeps other programs from writing to the copy, and refuses one that has
-    /// it open.
+    /// Locks the copy against writes by other programs; refuses a copy that another
+    /// program has open.
     fn lock(&self) -> Result<(), Error> {
         let words = "a program has this database open";
         file_lock::try_lock(&self.file, Kind::Shared).map_err(|_| refused(&self.given, words))
@@ -106,8 +106,8 @@ impl Drop for Source {
     }
 }
 
-/// A folder in the store's directory, for this user alone, with the copy in it.
-/// It is removed when this is dropped.
+/// A folder in the store's directory, for this user alone, in which the copy is
+/// checked. It is removed on drop.
 struct Stage {
     folder: PathBuf,
     file: PathBuf,
@@ -122,11 +122,10 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Has the component open the copy as it would the database, and read all of
-    /// it.
+    /// Has the component open the copy like a database, and read all of it.
     fn check(&self, settings: Builder, source: &Source) -> Result<(), Error> {
         let options = Options {
-            // It makes and migrates nothing, and collects nothing.
+            // Nothing is created, migrated or collected.
             sync: false,
             gc_frequency: 0,
             ..settings.options.clone()
@@ -155,7 +154,7 @@ impl Stage {
         Err(Error::Corrupt(format!("`{copy}`: {damage}")))
     }
 
-    /// Renames the copy over the database once it is on disk.
+    /// Syncs the copy and renames it over the database.
     fn replace_database(&self, directory: &Directory) -> Result<(), Error> {
         let database = directory.database_path();
         self.seal(directory.new_file_mode())
@@ -167,7 +166,7 @@ impl Stage {
             .map_err(|error| self.failed(&database, &error))
     }
 
-    /// Marks the copy, and has it reach the disk.
+    /// Marks the copy and syncs it.
     fn seal(&self, mode: u32) -> io::Result<()> {
         let mut file =
             database_file::open_plain(File::options().read(true).write(true), &self.file)?;
@@ -186,7 +185,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // What stays is removed with the next lock.
+        // Leftovers are removed when the directory is locked next.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -17,12 +17,12 @@ const TRIES: usize = 8;
 
 const NANOSECONDS: i128 = 1_000_000;
 
-/// Objects and arrays in one another, the record's own object included, that
-/// serde_json reads; it writes more.
+/// The deepest nesting that serde_json reads, the record's own object included; it
+/// writes deeper ones.
 const DEEPEST: usize = 127;
 
-/// How the names start by which serde_json recognises values of its own: an
-/// object with one of them would be read as something else.
+/// The prefix of names by which serde_json recognises its own types: an object with
+/// such a name would be read as another value.
 const SERDE_JSON_OWN: &str = "$serde_json::private::";
 
 /// Needs the feature `tower-sessions`.
@@ -33,14 +33,14 @@ const SERDE_JSON_OWN: &str = "$serde_json::private::";
 /// milliseconds, cut off, and counts from when the request is done: later by
 /// what it waited in the queue.
 ///
-/// What is saved can be loaded, and is equal then. Data that serde_json writes
-/// but does not read back is refused with [`Encode`](StoreError::Encode): nested
-/// more than 127 deep, `data` included, or with a name in a nested object that
-/// starts with `$serde_json::private::`.
+/// A record that was saved can be loaded, and is equal. Data that serde_json writes
+/// but cannot read back is refused with [`Encode`](StoreError::Encode): data nested
+/// more than 127 deep, `data` itself included, or with a name in a nested object
+/// that starts with `$serde_json::private::`.
 ///
-/// Other errors are [`Backend`](StoreError::Backend) with the words of [`Error`],
-/// and [`Decode`](StoreError::Decode) for a payload that is no JSON object. None
-/// carries an id or a payload.
+/// Other errors are [`Backend`](StoreError::Backend) with the message of [`Error`],
+/// and [`Decode`](StoreError::Decode) for a payload that is not a JSON object. No
+/// error contains an id or a payload.
 ///
 /// The functions of [`Sessions`] that have the same names come first: write
 /// `SessionStore::create(&sessions, &mut record)` to call one of these by hand.
@@ -126,8 +126,8 @@ fn encode(data: &HashMap<String, Value>) -> Result<Vec<u8>> {
         .map_err(|_| StoreError::Encode("the session's data cannot be written as JSON".into()))
 }
 
-/// Whether serde_json reads this value as it was written, where it may be nested
-/// so deep.
+/// Whether serde_json reads this value as it was written, if it is nested at most
+/// `depth` deep.
 fn is_readable(value: &Value, depth: usize) -> bool {
     match value {
         Value::Array(values) => {

@@ -25,21 +25,22 @@
 //! environment that [`Server::environment`] gives it; no arguments, files or
 //! network, and at most so much memory.
 //!
-//! Each request whose head was understood is a `tracing` event of level INFO, once
-//! its response is sent: method, path without the query, status, and milliseconds
-//! until the response began. Status 499 is a client that went away before it was
-//! sent all; it stops nothing.
-//! What went wrong in a component is one of level WARN, before or after its
-//! response began. Neither carries a header, a query or a payload. Lines that a
-//! component writes to its standard error are events of level WARN, too, up to
-//! 100 of up to 1024 bytes for each request; it should write nothing secret. Once
-//! the client has gone, or its body is cut, what the component says is of level
-//! DEBUG, and a trap is no event.
+//! Each request whose head was understood is logged as a `tracing` event of level
+//! INFO once its response is sent: method, path without the query, status, and
+//! milliseconds until the response began. Status 499 means that the client went
+//! away before the whole response was sent; its request is not stopped.
+//! A failure of a component is an event of level WARN, before or after its response
+//! began. Neither event has a header, a query or a payload. Lines that a component
+//! writes to its standard error are events of level WARN, too, up to 100 lines of
+//! up to 1024 bytes for each request; it should write nothing secret. After the
+//! client has gone, or its body was cut short, such lines are of level DEBUG, and a
+//! trap is not logged.
 //!
-//! A request whose target is absolute is for the host in it, any other for that of
-//! its Host header; one of HTTP/1.0 that names no host is for the address at which
-//! it was received. The component is told by `authority`. A Host header that is
-//! missing in HTTP/1.1, repeated, empty or malformed is 400; `CONNECT` is 501.
+//! The host of a request is that of an absolute target, or else that of the Host
+//! header; an HTTP/1.0 request that names no host is for the address at which it
+//! was received. The component reads it as `authority`. A Host header that is
+//! missing in HTTP/1.1, repeated, empty or malformed is answered with 400, and
+//! `CONNECT` with 501.
 
 use std::io;
 use std::net::SocketAddr;
@@ -118,56 +119,58 @@ impl Server {
         self
     }
 
-    /// How long a request may take, from the end of its head to the end of the
-    /// response; 30 seconds by default. Then its instance is stopped, whatever it
-    /// does, and the answer is 504, or is cut off where it has begun. A client that
-    /// leaves an answer unread for as long loses its connection.
+    /// The time-out of a request, from the end of its head to the end of the
+    /// response; 30 seconds by default. Then its instance is stopped, and the
+    /// answer is 504, or is cut off if it has begun. A client that does not read
+    /// its answer for as long loses its connection.
     pub fn time_out(mut self, time: Duration) -> Self {
         self.time_outs.request = time;
         self
     }
 
-    /// How long the head of a request may take, from its first byte to its last,
-    /// and how long a new connection may be silent; 10 seconds by default. Then
-    /// the connection is closed, with 408 if a part of a head was received.
+    /// The time-out of the head of a request, from its first byte to its last, and
+    /// of a new connection that sends nothing; 10 seconds by default. Then the
+    /// connection is closed, after a 408 if a part of a head was received.
     pub fn head_time_out(mut self, time: Duration) -> Self {
         self.time_outs.head = time;
         self
     }
 
-    /// How long a connection may be idle after a response; 60 seconds by default.
-    /// Then it is closed.
+    /// The keep-alive time-out: how long a connection may be idle after a response;
+    /// 60 seconds by default. Then it is closed.
     pub fn idle_time_out(mut self, time: Duration) -> Self {
         self.time_outs.idle = time;
         self
     }
 
-    /// How long a request may wait for the next part of its body; 10 seconds by
-    /// default. Then the answer is 408, if the component has not answered yet, and
-    /// the component cannot read more. The whole body has to arrive within
-    /// [`Server::time_out`], or else it is the same.
+    /// The time-out of each part of a request's body; 10 seconds by default. Then
+    /// the answer is 408, if the component has not answered yet, and the component
+    /// cannot read more of the body. The same happens when the whole body does not
+    /// arrive within [`Server::time_out`].
     pub fn body_time_out(mut self, time: Duration) -> Self {
         self.time_outs.body = time;
         self
     }
 
     /// The most connections that are open at the same time, at least one; 1024 by
-    /// default. When there is one more, the one that has been idle for the longest
-    /// time is closed, or else the one whose head has been incomplete for the
-    /// longest time; those used within the last second last. The new one waits if
-    /// all of them have requests in progress. The same is done when the process may
+    /// default. To accept one more, the server closes the connection that has been
+    /// idle for the longest time, or else the one whose head has been incomplete
+    /// for the longest time; those used within the last second come last. If all
+    /// have requests in progress, the new connection waits. The same happens when
+    /// the process has no file descriptors left.
     /// open no more files.
     ///
-    /// Up to 128 KiB of a body are kept for each of them until an instance reads it.
+    /// Up to 128 KiB of a body are buffered for each connection until an instance
+    /// reads it.
     pub fn connection_limit(mut self, connections: usize) -> Self {
         self.connection_limit = connections.max(1);
         self
     }
 
-    /// The most instances that are there at the same time, at least one; 256 by
+    /// The most instances that exist at the same time, at least one; 256 by
     /// default. Requests beyond that wait, and are answered with 503 if none is
-    /// free within [`Server::time_out`]. A request gets its instance when its body
-    /// has been received, or the first 64 KiB of it.
+    /// free within [`Server::time_out`]. A request gets its instance once its body
+    /// was received, or the first 64 KiB of it.
     pub fn instance_limit(mut self, instances: u32) -> Self {
         // What the semaphore of tokio can count on any machine.
         self.instance_limit = instances.clamp(1, u32::MAX >> 3);
@@ -205,9 +208,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Component`] for what is no component of `wasi:http/proxy`, and
-    /// for one that imports what it does not get, or with a cache directory where a
-    /// store's component could write; [`Error::Address`].
+    /// [`Error::Component`] for a file that is not a component of
+    /// `wasi:http/proxy`, for one with an import that is not provided, or if a
+    /// store's component could write in the cache directory; [`Error::Address`].
     pub async fn bind(mut self, address: SocketAddr) -> Result<Listening, Error> {
         let refused = |reason| Error::Address { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;

@@ -1,5 +1,5 @@
 //! Reads a text that is known to be JSON from left to right, each byte once. Values
-//! that are passed along stay the text they are.
+//! are not parsed: they are passed on as the text that they are.
 
 use serde::Deserializer;
 use serde::de::{IgnoredAny, Visitor};
@@ -7,19 +7,19 @@ use std::borrow::Cow;
 use std::fmt;
 use std::iter;
 
-/// JSON nested deeper than this is not JSON here.
+/// The deepest nesting that is accepted; deeper JSON counts as invalid.
 const DEEPEST: usize = 128;
 
-/// What is left to read of a JSON text.
+/// A position in a JSON text: what is left to read of it.
 #[derive(Clone)]
 pub struct Cursor<'a> {
     rest: &'a str,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the start of a text; none when that is not JSON.
+    /// A cursor at the start of a text; `None` when the text is not JSON.
     pub fn over(text: &'a str) -> Option<Self> {
-        // serde_json ignores values without a bound on their depth.
+        // serde_json skips values without a limit on their depth.
         if depth(text) > DEEPEST {
             return None;
         }
@@ -42,8 +42,9 @@ impl<'a> Cursor<'a> {
         self.take(length)
     }
 
-    /// The text of the object that comes next. Calls `read` for each member, with
-    /// the name as it is written and the cursor at the value, which it reads.
+    /// Reads the object that comes next and returns its text. Calls `read` for each
+    /// member with the name as it is written and with the cursor at the value,
+    /// which `read` must consume.
     pub fn object(&mut self, mut read: impl FnMut(&mut Self, &'a str)) -> &'a str {
         self.peek();
         let start = self.rest;
@@ -61,8 +62,8 @@ impl<'a> Cursor<'a> {
         &start[..start.len() - self.rest.len()]
     }
 
-    /// At the value of the last member of this name, if an object that has one
-    /// comes next.
+    /// A cursor at the value of the last member of this name, if an object with
+    /// such a member comes next.
     pub fn member(mut self, name: &str) -> Option<Self> {
         let mut found = None;
         if self.is_at_object() {
@@ -76,7 +77,7 @@ impl<'a> Cursor<'a> {
         found
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         self.rest = self.rest.trim_start_matches(WHITE_SPACE);
         self.rest.bytes().next()
@@ -123,7 +124,7 @@ fn depth(text: &str) -> usize {
     depths(text).map(|(_, depth)| depth).max().unwrap_or(0)
 }
 
-/// Each bracket outside of strings: its place, and the depth behind it.
+/// Each bracket outside of strings: its offset, and the depth after it.
 fn depths(text: &str) -> impl Iterator<Item = (usize, usize)> {
     let mut bytes = text.bytes().enumerate();
     let (mut depth, mut in_string) = (0usize, false);
@@ -148,9 +149,9 @@ fn depths(text: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// What a written name means: its characters in UTF-8 and, as WTF-8 has them,
-/// the surrogates without a pair that JavaScript allows in strings. Names that
-/// mean different things are different here, too.
+/// The content of a name with its escapes resolved, in WTF-8: UTF-8, and the
+/// unpaired surrogates that JavaScript allows in strings. Names with different
+/// content stay different.
 pub fn content(written: &str) -> Cow<'_, [u8]> {
     struct Bytes;
 

@@ -3,11 +3,11 @@ use proptest::prelude::*;
 use std::cell::Cell;
 
 thread_local! {
-    /// Bytes that cursors of this thread have moved past.
+    /// The number of bytes that cursors of this thread have moved past.
     pub static TAKEN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many bytes a merge reads, and how many there are to read.
+/// The number of bytes that a merge reads, and the lengths of both texts together.
 fn taken(document: &str, patch: &str) -> (usize, usize) {
     TAKEN.set(0);
     merge(document.as_bytes(), patch).unwrap();
@@ -155,7 +155,7 @@ fn names_keep_their_escapes_and_are_compared_without() {
 
 #[test]
 fn names_are_equal_when_their_content_is() {
-    // A surrogate without a pair, and a name that looks like one written down.
+    // An unpaired surrogate, and a name that looks like the escape of one.
     for (one, other) in [
         (r#""\ud800""#, r#""\"\\ud800\"""#),
         (r#""\ud800""#, r#""\\ud800""#),
@@ -267,7 +267,7 @@ fn merge_refuses_what_is_not_json() {
     assert!(merge(b"{}", "").is_none());
 }
 
-/// Names, each in all the ways to write it.
+/// Names, each in every way in which it can be written.
 const NAMES: [&[&str]; 6] = [
     &[r#""a""#, r#""\u0061""#],
     &[r#""\ud800""#, r#""\uD800""#],
@@ -277,7 +277,7 @@ const NAMES: [&[&str]; 6] = [
     &["\"é\"", r#""\u00e9""#],
 ];
 
-/// A value before it is text.
+/// A JSON value that is not text yet.
 #[derive(Clone, Debug)]
 enum Json {
     Scalar(&'static str),
@@ -285,7 +285,7 @@ enum Json {
     Object(Vec<Named>),
 }
 
-/// A member: the number of its name, the way to write it, its value.
+/// A member: the index of its name, the index of the way to write it, its value.
 type Named = (usize, usize, Json);
 
 fn json() -> impl Strategy<Value = Json> {
@@ -307,7 +307,7 @@ fn json() -> impl Strategy<Value = Json> {
     })
 }
 
-/// The text with `space` wherever there may be some.
+/// The text, with `space` wherever JSON allows white space.
 fn print(value: &Json, space: &str) -> String {
     let list = |items: Vec<String>, open, close| {
         let items = items.join(&format!("{space},{space}"));
@@ -329,7 +329,8 @@ fn print(value: &Json, space: &str) -> String {
     }
 }
 
-/// The members of an object, of equal names the last in place of the first.
+/// The members of an object; of equal names the last takes the position of the
+/// first.
 fn distinct(value: Option<&Json>) -> Vec<Named> {
     let mut distinct: Vec<Named> = vec![];
     if let Some(Json::Object(members)) = value {
@@ -343,7 +344,7 @@ fn distinct(value: Option<&Json>) -> Vec<Named> {
     distinct
 }
 
-/// The algorithm as RFC 7396 words it.
+/// The algorithm as RFC 7396 states it.
 fn merged(target: Option<&Json>, patch: &Json) -> Json {
     let Json::Object(_) = patch else {
         return patch.clone();

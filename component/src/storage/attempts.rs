@@ -8,21 +8,21 @@ use rusqlite::TransactionBehavior;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What an attempt needs room for on a full disk.
+/// What an attempt needs disk space for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// It makes the database larger: not without a whole reserve.
+    /// It makes the database larger: refused unless the reserve is complete.
     Growing,
-    /// It frees space, and so may use the room of the reserve.
+    /// It frees space, and so may use the space of the reserve.
     Freeing,
-    /// It writes nothing that stays.
+    /// It writes nothing durable.
     Any,
 }
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How often and how long something was tried.
+/// The state of one piece of work over its attempts.
 struct Tries {
     started: Instant,
     pause: Duration,
@@ -30,8 +30,8 @@ struct Tries {
     has_made_room: bool,
 }
 
-// What is done often is not generic, and work comes as `dyn`: each copy of these
-// functions is part of the component.
+// Work is passed as `dyn` and these functions are not generic: each monomorphised
+// copy would make the component larger.
 impl Storage {
     /// Repeats an attempt that found the database in use, as long as
     /// `syncTimeout` allows.
@@ -42,7 +42,8 @@ impl Storage {
         self.repeat(Room::Any, &mut attempt)
     }
 
-    /// The same for one that writes: it is tried again when room was made, too.
+    /// Like [`Storage::wait`], for an attempt that writes: it is also retried after
+    /// space was freed on a full disk.
     pub(super) fn repeat<T>(
         &self,
         room: Room,
@@ -70,7 +71,8 @@ impl Storage {
         })
     }
 
-    /// Whether to try again after this error, now that it has waited or made room.
+    /// Whether to retry after this error. Waits or frees space before it returns
+    /// true.
     fn tries_again(&self, tries: &mut Tries, error: &Error) -> bool {
         match (error, &self.lock, &self.reserve) {
             (Error::Busy, Some(_), _) => {
@@ -89,8 +91,8 @@ impl Storage {
                 if tries.room == Room::Freeing {
                     reserve.remove();
                 }
-                // This gives the room of the write-ahead log back, if it can be
-                // copied.
+                // A checkpoint that truncates the write-ahead log frees its space,
+                // if there is space to copy the pages.
                 let empty = || self.statements(|statements| statements.empty_log.number([]));
                 let _ = self.once(&mut || empty().map(drop));
                 true
@@ -99,7 +101,7 @@ impl Storage {
         }
     }
 
-    /// Opens the database for the first time, or waits for it.
+    /// Opens the database for the first time; waits while it is locked.
     pub(super) fn open_when_free(&self, now: Timestamp) -> Result<(), Error> {
         let mut tries = self.first_try(Room::Any)?;
         loop {
@@ -121,7 +123,7 @@ impl Storage {
         }
         self.reconnect()?;
         match self.begin_reading().and_then(|()| work()) {
-            // To read leaves nothing to be written.
+            // A read leaves nothing to write.
             Ok(done) => Ok(done),
             Err(error) => Err(self.end_attempt(Some(error)).unwrap_or(Error::Busy)),
         }
@@ -134,8 +136,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Has the reserve cover what the database has grown by. A shared one has no
-    /// reserve.
+    /// Makes the reserve cover what the database has grown by. A shared database
+    /// has no reserve.
     pub(super) fn cover_growth(&self) -> Result<(), Error> {
         let Some(reserve) = &self.reserve else {
             return Ok(());
@@ -144,7 +146,8 @@ impl Storage {
         reserve.cover(pages, self.page_size.get())
     }
 
-    /// One attempt, with a connection that is to be trusted and has nothing begun.
+    /// Makes one attempt, on a connection that is sound and has no transaction
+    /// open.
     pub(super) fn once<T>(
         &self,
         attempt: &mut dyn FnMut() -> Result<T, Error>,
@@ -159,7 +162,7 @@ impl Storage {
         self.settle()
     }
 
-    /// The end of an attempt; see [`Storage::end_attempt`].
+    /// Ends an attempt; see [`Storage::end_attempt`].
     pub(super) fn conclude<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
         let (done, error) = match done {
             Ok(done) => (Some(done), None),
@@ -179,8 +182,9 @@ impl Storage {
     ) -> Result<T, Error> {
         self.begin(behavior)?;
         let done = work().and_then(|done| self.commit().map(|()| done));
-        // SQLite itself may have rolled back already. What failed says more than
-        // that the connection, which is then given up, cannot roll back.
+        // SQLite itself may have rolled back already. The first error says more
+        // than the failure of the roll-back, after which the connection is given up
+        // anyway.
         if done.is_err() {
             let _ = self.roll_back();
         }

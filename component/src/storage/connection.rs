@@ -1,9 +1,9 @@
-//! The connection: opened, configured, given up after a failure, and opened anew.
+//! The connection: opened, configured, given up after a failure, and reopened.
 //!
-//! After any I/O error, a write-ahead log (WAL) that could not be written, or a
-//! lost lock, a connection is not trusted any more. What failed is answered as
-//! failed, the connection is closed without another write, and the next attempt
-//! opens the database anew: what it answers is what is there.
+//! After any I/O error, a failed write to the write-ahead log (WAL), or a lost
+//! lock, a connection is no longer used. The failed request gets its error, the
+//! connection is closed without another write, and the next attempt reopens the
+//! database, so that it answers from what is in the files.
 
 use super::file_system::{self, FileSystem};
 use super::gathering::Gathering;
@@ -30,7 +30,7 @@ pub const PLAIN: &CStr = c"unix-none";
 pub struct Connected {
     prepared: Prepared,
     gathering: Option<Arc<Gathering>>,
-    /// Dropped last.
+    /// Dropped last: the connection uses it.
     _file_system: FileSystem,
 }
 
@@ -62,7 +62,7 @@ impl Connected {
             Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
             error => error,
         })?;
-        // Waiting is done in `lock`, which also knows dead locks.
+        // Retries are in `attempts`, and dead locks are handled in `lock`.
         connection.busy_timeout(Duration::ZERO).map_err(failure)?;
         if let Some(lock) = lock {
             lock.keep_alive(&mut connection).map_err(failure)?;
@@ -85,7 +85,7 @@ impl Connected {
             .with_dependent(|_, statements| work(statements))
     }
 
-    /// Has all of the WAL written, before what is in it is answered.
+    /// Writes all of the buffered WAL, before an answer depends on it.
     fn flush(&self) -> Result<(), Error> {
         file_system::flush(self.connection()).map_err(|code| match code & 0xff {
             ffi::SQLITE_FULL => Error::StorageFull,
@@ -98,8 +98,8 @@ impl Connected {
 }
 
 impl Storage {
-    /// Opens the database. `opening` is the moment at which the store is opened;
-    /// later, when a connection was given up, the table has to be there.
+    /// Opens the database. `opening` is the time at which the store is opened;
+    /// `None` when it is reopened, and then the table must exist.
     pub(super) fn connect(&self, opening: Option<Timestamp>) -> Result<(), Error> {
         let location = &self.location;
         self.damage
@@ -134,7 +134,7 @@ impl Storage {
         done
     }
 
-    /// Opens the database anew if the connection was given up.
+    /// Reopens the database if the connection was given up.
     pub(super) fn reconnect(&self) -> Result<(), Error> {
         let is_connected = self.connected.borrow().is_some();
         match is_connected {
@@ -143,9 +143,9 @@ impl Storage {
         }
     }
 
-    /// The end of an attempt, and what it failed with: what it did is written to
-    /// the file if it succeeded, and the connection is given up if it is not to be
-    /// trusted. What the answer fails with.
+    /// Ends an attempt that failed with `error`, or succeeded. Flushes the WAL if
+    /// it succeeded, and gives the connection up after a failure that makes it
+    /// unsafe. Returns the error to answer with.
     pub(super) fn end_attempt(&self, error: Option<Error>) -> Option<Error> {
         let gathering = self.connected().gathering.clone();
         let has_failed = || match (&gathering, &self.lock) {
@@ -156,7 +156,8 @@ impl Storage {
             None => self.connected().flush().err(),
             Some(error) => {
                 if !has_failed() {
-                    // It was undone. Whether that can be written shows next time.
+                    // The attempt was rolled back. If the flush fails, the next
+                    // attempt notices.
                     let _ = self.connected().flush();
                 }
                 Some(error)
@@ -192,12 +193,12 @@ impl Storage {
         schema::find(&self.connection(), &self.options)
     }
 
-    /// Sets up the connection and checks what SQLite answers: it does not
-    /// fail where it cannot do as asked. What was found in the file, which is
-    /// changed in no way if that is refused.
+    /// Sets up the connection and checks what SQLite answers, since a pragma that
+    /// has no effect does not fail. Returns what was found in the file, which is
+    /// not changed if it is refused.
     fn configure(&self, is_opening: bool) -> Result<Found, Error> {
-        // How the file is locked and logged comes first: most other settings
-        // make SQLite read the file.
+        // Locking mode and journal mode come first: most other settings make SQLite
+        // read the file.
         let found = match self.options.access {
             Access::Exclusive => {
                 // There is no shared memory in WASI: exclusive locking must
@@ -211,8 +212,8 @@ impl Storage {
             }
             Access::Shared => {
                 let found = match self.find() {
-                    // An exclusive owner left a write-ahead log behind, which
-                    // only another one can read and fold in.
+                    // An exclusive owner left a write-ahead log behind, which can
+                    // be read and checkpointed only with exclusive locking.
                     Err(Error::Other(_)) => {
                         self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
                         self.find()
@@ -222,7 +223,8 @@ impl Storage {
                 self.accept(&found, is_opening)?;
                 self.pragma("journal_mode = TRUNCATE", Some("truncate"))?;
                 self.pragma("locking_mode = NORMAL", Some("normal"))?;
-                // This reads, and so lets go of a lock that was exclusive.
+                // This reads the file, after which SQLite releases an exclusive
+                // lock.
                 self.prepare_new_file()?;
                 found
             }
@@ -234,7 +236,7 @@ impl Storage {
         Ok(found)
     }
 
-    /// Refuses what is to be left alone, and leaves it alone.
+    /// Refuses a file whose content must not be changed, and does not change it.
     fn accept(&self, found: &Found, is_opening: bool) -> Result<(), Error> {
         let Err(refused) = found.accept(&self.options.table_name, is_opening && self.options.sync)
         else {
@@ -242,7 +244,7 @@ impl Storage {
         };
         let log = fs::metadata(format!("{}-wal", self.location));
         if log.is_ok_and(|log| log.len() > 0) {
-            // Or closing would fold in the log that somebody left.
+            // Otherwise closing would checkpoint the log that another program left.
             self.connection()
                 .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
                 .map_err(failure)?;
@@ -250,7 +252,8 @@ impl Storage {
         Err(refused)
     }
 
-    /// Free pages can be given back only if this comes before all else.
+    /// Turns on `auto_vacuum` for a new file; it has no effect once there is a
+    /// table.
     fn prepare_new_file(&self) -> Result<(), Error> {
         match self.ask::<i64>("PRAGMA page_count")? {
             0 => self.pragma("auto_vacuum = INCREMENTAL", None),
@@ -278,7 +281,7 @@ impl Storage {
 }
 
 impl Durability {
-    /// How SQLite is told.
+    /// The pragma that sets it.
     pub(super) fn pragma(self) -> &'static str {
         match self {
             Durability::Full => "synchronous = FULL",
@@ -287,7 +290,7 @@ impl Durability {
     }
 }
 
-/// Refuses what SQLite takes for something else than the path of a file.
+/// Refuses a location that SQLite does not take for the path of a file.
 pub fn check_location(location: &str) -> Result<(), Error> {
     let is_special = location.starts_with(':') || location.starts_with("file:");
     if location.is_empty() || is_special || location.contains('\0') {

@@ -1,5 +1,5 @@
-//! Faults on demand, for tests: a file system below the storage's own of which
-//! chosen operations fail. Each thread has its own faults.
+//! Fault injection, for tests: a file system below the storage's own whose chosen
+//! operations fail. Each thread has its own faults.
 
 use super::file_system::{File, FileSystem};
 use super::hooks::{Done, Hooks, Kind};
@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 mod tests;
 
-/// What fails.
+/// The kind of operation that fails, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A write that finds no room; some of its bytes are written.
+    /// A write for which the disk is full; some of its bytes are written.
     Full,
     /// A write that fails; some of its bytes are written.
     Write,
@@ -22,18 +22,18 @@ pub enum Fault {
     Sync,
 }
 
-/// The faults of a thread.
+/// The faults injected in a thread.
 #[derive(Clone, Copy, Default)]
 pub struct Faults {
     pub what: Option<Fault>,
-    /// How many operations of that kind succeed before.
+    /// The number of operations of that kind that succeed first.
     pub after: u64,
-    /// How many of them fail then.
+    /// The number of operations that fail after these.
     pub times: u64,
     was_hit: bool,
 }
 
-/// Operations until it, and what is called then.
+/// A function to call, and the number of operations before that.
 type Call = (u64, Box<dyn FnOnce()>);
 
 thread_local! {
@@ -41,7 +41,7 @@ thread_local! {
     static CALL: RefCell<Option<Call>> = const { RefCell::new(None) };
 }
 
-/// Has the operations on files of this thread fail so from now on.
+/// Injects faults into the file operations of this thread from now on.
 pub fn set(what: Fault, after: u64, times: u64) {
     let what = Some(what);
     let was_hit = false;
@@ -53,17 +53,17 @@ pub fn set(what: Fault, after: u64, times: u64) {
     });
 }
 
-/// Ends the faults; whether any operation has failed.
+/// Ends the faults; returns whether any operation has failed.
 pub fn end() -> bool {
     FAULTS.take().was_hit
 }
 
-/// Calls `work` once, after so many further operations and the next one.
+/// Calls `work` once: after `operations` further operations, and the next one.
 pub fn call_after(operations: u64, work: impl FnOnce() + 'static) {
     CALL.set(Some((operations, Box::new(work))));
 }
 
-/// Ends that; whether it was called.
+/// Cancels `call_after`; returns whether `work` was called.
 pub fn end_call() -> bool {
     CALL.take().is_none()
 }
@@ -82,15 +82,15 @@ fn count_down() {
     }
 }
 
-/// The name of a file system to use below, for one connection.
+/// Registers a faulty file system for one connection; returns its name.
 pub fn file_system() -> &'static CStr {
     let faulty = FileSystem::over(super::connection::PLAIN, Arc::new(Faulty));
     super::gather_writes(std::env::var_os("GATHER_WRITES").is_none_or(|on| on != "0"));
-    // Left behind: it must outlive the layer above.
+    // Leaked, because it must outlive the layer above it.
     Box::leak(Box::new(faulty.unwrap())).name()
 }
 
-/// A write-ahead log cannot be mended while syncs or writes fail.
+/// Fails while syncs or writes fail: the write-ahead log cannot be repaired then.
 pub fn check_mend() -> io::Result<()> {
     let faults = FAULTS.get();
     let stays = faults.after == 0 && faults.times > 1;

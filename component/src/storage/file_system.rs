@@ -1,9 +1,8 @@
-//! A layer over one of SQLite's own file systems (VFS): what a connection asks of
-//! its files goes through [`Hooks`], which are safe code. All `unsafe` of the
+//! A layer over one of SQLite's own file systems (VFS): the file operations of a
+//! connection go through [`Hooks`], which are safe code. All `unsafe` of the
 //! storage is here.
 //!
-//! Each connection registers a layer of its own, so its hooks need to ask for
-//! nothing but what belongs to that connection.
+//! Each connection registers its own layer, so its hooks know that connection only.
 
 use super::hooks::{Done, Hooks, Kind};
 use rusqlite::Connection;
@@ -13,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::{ptr, slice};
 
-/// An open file of the file system below. One that is not kept at all, the
-/// journal of a copy, has a null pointer: a copy that fails is removed, so nobody
-/// rolls it back.
+/// An open file of the file system below. The pointer is null for the journal of a
+/// copy, which is not written: a copy that fails is removed, and needs no
+/// roll-back.
 pub struct File(*mut sqlite3_file);
 
 impl File {
@@ -33,13 +32,13 @@ impl File {
             return Err(ffi::SQLITE_IOERR_SHORT_READ);
         }
         let (start, length) = (to.as_mut_ptr().cast(), to.len() as c_int);
-        // SAFETY: there is room for so many bytes.
+        // SAFETY: the buffer has `length` bytes.
         self.call(|file, of| unsafe { method(of.xRead)(file, start, length, offset) })
     }
 
     pub fn write(&self, bytes: &[u8], offset: i64) -> Done {
         let (start, length) = (bytes.as_ptr().cast(), bytes.len() as c_int);
-        // SAFETY: there are so many bytes.
+        // SAFETY: the buffer has `length` bytes.
         self.call(|file, of| unsafe { method(of.xWrite)(file, start, length, offset) })
     }
 
@@ -55,7 +54,7 @@ impl File {
 
     pub fn size(&self) -> Done<i64> {
         let mut size = 0;
-        // SAFETY: the file is open, and the size is written to a place of its own.
+        // SAFETY: the file is open, and `size` is a valid place to write to.
         self.call(|file, of| unsafe { method(of.xFileSize)(file, &raw mut size) })?;
         Ok(size)
     }
@@ -72,7 +71,7 @@ fn code(done: Done) -> c_int {
     done.err().unwrap_or(ffi::SQLITE_OK)
 }
 
-/// SQLite's own file systems have all methods of version 1.
+/// Unwraps a method of version 1, all of which SQLite's own file systems have.
 fn method<T>(method: Option<T>) -> T {
     method.expect("a file of SQLite's own has this method")
 }
@@ -93,14 +92,14 @@ struct Layer {
 unsafe impl Send for FileSystem {}
 
 impl FileSystem {
-    /// Registers a layer over the file system `below`; none when there is no such
+    /// Registers a layer over the file system `below`; `None` when there is no such
     /// file system or no memory.
     pub fn over(below: &CStr, hooks: Arc<dyn Hooks>) -> Option<FileSystem> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = CString::new(format!("wasi-sessions-{number}")).ok()?;
-        // SAFETY: `below` ends with a zero. The layer is freed after it was
-        // unregistered, and its name with it.
+        // SAFETY: `below` is NUL-terminated. The layer, with its name, is freed
+        // after it was unregistered.
         unsafe {
             let below = ffi::sqlite3_vfs_find(below.as_ptr());
             let plain = below.as_ref()?;
@@ -125,9 +124,9 @@ impl FileSystem {
         }
     }
 
-    /// The name under which it is registered.
+    /// The name under which the layer is registered.
     pub fn name(&self) -> &CStr {
-        // SAFETY: the layer is there as long as this.
+        // SAFETY: the layer lives as long as `self`.
         unsafe { &(*self.0).name }
     }
 }
@@ -160,7 +159,7 @@ impl Layer {
     }
 }
 
-/// What SQLite takes for its file; the file of the layer below follows in memory.
+/// The file as SQLite sees it; the file of the layer below follows it in memory.
 #[repr(C, align(8))]
 struct Opened {
     base: sqlite3_file,
@@ -191,13 +190,12 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// Asks the hooks to write what they hold back of the connection's write-ahead
-/// log.
+/// Has the hooks write what they buffer of the connection's write-ahead log.
 pub fn flush(connection: &Connection) -> Done {
     let mut wal: *mut sqlite3_file = ptr::null_mut();
-    // SAFETY: the connection is open, and with no name the database is the main
-    // one. The pointer that SQLite gives is one of a file that `open` opened, or
-    // of one that is not open, which has no methods.
+    // SAFETY: the connection is open, and a null name means the main database.
+    // SQLite returns a file that `open` opened, or one that is not open and has no
+    // methods.
     unsafe {
         done(ffi::sqlite3_file_control(
             connection.handle(),
@@ -247,8 +245,8 @@ unsafe extern "C" fn open(
     flags: c_int,
     flags_out: *mut c_int,
 ) -> c_int {
-    // SAFETY: SQLite's arguments are passed on as they are; `szOsFile` says how
-    // much memory `file` has.
+    // SAFETY: SQLite's arguments are passed on unchanged, and `file` has `szOsFile`
+    // bytes.
     unsafe {
         let layer = layer(vfs);
         let path: &[u8] = match name.is_null() {
@@ -294,7 +292,7 @@ unsafe extern "C" fn delete(vfs: *mut sqlite3_vfs, name: *const c_char, sync: c_
                     return code;
                 }
             }
-            // The journal of a copy, which is kept nowhere.
+            // The journal of a copy, which is never written.
             _ if path.ends_with(b"-journal") => return ffi::SQLITE_OK,
             _ => {}
         }
@@ -318,8 +316,8 @@ unsafe extern "C" fn read(
     length: c_int,
     offset: i64,
 ) -> c_int {
-    // SAFETY: the file is open, and has room for so many bytes, which are not
-    // looked at before they were written.
+    // SAFETY: the file is open, and `to` has that many bytes, which are not read
+    // before they are written.
     unsafe {
         let (hooks, kind, below) = hooks(file);
         let to = slice::from_raw_parts_mut(to.cast(), length as usize);
@@ -333,7 +331,7 @@ unsafe extern "C" fn write(
     length: c_int,
     offset: i64,
 ) -> c_int {
-    // SAFETY: the file is open, and there are so many bytes.
+    // SAFETY: the file is open, and `bytes` has that many bytes.
     unsafe {
         let (hooks, kind, below) = hooks(file);
         let bytes = slice::from_raw_parts(bytes.cast(), length as usize);
@@ -354,7 +352,7 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
 }
 
 unsafe extern "C" fn size(file: *mut sqlite3_file, size: *mut i64) -> c_int {
-    // SAFETY: the file is open, and the size has a place.
+    // SAFETY: the file is open, and `size` is a valid pointer.
     unsafe {
         let (hooks, kind, below) = hooks(file);
         code(hooks.size(kind, &below).map(|bytes| *size = bytes))
@@ -377,9 +375,10 @@ unsafe extern "C" fn unlock(file: *mut sqlite3_file, level: c_int) -> c_int {
     ffi::SQLITE_OK
 }
 
-/// Asked by a connection that has the lock, which is the only lock there is.
+/// Whether another connection has reserved the lock: never, as SQLite asks only
+/// while it holds the lock itself, and there is one lock.
 unsafe extern "C" fn check_reserved_lock(_: *mut sqlite3_file, is_held: *mut c_int) -> c_int {
-    // SAFETY: the answer has a place.
+    // SAFETY: `is_held` is a valid pointer.
     unsafe { *is_held = 0 };
     ffi::SQLITE_OK
 }

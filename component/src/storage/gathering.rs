@@ -1,11 +1,11 @@
-//! How the write-ahead log (WAL) of an exclusive database is written: writes that
-//! follow each other go to the file together.
+//! Buffers writes to the write-ahead log (WAL) of an exclusive database:
+//! consecutive writes go to the file together.
 //!
 //! SQLite writes each page in two pieces, and each piece is a call out of the
-//! component. Here they are kept in a buffer, which is written before anything
-//! else is done with the file, and before anything is answered. This code knows
-//! nothing of what is written. When the WAL cannot be written or synced, the
-//! connection is given up: see [`Damage`].
+//! component. The buffer is flushed before any other operation on the file, and
+//! before anything is answered. This code does not look at what is written. When
+//! the
+//! connection is given up; see [`Damage`].
 
 use super::file_system::File;
 use super::hooks::{Done, Failed, Hooks, Kind};
@@ -15,11 +15,11 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes that are kept back at most; 0 writes everything at once.
+/// The size of the buffer, in bytes; 0 turns buffering off.
 static MOST: AtomicUsize = AtomicUsize::new(64 << 10);
 
 /// Turns gathering on or off for databases that are opened from now on. For tests
-/// and measurements: what is answered is the same.
+/// and measurements: it does not change any answer.
 pub fn gather_writes(on: bool) {
     MOST.store(if on { 64 << 10 } else { 0 }, Ordering::Relaxed);
 }
@@ -33,7 +33,7 @@ pub struct Gathering {
 
 #[derive(Default)]
 struct Wal {
-    /// Where in the file the buffer belongs.
+    /// The offset in the file at which the buffer starts.
     start: i64,
     buffer: Vec<u8>,
     damage: Damage,
@@ -41,13 +41,14 @@ struct Wal {
     failed: Option<c_int>,
 }
 
-/// What has to be done to a WAL before the database is opened anew.
+/// The repair that a WAL needs before the database is reopened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Damage {
-    /// The file's length before the first write that was not answered. SQLite
-    /// only appends to what was committed, so all behind it failed.
+    /// The file's length before the first unanswered write. SQLite only appends to
+    /// what was committed, so everything after this offset failed.
     answered: Option<i64>,
-    /// The system may have marked pages as clean that never reached the disk.
+    /// A sync failed: the system may have marked pages as clean that never reached
+    /// the disk.
     unsynced: bool,
 }
 
@@ -65,7 +66,7 @@ impl Gathering {
         self.failed.get()
     }
 
-    /// What giving up the connection leaves to be mended.
+    /// The repair that is needed once the connection is given up.
     pub fn damage(&self) -> Damage {
         self.wal().damage
     }
@@ -74,7 +75,7 @@ impl Gathering {
         self.wal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does an operation for which the file must be as SQLite believes it is.
+    /// Flushes the buffer, if it is the WAL's, and then does the operation.
     fn after_flush<T>(
         &self,
         kind: Kind,
@@ -99,8 +100,8 @@ impl Gathering {
         Ok(())
     }
 
-    /// A full disk counts, too: SQLite may have been told that what is missing is
-    /// there.
+    /// Gives the connection up, even if the disk is only full: SQLite may have been
+    /// answered already that the missing bytes were written.
     fn fail(&self, wal: &mut Wal, code: c_int) {
         wal.failed.get_or_insert(code);
         self.failed.set(true);
@@ -134,7 +135,8 @@ impl Hooks for Gathering {
         self.failed.guard(|| match kind {
             Kind::Wal => self.append(file, bytes, offset),
             Kind::Database => {
-                // A checkpoint: what it copies can no longer be cut off.
+                // A checkpoint: the part of the WAL that it copies must not be cut
+                // off.
                 self.wal().damage.answered = None;
                 file.write(bytes, offset)
             }
@@ -162,7 +164,7 @@ impl Hooks for Gathering {
 
     fn close(&self, kind: Kind, file: &File) {
         if kind == Kind::Wal && !self.failed.get() {
-            // What was answered is in the file already.
+            // A failure loses nothing: all answered writes are in the file already.
             let _ = self.write_buffer(&mut self.wal(), file);
         }
     }
@@ -183,7 +185,7 @@ impl Hooks for Gathering {
 }
 
 impl Damage {
-    /// Mends the WAL at `path`: cuts off what was answered as failed and, after a
+    /// Repairs the WAL at `path`: cuts off what was answered as failed and, after a
     /// failed sync, writes the rest over itself, so that it is synced again.
     pub fn mend(self, path: &str) -> io::Result<()> {
         if self.answered.is_none() && !self.unsynced {

@@ -1,14 +1,14 @@
-//! What happens when SQLite asks something of the files of a connection.
+//! Hooks into the file operations of a connection.
 
 use super::file_system::File;
 use rusqlite::ffi;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How an operation ended; the error is one of SQLite's codes.
+/// The result of an operation; the error is one of SQLite's codes.
 pub type Done<T = ()> = Result<T, c_int>;
 
-/// What a file is to the connection.
+/// The kind of a file, as seen from the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The connection's database.
@@ -21,8 +21,8 @@ pub enum Kind {
     Other,
 }
 
-/// What is done when SQLite asks something of a file. A method that is not
-/// given passes the request on.
+/// Hooks that replace SQLite's file operations. The default of each method passes
+/// the operation on.
 pub trait Hooks: Send + Sync {
     fn read(&self, _: Kind, file: &File, to: &mut [u8], offset: i64) -> Done {
         file.read(to, offset)
@@ -39,27 +39,27 @@ pub trait Hooks: Send + Sync {
     fn size(&self, _: Kind, file: &File) -> Done<i64> {
         file.size()
     }
-    /// Before a file is closed.
+    /// Called before a file is closed.
     fn close(&self, _: Kind, _: &File) {}
-    /// Before a journal or a write-ahead log is deleted.
+    /// Called before a journal or a write-ahead log is deleted.
     fn delete(&self) -> Done {
         Ok(())
     }
-    /// Before what was written to the write-ahead log is answered as kept.
+    /// Called before an answer depends on what was written to the write-ahead log.
     fn flush(&self, _wal: &File) -> Done {
         Ok(())
     }
-    /// The database's lock is to be at this level, one of `SQLITE_LOCK_…`.
+    /// Raises the database's lock to this level, one of `SQLITE_LOCK_…`.
     fn lock(&self, _level: c_int) -> Done {
         Ok(())
     }
-    /// The database's lock is to be at this lower level.
+    /// Lowers the database's lock to this level.
     fn unlock(&self, _level: c_int) {}
 }
 
-/// Whether an operation failed in a way after which the connection cannot be
-/// trusted (any I/O error): all that follow fail, until the database is opened
-/// anew.
+/// A flag: whether an operation failed in such a way (any I/O error) that the
+/// connection is no longer safe to use. All later operations fail until the
+/// database is reopened.
 #[derive(Default)]
 pub struct Failed(AtomicBool);
 
@@ -72,7 +72,7 @@ impl Failed {
         self.0.store(failed, Ordering::Relaxed);
     }
 
-    /// Does the operation, unless one has failed before.
+    /// Does the operation, unless an earlier one has failed.
     pub fn guard<T>(&self, operation: impl FnOnce() -> Done<T>) -> Done<T> {
         if self.get() {
             return Err(ffi::SQLITE_IOERR);

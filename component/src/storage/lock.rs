@@ -1,12 +1,13 @@
-//! The lock of a shared database: taking it, keeping it alive, and taking over one
-//! whose owner died.
+//! The lock of a shared database, a lease: acquired, renewed, and taken over when
+//! its owner is dead.
 //!
-//! WASI has no file locks that die with their owner. The lock is a directory
-//! beside the database, `….lock`, with one file in it that has a random name, the
-//! owner's token. It appears whole, as a directory `….lock-<token>` is renamed. An
-//! owner removes its own token first and the directory only when that is empty:
-//! it can never remove the lock of another. How old a token is, the file system
-//! alone tells: clocks of others may be wrong.
+//! WASI has no file locks that are released when their owner dies. The lock is a
+//! directory beside the database, `….lock`, with one file in it, whose random name
+//! is the owner's token. It is prepared as `….lock-<token>` and renamed, so it
+//! appears complete. An owner removes its own token first, and the directory only
+//! when that is empty, so it can never remove another owner's lock. The age of a
+//! token is measured by the file system's clock, since the clocks of other machines
+//! may be wrong.
 
 use super::file_system::File;
 use super::hooks::{Done, Failed, Hooks, Kind};
@@ -23,15 +24,15 @@ use std::time::{Duration, Instant, SystemTime};
 #[cfg(test)]
 mod tests;
 
-/// A token older than this is one of a dead owner. Until then others wait for an
-/// instance that was killed; after it, an owner that merely waited for its disk
-/// would be taken for dead.
+/// The age after which a token's owner counts as dead. Shorter, an owner that waits
+/// for a slow disk would be taken for dead; longer, others would wait longer for an
+/// instance that was killed.
 const DEAD_AFTER: Duration = Duration::from_secs(15);
 
-/// An owner that renewed its token so long ago counts its lock as lost.
+/// The time since the last renewal after which an owner counts its lock as lost.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(7);
 
-/// How old an owner lets its token become.
+/// The age at which an owner renews its token.
 const RENEW_AFTER: Duration = Duration::from_secs(2);
 
 /// How often a waiter tries to take a lock whose directory is old, rather than only
@@ -42,14 +43,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// age. One can handle a whole payload.
 const INSTRUCTIONS: i32 = 100;
 
-/// Bytes of a token.
+/// The length of a token before hexadecimal encoding, in bytes.
 const TOKEN: usize = 8;
 
-/// The lock of one database, and the hooks of its files: nothing is read or
-/// written by an owner that cannot be sure of its lock.
+/// The lock of one database, and the hooks of its files, which refuse reads and
+/// writes unless the lock is surely held.
 pub struct Lock {
     directory: PathBuf,
-    /// An I/O error, or a lock that was lost.
+    /// Set after an I/O error, or when the lock was lost.
     failed: Failed,
     state: Mutex<State>,
 }
@@ -68,11 +69,11 @@ struct State {
 
 struct Held {
     token: PathBuf,
-    /// Before the token was last renewed: until then the lock was surely held.
+    /// Taken just before the last renewal of the token, when the lock was held.
     renewed: Moment,
 }
 
-/// A moment by both clocks: the monotonic one stops while a machine sleeps.
+/// A moment on both clocks, since the monotonic clock stops while a machine sleeps.
 struct Moment {
     monotonic: Instant,
     wall: SystemTime,
@@ -102,9 +103,9 @@ impl Lock {
         }
     }
 
-    /// Has SQLite keep the lock alive while it works, and stop with
-    /// `SQLITE_INTERRUPT` when the lock is lost: it can work for long without a
-    /// look at its files.
+    /// Installs a progress handler that renews the lock while SQLite works, and
+    /// stops SQLite with `SQLITE_INTERRUPT` when the lock is lost: a statement can
+    /// run for long without touching its files.
     pub fn keep_alive(
         self: &Arc<Self>,
         connection: &mut rusqlite::Connection,
@@ -123,7 +124,7 @@ impl Lock {
         self.state().is_lost
     }
 
-    /// Why no lock can be made here, if an attempt found that out.
+    /// Why the lock cannot be created here, if an attempt has failed so.
     pub fn problem(&self) -> Option<Error> {
         self.state().problem.take().map(Error::Other)
     }
@@ -275,7 +276,7 @@ impl Lock {
         path.into()
     }
 
-    /// The token in the name of a directory that waits to become this lock.
+    /// The token in the name of a directory that was prepared to become this lock.
     fn token_of<'n>(&self, name: &'n OsStr) -> Option<&'n str> {
         let own = self.directory.file_name()?.to_str()?;
         let token = name.to_str()?.strip_prefix(own)?.strip_prefix('-')?;
@@ -283,7 +284,7 @@ impl Lock {
         (token.len() == 2 * TOKEN && is_hex).then_some(token)
     }
 
-    /// Gives the lock back, if it is held and is still this owner's.
+    /// Releases the lock, if it is held and still belongs to this owner.
     fn release(&self) {
         let Some(held) = self.state().held.take() else {
             return;
@@ -293,8 +294,8 @@ impl Lock {
         }
     }
 
-    /// Whether the lock, if it is held, is surely held now. Renews it when it is
-    /// time.
+    /// Whether the lock was not lost; also true when it is not held. Renews the
+    /// token when that is due.
     fn is_kept(&self) -> bool {
         let mut state = self.state();
         let Some(held) = &mut state.held else {
@@ -315,7 +316,7 @@ impl Lock {
             // Otherwise there is time for other tries.
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
-        // Renewing may have taken long, too.
+        // The renewal itself may have taken too long.
         if is_lost || held.renewed.age() > DOUBTFUL_AFTER {
             state.is_lost = true;
             drop(state);
@@ -332,8 +333,8 @@ impl Lock {
         }
     }
 
-    /// Does an operation on a file of the database. On others it only keeps the
-    /// lock alive.
+    /// Does an operation on a file of the database, unless the lock is lost. For
+    /// other files it only renews the lock.
     fn guard<T>(&self, kind: Kind, operation: impl FnOnce() -> Done<T>) -> Done<T> {
         if kind == Kind::Other {
             let _ = self.is_kept();
@@ -349,7 +350,7 @@ impl Lock {
 impl Hooks for Lock {
     fn read(&self, kind: Kind, file: &File, to: &mut [u8], offset: i64) -> Done {
         let read = self.guard(kind, || file.read(to, offset));
-        // What was read while the lock was lost may be half written.
+        // Data that was read after the lock was lost may be half written.
         self.guard(kind, || read)
     }
 
@@ -393,12 +394,12 @@ impl Drop for Lock {
     }
 }
 
-/// Makes a token younger, if it is there.
+/// Sets a token's modification time to the present; fails if the token is gone.
 fn renew(token: &Path) -> io::Result<()> {
     let mut file = fs::File::options().write(true).open(token)?;
     file.write_all(b"1")?;
     drop(file);
-    // It may have been renamed after it was opened.
+    // The token may have been renamed after it was opened.
     fs::metadata(token).map(drop)
 }
 
@@ -407,7 +408,7 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path())
 }
 
-/// Removes a directory with a token in it, as far as that can be done.
+/// Removes a directory with a token in it; ignores errors.
 fn remove(prepared: &Path) {
     entries(prepared).for_each(|token| drop(fs::remove_file(token)));
     let _ = fs::remove_dir(prepared);

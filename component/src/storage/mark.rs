@@ -1,37 +1,37 @@
-//! The mark of a copy: what `backup` made is told from a live database by its
-//! header.
+//! The mark of a copy: four bytes in the header by which a copy that `backup` made
+//! is distinguished from a live database.
 //!
-//! A copy that is put in the place of a database whose owner crashed finds that
-//! database's write-ahead log and journal beside it, and SQLite cannot tell that
-//! they are another's. So a copy carries the bytes `WSbk` as SQLite's
-//! `application_id`, at offset 68 of the file. Whoever opens such a file first
-//! removes what belongs to another database, then the mark.
+//! If a copy is put in the place of a database whose owner crashed, the write-ahead
+//! log and the journal of that database are still beside it, and SQLite cannot see
+//! that they do not belong to the copy. So a copy has the bytes `WSbk` as SQLite's
+//! `application_id`, at offset 68 of the file. The instance that opens such a file
+//! first removes the files of the other database, then the mark.
 
 use crate::error::Error;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
-/// The four bytes, and where in the file they are.
+/// The four bytes of the mark.
 pub const MARK: [u8; 4] = *b"WSbk";
 const OFFSET: usize = 68;
 
-/// How every database of SQLite starts.
+/// The first bytes of every SQLite database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// What belongs to a database and not to its copy.
+/// The suffixes of files that belong to the database, and not to its copy.
 const FOREIGN: [&str; 3] = ["-wal", "-journal", "-shm"];
 
-/// Whether the file at `location` is a copy that nobody opened yet.
+/// Whether the file at `location` is a copy that was not opened yet.
 pub fn is_copy(location: &str) -> bool {
     let mut header = [0; OFFSET + MARK.len()];
     match File::open(location).and_then(|mut file| file.read_exact(&mut header)) {
         Ok(()) => header.starts_with(MAGIC) && header[OFFSET..] == MARK,
-        // SQLite says what is wrong with any other file.
+        // For any other file SQLite reports the error.
         Err(_) => false,
     }
 }
 
-/// Makes a database of the copy at `location`, which nobody else has open.
+/// Makes a database of the copy at `location`, which must not be open elsewhere.
 pub fn adopt(location: &str) -> Result<(), Error> {
     let adopt = || {
         for suffix in FOREIGN {
@@ -50,7 +50,7 @@ pub fn adopt(location: &str) -> Result<(), Error> {
     })
 }
 
-/// Writes the mark, or what is there without one, and waits for the disk.
+/// Writes the bytes of the mark, or zeros to remove it, and syncs the file.
 pub fn write(location: &str, mark: [u8; 4]) -> io::Result<()> {
     let mut file = File::options().read(true).write(true).open(location)?;
     file.seek(SeekFrom::Start(OFFSET as u64))?;
@@ -58,7 +58,7 @@ pub fn write(location: &str, mark: [u8; 4]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Waits until the names in the directory of `location` are on the disk, where
+/// Syncs the directory of `location`, so that the names in it are durable, where
 /// the system can do that.
 pub fn sync_directory(location: &str) {
     let parent = std::path::Path::new(location).parent();

@@ -41,15 +41,15 @@ use std::sync::Arc;
 pub struct Storage {
     location: String,
     options: Options,
-    /// The connection; none after it was given up, until the next attempt.
+    /// The connection; `None` after it was given up, until the next attempt.
     connected: RefCell<Option<Connected>>,
-    /// What giving up a connection left to be mended.
+    /// The repair that is due since a connection was given up.
     damage: Cell<Damage>,
     /// The lock that others wait for; none when this is the only owner.
     lock: Option<Arc<Lock>>,
-    /// Room for endings on a full disk; only the only owner has it.
+    /// Disk space for ending sessions on a full disk; with exclusive access only.
     reserve: Option<Reserve>,
-    /// Bytes of a page of the file.
+    /// The page size of the database, in bytes.
     page_size: Cell<u64>,
     /// Whether the file was made so that free pages can be given back.
     gives_space_back: Cell<bool>,
@@ -91,7 +91,8 @@ impl Storage {
             Error::Other(words) => Error::Other(format!("`{location}`: {words}")),
             error => error,
         })?;
-        // A disk that is full already can still be read, and sessions be ended.
+        // On a disk that is full already, the store opens all the same: sessions
+        // can be read and ended.
         let _ = storage.cover_growth();
         Ok(storage)
     }
@@ -107,7 +108,7 @@ impl Storage {
     }
 
     /// Does work that may write, all of it or nothing. On a full disk it fails at
-    /// once, so that room for endings is left.
+    /// once, so that the reserve is left for ending sessions.
     pub fn transaction<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
         self.repeat(Room::Growing, &mut || {
             self.transact(Immediate, &mut || {

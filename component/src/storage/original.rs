@@ -14,16 +14,17 @@ use crate::types::{Session, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction};
 use std::collections::BinaryHeap;
 
-/// A later second than this one, in the year 5138, is none: as milliseconds it is
-/// in 1973.
+/// The latest plausible expiry, in seconds, in the year 5138. A larger number is in
+/// milliseconds: this one as milliseconds is in 1973.
 const LAST_SECOND: i64 = 100_000_000_000;
 
-/// Sessions that are taken over in one pass over the original, 16 bytes of memory
-/// for each.
+/// The number of sessions that one pass over the original takes over; each needs 16
+/// bytes of memory.
 const PASS: usize = if cfg!(test) { 3 } else { 1_000_000 };
 
 /// Whether the table of `options` is one of the original's, and whether it can be
-/// taken over. As that drops it, any doubt is an obstacle.
+/// taken over. Any doubt is an obstacle, since the original table is dropped
+/// afterwards.
 pub fn recognise(connection: &Connection, options: &Options) -> Result<Found, Error> {
     let table = &options.table_name;
     let has_its_columns: bool = connection
@@ -47,8 +48,8 @@ pub fn recognise(connection: &Connection, options: &Options) -> Result<Found, Er
     Ok(obstacle.map_or(Found::Original, Found::Obstructed))
 }
 
-/// What of the database is more than a plain table and refers to it, or is
-/// referred to by it.
+/// An obstacle in the schema: the table is not a plain one, or something refers to
+/// it or is referred to by it.
 fn obstacle_around(connection: &Connection, table: &str) -> Result<Option<String>, Error> {
     let first = |sql: &str| {
         connection
@@ -72,7 +73,7 @@ fn obstacle_around(connection: &Connection, table: &str) -> Result<Option<String
     if key.is_some() {
         return Ok(key);
     }
-    // Views, triggers and virtual tables have no pages of their own.
+    // A root page of 0 means a view, a trigger or a virtual table.
     let mut others = connection
         .prepare(
             "SELECT type, name, sql FROM sqlite_schema
@@ -90,7 +91,7 @@ fn obstacle_around(connection: &Connection, table: &str) -> Result<Option<String
     Ok(None)
 }
 
-/// Whether the text has the word `table` in it, in upper or lower case.
+/// Whether the text contains the word `table`, ignoring case.
 fn mentions(sql: &str, table: &str) -> bool {
     let is_part_of_word =
         |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
@@ -98,7 +99,7 @@ fn mentions(sql: &str, table: &str) -> bool {
         .any(|word| word.eq_ignore_ascii_case(table))
 }
 
-/// What of the sessions in the table cannot be kept.
+/// An obstacle in the rows: something in them that would be lost.
 fn obstacle_inside(connection: &Connection, options: &Options) -> Result<Option<String>, Error> {
     let (table, most) = (&options.table_name, options.max_data);
     let (no_numbers, latest, largest): (bool, i64, i64) = connection
@@ -134,8 +135,8 @@ fn obstacle_inside(connection: &Connection, options: &Options) -> Result<Option<
 /// stay behind. Its indexes go with it.
 pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(), Error> {
     let original = format!("{table} original");
-    // Nothing refers to the table; what else is in the file is left as it is,
-    // even a view that is broken.
+    // Nothing refers to the table. Everything else in the file stays as it is, even
+    // a broken view.
     transaction
         .execute_batch(&format!(
             r#"PRAGMA legacy_alter_table = ON; ALTER TABLE "{table}" RENAME TO "{original}";
@@ -145,8 +146,8 @@ pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(
     schema::create(transaction, table)?;
     let statements = Statements::new(transaction, table);
     copy(transaction, &original, Rows(&statements), now)?;
-    // The ids must not stay readable in the pages that this sets free. To drop
-    // a table that is not empty would keep all of it in memory meanwhile.
+    // The ids must not stay readable in the pages that are freed. The rows are
+    // deleted first, since dropping a table with rows keeps all of it in memory.
     transaction
         .execute_batch(&format!(
             r#"PRAGMA secure_delete = ON; DELETE FROM "{original}"; DROP TABLE "{original}";
@@ -155,8 +156,8 @@ pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(
         .map_err(failure)
 }
 
-/// Copies the sessions in the order of their new keys, so that the new table is
-/// filled from its start to its end.
+/// Copies the sessions in the order of their new rowids, so that the new table is
+/// filled from start to end.
 fn copy(
     transaction: &Transaction,
     original: &str,
@@ -189,8 +190,8 @@ fn copy(
     Ok(())
 }
 
-/// Where the sessions are to be in the new table, from `first` on, and where they
-/// are in the original: the lowest places, in order.
+/// The lowest rowids in the new table that are at least `first`, in order, each
+/// with its rowid in the original.
 fn lowest_places(
     ids: &mut Statement,
     first: i64,
@@ -211,14 +212,14 @@ fn lowest_places(
     Ok(lowest.into_sorted_vec())
 }
 
-/// The key of a row that starts with an id, if somebody can ask for that.
+/// The key of a row whose first column is an id; `None` if it cannot be an id.
 fn key(row: &Row) -> rusqlite::Result<Option<Key>> {
     // As bytes, since what is kept as text need not be UTF-8.
     let id = str::from_utf8(row.get_ref(0)?.as_bytes()?).ok();
     Ok(id.and_then(Key::of))
 }
 
-/// A session, and its key.
+/// Reads a session and its key.
 fn read(row: &Row, now: Timestamp) -> rusqlite::Result<(Option<Key>, Session)> {
     let seconds: i64 = row.get(2)?;
     let session = Session {

@@ -1,28 +1,29 @@
 //! The reserve of an exclusive database: a file of zeros beside it, which is
 //! removed when the disk is full, so that sessions can still be ended.
 //!
-//! It holds [`RESERVE`] bytes for what endings write to the write-ahead log (WAL),
-//! and as much as the database has grown in the WAL and not yet in its own file:
-//! to copy the WAL always finds room. Without a whole reserve nothing grows.
+//! It holds [`RESERVE`] bytes for what ending sessions writes to the write-ahead
+//! log (WAL), and as many bytes as the database has grown in the WAL and not yet in
+//! its own file, so that a checkpoint always finds space. Without a complete
+//! reserve nothing grows.
 
 use crate::error::Error;
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 
-/// Bytes for endings.
+/// Bytes for ending sessions.
 pub const RESERVE: u64 = 1 << 20;
 
-/// The reserve grows by whole steps, so that it does so rarely.
+/// The step by which the reserve grows, in bytes, so that it grows rarely.
 const STEP: u64 = 256 << 10;
 
 /// The reserve of one database.
 pub struct Reserve {
     location: String,
-    /// Pages up to which the database may grow with the reserve as it is; none
-    /// when the reserve is not there or has to be looked at.
+    /// The number of pages to which the database may grow with the present reserve;
+    /// `None` when there is no reserve, or it has to be checked.
     covered: Cell<Option<u64>>,
-    /// Pages of the database when it was last looked at.
+    /// The number of pages of the database at the last check.
     pages: Cell<u64>,
 }
 
@@ -36,13 +37,13 @@ impl Reserve {
         }
     }
 
-    /// Whether a reserve is there, as far as is known.
+    /// Whether there is a reserve, as of the last check.
     pub fn is_there(&self) -> bool {
         self.covered.get().is_some()
     }
 
-    /// Makes sure that the reserve is enough for a database of so many pages.
-    /// Fails with [`Error::StorageFull`] where there is no room for it.
+    /// Makes the reserve large enough for a database of `pages` pages. Fails with
+    /// [`Error::StorageFull`] if the disk has no space for it.
     pub fn cover(&self, pages: u64, page_size: u64) -> Result<(), Error> {
         let shrank = pages < self.pages.replace(pages);
         if !shrank && self.covered.get().is_some_and(|covered| pages <= covered) {
@@ -59,15 +60,15 @@ impl Reserve {
         }
     }
 
-    /// Gives the room back; it is made again before anything grows.
+    /// Frees the space of the reserve; it is created again before anything grows.
     pub fn remove(&self) {
         self.covered.set(None);
         let _ = fs::remove_file(self.path());
     }
 
-    /// Makes the file as long as it has to be; up to how many pages it is enough.
+    /// Makes the file long enough; returns the number of pages that it covers.
     fn make(&self, pages: u64, page_size: u64) -> io::Result<u64> {
-        // The file may be longer for now than what is in use of it.
+        // The file of the database may be longer than the pages in use.
         let in_file = fs::metadata(&self.location)?.len() / page_size;
         let growth = pages.saturating_sub(in_file) * page_size;
         let wanted = RESERVE + growth.next_multiple_of(STEP);
@@ -95,7 +96,7 @@ impl Reserve {
         Ok(in_file.min(pages) + (length - RESERVE) / page_size)
     }
 
-    /// Undoes what could not be done wholly.
+    /// Undoes a partial growth: restores `length`, or removes the file.
     fn shorten(&self, length: u64) {
         let file = File::options().write(true).open(self.path());
         if length < RESERVE || file.and_then(|file| file.set_len(length)).is_err() {

@@ -15,10 +15,11 @@ use rusqlite::{Row, params};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Rows that are read at once where each is then changed by a statement of its own.
+/// The number of rows that are read at once before each is changed by its own
+/// statement.
 const CHUNK: u64 = 256;
 
-/// Rows that one page of a listing passes over at most, live or not.
+/// The most rows that one page of a listing reads, live or not.
 const MOST_SCANNED: u64 = 10_000;
 
 /// Renewed rows that a step defers beyond its limit, so that a small one gets
@@ -96,8 +97,8 @@ impl Rows<'_, '_> {
     }
 
     /// Writes the payload of a live session that would have expired at `before`.
-    /// One that was created later than `now`, by a clock that was ahead, is
-    /// created now.
+    /// If `created` is later than `now`, because a clock was ahead, it becomes
+    /// `now`.
     pub fn write(
         &self,
         key: &Key,
@@ -117,8 +118,8 @@ impl Rows<'_, '_> {
         self.keep_due(place, written.expires, before)
     }
 
-    /// Moves the expiry of a live session from `before`. One that was created
-    /// later than `now` is created now, as in [`Rows::write`].
+    /// Moves the expiry of a live session from `before` to `expires`. A `created`
+    /// later than `now` becomes `now`, as in [`Rows::write`].
     pub fn renew(
         &self,
         key: &Key,
@@ -160,7 +161,7 @@ impl Rows<'_, '_> {
         until: Timestamp,
     ) -> Result<u64, Error> {
         let spared = match except {
-            // Its place may be another key's.
+            // The row at this rowid may have another key: a hash collision.
             Some(key) if self.find_head(key, now)?.is_some() => Some(place(key)),
             _ => None,
         };
@@ -186,7 +187,7 @@ impl Rows<'_, '_> {
     }
 
     /// Ends the live sessions of a subject but the one under `newest` and the
-    /// `keep` others created last. Needs 16 bytes for each that is kept.
+    /// `keep` others created last. Needs 16 bytes of memory for each of these.
     pub fn end_oldest(
         &self,
         subject: &str,
@@ -196,7 +197,7 @@ impl Rows<'_, '_> {
         until: Timestamp,
     ) -> Result<(), Error> {
         let newest = place(newest);
-        // The first one is the oldest.
+        // The top of the heap is the oldest.
         let mut kept = BinaryHeap::new();
         self.each_live(Some(subject), now, |place, created| {
             if place == newest {
@@ -211,9 +212,9 @@ impl Rows<'_, '_> {
         })
     }
 
-    /// Visits the live sessions, all or one subject's, in the order of their
-    /// keys: the place of each, and when it was created. No statement is under
-    /// way meanwhile, so that a visit may change the session.
+    /// Visits the live sessions, all or one subject's, in the order of their keys,
+    /// with the rowid of each and its time of creation. No statement is running
+    /// during a visit, so a visit may change the session.
     fn each_live(
         &self,
         subject: Option<&str>,
@@ -243,8 +244,8 @@ impl Rows<'_, '_> {
     }
 
     /// At most `limit` live sessions, all or one subject's, in the order of
-    /// their keys, from behind the one named `cursor`. Fewer, or none, when too
-    /// many rows between them do not count.
+    /// their keys, starting after `cursor`. Fewer, or none, when the page has read
+    /// too many rows that are not live.
     pub fn list(
         &self,
         subject: Option<&str>,
@@ -342,7 +343,7 @@ impl Rows<'_, '_> {
 /// The column `expires` in the statements that find or list sessions.
 const EXPIRES: usize = 1;
 
-/// What all of them begin with.
+/// Reads the columns with which these statements begin.
 fn head(row: &Row) -> rusqlite::Result<Head> {
     Ok(Head {
         expires: unsigned(row, EXPIRES)?,

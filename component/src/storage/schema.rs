@@ -31,7 +31,7 @@ pub enum Found {
     Nothing,
     /// The table of koa-generic-session-sequelize.
     Original,
-    /// Such a table that cannot be taken over, and why.
+    /// A table of the original that cannot be taken over, and why.
     Obstructed(String),
     /// One of ours.
     Version(i64),
@@ -75,8 +75,8 @@ impl Found {
     }
 }
 
-/// What stands under the name of the table of `options`, in one state of the
-/// database: somebody else may just be creating it. Changes nothing.
+/// Finds what has the name of the table of `options`. Reads one snapshot, since
+/// another program may be creating the table. Changes nothing.
 pub fn find(connection: &Connection, options: &Options) -> Result<Found, Error> {
     let snapshot =
         Transaction::new_unchecked(connection, TransactionBehavior::Deferred).map_err(failure)?;

@@ -191,15 +191,15 @@ impl<'c> Statements<'c> {
             advance: kept(&format!(
                 r#"UPDATE "{table}" SET due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1 AND due > ?2"#
             )),
-            // One row at a time: a statement that changes many keeps what it
-            // changed in memory until it is done.
+            // Ends one row: a statement that changes many rows keeps them in memory
+            // until it is done.
             end: kept(&format!(
                 r#"UPDATE "{table}" SET ended = 1, data = x'', subject = NULL, expires = ?2,
                    due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1"#
             )),
             live: kept(&format!("{live} ORDER BY key LIMIT ?3")),
             live_of_subject: kept(&format!("{live} AND subject = ?4 ORDER BY key LIMIT ?3")),
-            // As many rows as a page may pass over are counted while they are read.
+            // The limit on the rows that a page reads is counted by the caller.
             list: kept(&format!("{list} ORDER BY key")),
             list_subject: kept(&format!("{list} AND subject = ?2 ORDER BY key")),
             // What is not yet due is live, and counted in the index alone.

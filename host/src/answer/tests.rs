@@ -1,4 +1,4 @@
-//! Waiting for answers from wherever a thread can block, tested on the real component.
+//! Tests waiting for answers wherever a thread can block, on the real component.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,10 +15,11 @@ use tokio::task::{LocalSet, coop};
 use crate::tests::{builder, home};
 use crate::{Answer, Builder, Durability, Error, Options, Outcome, Sessions};
 
-/// Far more requests in a row than a task's budget is enough for.
+/// Far more requests in a row than a task's budget allows.
 const MANY: usize = 300;
 
-/// What `work` comes to, on a thread of its own; fails if it takes too long.
+/// Runs `work` on another thread and returns its result; fails if it takes too
+/// long.
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, finished) = mpsc::channel();
     thread::spawn(move || done.send(work()));
@@ -41,7 +42,7 @@ fn runtimes() -> Vec<Runtime> {
     ]
 }
 
-/// A store that does not wait for the disk.
+/// Opens a store that does not wait for the disk.
 fn open(home: &TempDir) -> Sessions {
     let options = Options {
         durability: Durability::Relaxed,
@@ -50,7 +51,7 @@ fn open(home: &TempDir) -> Sessions {
     builder(home).options(options).open().wait().unwrap()
 }
 
-/// Waits for many requests of all kinds, one after the other.
+/// Makes many requests of all kinds, one after the other, and waits for each.
 fn wait_often(sessions: &Sessions) {
     for _ in 0..MANY {
         assert_eq!(sessions.get("missing").wait(), Ok(None));
@@ -156,7 +157,7 @@ fn a_loop_of_reads_from_memory_lets_other_tasks_run() {
     });
 }
 
-/// A store that does nothing while its clock is held up.
+/// A store whose thread is blocked in its clock.
 struct HeldUp {
     sessions: Sessions,
     clock: Arc<Mutex<()>>,
@@ -174,8 +175,8 @@ impl HeldUp {
         Self { sessions, clock }
     }
 
-    /// Queues requests, of which each is polled once with the waker that is given
-    /// for it, and lets the store do them.
+    /// Queues requests, each polled once with its waker, and then unblocks the
+    /// store.
     fn queue<T>(&self, requests: Vec<(Answer<T>, &Waker)>) -> Vec<Answer<T>> {
         let _hold = self.clock.lock().unwrap();
         let queued = |(mut answer, waker): (Answer<T>, &Waker)| {
@@ -213,7 +214,7 @@ fn a_thread_can_wait_while_tasks_that_it_runs_wait_for_places_in_the_queue() {
     });
 }
 
-/// Panics when it wakes, with what panics again when it is dropped.
+/// A waker that panics, with a payload that panics again when it is dropped.
 struct Panics;
 
 impl Wake for Panics {
@@ -240,7 +241,7 @@ fn a_waker_that_panics_disturbs_nobody_else() {
             _ => Waker::noop(),
         };
 
-        // In one group, and waiting for a place in the queue.
+        // Requests in one group, and requests that wait for a permit of the queue.
         for count in [5, 1200] {
             let requests = (0..count).map(|number| (set(sessions, number), waker(number)));
             for answer in store.queue(requests.collect()) {
@@ -251,7 +252,7 @@ fn a_waker_that_panics_disturbs_nobody_else() {
         for answer in store.queue(others.collect()) {
             assert_eq!(answer.wait(), Ok(1200));
         }
-        // Some miss their answers.
+        // Some callers miss their answers.
         let requests = (0..5).map(|number| (set(sessions, number), waker(number)));
         drop(store.queue(requests.collect()));
         assert_eq!(sessions.check().wait(), Ok(vec![]));

@@ -1,4 +1,4 @@
-//! What the budget allows is done, whatever kind of request it is made of.
+//! Tests that requests within the budget succeed, whatever their kinds.
 
 use tempfile::TempDir;
 
@@ -8,7 +8,7 @@ use crate::{Builder, Options, Reply, Request, Sessions};
 
 const LARGEST: usize = 1 << 20;
 
-/// The most of these requests that may be done together.
+/// As many requests of a kind as the budget allows together.
 fn most(budget: &Budget, kind: impl Fn(usize) -> Request) -> Vec<Request> {
     let mut requests = vec![];
     for number in 0..1000 {
@@ -21,7 +21,7 @@ fn most(budget: &Budget, kind: impl Fn(usize) -> Request) -> Vec<Request> {
     requests
 }
 
-/// An object of nothing but tiny members, which takes a merge the most memory.
+/// An object of tiny members only, which needs the most memory in a merge.
 fn members(length: usize, first: char) -> String {
     let members = (0..).map(|number| format!(r#""{first}{number:x}":1,"#));
     let mut object = "{".to_owned();
@@ -48,7 +48,8 @@ fn open(home: &TempDir, memory_limit: usize) -> Sessions {
 #[test]
 fn what_the_budget_allows_does_not_crash_the_component() {
     let large = members(LARGEST, 'a');
-    // Half of it is the session's already, so that the result is as large as it may be.
+    // Half of it is stored already, so that the result has the largest size
+    // allowed.
     let half = members(LARGEST / 2, 'a');
     let other_half = members(LARGEST / 2, 'b');
     let data = || large.clone().into_bytes();
@@ -109,7 +110,7 @@ fn what_the_budget_allows_does_not_crash_the_component() {
                 panic!("{count} of {name} in {memory_limit} bytes: {error}")
             });
             let refused = replies.iter().filter(|reply| reply.is_err()).count();
-            // Two halves and what is there already are more than one may have.
+            // Two halves and the stored payload exceed the limit.
             assert!(
                 refused == 0 || name.contains("halves"),
                 "{refused} of {name}"

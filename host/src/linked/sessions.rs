@@ -119,8 +119,8 @@ impl HostStore for StoresView<'_> {
     }
 }
 
-/// Why a guest's batch is not tried. It is done in one go, in memory and time
-/// that are everybody's.
+/// Why a guest's batch is refused, if it is. A batch is one transaction, which
+/// takes memory and time from all users of the store.
 fn refusal(sessions: &Sessions, requests: &[Request]) -> Option<String> {
     let count = requests.len();
     if count > MOST_REQUESTS {

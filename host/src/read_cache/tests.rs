@@ -41,9 +41,8 @@ fn builder(home: &TempDir) -> Builder {
         .options(relaxed())
 }
 
-/// A clock that stands where it is put, and how often it was read: by others than
-/// the store once for each session found in memory, by the store once for each
-/// request.
+/// A manual clock, and how often it was read: by others than the store once for
+/// each session found in memory, by the store once for each request.
 #[derive(Clone)]
 struct Clock {
     now: Arc<AtomicU64>,
@@ -367,7 +366,7 @@ fn a_clock_that_was_ahead_leaves_the_cache_of_use_and_brings_nothing_back() {
             assert_eq!(sessions.collect(10).wait().unwrap().removed, 3);
         }
         clock.set(START + 1);
-        // Whichever request comes first, memory and database agree.
+        // Memory and database agree, whichever request comes first.
         for id in [&known, &others[0], &others[1], &meanwhile] {
             for _ in 0..2 {
                 let session = get(&sessions, id);
@@ -383,7 +382,7 @@ fn a_clock_that_was_ahead_leaves_the_cache_of_use_and_brings_nothing_back() {
         }
         assert_eq!(clock.requests(), before, "all were in memory");
 
-        // Written at an earlier time than it was created.
+        // The write is at an earlier time than the creation.
         for write in 0..3 {
             clock.set(START + 2 + write);
             assert!(sessions.set(&meanwhile, "1", Some(90_000)).wait().is_ok());

@@ -1,4 +1,4 @@
-//! The access log: a line for each request, and what it says of the target.
+//! The access log: one line for each request.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 
-/// Longest part of a path in the log, in bytes.
+/// The length to which a path is cut in the log, in bytes.
 const PATH_IN_LOG: usize = 256;
 
-/// The status in the log for a client that went away before all of its response
-/// was sent. No client is sent it; other servers' logs have it, too.
+/// The status in the log if the client went away before the whole response was
+/// sent, as in nginx. It is never sent.
 const CLIENT_CLOSED: u16 = 499;
 
-/// What a request asks for, as the log names it.
+/// The method and path of a request, for the log.
 pub(super) struct Target {
     method: Method,
     path: String,
@@ -30,7 +30,7 @@ impl Target {
         }
     }
 
-    /// The failure, after it was logged where the component is to blame.
+    /// Logs the failure if it is the component's fault; returns it.
     pub(super) fn logged(&self, failure: Failure) -> Failure {
         if let Some(reason) = failure.reason() {
             let Self { method, path } = self;
@@ -40,16 +40,16 @@ impl Target {
     }
 }
 
-/// The line of one request.
+/// The log line of one request.
 pub(super) struct Line {
     target: Arc<Target>,
     started: Instant,
-    /// The status of the response, and milliseconds until it began.
+    /// The status of the response, and the milliseconds until it began.
     response: Option<(StatusCode, u64)>,
 }
 
 impl Line {
-    /// The line of a request whose head was just received.
+    /// The line of a request whose head was received just now.
     pub(super) fn new(target: Arc<Target>) -> Self {
         Self {
             target,
@@ -58,12 +58,12 @@ impl Line {
         }
     }
 
-    /// The response begins.
+    /// Records that the response begins.
     pub(super) fn respond(&mut self, status: StatusCode) {
         self.response = Some((status, self.milliseconds()));
     }
 
-    /// Writes the line; `whole` says whether the client was there to the end.
+    /// Writes the line; `whole` is whether the client got all of the response.
     pub(super) fn log(self, whole: bool) {
         let Target { method, path } = &*self.target;
         let (status, milliseconds) = match self.response {

@@ -1,4 +1,4 @@
-//! For which host and which path a request is: RFC 9112, section 3.2.
+//! The host and path of a request: RFC 9112, section 3.2.
 
 use std::net::SocketAddr;
 
@@ -9,11 +9,11 @@ use hyper::{Method, Uri, Version};
 
 use super::failure::Failure;
 
-/// Checks the target of a request, and makes its URI an absolute one.
+/// Checks the target of a request, and makes its URI absolute.
 ///
-/// The authority is that of an absolute target, or else the Host header's. A
-/// request of HTTP/1.0 that names none is for `local`, the address at which it
-/// was received.
+/// The authority is that of an absolute target, or else that of the Host header. An
+/// HTTP/1.0 request that names none is for `local`, the address at which it was
+/// received.
 pub(super) fn complete(head: &mut Parts, local: SocketAddr) -> Result<(), Failure> {
     if head.method == Method::CONNECT {
         return Err(Failure::NotImplemented);
@@ -50,7 +50,7 @@ pub(super) fn complete(head: &mut Parts, local: SocketAddr) -> Result<(), Failur
     Ok(())
 }
 
-/// A host, and perhaps a port; no user.
+/// Accepts a host with an optional port; refuses a user part.
 fn checked(authority: Authority) -> Result<Authority, Failure> {
     let host = authority.host();
     let port = authority

@@ -1,4 +1,4 @@
-//! Bodies on their way in, within limits, and on their way out, whole or visibly cut.
+//! Bodies of requests, within limits, and of responses, complete or visibly cut.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -18,34 +18,33 @@ use super::failure::Failure;
 use super::progress::Progress;
 use super::time_outs::after;
 
-/// How much of a body is gathered before there is an instance for it, in bytes.
+/// The bytes of a body that are buffered before the request gets an instance.
 const FIRST_PART: usize = 64 << 10;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
-/// The body of a request, of which a component sees at most so many bytes, and
-/// for which it waits so long at most.
+/// The body of a request, with a limit on its length and time-outs.
 pub(super) struct Arriving {
     body: Incoming,
-    /// What was gathered, and is not read yet.
+    /// Bytes that were gathered and are not read yet.
     gathered: Vec<u8>,
     trailers: Option<HeaderMap>,
     /// Bytes that may still come.
     left: u64,
     patience: Duration,
     deadline: Instant,
-    /// There while the next part is awaited.
+    /// The time-out of the next part, while it is awaited.
     overdue: Option<Pin<Box<Sleep>>>,
-    /// Says why there is no more.
+    /// Sends the reason when the body fails.
     failed: Option<oneshot::Sender<Failure>>,
-    /// Set before a component sees that its body is cut.
+    /// Set before a component sees that its body is cut short.
     excused: Arc<AtomicBool>,
 }
 
 impl Arriving {
-    /// A body of at most `limit` bytes, each part of which comes within `patience`
-    /// and all of it until `deadline`. The receiver hears of one that does not,
-    /// after `excused` is set.
+    /// A body of at most `limit` bytes, of which each part must arrive within
+    /// `patience` and all of it until `deadline`. Otherwise `excused` is set, and
+    /// then the receiver gets the failure.
     pub(super) fn new(
         body: Incoming,
         limit: u64,
@@ -82,7 +81,7 @@ impl Arriving {
         Ok(())
     }
 
-    /// The next frame that comes, or why none does.
+    /// The next frame, or why there is none.
     fn poll_next(
         &mut self,
         context: &mut Context<'_>,
@@ -144,7 +143,7 @@ impl Body for Arriving {
     }
 }
 
-/// Sets the flag when it is dropped, unless it was kept from doing so.
+/// Sets the flag on drop, unless it was withdrawn.
 pub(super) struct Excuse(Option<Arc<AtomicBool>>);
 
 impl Excuse {
@@ -152,7 +151,7 @@ impl Excuse {
         Self(Some(excused))
     }
 
-    /// There is none any more.
+    /// Keeps the flag from being set on drop.
     pub(super) fn withdraw(&mut self) {
         self.0 = None;
     }
@@ -166,21 +165,22 @@ impl Drop for Excuse {
     }
 }
 
-/// The body of a component's response. Where its instance fails it ends with an
-/// error, since the client would take what there is for all of it.
+/// The body of a component's response. If the instance fails, the body ends with an
+/// error: otherwise the client would take a part of it for the whole.
 pub(super) struct Whole {
-    /// Comes before the body, so that an instance that cannot write any more
-    /// because its client has gone is excused before it finds out.
+    /// Dropped before the body, so that `excused` is set before the instance finds
+    /// out that it cannot write any more.
     excuse: Excuse,
     body: HyperOutgoingBody,
     failed: Arc<AtomicBool>,
-    /// Bytes that are still to come, if the head says how many.
+    /// The bytes that are still to come, if there is a Content-Length.
     left: Option<u64>,
 }
 
 impl Whole {
-    /// A body whose instance says in `failed` that it failed, before it is dropped,
-    /// and has this excuse when its client does not take all of `length`.
+    /// A body of `length` bytes, if that is known. The instance sets `failed`
+    /// before it drops its side of the body; `excuse` is withdrawn once the body is
+    /// complete.
     pub(super) fn new(
         body: HyperOutgoingBody,
         length: Option<u64>,
@@ -225,7 +225,7 @@ impl Body for Whole {
     }
 }
 
-/// The body of any response, which tells the connection when it is complete.
+/// The body of any response, which reports its end to the connection's progress.
 pub(super) struct Reported {
     body: HyperOutgoingBody,
     progress: Arc<Progress>,

@@ -1,5 +1,5 @@
-//! A client's stream, which tells the connection's progress, and is given up when
-//! the client does not read.
+//! A client's stream, which updates the connection's progress and fails when the
+//! client does not read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,9 +14,9 @@ use tokio::time::{Sleep, sleep_until};
 use super::progress::Progress;
 use super::time_outs::after;
 
-/// How long a client that is still sending may take to close its side. A socket
-/// that is closed with unread bytes is reset, and what was sent to the client may
-/// be lost on its way.
+/// How long the client may take to close its side after the server has (lingering
+/// close). Closing a socket with unread bytes resets the connection, and then data
+/// that was sent to the client may be lost.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A stream whose writes fail once something to be sent has waited too long.
@@ -29,7 +29,7 @@ pub(super) struct Client {
     patience: Duration,
     /// There while something waits to be sent.
     overdue: Option<Pin<Box<Sleep>>>,
-    /// There once nothing more will be sent.
+    /// The time-out of the lingering close, once the server has closed its side.
     closing: Option<Pin<Box<Sleep>>>,
 }
 
@@ -45,7 +45,7 @@ impl Client {
         }
     }
 
-    /// The stream itself.
+    /// The underlying stream.
     pub(super) fn into_stream(self) -> TcpStream {
         self.stream
     }
@@ -70,7 +70,7 @@ impl Client {
             .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Reads and forgets, until the client closes its side.
+    /// Reads and discards, until the client closes its side.
     fn drained(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut bytes = [0; 4096];
@@ -126,7 +126,7 @@ impl AsyncWrite for Client {
         self.overdue = None;
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         let stream = &self.stream;
-        // The first bytes to a client that has gone are answered with a reset.
+        // A client that has gone answers the first bytes with a reset.
         self.progress
             .flushed(|| !matches!(stream.take_error(), Ok(None)));
         Poll::Ready(Ok(()))

@@ -13,20 +13,20 @@ use super::client::Client;
 use super::progress::Progress;
 use super::service::Service;
 
-/// What a client is sent whose head did not come in time.
+/// The response to a client whose head did not arrive in time.
 const LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Serves one client until it goes away, keeps the server waiting for too long or
-/// gives way to another, or until `stop` says so: then at once if there is no
-/// request in progress, and after its response if there is one.
+/// Serves one client until it goes away, exceeds a time-out or is chosen to give
+/// way to a new connection, or until `stop` is set: then it ends at once, or after
+/// the response to the request in progress.
 pub(super) async fn serve(
     stream: TcpStream,
     service: Arc<Service>,
     progress: Arc<Progress>,
     mut stop: watch::Receiver<bool>,
 ) {
-    // Without it the last part of an answer may wait for the client.
+    // Without TCP_NODELAY the last part of an answer may wait for the client's ACK.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else {
         return;
@@ -42,15 +42,15 @@ pub(super) async fn serve(
     };
     let client = Client::new(stream, progress.clone(), time_outs.request);
     let mut connection = http1::Builder::new()
-        // A client that has sent all may close its side, and is answered.
+        // A client that has closed its sending side still gets its answer.
         .half_close(true)
-        // The time-outs below know whether there is something to be answered.
+        // The head's time-out is in `overdue` below.
         .header_read_timeout(None)
         .max_header_size(HEAD_LIMIT)
         .max_buf_size(HEAD_LIMIT)
         .serve_connection(TokioIo::new(client), answer);
     let stopped = async {
-        // The server is there as long as its connections.
+        // Fails only without a server, which lives longer than its connections.
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let ended = tokio::select! {
@@ -67,7 +67,7 @@ pub(super) async fn serve(
         () = progress.overdue(&time_outs) => {
             if progress.is_in_head() {
                 let client = connection.into_parts().io.into_inner();
-                // A client that does not read gets none.
+                // A client that does not read gets no answer.
                 let _ = client.into_stream().try_write(LATE);
             }
             return;
@@ -76,7 +76,7 @@ pub(super) async fn serve(
     ending.component_failed = ended.is_err_and(|error| error.is_user());
 }
 
-/// Completes the access log when the connection ends, in whatever way.
+/// Completes the access log on drop, however the connection ends.
 struct Ending {
     progress: Arc<Progress>,
     /// Whether a component failed in the middle of its response.

@@ -1,30 +1,31 @@
-//! Why a request has no response of the component, and what its client gets instead.
+//! The reasons for which a request has no response from the component, and the
+//! response that its client gets instead.
 
 use http_body_util::{BodyExt, Full};
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-/// Why a component has no response to a request, or not all of it.
+/// Why a component has not responded to a request, or not completely.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The request does not say what it is for, or contradicts itself.
+    /// The request has no valid target or host, or contradicts itself.
     Malformed,
-    /// Its method is one that only proxies have.
+    /// Its method is `CONNECT`, which only proxies support.
     NotImplemented,
     /// Its body is longer than the limit.
     TooLarge,
-    /// Its body ended too early, or is no body.
+    /// Its body ended too early, or is malformed.
     Cut,
-    /// Its body did not come in time.
+    /// Its body did not arrive in time.
     Late,
     /// No instance was free in time.
     Busy,
-    /// The instance trapped; says how.
+    /// The instance trapped; the text says how.
     Trapped(String),
     /// The instance took too long.
     TimedOut,
-    /// The server stops.
+    /// The server is stopping.
     Stopped,
     /// The instance ended without a response.
     Silent,
@@ -49,7 +50,7 @@ impl Failure {
         }
     }
 
-    /// What the log says beside the status, where that is about the component.
+    /// The text for the log, if the component is to blame.
     pub(super) fn reason(&self) -> Option<&str> {
         let reason = match self {
             Self::Trapped(reason) => reason,
@@ -68,8 +69,8 @@ impl Failure {
         Some(reason)
     }
 
-    /// A response in plain words, after which the connection is closed where
-    /// something of the request may be left unread.
+    /// A response in plain text. The connection is closed after it if a part of the
+    /// request may be unread.
     pub(super) fn response(&self) -> Response<HyperOutgoingBody> {
         let status = self.status();
         let words = format!("{status}\n");

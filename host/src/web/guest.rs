@@ -39,7 +39,8 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// `excused` says that what the instance writes is about a client that has gone.
+    /// `excused` is set once the client has gone: what the instance then writes to
+    /// standard error is logged at a lower level.
     pub(super) fn new(
         environment: &[(String, String)],
         stores: &Stores,

@@ -1,4 +1,4 @@
-//! A server that listens: which connections it has, and how it stops.
+//! A listening server: its connections, and how it stops.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,14 +16,14 @@ use super::connection;
 use super::progress::{Progress, give_way};
 use super::service::Service;
 
-/// How long what is in flight may take, once the server was told to stop.
+/// How long requests in flight may take after the server begins to stop.
 const GRACE: Duration = Duration::from_secs(7);
 
-/// How long it may then take to tell clients that their requests were stopped.
+/// How long it may then take to send 503 for the requests that were stopped.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How long no connection is accepted when that failed, for want of files as a
-/// rule, and none ended.
+/// How long the server waits after a failed `accept` (too few file descriptors, as
+/// a rule), unless a connection ends.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that listens.
@@ -39,19 +39,19 @@ impl Listening {
         self.local_address
     }
 
-    /// Serves HTTP/1.1 until `shutdown` is done. Then it accepts nothing more,
-    /// closes at once the connections without a request in progress, those with
-    /// an incomplete head among them, and finishes what is in flight, for at most
-    /// seven seconds and no longer than a request may take; what is left is
-    /// stopped, and answered with 503 where the client takes that within a second.
-    /// No instance is left when it returns, and what the stores answered is kept
-    /// in any case.
+    /// Serves HTTP/1.1 until `shutdown` completes. Then it accepts no more
+    /// connections, closes those without a request in progress at once (those with
+    /// an incomplete head among them), and finishes the requests in flight, for at
+    /// most seven seconds and no longer than a request may take. Requests that are
+    /// left are stopped, and answered with 503 if the client reads that within a
+    /// second. When it returns no instance is left; what the stores answered is
+    /// kept in any case.
     ///
-    /// A client that goes away does not stop the request that it sent.
+    /// A request is not stopped when its client goes away.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut connections = Connections::new(self.service.clone());
-        // Accepted, and without a place.
+        // A connection that was accepted and waits for another to give way.
         let mut waiting = None;
         loop {
             tokio::select! {
@@ -83,9 +83,9 @@ impl Listening {
 struct Connections {
     service: Arc<Service>,
     tasks: JoinSet<()>,
-    /// What each of them is doing.
+    /// The progress of each connection.
     progress: HashMap<Id, Arc<Progress>>,
-    /// Notified when there is one more that can give way.
+    /// Notified when one more connection can give way.
     waits: Arc<Notify>,
     stop: watch::Sender<bool>,
 }
@@ -101,8 +101,8 @@ impl Connections {
         }
     }
 
-    /// Serves one more client. If there is no place for it, another is asked to
-    /// give way, and this one comes back.
+    /// Serves one more client. At the limit it asks another connection to give way,
+    /// and returns the stream.
     fn add(&mut self, stream: TcpStream) -> Option<TcpStream> {
         if self.progress.len() >= self.service.connection_limit() {
             give_way(self.progress.values());
@@ -117,13 +117,14 @@ impl Connections {
         None
     }
 
-    /// Takes note of one that has ended.
+    /// Removes a connection that has ended.
     fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
         let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
         self.progress.remove(&id);
     }
 
-    /// Asks one to give way, and waits until it or another has ended, or a while.
+    /// Asks a connection to give way, and waits until one has ended, or for
+    /// [`PAUSE`].
     async fn pause(&mut self) {
         give_way(self.progress.values());
         match timeout(PAUSE, self.tasks.join_next_with_id()).await {
@@ -133,7 +134,7 @@ impl Connections {
         }
     }
 
-    /// Finishes what is in flight, or stops it.
+    /// Finishes the requests in flight, or stops them after the grace period.
     async fn stop(mut self) {
         self.stop.send_replace(true);
         let grace = GRACE.min(self.service.time_outs().request);
@@ -146,13 +147,13 @@ impl Connections {
         }
         self.service.stop().await;
         let told = async { while self.tasks.join_next().await.is_some() {} };
-        // A client that does not read gets none.
+        // A client that does not read gets no answer.
         let _ = timeout(FAREWELL, told).await;
         self.tasks.shutdown().await;
     }
 }
 
-/// Whether it is one client that failed, and not the listener.
+/// Whether the error is about one client, and not about the listener.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! What one connection is doing: for its time-outs, for the access log, and for
+//! The progress of one connection: for its time-outs, for the access log, and for
 //! the choice of connections that give way to new ones.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::access_log::Line;
 use super::time_outs::{TimeOuts, after};
 
-/// What one connection is doing; shared by its task, its stream, the requests on
+/// The progress of one connection; shared by its task, its stream, the requests on
 /// it, and the server's list of connections.
 pub(super) struct Progress {
     state: Mutex<State>,
@@ -26,7 +26,7 @@ struct State {
     since: Instant,
     /// Whether bytes of a response are still to be written.
     unsent: bool,
-    /// Whether it was asked to give way.
+    /// Whether the connection was asked to give way.
     chosen: bool,
     /// The request whose response is not sent yet.
     line: Option<Line>,
@@ -65,7 +65,7 @@ impl Progress {
         }
     }
 
-    /// Bytes were received.
+    /// Records that bytes were received.
     pub(super) fn received(&self) {
         let mut state = self.state();
         if matches!(state.phase, Phase::Fresh | Phase::Idle) {
@@ -73,21 +73,21 @@ impl Progress {
         }
     }
 
-    /// The head of a request is complete.
+    /// Records that the head of a request is complete.
     pub(super) fn begin(&self, line: Line) {
         let mut state = self.state();
         state.enter(Phase::Request);
         state.line = Some(line);
     }
 
-    /// The response to the request begins.
+    /// Records that the response to the request begins.
     pub(super) fn respond(&self, status: StatusCode) {
         if let Some(line) = &mut self.state().line {
             line.respond(status);
         }
     }
 
-    /// All of the response was given to the connection.
+    /// Records that all of the response was given to the connection.
     pub(super) fn complete(&self) {
         let mut state = self.state();
         if state.phase == Phase::Request {
@@ -95,13 +95,13 @@ impl Progress {
         }
     }
 
-    /// Bytes are to be written.
+    /// Records that bytes are to be written.
     pub(super) fn write(&self) {
         self.state().unsent = true;
     }
 
-    /// All bytes so far are written. `failed` says whether the client turned out
-    /// to be gone; it is called at the end of a response only.
+    /// Records that all bytes so far are written. `failed` returns whether the
+    /// client turned out to be gone; it is called only at the end of a response.
     pub(super) fn flushed(&self, failed: impl FnOnce() -> bool) {
         let mut state = self.state();
         state.unsent = false;
@@ -117,15 +117,15 @@ impl Progress {
         self.waits.notify_one();
     }
 
-    /// Nothing more will be sent.
+    /// Records that nothing more will be sent.
     pub(super) fn close(&self) {
         self.state().enter(Phase::Closing);
         self.waits.notify_one();
     }
 
-    /// The connection has ended, after all of a response was sent or
-    /// because the component `failed` in the middle of one, or for want of the
-    /// client.
+    /// Records that the connection has ended. `failed` is whether the component
+    /// failed in the middle of a response; otherwise a response that is not sent is
+    /// the client's doing.
     pub(super) fn end(&self, failed: bool) {
         let line = self.state().line.take();
         if let Some(line) = line {
@@ -133,20 +133,20 @@ impl Progress {
         }
     }
 
-    /// Whether there is no request in progress, and nothing to be written.
+    /// Whether no request is in progress, and no bytes are to be written.
     pub(super) fn is_waiting(&self) -> bool {
         self.state().is_waiting()
     }
 
-    /// Whether a part of a head was received, and nothing is to be written.
+    /// Whether a part of a head was received, and no bytes are to be written.
     pub(super) fn is_in_head(&self) -> bool {
         let state = self.state();
         state.phase == Phase::Head && !state.unsent
     }
 
-    /// Done when the client has kept the connection waiting for too long.
+    /// Completes when the client has exceeded a time-out.
     pub(super) async fn overdue(&self, time_outs: &TimeOuts) {
-        // No phase that begins later is overdue before this time has passed.
+        // A phase that begins later cannot be overdue before this time has passed.
         let shortest = time_outs.head.min(time_outs.idle);
         loop {
             let next = after(shortest);
@@ -155,7 +155,7 @@ impl Progress {
                 Some(deadline) => deadline.min(next),
                 None => next,
             };
-            // A time-out of zero would never let go of the thread.
+            // Without a minimum, a time-out of zero would never yield.
             sleep_until(wake.max(after(Duration::from_millis(1)))).await;
         }
     }
@@ -172,7 +172,7 @@ impl Progress {
         state.since.checked_add(time)
     }
 
-    /// Done when the connection is to be closed, since its place is needed.
+    /// Completes when the connection has to give way to a new one.
     pub(super) async fn gives_way(&self) {
         loop {
             self.give_way.notified().await;
@@ -180,7 +180,7 @@ impl Progress {
             if state.is_waiting() {
                 return;
             }
-            // A request came just before.
+            // A request arrived just before.
             state.chosen = false;
             drop(state);
             self.waits.notify_one();
@@ -207,9 +207,9 @@ impl State {
 const RECENTLY: Duration = Duration::from_secs(1);
 
 /// Asks one of these connections to give way: the one that has been idle for the
-/// longest time, else the one whose head has been incomplete for the longest
-/// time; but those that were used within the last second last of all. None where
-/// one was asked already, or where all have requests.
+/// longest time, else the one whose head has been incomplete for the longest time;
+/// those used within the last second come last. Does nothing if one was asked
+/// already, or if all have requests.
 pub(super) fn give_way<'a>(connections: impl Iterator<Item = &'a Arc<Progress>>) {
     let now = Instant::now();
     let mut first: Option<((bool, bool, Instant), &Progress)> = None;

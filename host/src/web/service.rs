@@ -74,7 +74,7 @@ impl Service {
         let _ = self.places.acquire_many(self.settings.instance_limit).await;
     }
 
-    /// Stops all instances, and what waits for one.
+    /// Stops all instances, and the requests that wait for one.
     pub(super) async fn stop(&self) {
         self.stopped.send_replace(true);
         self.finished().await;
@@ -112,7 +112,7 @@ impl Service {
         let patience = self.time_outs().body;
         let (mut body, cut) = Arriving::new(body, limit, patience, deadline, excused.clone());
         let mut stopped = self.stopped.subscribe();
-        // A body that does not come holds no instance.
+        // A request takes an instance only after its body has arrived.
         let ready = async {
             body.gather().await?;
             match timeout_at(deadline, self.places.clone().acquire_owned()).await {
@@ -159,7 +159,7 @@ impl Service {
     }
 }
 
-/// How long a body is, where its head says that.
+/// The length of a body, if its head has a valid Content-Length.
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -171,8 +171,8 @@ struct Instance {
     out: Resource<HostResponseOutparam>,
     /// Whether it failed, which is known before the instance is dropped.
     failed: Arc<AtomicBool>,
-    /// Whether its client has gone, or sent no whole request: what fails then is
-    /// no fault of the component.
+    /// Whether its client has gone or sent an incomplete request: later failures
+    /// are not the component's fault.
     excused: Arc<AtomicBool>,
 }
 

@@ -1,14 +1,14 @@
-//! How long clients may keep the server waiting.
+//! The time-outs of clients.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Thirty years, which every clock can add.
+/// Thirty years, which can be added to every clock without overflow.
 const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 
-/// Times that a client may take, each described at the method of
-/// [`Server`](super::Server) that sets it.
+/// The time-outs, each described at the method of [`Server`](super::Server) that
+/// sets it.
 #[derive(Clone, Copy)]
 pub(super) struct TimeOuts {
     pub(super) request: Duration,
@@ -28,7 +28,7 @@ impl Default for TimeOuts {
     }
 }
 
-/// The moment after that time, or one that is decades away.
+/// The moment `time` from now, at most decades away.
 pub(super) fn after(time: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(time).unwrap_or(now + FAR)

@@ -28,12 +28,12 @@ pub(super) struct Words(Arc<Mutex<Unfinished>>);
 struct Unfinished {
     line: Vec<u8>,
     lines: usize,
-    /// Whether the client has gone, or sent no whole request.
+    /// Whether the client has gone, or sent an incomplete request.
     excused: Arc<AtomicBool>,
 }
 
 impl Words {
-    /// Lines are warnings until the instance is `excused`.
+    /// Lines are logged as warnings until `excused` is set.
     pub(super) fn new(excused: Arc<AtomicBool>) -> Self {
         Self(Arc::new(Mutex::new(Unfinished {
             line: Vec::new(),

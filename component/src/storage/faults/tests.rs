@@ -1,5 +1,5 @@
-//! Every operation on a file fails once, or from then on: what was answered is
-//! kept, what failed is not, and the store works again when the fault is gone.
+//! Tests that every file operation can fail, once or from then on: answered writes
+//! are kept, failed ones are not, and the store works again after the fault ends.
 
 use super::{Fault, call_after, end, end_call, set};
 use crate::error::Error;
@@ -12,7 +12,7 @@ use std::fs;
 
 const NOW: u64 = 1_000_000;
 
-/// Sessions of one transaction.
+/// The number of sessions that one transaction writes.
 const GROUP: u8 = 12;
 
 fn insert(storage: &Storage, group: u8, size: usize) -> Result<(), Error> {
@@ -34,7 +34,7 @@ fn insert(storage: &Storage, group: u8, size: usize) -> Result<(), Error> {
     })
 }
 
-/// The groups that are there, each of them whole.
+/// The groups that are stored; fails if one is incomplete.
 fn groups(storage: &Storage) -> Result<BTreeSet<u8>, Error> {
     storage.snapshot(|rows| {
         let mut found = BTreeSet::new();
@@ -61,8 +61,8 @@ fn is_typed<T>(done: &Result<T, Error>) -> bool {
     )
 }
 
-/// Does some requests, of which all that succeed are told; the n-th operation
-/// fails. Whether it came to that.
+/// Runs some requests while the n-th file operation fails, and checks what was
+/// kept. Returns whether the fault was hit.
 fn run(options: &Options, fault: Fault, n: u64, times: u64) -> bool {
     let case = format!(
         "{:?} {:?} {fault:?} {n} {times}",
@@ -80,7 +80,7 @@ fn run(options: &Options, fault: Fault, n: u64, times: u64) -> bool {
 
     set(fault, n, times);
     for (group, size) in [(1, 10), (2, 3000), (3, 10), (4, 7000), (5, 3000)] {
-        // A transaction larger than this is written before it is committed.
+        // A transaction larger than this spills to the file before its commit.
         let spills = storage.once(&mut || storage.pragma("cache_size = 10", None));
         assert!(is_typed(&spills), "{case}: {spills:?}");
         let done = insert(&storage, group, size);
@@ -89,8 +89,8 @@ fn run(options: &Options, fault: Fault, n: u64, times: u64) -> bool {
             answered.insert(group);
         }
         match groups(&storage) {
-            // The last step of a shared commit is to sync that the journal is
-            // empty, which cannot be undone.
+            // The last step of a shared commit is to sync the truncated journal,
+            // which cannot be undone.
             Ok(found) if options.access == Access::Shared && fault == Fault::Sync => {
                 assert!(found.is_superset(&answered), "{case} after {group}");
                 answered = found;
@@ -136,7 +136,8 @@ fn run_all(access: Access, fault: Fault) {
         for times in [1, u64::MAX] {
             let mut n = 0;
             while run(&options, fault, n, times) {
-                // Each of the first operations, and some of the many that follow.
+                // Every one of the first operations, then a sample of the many that
+                // follow.
                 n += 1 + n / 6;
             }
             assert!(n > 0, "no operation of this kind");

@@ -1,4 +1,4 @@
-//! What becomes of a lock that is held for long, lost, or left behind.
+//! Tests of locks that are held for long, lost, or left behind.
 
 use super::*;
 use crate::id::Key;
@@ -75,7 +75,7 @@ fn end(storage: &Storage) {
     storage.conclude(Ok(())).unwrap();
 }
 
-/// Makes it look as if the owner had been stopped for so long.
+/// Makes it look as if the owner had been stopped for `time`.
 fn let_pass(lock: &Lock, time: Duration) {
     let mut state = lock.state();
     if let Some(held) = &mut state.held {
@@ -101,7 +101,7 @@ fn make_older(path: &Path, time: Duration) {
     }
 }
 
-/// The lock of an owner that is no instance of this program.
+/// Creates the lock of another owner.
 fn make_lock(lock: &Lock, age: Duration) -> PathBuf {
     let token = lock.directory.join("another");
     fs::create_dir(&lock.directory).unwrap();
@@ -171,7 +171,8 @@ fn work_that_finds_its_lock_gone_stops() {
     assert_eq!(count(&storage), Ok(0));
 }
 
-/// What an owner does while it is stopped and the next one takes its lock.
+/// Has the next owner take the lock over while the owner is stopped, and ends the
+/// first owner's work with `ends`.
 fn while_stopped(ends: impl FnOnce(Storage, &dyn Fn())) {
     let (directory, first) = open(0);
     let (next, third) = (open_in(&directory, 0), open_in(&directory, 0));
@@ -226,11 +227,12 @@ fn closing_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
     });
 }
 
-/// Each session's data tells who wrote it.
+/// Writes all sessions with `data`, by which their writer is recognised.
 fn write_all(storage: &Storage, data: &[u8]) -> Result<(), Error> {
     storage.transaction(|rows| {
         for place in 0..30 {
-            // At a moment at which what is there has expired, so that it is replaced.
+            // The time is one at which the existing session has expired and is
+            // replaced.
             let session = session(&[data, &[0; 2000]].concat());
             rows.insert(&Key([place; 32]), &session, NOW + 1000)?;
         }
@@ -248,7 +250,7 @@ fn read_all(storage: &Storage) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// A database with 30 sessions, an owner that has read nothing, and another.
+/// A database with 30 sessions, an owner that has not read yet, and a second owner.
 fn two_owners() -> (TempDir, Storage, Rc<Storage>) {
     let (directory, first) = open(0);
     for place in 0..30 {
@@ -276,7 +278,8 @@ fn an_owner_stopped_anywhere_in_a_commit_writes_nothing_afterwards() {
         let was_called = faults::end_call();
         assert_eq!(*taken.borrow(), was_called.then_some(Ok(())), "{stops}");
         let expected = match (&done, was_called) {
-            // Stopped after it let go of the lock, or before it took it.
+            // The owner was stopped after it released the lock, or before it took
+            // it.
             (Ok(()), true) => read_all(&next).unwrap(),
             (Ok(()), false) => vec![b'1'; 30],
             (Err(Error::Busy), true) => vec![b'2'; 30],
@@ -331,7 +334,7 @@ fn an_owner_that_woke_while_its_lock_was_taken_over_gets_it_back() {
     let lock = lock(&storage);
     let token = make_lock(&lock, STOPPED);
     let now = SystemTime::now();
-    // What was seen as dead was renewed before it was renamed.
+    // The token was seen as dead, and was renewed before it was renamed.
     renew(&token).unwrap();
     assert!(
         lock.take_over(lock.directory.join("own"), now)

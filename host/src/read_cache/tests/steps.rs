@@ -27,7 +27,7 @@ pub enum Move {
     Forward(u64),
     Back(u64),
     Start,
-    /// By decades, so that a time after it is far back.
+    /// Moves the clock by decades, so that a later step back is a far one.
     Ahead,
     /// To the moment before, at or behind which a session expires.
     Expiry(String, i64),
