@@ -251,7 +251,7 @@ fn every_command_takes_an_id_from_standard_input() {
     assert_eq!(reading(&["get", "-"], &format!("{id}\r\nmore")), "{}");
     reading(&["set", "-", "[]"], &line);
     assert_eq!(reading(&["get", "-"], &line), "[]");
-    // The payload is what comes after the id.
+    // The payload follows the id on standard input.
     for arguments in [vec!["set", "-"], vec!["set", "-", "-"]] {
         reading(&arguments, &format!("{id}\none\ntwo\n"));
         assert_eq!(reading(&["get", "-"], &line), "one\ntwo\n");
@@ -261,7 +261,7 @@ fn every_command_takes_an_id_from_standard_input() {
     assert_eq!(reading(&others, &line), "1 session ended\n");
     reading(&["destroy", "-"], &line);
 
-    // A session that is called so is read, too.
+    // A session with such an id can be read, too.
     reading(&["set", "-", "mine"], "-\n");
     assert_eq!(reading(&["get", "-"], "-\n"), "mine");
     for none in ["", "\n", "\nid"] {

@@ -1,4 +1,4 @@
-//! `host-demo serve` and clients that are idle, slow or silent: what they cost others.
+//! What clients of `host-demo serve` that are idle, slow or silent cost the others.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ fn guest(home: &Home, arguments: &[&str]) -> Site {
     Site::start(home, &[&component, arguments].concat())
 }
 
-/// A connection on which this was sent.
+/// A connection on which `bytes` were sent.
 fn after(site: &Site, bytes: &[u8]) -> TcpStream {
     let mut stream = site.connect();
     stream.write_all(bytes).unwrap();
@@ -44,14 +44,14 @@ fn hello(stream: &mut TcpStream) {
     }
 }
 
-/// What comes until the server closes the connection.
+/// Reads until the server closes the connection.
 fn rest(stream: &mut TcpStream) -> String {
     let mut rest = vec![];
     let _ = stream.read_to_end(&mut rest);
     String::from_utf8(rest).unwrap()
 }
 
-/// Checks that requests are answered soon.
+/// Checks that other requests are answered soon.
 fn check_others(site: &Site) {
     for _ in 0..20 {
         let started = Instant::now();

@@ -125,8 +125,8 @@ fn a_database_that_is_damaged_meanwhile_fails_until_it_is_whole_again() {
     drop(sessions);
     let sessions = open(&home);
     crash(&sessions);
-    // The component is not running, and its log is empty: the file can be
-    // written over. One that is taken away is another matter, see `replaced`.
+    // The component is not running and its log is empty, so the file can be
+    // overwritten. For a file that is replaced see `replaced`.
     let whole = std::fs::read(home.database()).unwrap();
     std::fs::write(home.database(), "not a database").unwrap();
     for _ in 0..2 {

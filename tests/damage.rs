@@ -208,7 +208,7 @@ fn somebody_elses_database_is_named() {
     create(&sessions, "{}");
     drop(sessions);
     fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
-    // A lock file of another user is in nobody's way.
+    // A lock file of another user does not disturb.
     let lock = home.path().join(".wasi-sessions.lock");
     fs::write(&lock, "").unwrap();
     fs::set_permissions(&lock, Permissions::from_mode(0o600)).unwrap();
@@ -259,7 +259,7 @@ fn a_backup_is_for_this_user_alone_and_leaves_nothing_beside_it() {
     let backups = home.beside("backups");
     fs::create_dir(&backups).unwrap();
     let copy = backups.join("copy.db");
-    // Nor is anything ever made in the store's directory.
+    // Nothing is ever created in the store's directory either.
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -371,7 +371,7 @@ fn run_as_somebody_else(home: &Home, arguments: &[&str]) -> Ran {
     if fs::metadata(&parent).unwrap().uid() == 0 {
         command.uid(NOBODY);
     }
-    // A process that another test is just starting may have the copy open still.
+    // A process that another test is just starting may still have the copy open.
     loop {
         match command.output() {
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => thread::yield_now(),

@@ -1,5 +1,5 @@
-//! `host-demo serve` and bytes that its clients send: what is a request, for whom
-//! it is, what becomes of it when it is cut, and what is sent in any case.
+//! HTTP as `host-demo serve` speaks it: what is a valid request, its host, cut
+//! requests, and what every response has.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -9,12 +9,12 @@ use crate::fixture::Home;
 use crate::guests;
 use crate::served::Site;
 
-/// The tests' own guest, served.
+/// Serves the tests' own guest.
 fn guest(home: &Home) -> Site {
     Site::start(home, &["--component", guests::FILE, "--admin"])
 }
 
-/// What comes back for these bytes, as text.
+/// The answer to these bytes, as text.
 fn answer(site: &Site, request: &[u8]) -> String {
     String::from_utf8(site.exchange(request)).unwrap()
 }
@@ -104,7 +104,7 @@ fn a_target_is_a_path_or_absolute_or_an_asterisk_for_options() {
     );
     let latin = site.exchange(b"GET /\xfc HTTP/1.0\r\n\r\n");
     assert!(latin.starts_with(b"HTTP/1.1 400 "));
-    // HTTP/2 is not spoken: such a connection is closed.
+    // HTTP/2 is not supported: such a connection is closed.
     assert_eq!(answer(&site, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), "");
 }
 
@@ -158,7 +158,7 @@ fn a_body_has_one_length() {
     ));
     let trailers = answer(&site, trailers.as_bytes());
     assert!(trailers.contains("\r\n\r\n1\r\n5\r\n"), "{trailers}");
-    // The chunks count, and nothing after them is another request.
+    // The length is that of the chunks, and nothing after them is another request.
     let both = post(&format!(
         "Content-Length: 3\r\n{chunked}\r\n5\r\nhello\r\n0\r\n\r\nGET /hello HTTP/1.0\r\n\r\n"
     ));
@@ -228,7 +228,7 @@ fn a_client_that_goes_away_is_one_line_with_499_and_no_warning() {
     assert!(!log.contains("WARN"), "{log}");
 }
 
-/// Waits until the store has so many sessions.
+/// Waits until the store has `count` sessions.
 fn wait_for_sessions(site: &Site, count: &str) {
     let started = Instant::now();
     while site.get("/count").body != count {

@@ -433,7 +433,7 @@ fn a_guest_that_calls_without_end_lets_other_tasks_of_its_thread_run() {
     });
 }
 
-/// Does some work on a thread of its own; fails if it takes too long.
+/// Does some work on another thread; fails if it takes too long.
 fn in_time(work: impl FnOnce() + Send + 'static) {
     let (done, finished) = mpsc::channel();
     thread::spawn(move || {

@@ -117,7 +117,7 @@ fn other_programs_with_sqlite_hear_that_the_database_is_locked() {
     written(sessions.set(&id, "after", None).wait().unwrap());
     drop(sessions);
 
-    // And such a program keeps a store from opening.
+    // Such a program also keeps a store from opening.
     let native = home.native();
     native.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(open(&home).err(), Some(in_use(&home)));

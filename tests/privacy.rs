@@ -1,4 +1,4 @@
-//! Nobody but its owner can read a file of a store, from its first byte on.
+//! Only its user can read a file of a store, from its first byte on.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,14 +17,14 @@ fn modes(directory: &Path) -> Vec<(String, u32)> {
     entries
         .filter_map(|entry| {
             let entry = entry.unwrap();
-            // A file may be gone again.
+            // A file may have been removed again.
             let mode = entry.metadata().ok()?.mode() & 0o777;
             Some((entry.file_name().into_string().unwrap(), mode))
         })
         .collect()
 }
 
-/// A directory that others can read, as many have it.
+/// A directory that other users can read, as many directories are.
 fn open_home() -> Home {
     let home = Home::new();
     fs::create_dir(home.path()).unwrap();
@@ -32,8 +32,8 @@ fn open_home() -> Home {
     home
 }
 
-/// Opens the store with a clock that looks at its files: the component asks for
-/// the time in the midst of what it does.
+/// Opens the store with a clock that records the files' permissions: the component
+/// reads the time in the middle of requests.
 fn open_watched(home: &Home, seen: &Arc<Mutex<Vec<(String, u32)>>>) -> Sessions {
     let (directory, seen) = (home.path(), seen.clone());
     let watched = home.builder().clock(move || {
@@ -72,7 +72,7 @@ fn database_and_log_are_private_from_their_first_byte() {
 
 #[test]
 fn what_is_made_while_others_look_is_never_theirs_to_read() {
-    // The clock is not asked between the making of a file and its first byte.
+    // The clock is not read between the creation of a file and its first byte.
     let home = open_home();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -98,7 +98,7 @@ fn a_database_that_is_there_keeps_its_permissions_and_a_log_has_no_wider_ones() 
     writer.kill();
     let log = home.path().join("sessions.db-wal");
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
-    // As an earlier version left it.
+    // The permissions of a log that an earlier version left.
     fs::set_permissions(&log, Permissions::from_mode(0o644)).unwrap();
     let sessions = home.open();
     assert_eq!((mode(&home.database()), mode(&log)), (0o600, 0o600));

@@ -83,7 +83,7 @@ fn its_web_component_is_the_one_that_counts_here() {
     }
     assert_eq!(site.get("/").body, "visit 1\n");
 
-    // Beside what others have set, before it and in headers of its own.
+    // With cookies that others have set, before the id and in other headers.
     let invented = format!("id={}", "A".repeat(43));
     let mut visit = 4;
     for cookies in [

@@ -1,5 +1,5 @@
-//! A database whose files are taken away under a running store: it says so, and
-//! answers nothing any more.
+//! A running store whose files are removed, moved or replaced: it reports that, and
+//! answers no more requests.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use wasi_sessions::{Error, Sessions};
 
 use crate::fixture::{Home, LIFE, create, data, store};
 
-/// How a database is taken away.
+/// A way to replace a database.
 struct Way {
     name: &'static str,
-    /// Whether the very next write fails: the file has no name any more.
+    /// Whether the very next write fails, because the file has no name any more.
     at_once: bool,
     take: fn(&Home),
 }
@@ -112,7 +112,7 @@ fn a_store_whose_database_is_taken_away_fails_every_request() {
         assert!(is_replaced(&home, &error), "{}: {error:?}", way.name);
         assert!(!way.at_once || answered == 0, "{}: {answered}", way.name);
 
-        // The cache has forgotten it, and the error stays.
+        // The cache is empty, and the error stays.
         for _ in 0..2 {
             assert_eq!(sessions.get(&id).wait(), Err(error.clone()), "{}", way.name);
             assert_eq!(sessions.check().wait(), Err(error.clone()));
@@ -137,7 +137,7 @@ fn a_check_says_at_once_that_the_database_was_taken_away() {
     }
 }
 
-/// What is in a directory, with its content.
+/// The files of a directory with their content.
 fn content(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let Ok(entries) = fs::read_dir(directory) else {
         return vec![];
@@ -158,7 +158,7 @@ fn a_store_whose_database_was_taken_away_touches_nothing_when_it_closes() {
     for way in WAYS {
         let (home, sessions, _) = opened();
         (way.take)(&home);
-        // A log that belongs to what is there now.
+        // A log that belongs to the database that is there now.
         if home.path().exists() && !log(&home).exists() {
             fs::write(log(&home), "another's").unwrap();
         }
@@ -183,7 +183,7 @@ fn a_store_that_crashed_does_not_start_on_another_database() {
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     drop(sessions);
 
-    // Nothing of it is lost.
+    // Nothing of the original database is lost.
     fs::remove_dir(home.path()).unwrap();
     fs::rename(&aside, home.path()).unwrap();
     assert_eq!(data(&home.open(), &id).as_deref(), Some("kept"));

@@ -1,4 +1,4 @@
-//! A backup in the place of the database: all of it, or nothing.
+//! Restoring a backup: the database is replaced completely, or not at all.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -11,8 +11,8 @@ use wasi_sessions::{Builder, Error, Sessions};
 use crate::command::{Writer, command, host_demo};
 use crate::fixture::{Home, LIFE, create, data, listed, store};
 
-/// A store that was killed after it was backed up, and its backup, with one
-/// session. The sessions that were written since are in its write-ahead log.
+/// A store that was killed after a backup, and that backup, with one session. The
+/// sessions that were written since are in the store's write-ahead log.
 struct Killed {
     home: Home,
     copy: PathBuf,
@@ -35,7 +35,7 @@ impl Killed {
         Self { home, copy, id }
     }
 
-    /// The same files in another place.
+    /// A copy of all files in other directories.
     fn duplicate(&self) -> Self {
         let home = Home::new();
         fs::create_dir(home.path()).unwrap();
@@ -53,7 +53,8 @@ impl Killed {
         self.home.builder().restore(&self.copy).wait()
     }
 
-    /// Opens the store, which must hold what the copy holds, and nothing else.
+    /// Opens the store and checks that it has the sessions of the copy, and no
+    /// others.
     fn holds_the_copy(&self) -> Sessions {
         let sessions = self.home.open();
         assert_eq!(
@@ -65,7 +66,7 @@ impl Killed {
         sessions
     }
 
-    /// The process's clock is real, and so is the store's.
+    /// Sets the store's clock to the real time, which the restoring process uses.
     fn on_time(self) -> Self {
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
         self.home.set_clock(now.as_millis() as u64);
@@ -91,7 +92,7 @@ fn a_backup_copied_over_a_killed_database_is_served_and_the_old_log_is_not_repla
     let killed = Killed::new().on_time();
     fs::copy(&killed.copy, killed.home.database()).unwrap();
     let sessions = killed.holds_the_copy();
-    // What is written from now on is the store's.
+    // Writes from now on go to the store as usual.
     let id = create(&sessions, "later");
     drop(sessions);
     assert_eq!(data(&killed.home.open(), &id).as_deref(), Some("later"));
@@ -171,7 +172,8 @@ fn a_directory_in_use_is_not_restored_to() {
     assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
 }
 
-/// Expects the copy to be refused in words that name it, and nothing to change.
+/// Checks that the copy is refused with an error that names it, and nothing
+/// changes.
 fn refused(killed: &Killed, copy: &Path, fits: fn(&Error) -> bool) {
     let content = || {
         let read = |name| (fs::read(killed.home.path().join(&name)).unwrap(), name);
@@ -230,9 +232,9 @@ fn a_copy_that_is_the_database_or_belongs_to_it_is_refused() {
 fn a_database_in_use_is_no_copy() {
     let killed = Killed::new();
     let other = killed.duplicate();
-    // After a crash its log is beside it ...
+    // After a crash its log is beside it …
     refused(&killed, &other.home.database(), is_invalid);
-    // ... and its journal, where it has one.
+    // … or its journal.
     let journalled = killed.home.beside("journalled.db");
     fs::copy(&killed.copy, &journalled).unwrap();
     fs::write(killed.home.beside("journalled.db-journal"), "hot").unwrap();
@@ -261,7 +263,7 @@ fn a_copy_that_is_no_sound_database_of_this_store_is_refused() {
         fs::write(&copy, content).unwrap();
         refused(&killed, &copy, is_corrupt);
     }
-    // Nor an empty file, or a database with another table.
+    // An empty file and a database with another table are refused, too.
     fs::write(&copy, "").unwrap();
     refused(&killed, &copy, is_invalid);
     fs::remove_file(&copy).unwrap();
@@ -295,7 +297,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_database_or_the_copy() {
     };
     assert!(old.len() > 1);
 
-    // How long it takes when it is not killed.
+    // The time that a restore takes when it is not killed.
     let start = |killed: &Killed| {
         command(&killed.home, &["restore", killed.copy.to_str().unwrap()])
             .stdout(Stdio::null())
@@ -332,7 +334,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_database_or_the_copy() {
 
 #[test]
 fn a_restore_killed_before_it_removed_the_old_log_has_restored() {
-    // The rename is the moment at which it is done: this is what it leaves then.
+    // A restore is done with the rename: these files are left if it is killed then.
     let killed = Killed::new().on_time();
     let old_log = fs::read(log(&killed.home)).unwrap();
     killed.restore().unwrap();

@@ -97,7 +97,7 @@ fn an_instance_that_computes_or_waits_too_long_is_stopped_with_504() {
         assert!(started.elapsed() >= Duration::from_millis(700), "{path}");
         assert!(started.elapsed() < Duration::from_secs(10), "{path}");
     }
-    // A client that never sends its body is to blame itself.
+    // A client that never sends its body gets a 408.
     let request = format!(
         "POST /length HTTP/1.1\r\nHost: {}\r\nContent-Length: 10\r\n\r\nhalf",
         site.address

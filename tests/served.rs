@@ -116,7 +116,7 @@ impl Site {
             .count()
     }
 
-    /// What every user of this machine can read of how it was started.
+    /// The server's command line, as every user of this machine can read it.
     pub fn command_line(&self) -> String {
         fs::read_to_string(format!("/proc/{}/cmdline", self.child.id())).unwrap()
     }
@@ -178,7 +178,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What came back for a request.
+    /// Parses a response.
     pub fn parse(response: &[u8]) -> Self {
         let response = String::from_utf8(response.to_vec()).unwrap();
         let Some((head, body)) = response.split_once("\r\n\r\n") else {

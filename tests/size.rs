@@ -4,14 +4,14 @@ use wasi_sessions::{Durability, Options, Request, Sessions};
 
 use crate::fixture::{Home, LIFE, START, create_for, data};
 
-/// What the component may use, in bytes.
+/// The component's memory limit, in bytes.
 const MEMORY: usize = 48 << 20;
 
-/// As many sessions of so many bytes as are more than that.
+/// The number and size of sessions that exceed that limit together.
 const COUNT: u64 = 30_000;
 const SIZE: usize = 3_500;
 
-/// Sessions that are written together.
+/// The number of sessions that are written together.
 const BATCH: usize = 1_000;
 
 fn relaxed() -> Options {
@@ -21,7 +21,7 @@ fn relaxed() -> Options {
     }
 }
 
-/// A closed database in which alice has all the sessions.
+/// A closed database in which all sessions are of the subject alice.
 fn filled() -> Home {
     let home = Home::new();
     let sessions = home.open_with(relaxed());

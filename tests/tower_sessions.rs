@@ -297,7 +297,7 @@ fn a_session_of_another_user_of_the_store_stays_untouched() {
 
 #[tokio::test]
 async fn what_could_not_be_loaded_is_refused_and_changes_nothing() {
-    /// So many arrays, or objects, in one another.
+    /// A value nested `depth` deep.
     fn nested(depth: usize, in_arrays: bool) -> Value {
         (0..depth).fold(json!(1), |inner, _| match in_arrays {
             true => json!([inner]),
@@ -312,7 +312,7 @@ async fn what_could_not_be_loaded_is_refused_and_changes_nothing() {
     let accepted = [
         json!({ "deep": nested(126, true) }),
         json!({ "deep": nested(126, false) }),
-        // The names of the record itself are read as names only.
+        // The names of the record's own object are read as plain names.
         json!({ "$serde_json::private::RawValue": "[1]" }),
         json!({ "a": ["$serde_json::private::RawValue"] }),
         json!({ "": {}, "\u{0}": [], "\u{10ffff}\"\\": null }),
@@ -339,7 +339,7 @@ async fn what_could_not_be_loaded_is_refused_and_changes_nothing() {
         json!([{ "$serde_json::private::RawValue": 1 }]),
         json!({ "$serde_json::private::Number": "x" }),
     ] {
-        // `record` would read it, which is what fails.
+        // The data is inserted afterwards, since `record` would parse it and fail.
         let mut refused = record(1, json!({}));
         refused.data.insert("a".to_owned(), data);
         let words = match sessions.save(&refused).await {

@@ -50,7 +50,7 @@ impl<'a> Visitor<'a> {
         visitor
     }
 
-    /// The same browser with another cookie.
+    /// The same browser with the cookie `cookie`.
     pub fn bringing(&self, cookie: &Option<String>) -> Self {
         let mut visitor = self.clone();
         visitor.cookie = cookie.clone();

@@ -61,7 +61,7 @@ fn head_is_get_without_the_page() {
         head.header("content-type"),
         Some("text/html; charset=utf-8")
     );
-    // It counts nothing, as nobody sees it.
+    // It counts no visit, because it shows no page.
     assert_eq!(head.header("set-cookie"), None);
     assert_eq!(visitor.get("/").visits(), 1);
     assert_eq!(visitor.send("HEAD", "/", "").status, 200);
@@ -131,7 +131,7 @@ fn cookies_that_others_have_set_do_not_hide_the_session() {
         visits += 1;
     }
 
-    // So many of them do, that no request makes the store look for many.
+    // Too many of them do: the look-ups for one request are bounded.
     visitor.cookie = Some(format!("{}{own}", format!("{invented}; ").repeat(8)));
     assert_eq!(visitor.get("/").leads_to(), (303, Some("/?again")));
 
@@ -205,8 +205,9 @@ fn logging_in_moves_to_a_new_id_and_keeps_the_count() {
     assert_eq!(before.get("/?again").visits(), 1);
 }
 
-/// The three ways in which a second click reaches the site after the first: with
-/// the old cookie and token, with the new cookie and the old token, or at once.
+/// The three ways in which a second click can reach the site: with the old cookie
+/// and token, with the new cookie and the old token, or at the same time as the
+/// first.
 #[test]
 fn a_second_click_on_log_in_leads_where_the_first_did() {
     let (home, site) = demo();
@@ -268,12 +269,12 @@ fn a_second_click_on_log_out_leads_where_the_first_did() {
     for mut second in [shown.clone(), without, anew] {
         let answer = second.post("/logout", &[]);
         assert_eq!(answer.leads_to(), (303, Some("/")));
-        // A newer session than that is not touched.
+        // A newer session is not touched.
         assert_eq!(answer.header("set-cookie"), None);
     }
     assert_eq!(next.get("/").visits(), 2);
 
-    // Who has logged in again since is not logged out by the old page.
+    // The old page does not log out a user who has logged in again since.
     let again = Visitor::logged_in(&site, "alice");
     let mut old = shown.bringing(&again.cookie);
     assert_eq!(old.post("/logout", &[]).status, 403);
@@ -466,7 +467,8 @@ fn nobody_ends_a_session_of_somebody_else() {
     mallory.get("/account");
     for handle in [handle.as_str(), "", "x", &"0".repeat(64)] {
         let answer = mallory.post("/sessions/end", &[("handle", handle)]);
-        // As if it were gone, so that nothing is said of it.
+        // The answer is the same as for a missing session, so that it discloses
+        // nothing.
         assert_eq!(answer.leads_to(), (303, Some("/account")), "{handle}");
     }
     let mut stranger = Visitor::new(&site);
@@ -524,7 +526,7 @@ fn a_log_out_that_fails_takes_the_cookie_away_and_says_what_is_left() {
     let site = serve(&home);
     let mut alice = Visitor::new(&site).bringing(&cookie);
     alice.token = token;
-    // A renewal that fails hides no page.
+    // A failed renewal hides no page.
     let mut thief = alice.clone();
     assert_eq!(thief.get("/account").sessions(), 1);
     let answer = alice.post("/logout", &[]);
@@ -564,7 +566,8 @@ fn the_token_cannot_be_tried_without_end() {
         (429, Some("1"))
     );
 
-    // Nobody else has more, and the right one waits like any other, for a moment.
+    // The tries are shared by all visitors, and the right token has to wait, too,
+    // for a moment.
     let mut operator = Visitor::new(&site);
     operator.get("/operator");
     let started = Instant::now();
@@ -576,7 +579,7 @@ fn the_token_cannot_be_tried_without_end() {
         assert_eq!(answer.status, 429);
         assert!(started.elapsed() < Duration::from_secs(20));
     }
-    // An operator needs no try.
+    // An operator who is logged in needs no try.
     attacker.post("/operator", &[("secret", "a guess")]);
     assert!(operator.get("/operator").body.contains("id=\"live\""));
 }
@@ -600,7 +603,7 @@ fn only_an_operator_sees_the_store() {
     assert_eq!(answer.leads_to(), (303, Some("/operator")));
     assert_ne!(visitor.cookie, before.cookie);
     let page = visitor.get("/operator");
-    // The site's own count of tries is a session, too.
+    // The site's count of tries is a session, too.
     assert_eq!(page.between("id=\"live\">", "<").as_deref(), Some("2"));
     let answer = visitor.post("/operator/collect", &[]);
     let (status, path) = answer.leads_to();

@@ -24,12 +24,12 @@ use crate::serve::Site;
 /// has open; only `create`, `set` and `restore` make one that is missing. Programs can do
 /// more with the crate `wasi-sessions`: update, merge, rotate and clear.
 ///
-/// Every user of a machine can read its command lines. Where a command takes an id,
-/// `-` stands for the first line of standard input; where it takes a payload, for
-/// all of it, or what is left.
+/// Every user of a machine can read its command lines. So a command that takes an
+/// id accepts `-` for the first line of standard input, and one that takes a
+/// payload accepts `-` for all of standard input, or for what is left after the id.
 ///
-/// Compiled code is kept in `$XDG_CACHE_HOME/wasi-sessions`, or else in
-/// `~/.cache/wasi-sessions`; nowhere when that is in the database's directory.
+/// Compiled code is cached in `$XDG_CACHE_HOME/wasi-sessions`, or else in
+/// `~/.cache/wasi-sessions`, but never in the database's directory.
 #[derive(Debug, Parser)]
 #[command(name = "host-demo", version, after_help = EXIT_CODES)]
 pub struct Arguments {
@@ -204,20 +204,21 @@ pub enum Command {
     Check,
     /// Write a consistent copy of the database
     ///
-    /// The copy is written straight to the directory that it is for, which needs
-    /// the space, and is there under its name once it is whole and on disk. A
-    /// killed backup leaves a folder `.wasi-sessions.backup.…` there. Programs
-    /// back up a store that they have open with `Sessions::backup`.
+    /// The copy is written to a folder `.wasi-sessions.backup.…` beside its target,
+    /// where it needs the space, and appears under its name when it is complete and
+    /// on disk. A killed backup leaves that folder behind. A program backs up a
+    /// store that it has open with `Sessions::backup`.
     Backup {
         /// The copy; it must not be there yet
         #[arg(value_name = "COPY")]
         copy: PathBuf,
     },
-    /// Put a backup in the place of the database
+    /// Replace the database with a backup
     ///
     /// End the program that has the database open first. The copy is checked, and
-    /// replaces the database with its write-ahead log in one step, or changes
-    /// nothing. It needs the space beside the database, and is not changed itself.
+    /// replaces the database and its write-ahead log in one step, or nothing is
+    /// changed. The copy itself stays as it is; beside the database a second one
+    /// needs its space for a moment.
     Restore {
         /// A file that `backup` wrote
         #[arg(value_name = "COPY")]
@@ -239,8 +240,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Id {
     // One id in 64 starts with a hyphen.
-    /// The session's id; `-` for the first line of standard input, which command lines do not
-    /// show
+    /// The session's id; `-` for the first line of standard input, which no list of
+    /// processes shows
     #[arg(allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
 }
@@ -248,7 +249,8 @@ pub struct Id {
 /// What to write.
 #[derive(Debug, Args)]
 pub struct Payload {
-    /// The payload; standard input when it is `-` or not given, after the id if that is there, too
+    /// The payload; if it is `-` or missing, standard input, after the id if that
+    /// comes from there, too
     pub data: Option<OsString>,
     #[command(flatten)]
     pub life: Life,
@@ -263,7 +265,7 @@ pub struct Life {
     pub ttl: Option<u64>,
 }
 
-/// A span of time that may be none.
+/// Parses a span of time in milliseconds, 0 included.
 fn milliseconds(text: &str) -> Result<u64, String> {
     let wrong = |_| {
         format!(
@@ -274,7 +276,7 @@ fn milliseconds(text: &str) -> Result<u64, String> {
     text.parse().map_err(wrong)
 }
 
-/// A whole number that is `LEAST` or more.
+/// Parses a whole number that is at least `LEAST`.
 pub fn at_least<const LEAST: u64>(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| *number >= LEAST);
     number.ok_or_else(|| format!("it must be a whole number from {LEAST} to {}", u64::MAX))
@@ -319,12 +321,12 @@ impl Arguments {
 
 /// What clap is told: as derived, but the usage of each command on a database
 /// has `--directory`. Clap takes no required option before *and* after a command.
-/// And a negative number is a value of the option before it, which says what is
-/// wrong with it; clap would take it for an option that there is not.
+/// A negative number is passed to the option before it, which reports what is
+/// wrong; otherwise clap would take it for an unknown option.
 fn definition() -> clap::Command {
     let negative = |option: Arg| {
         let names = option.get_value_names().unwrap_or_default();
-        // With its unit a span is no number to clap.
+        // A span with a unit is not a number for clap.
         let time = names.iter().any(|name| name == "TIME");
         match option.is_positional() {
             true => option,

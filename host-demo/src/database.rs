@@ -68,8 +68,9 @@ impl Database {
         }
     }
 
-    /// Where compiled code is kept; `None` when that is in the store's directory,
-    /// where the store's component could write and the store would refuse it.
+    /// The directory in which compiled code is cached; `None` when it is inside the
+    /// store's directory: there the component could write, and the store would
+    /// refuse it.
     pub fn cache_directory(&self) -> Option<PathBuf> {
         cache_directory().filter(|cache| !is_inside(cache, &self.directory))
     }
@@ -91,14 +92,14 @@ impl Database {
             }
         })?;
         if cache_directory().is_some() && self.cache_directory().is_none() {
-            // Only when all went well, as an error is one line.
+            // Said only on success, since an error is one line.
             ending::say("compiled code is not kept: its place is in the database's directory");
         }
         Ok(opened)
     }
 }
 
-/// Whether a path is a directory or inside it; neither need be there yet.
+/// Whether a path is `directory` or inside it; neither needs to exist.
 fn is_inside(path: &Path, directory: &Path) -> bool {
     let there = |path: &Path| {
         path.ancestors()

@@ -56,12 +56,12 @@ pub fn count(number: u64, what: &str) -> String {
     format!("{} {what}{plural}", HumanCount(number))
 }
 
-/// A span of time as JSON has it: milliseconds, with a fraction.
+/// A span of time for JSON: milliseconds, with a fraction.
 pub fn milliseconds(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
 }
 
-/// A span of time for people, of its milliseconds.
+/// Formats a span of milliseconds for people, with a unit.
 pub fn span(milliseconds: f64) -> String {
     format!("{:.1?}", Duration::from_secs_f64(milliseconds / 1e3))
 }

@@ -1,5 +1,5 @@
-//! Ids and tokens that are not on the command line, which every user of the machine
-//! can read.
+//! Reads ids and tokens from elsewhere than the command line, which every user of
+//! the machine can read.
 
 use std::env::{self, VarError};
 use std::fs::File;
@@ -10,13 +10,13 @@ use anyhow::{Context, bail};
 
 use crate::ending;
 
-/// The variable of the environment that holds the operator's token.
+/// The environment variable with the operator's token.
 const TOKEN: &str = "WASI_SESSIONS_OPERATOR_TOKEN";
 
 /// The longest line that is read, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
-/// The id that an argument says: `-` stands for the first line of standard input.
+/// The id of an argument; for `-` the first line of standard input.
 pub fn id(argument: String) -> anyhow::Result<String> {
     if argument != "-" {
         return Ok(argument);
@@ -24,8 +24,8 @@ pub fn id(argument: String) -> anyhow::Result<String> {
     standard_input("id")
 }
 
-/// The operator's token: of the argument, of the file's first line, or else of the
-/// environment; none when it is nowhere.
+/// The operator's token: from the argument, from the file's first line, or else
+/// from the environment; `None` if it is nowhere.
 pub fn operator_token(
     argument: Option<&str>,
     file: Option<&Path>,
@@ -55,8 +55,8 @@ fn standard_input(what: &str) -> anyhow::Result<String> {
     first_line(input.lock(), what, "standard input")
 }
 
-/// The first line, without its end. What comes after it is left there to be read.
-/// No error says what is in the line.
+/// Reads the first line and returns it without its line break; the rest is left to
+/// be read. No error shows the content of the line.
 fn first_line(input: impl BufRead, what: &str, name: &str) -> anyhow::Result<String> {
     let mut line = Vec::new();
     input

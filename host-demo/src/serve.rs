@@ -43,11 +43,13 @@ pub struct Site {
     /// Let that component list, read and end everybody's sessions, if it wants to
     #[arg(long, requires = "component")]
     admin: bool,
-    /// File whose first line opens the demo's page for operators, the component's OPERATOR_TOKEN;
-    /// `-` for standard input [default: the variable WASI_SESSIONS_OPERATOR_TOKEN]
+    /// File whose first line is the operator's token, the component's
+    /// OPERATOR_TOKEN; `-` for standard input [default: the variable
+    /// WASI_SESSIONS_OPERATOR_TOKEN]
     #[arg(long, value_name = "FILE")]
     operator_token_file: Option<PathBuf>,
-    /// The token itself, which every user of this machine can then read in its list of processes
+    /// The token itself; every user of this machine can read it in the list of
+    /// processes
     #[arg(long, value_name = "TOKEN", conflicts_with = "operator_token_file",
           value_parser = NonEmptyStringValueParser::new())]
     operator_token: Option<String>,
@@ -60,10 +62,11 @@ pub struct Site {
     /// How long a connection may be idle between requests
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     idle_timeout: Duration,
-    /// How long a request may wait for the next part of its body
+    /// How long the next part of a request's body may take
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     body_timeout: Duration,
-    /// The most open connections; the longest idle one gives way to a new one
+    /// The most open connections; beyond that a new one replaces the one that is
+    /// idle longest
     #[arg(long, value_name = "COUNT", default_value_t = 1024)]
     connections: usize,
     /// Longest body of a request, in bytes

@@ -66,7 +66,7 @@ pub fn busy() -> Answer {
     with(answer, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// Too many have tried the operator's token.
+/// The answer when the operator's token was tried too often.
 pub fn too_many_tries() -> Answer {
     let words = "The token was tried too often, here or elsewhere. It was not looked at: \
                  please try again in a moment.";
@@ -74,7 +74,7 @@ pub fn too_many_tries() -> Answer {
     with(answer, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// The cookie is taken away, and the session could not be ended.
+/// The answer that removes the cookie when the session could not be ended.
 pub fn logged_out_here_only(cookie: &str) -> Answer {
     let words = "This browser has forgotten your session, but the session itself could not be \
                  ended: it goes on until it expires, for anybody who has a copy of its cookie. \

@@ -1,4 +1,4 @@
-//! What a browser is called in a list of sessions, and whether it shows a page.
+//! The name of a browser for lists of sessions, and whether it shows a page.
 
 use http::{HeaderMap, Method};
 
@@ -37,8 +37,9 @@ pub fn name(user_agent: &str) -> String {
     }
 }
 
-/// Whether the answer may be shown to somebody as a page: it is no `HEAD`, and no
-/// browser says that it is loaded for something else, an image of another site.
+/// Whether the browser may show the answer as a page: the request is not a `HEAD`,
+/// and the browser does not say that it loads it for something else, such as an
+/// image.
 pub fn shows_a_page(method: &Method, headers: &HeaderMap) -> bool {
     let purpose = headers.get("sec-fetch-dest");
     method != Method::HEAD && purpose.is_none_or(|purpose| purpose == "document")

@@ -7,7 +7,7 @@ use cookie::Cookie;
 use http::header::COOKIE;
 use http::{HeaderMap, Uri};
 
-/// Most ids of one request that are looked up.
+/// The most ids of one request that are looked up.
 pub const MOST_IDS: usize = 8;
 
 /// Whether the visitor came over https: the request says so, or a proxy in front
@@ -22,13 +22,13 @@ pub fn is_secure(uri: &Uri, headers: &HeaderMap) -> bool {
         || nearest.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
 }
 
-/// The ids that the visitor brings, at most [`MOST_IDS`]: the values of our cookie
-/// that can be ids of the store, 43 characters of base64url. Each may still be
-/// the id of no session.
+/// The ids in the request, at most [`MOST_IDS`]: the values of our cookie that can
+/// be ids of the store, 43 characters of base64url. There need not be a session for
+/// each.
 ///
-/// There may be several, since a browser also sends the cookies of this name that
-/// a parent domain or another path has set, and often before ours. Cookies are
-/// bytes: those of others need not be UTF-8, and may come in more than one header.
+/// There can be several, since a browser also sends the cookies of this name that a
+/// parent domain or another path has set, often before ours. Cookies are bytes:
+/// those of others need not be UTF-8, and can be in several headers.
 pub fn ids(headers: &HeaderMap, secure: bool) -> Vec<String> {
     let lines = headers.get_all(COOKIE).into_iter();
     lines

@@ -62,7 +62,8 @@ pub fn is_foreign(uri: &Uri, headers: &HeaderMap, secure: bool) -> bool {
     sender.is_none() || sender != own
 }
 
-/// Scheme, host and port, of which the same three are the same origin.
+/// The origin: scheme, host and port, normalised so that equal origins compare
+/// equal.
 fn origin(scheme: &str, authority: &Authority) -> Option<(String, String, u16)> {
     let (scheme, host) = (scheme.to_ascii_lowercase(), authority.host());
     let usual = match scheme.as_str() {
@@ -70,7 +71,7 @@ fn origin(scheme: &str, authority: &Authority) -> Option<(String, String, u16)> 
         "https" => 443,
         _ => return None,
     };
-    // What is before the host is a user, which no origin has.
+    // An authority with a user part is refused: no origin has one.
     let port = match authority.as_str().strip_prefix(host)? {
         "" | ":" => usual,
         port => port.strip_prefix(':')?.parse().ok()?,
@@ -126,7 +127,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("sec-fetch-site", site.parse().unwrap());
-            // What it says of the site is enough.
+            // `Sec-Fetch-Site` is enough.
             headers.insert(ORIGIN, "null".parse().unwrap());
             assert_eq!(
                 is_foreign(&Uri::default(), &headers, false),
@@ -171,7 +172,7 @@ mod tests {
             let found = is_foreign(&Uri::from_static("/login"), &headers, secure);
             assert_eq!(found, foreign, "{origin} at {host}, {secure}");
         }
-        // Without a `Host` the address says it.
+        // Without a `Host` header the URI has the host.
         let uri = Uri::from_static("http://shop.test:8080/login");
         let mut headers = HeaderMap::new();
         headers.insert(ORIGIN, "http://shop.test:8080".parse().unwrap());

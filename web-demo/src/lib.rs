@@ -1,9 +1,10 @@
 //! A small web site in one component: it counts visits, lets people log in, and
 //! shows them their sessions, which another component keeps.
 //!
-//! A visitor without a session is given one that lives for 15 minutes, and a day
-//! from the second request on: a crawler, which keeps no cookie, leaves little
-//! behind. What is not shown as a page (a `HEAD`, an image) starts none.
+//! A visitor without a session gets one that lives for 15 minutes; from the second
+//! request on it lives for a day. So a crawler, which keeps no cookie, leaves
+//! little behind. A request that shows no page (a `HEAD`, an image) starts no
+//! session.
 //!
 //! `session.rs` is all that it asks of `wasi-sessions:store`, and the example to
 //! start from. It, `site.rs` and `server.rs`, which make an answer of a request,

@@ -36,12 +36,13 @@ const LONGEST_LIST: u32 = 100;
 const STEP: u32 = 100;
 const STEPS: u32 = 100;
 
-/// Milliseconds that a session lives after the first request of a visitor, who may
-/// be a crawler; each later one gives it the store's `browserSessionLifetime`.
+/// The life of a session after a visitor's first request, which may be a crawler's,
+/// in milliseconds; each later request gives it the store's
+/// `browserSessionLifetime`.
 const FIRST_LIFE: u64 = 15 * 60_000;
 
-/// Under which id the tries of the operator's token are counted: a session of the
-/// site's own, which no cookie can name, as it is no id of the store's making.
+/// The id of the session that counts the tries of the operator's token. No cookie
+/// can name it, as it does not have the form of the store's ids.
 const TRIES: &str = "tries of the operator's token";
 
 /// The store.
@@ -85,8 +86,8 @@ impl Sessions {
         })
     }
 
-    /// The session, which is renewed. Where that fails, with a full disk for one,
-    /// the session is still there, to be shown and to be ended.
+    /// The session, after it was renewed. If the renewal fails, on a full disk for
+    /// example, the session can still be shown and ended.
     pub fn find(&self, id: &str) -> Result<Option<Current>, Error> {
         let Some(session) = self.0.get(id)? else {
             return Ok(None);
@@ -166,7 +167,7 @@ impl Sessions {
             let page = admin::list_sessions(&self.0, Some(user), cursor.as_deref(), left)?;
             left -= page.entries.len() as u32;
             for entry in page.entries {
-                // It may have ended since.
+                // The session may have ended since.
                 let Some(session) = admin::inspect(&self.0, &entry.handle)? else {
                     continue;
                 };
@@ -202,9 +203,9 @@ impl Sessions {
         admin::stats(&self.0)
     }
 
-    /// Takes one of the tries of the operator's token that all visitors have
-    /// together; false when there is none left for now. As with visits, the
-    /// version tells when another request took one at the same moment.
+    /// Takes one of the tries of the operator's token, which all visitors share;
+    /// false when none is left for now. Two requests at once are kept apart by the
+    /// version (compare-and-swap), as with visits.
     pub fn take_try(&self) -> Result<bool, Error> {
         let mut found = self.0.get(TRIES)?;
         loop {
@@ -213,16 +214,16 @@ impl Sessions {
             let Some(full) = throttle::take(full, times::now()) else {
                 return Ok(false);
             };
-            // Version 0 starts it.
+            // Version 0 creates the session.
             let version = found.as_ref().map_or(0, |session| session.version);
             let data = full.to_string().into_bytes();
             let life = Some(throttle::MEMORY);
             match self.0.update(TRIES, &data, life, Some(version))? {
                 Outcome::Written(_) => return Ok(true),
                 Outcome::Stale(newer) => found = Some(newer),
-                // It has expired since it was read.
+                // The session has expired since it was read.
                 Outcome::Gone if version > 0 => found = None,
-                // An administrator ended it less than a minute ago.
+                // An administrator ended the session less than a minute ago.
                 Outcome::Gone => return Ok(false),
             }
         }

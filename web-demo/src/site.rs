@@ -18,8 +18,8 @@ enum Refused {
     NotLoggedIn,
     /// The form does not come from a page that this visitor was shown.
     Foreign,
-    /// The same form was sent before, by the first of two clicks: this is the page
-    /// that it led to.
+    /// The same form was sent before, by the first of two clicks; leads to the page
+    /// to which that click led.
     Done(&'static str),
     NotFound,
     Store(Error),
@@ -65,7 +65,7 @@ pub fn answer(request: Request<Vec<u8>>, route: Route) -> Answer {
     })
 }
 
-/// The store failed. Who logs out is logged out of this browser all the same.
+/// The answer when the store failed. A log-out still removes the cookie.
 fn failed(error: &Error, route: Route, secure: bool) -> Answer {
     // No error of the store carries an id or a payload.
     eprintln!("the session store failed: {error}");
@@ -83,7 +83,7 @@ fn failed(error: &Error, route: Route, secure: bool) -> Answer {
 struct Site {
     request: Request<Vec<u8>>,
     sessions: Sessions,
-    /// The ids that the visitor brings.
+    /// The ids in the request's cookies.
     ids: Vec<String>,
     secure: bool,
 }
@@ -165,8 +165,8 @@ impl Site {
         Ok(answers::page(StatusCode::OK, page))
     }
 
-    /// Leads to the list whether or not there was such a session, which says
-    /// nothing about the sessions of others.
+    /// Leads to the list whether or not there was such a session, so that it
+    /// discloses nothing about other users' sessions.
     fn end(&self) -> Result<Answer, Refused> {
         let (current, form) = self.form()?;
         let user = current.user.as_deref().ok_or(Refused::NotLoggedIn)?;
@@ -240,7 +240,7 @@ impl Site {
     /// would replace the one from there. So they are asked to come again, and a
     /// browser then brings the newest cookie it has.
     ///
-    /// What is not shown to anybody needs no session.
+    /// A request that shows no page starts no session.
     fn start(&self, visits: u64, page: impl Fn(Viewer) -> Answer) -> Result<Answer, Refused> {
         let uri = self.request.uri();
         if !self.ids.is_empty() && uri.query() != Some("again") {
@@ -253,7 +253,7 @@ impl Site {
         Ok(self.give(&current.id, page(viewer(&current))))
     }
 
-    /// The session of a form's sender, and the form, when a page of this site that
+    /// The session of a form's sender, and the form, if a page of this site that
     /// was shown in that session sent it.
     fn form(&self) -> Result<(Current, Form), Refused> {
         let form = Form::parse(self.request.body());
@@ -264,12 +264,13 @@ impl Site {
         }
     }
 
-    /// As [`form`](Self::form), for what changes the id.
+    /// Like [`form`](Self::form), for a request that changes the id.
     ///
-    /// A second click sends what the first has sent: with the id that the first
-    /// one's answer replaced, or with the new id and the token of the old page. So a
-    /// session that is gone, or that `is_done` says has what the form asks for, is
-    /// led to where the first click was. Nothing is done, so that no token is needed.
+    /// A second click sends the same form again: with the id that the first one's
+    /// answer replaced, or with the new id and the token of the old page. If its
+    /// session is gone, or `is_done` says that the form's work is done, the answer
+    /// leads to `done`, like the first one's. That changes nothing, so no token is
+    /// needed.
     fn form_once(
         &self,
         done: &'static str,
@@ -290,7 +291,7 @@ impl Site {
         self.first(|id| self.sessions.find(id))
     }
 
-    /// The first session that is there, of all the ids that the visitor brings.
+    /// The first session that exists, of all ids in the request.
     fn first(
         &self,
         find: impl Fn(&str) -> Result<Option<Current>, Error>,
@@ -326,7 +327,7 @@ fn viewer(current: &Current) -> Viewer<'_> {
     }
 }
 
-/// Whether there is anything to log out of: a visitor's count of visits is not.
+/// Whether there is anything to log out of; a visitor's count of visits is not.
 fn may_log_out(current: &Current) -> bool {
     current.user.is_some() || current.visit.operator
 }

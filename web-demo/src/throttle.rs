@@ -1,27 +1,27 @@
-//! How often the operator's token may be tried, on the whole site: some times at
-//! once, and then once for each [`INTERVAL`] that has passed (a leaky bucket).
+//! A rate limit for tries of the operator's token, on the whole site: a leaky
+//! bucket of [`BURST`] tries, and one more for each [`INTERVAL`].
 //!
-//! A site that runs behind any number of proxies cannot tell one client from
-//! another, so the limit is for all together. Who tries without pause takes the
-//! tries of the operator, too, but no longer than for as long as they go on: one
-//! interval later there is a try again. An operator who showed the token before
-//! stays one. A limit for each address is the matter of a proxy in front.
+//! A site behind any number of proxies cannot distinguish its clients, so all share
+//! the limit. A client that tries without pause uses up the operator's tries, too,
+//! but only while it goes on: one interval later there is a try again. An operator
+//! who has shown the token before is not affected. A limit for each address can be
+//! set in a proxy in front.
 
-/// Tries that can be made at once, after a while without any.
+/// The tries that can be made at once after a pause.
 pub const BURST: u64 = 10;
 
-/// Milliseconds after which there is another try.
+/// The milliseconds after which there is another try.
 pub const INTERVAL: u64 = 1000;
 
-/// Milliseconds after which all tries are there again, and nothing need be known
-/// of the earlier ones.
+/// The milliseconds after which all tries are available again, and the earlier ones
+/// can be forgotten.
 pub const MEMORY: u64 = BURST * INTERVAL;
 
-/// Takes a try at the moment `now`, in milliseconds. `full` is when all tries are
-/// there again, 0 at first; the `full` after this try, or `None` when there is
-/// none left.
+/// Takes a try at the time `now`, in milliseconds. `full` is the time at which all
+/// tries are available again, 0 at first. Returns `full` after this try, or `None`
+/// when none is left.
 pub fn take(full: u64, now: u64) -> Option<u64> {
-    // Later than any try could have made it: the clock was ahead, once.
+    // A `full` later than any try can set it comes from a clock that was ahead.
     let full = if full > now.saturating_add(MEMORY) {
         now
     } else {
@@ -37,7 +37,7 @@ mod tests {
 
     const NOW: u64 = 1_700_000_000_000;
 
-    /// The tries that can be made at a moment, and what is known afterwards.
+    /// The number of tries that can be made at `now`, and `full` after them.
     fn exhaust(mut full: u64, now: u64) -> (u64, u64) {
         for tries in 0.. {
             match take(full, now) {

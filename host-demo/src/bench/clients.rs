@@ -90,7 +90,7 @@ fn at_once(
     Ok(bench.report.row(workload, sides)?)
 }
 
-/// The milliseconds that an operation takes of the time of all.
+/// The time per operation with all clients together, in milliseconds.
 async fn all_clients(
     sessions: &Sessions,
     held: &Arc<Held>,

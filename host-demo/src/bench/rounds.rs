@@ -41,8 +41,8 @@ pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// Repeats an operation for so long, and a few times at least; the milliseconds
-/// that one took.
+/// Repeats an operation for at least `slice`, and at least [`STRIDE`] times;
+/// returns the milliseconds that each took.
 pub fn repeat(
     slice: Duration,
     mut operation: impl FnMut() -> anyhow::Result<()>,
@@ -61,7 +61,7 @@ pub fn repeat(
     }
 }
 
-/// The milliseconds of one of so many operations.
+/// The milliseconds that each of `operations` took.
 pub fn each(all: Duration, operations: u64) -> f64 {
     milliseconds(all) / operations as f64
 }

@@ -23,9 +23,9 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     Ok(answer.body(format!("visit {visits}\n").into())?)
 }
 
-/// What can be an id of the store, of all cookies of the name: browsers also send
-/// those that another path or a parent domain has set. Cookies are bytes, and may
-/// come in several headers.
+/// The values of all cookies of our name that can be ids of the store. There can be
+/// several: browsers also send cookies that another path or a parent domain has
+/// set. Cookies are bytes, and can be in several headers.
 fn ids(headers: &HeaderMap) -> Vec<String> {
     let lines = headers.get_all("cookie").iter();
     lines
@@ -37,9 +37,9 @@ fn ids(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// Counts a visit in the first session that is there, or in a new one. Two requests
-/// at once lose no count: the later one is told what the earlier one wrote, and
-/// counts on from that.
+/// Counts a visit in the first session that exists, or in a new one. Two requests
+/// at once lose no count (compare-and-swap): the later one gets what the earlier
+/// one wrote, and counts on from that.
 fn visit(ids: &[String]) -> Result<(String, u64), types::Error> {
     let store = Store::open("sessions.db", "")?;
     for id in ids {
