@@ -142,7 +142,6 @@ pub struct OpenStore(Sessions);
 /// session of `maxData` bytes, so by default a batch can hold 126 reads, 63
 /// renewals with a `ttl`, 15 merges, 32 writes of the largest payload, or 1000
 /// small requests.
-/// 15 merges, 32 writes of the largest payload, and 1000 small ones.
 ///
 /// wasmtime limits what one call may bring from a guest, to 128 MiB as long as
 /// [`set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel) says nothing else; a

@@ -158,7 +158,6 @@ impl Server {
     /// for the longest time; those used within the last second come last. If all
     /// have requests in progress, the new connection waits. The same happens when
     /// the process has no file descriptors left.
-    /// open no more files.
     ///
     /// Up to 128 KiB of a body are buffered for each connection until an instance
     /// reads it.
