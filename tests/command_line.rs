@@ -275,7 +275,7 @@ fn every_command_takes_an_id_from_standard_input() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_token_is_the_components_and_in_no_list_of_processes() {
+fn a_token_reaches_the_component_and_no_list_of_processes() {
     const SECRET: &str = "a secret, and long";
     let home = Home::new();
     let file = home.beside("token");

@@ -77,7 +77,7 @@ fn the_longest_idle_connection_gives_way_to_a_new_one() {
 }
 
 #[test]
-fn half_a_head_gives_way_after_what_is_idle_and_a_request_never() {
+fn idle_connections_give_way_before_half_heads_and_requests_never() {
     let home = Home::new();
     let site = guest(&home, &["--connections", "3"]);
     let mut request = site.begin("/length");
@@ -109,7 +109,7 @@ fn a_new_client_waits_while_all_others_have_requests() {
 }
 
 #[test]
-fn many_clients_that_do_nothing_keep_no_other_waiting() {
+fn many_silent_clients_do_not_keep_others_waiting() {
     let home = Home::new();
     let site = guest(&home, &["--connections", "40"]);
     let _idle: Vec<_> = (0..60).map(|_| idle(&site)).collect();
@@ -149,7 +149,7 @@ fn limited(home: &Home, limit: &str) -> Site {
 }
 
 #[test]
-fn uploads_that_stand_still_hold_no_instance() {
+fn stalled_uploads_hold_no_instance() {
     let home = Home::new();
     let site = guest(&home, &[]);
     let head = "POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nhalf";
@@ -158,7 +158,7 @@ fn uploads_that_stand_still_hold_no_instance() {
 }
 
 #[test]
-fn a_head_that_does_not_come_in_time_is_408() {
+fn a_head_that_is_late_is_408() {
     let home = Home::new();
     let site = guest(&home, &["--head-timeout", "300ms"]);
     let mut silent = site.connect();
@@ -183,7 +183,7 @@ fn an_idle_connection_is_closed_in_time() {
 }
 
 #[test]
-fn a_body_that_does_not_come_in_time_is_408() {
+fn a_body_that_is_late_is_408() {
     let home = Home::new();
     let site = guest(&home, &["--body-timeout", "300ms"]);
     let head = "POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n";
@@ -198,7 +198,7 @@ fn a_body_that_does_not_come_in_time_is_408() {
 }
 
 #[test]
-fn a_stop_closes_at_once_what_is_no_request() {
+fn a_stop_closes_connections_without_a_request_at_once() {
     let home = Home::new();
     let site = guest(&home, &[]);
     let _idle = idle(&site);

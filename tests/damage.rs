@@ -161,7 +161,7 @@ fn a_database_that_can_only_be_read_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_is_no_file_in_the_place_of_one_is_refused_before_anything_is_made() {
+fn a_name_that_is_not_a_regular_file_is_refused_before_anything_is_created() {
     let (other, sessions) = store();
     create(&sessions, "{}");
     drop(sessions);
@@ -203,7 +203,7 @@ fn what_is_no_file_in_the_place_of_one_is_refused_before_anything_is_made() {
 }
 
 #[test]
-fn somebody_elses_database_is_named() {
+fn the_error_names_a_database_of_another_user() {
     let (home, sessions) = store();
     create(&sessions, "{}");
     drop(sessions);
@@ -253,7 +253,7 @@ fn a_backup_that_cannot_be_written_names_its_target() {
 }
 
 #[test]
-fn a_backup_is_for_this_user_alone_and_leaves_nothing_beside_it() {
+fn a_backup_is_private_and_leaves_nothing_beside_it() {
     let (home, sessions) = store();
     let id = create(&sessions, "{}");
     let backups = home.beside("backups");
@@ -301,7 +301,7 @@ fn four_gigabytes_of_address_space_are_enough() {
 }
 
 #[test]
-fn a_directory_that_holds_the_users_cache_is_used_without_a_cache() {
+fn a_directory_that_contains_the_users_cache_is_used_without_a_cache() {
     let home = Home::new();
     for (variable, value) in [
         ("XDG_CACHE_HOME", home.path().join("cache")),

@@ -30,7 +30,7 @@ fn check(site: &Site, cases: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_request_says_once_for_which_host_it_is() {
+fn a_request_names_its_host_exactly_once() {
     let home = Home::new();
     let site = guest(&home);
     let start = "GET /hello HTTP/1.1\r\n";
@@ -65,7 +65,7 @@ fn a_request_says_once_for_which_host_it_is() {
 }
 
 #[test]
-fn a_request_of_http_1_0_without_a_host_is_for_the_servers_address() {
+fn an_http_1_0_request_without_a_host_is_for_the_servers_address() {
     let home = Home::new();
     let site = guest(&home);
     let target = answer(&site, b"GET /target HTTP/1.0\r\n\r\n");
@@ -80,7 +80,7 @@ fn a_request_of_http_1_0_without_a_host_is_for_the_servers_address() {
 }
 
 #[test]
-fn a_target_is_a_path_or_absolute_or_an_asterisk_for_options() {
+fn a_target_is_a_path_an_absolute_uri_or_an_asterisk_for_options() {
     let home = Home::new();
     let site = guest(&home);
     let absolute = answer(
@@ -170,7 +170,7 @@ fn a_body_has_one_length() {
 }
 
 #[test]
-fn a_body_that_the_client_cuts_short_is_400_and_no_fault_of_the_component() {
+fn a_body_that_the_client_cuts_short_is_400_and_not_the_components_fault() {
     let home = Home::new();
     let site = guest(&home);
     for (announced, sent) in [(10, 5), (10, 0), (500_000, 100_000)] {
@@ -254,7 +254,7 @@ fn a_components_status_below_200_is_500_and_in_the_log() {
 }
 
 #[test]
-fn a_response_without_a_body_has_none_and_no_header_about_the_connection() {
+fn a_response_without_a_body_ends_with_its_head_and_connection_headers_are_refused() {
     let home = Home::new();
     let site = guest(&home);
     for request in [

@@ -289,7 +289,7 @@ async fn options_are_the_hosts_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_text_of_a_guest_is_no_burden_of_the_store() {
+async fn long_text_of_a_guest_is_cut_or_refused_before_the_store() {
     let home = Home::new();
     let sessions = home.builder().memory_limit(16 << 20).open().await.unwrap();
     let guests = Guests::new(Stores::new().with("sessions.db", sessions));

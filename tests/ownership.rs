@@ -72,7 +72,7 @@ fn a_second_process_is_refused_until_this_one_lets_go() {
 
 #[cfg(unix)]
 #[test]
-fn without_its_lock_file_a_directory_has_one_owner() {
+fn a_directory_has_one_owner_even_without_its_lock_file() {
     let (home, sessions) = store();
     let id = create(&sessions, "{}");
     for file in fs::read_dir(home.path()).unwrap() {
@@ -102,7 +102,7 @@ fn another_name_of_the_same_database_has_the_same_owner() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn other_programs_with_sqlite_hear_that_the_database_is_locked() {
+fn other_programs_with_sqlite_get_database_is_locked() {
     let (home, sessions) = store();
     let id = create(&sessions, "before");
     let log = home.path().join("sessions.db-wal");

@@ -71,7 +71,7 @@ fn database_and_log_are_private_from_their_first_byte() {
 }
 
 #[test]
-fn what_is_made_while_others_look_is_never_theirs_to_read() {
+fn new_files_are_never_readable_by_others() {
     // The clock is not read between the creation of a file and its first byte.
     let home = open_home();
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -91,7 +91,7 @@ fn what_is_made_while_others_look_is_never_theirs_to_read() {
 }
 
 #[test]
-fn a_database_that_is_there_keeps_its_permissions_and_a_log_has_no_wider_ones() {
+fn a_database_keeps_its_permissions_and_its_log_has_no_wider_ones() {
     let home = open_home();
     let mut writer = Writer::start(&home);
     writer.answered_lines(3);

@@ -96,7 +96,7 @@ fn is_replaced(home: &Home, error: &Error) -> bool {
 }
 
 #[test]
-fn a_store_whose_database_is_taken_away_fails_every_request() {
+fn a_store_whose_database_is_replaced_fails_every_request() {
     for way in WAYS {
         let (home, sessions, id) = opened();
         (way.take)(&home);
@@ -128,7 +128,7 @@ fn a_store_whose_database_is_taken_away_fails_every_request() {
 }
 
 #[test]
-fn a_check_says_at_once_that_the_database_was_taken_away() {
+fn a_check_reports_at_once_that_the_database_was_replaced() {
     for way in WAYS {
         let (home, sessions, _) = opened();
         (way.take)(&home);
@@ -154,7 +154,7 @@ fn content(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_store_whose_database_was_taken_away_touches_nothing_when_it_closes() {
+fn a_store_whose_database_was_replaced_touches_nothing_when_it_closes() {
     for way in WAYS {
         let (home, sessions, _) = opened();
         (way.take)(&home);

@@ -130,7 +130,7 @@ fn restore_replaces_a_killed_database_and_its_log() {
 }
 
 #[test]
-fn restore_makes_a_missing_directory_and_keeps_the_permissions_of_a_database() {
+fn restore_creates_a_missing_directory_and_keeps_the_permissions_of_a_database() {
     let killed = Killed::new().on_time();
     let other = Home::new();
     other.set_clock(killed.home.now());
@@ -202,7 +202,7 @@ fn is_corrupt(error: &Error) -> bool {
 }
 
 #[test]
-fn a_copy_that_is_no_file_is_refused() {
+fn a_copy_that_is_not_a_file_is_refused() {
     let killed = Killed::new();
     let beside = |name| killed.home.beside(name);
     refused(&killed, &beside("missing.db"), is_invalid);
@@ -229,7 +229,7 @@ fn a_copy_that_is_the_database_or_belongs_to_it_is_refused() {
 }
 
 #[test]
-fn a_database_in_use_is_no_copy() {
+fn a_database_in_use_is_refused_as_a_copy() {
     let killed = Killed::new();
     let other = killed.duplicate();
     // After a crash its log is beside it …
@@ -246,7 +246,7 @@ fn a_database_in_use_is_no_copy() {
 }
 
 #[test]
-fn a_copy_that_is_no_sound_database_of_this_store_is_refused() {
+fn a_copy_that_is_not_a_sound_database_of_this_store_is_refused() {
     let killed = Killed::new();
     let whole = fs::read(&killed.copy).unwrap();
     let copy = killed.home.beside("odd.db");
@@ -274,7 +274,7 @@ fn a_copy_that_is_no_sound_database_of_this_store_is_refused() {
 }
 
 #[test]
-fn what_a_killed_restore_left_is_removed_and_is_no_copy() {
+fn leftovers_of_a_killed_restore_are_removed_and_refused_as_a_copy() {
     let killed = Killed::new();
     let left = killed.home.path().join(".wasi-sessions.restore");
     fs::create_dir(&left).unwrap();
@@ -343,7 +343,7 @@ fn a_restore_killed_before_it_removed_the_old_log_has_restored() {
 }
 
 #[test]
-fn a_restored_store_goes_on() {
+fn a_restored_store_can_be_written_and_restored_again() {
     let (home, sessions) = store();
     let kept = create(&sessions, "kept");
     let copy = home.beside("copy.db");

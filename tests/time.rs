@@ -155,7 +155,7 @@ fn step_back(home: &Home, sessions: &Sessions) {
 }
 
 #[test]
-fn a_clock_that_was_ahead_by_decades_lengthens_no_life_that_is_renewed() {
+fn a_renewal_caps_a_life_given_by_a_clock_that_was_decades_ahead() {
     const DECADES: u64 = 75 * 365 * 86_400_000;
     for bytes in READ_CACHES {
         let home = Home::new();

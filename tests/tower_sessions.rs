@@ -296,7 +296,7 @@ fn a_session_of_another_user_of_the_store_stays_untouched() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_loaded_is_refused_and_changes_nothing() {
+async fn data_that_could_not_be_loaded_is_refused_and_changes_nothing() {
     /// A value nested `depth` deep.
     fn nested(depth: usize, in_arrays: bool) -> Value {
         (0..depth).fold(json!(1), |inner, _| match in_arrays {

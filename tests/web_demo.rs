@@ -69,7 +69,7 @@ fn head_is_get_without_the_page() {
 }
 
 #[test]
-fn who_comes_once_leaves_little_behind() {
+fn a_visitor_who_comes_once_leaves_little_behind() {
     let (home, site) = demo();
     for path in ["/", "/operator"] {
         let mut other = Visitor::new(&site).saying("sec-fetch-dest", "image");
@@ -282,7 +282,7 @@ fn a_second_click_on_log_out_leads_where_the_first_did() {
 }
 
 #[test]
-fn a_second_click_that_shows_the_token_leads_where_the_first_did() {
+fn a_second_click_on_the_operators_form_leads_where_the_first_did() {
     let (_home, site) = demo();
     let mut visitor = Visitor::new(&site);
     visitor.get("/operator");
@@ -516,7 +516,7 @@ fn logging_out_ends_the_session_and_takes_the_cookie_away() {
 }
 
 #[test]
-fn a_log_out_that_fails_takes_the_cookie_away_and_says_what_is_left() {
+fn a_failed_log_out_removes_the_cookie_and_says_what_is_left() {
     let (home, site) = demo();
     let mut alice = Visitor::logged_in(&site, "alice");
     alice.get("/account");
@@ -547,7 +547,7 @@ fn a_log_out_that_fails_takes_the_cookie_away_and_says_what_is_left() {
 }
 
 #[test]
-fn the_token_cannot_be_tried_without_end() {
+fn the_tries_of_the_operators_token_are_limited() {
     let (_home, site) = demo();
     let mut attacker = Visitor::new(&site);
     attacker.get("/operator");

@@ -64,7 +64,7 @@ fn a_table_that_something_refers_to_is_refused_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_table_that_is_not_quite_the_originals_is_refused_with_the_reason() {
+fn a_table_that_differs_from_the_originals_is_refused_with_the_reason() {
     let refused = [
         (
             "(id TEXT PRIMARY KEY, data, expires) WITHOUT ROWID",
@@ -129,7 +129,7 @@ fn a_table_that_is_not_quite_the_originals_is_refused_with_the_reason() {
 }
 
 #[test]
-fn the_last_second_that_is_none_in_milliseconds_is_taken_over() {
+fn the_latest_plausible_second_is_taken_over() {
     let last = "CREATE TABLE Sessions (id, data, expires);
                 INSERT INTO Sessions VALUES ('live', '{}', 100000000000);";
     let mut store = made_by(Access::Exclusive, last).open();
@@ -138,7 +138,7 @@ fn the_last_second_that_is_none_in_milliseconds_is_taken_over() {
 }
 
 #[test]
-fn what_only_looks_as_if_it_referred_to_the_table_stays_as_it_was() {
+fn things_that_only_seem_to_refer_to_the_table_are_kept() {
     let others = "
         CREATE INDEX plain ON Sessions (expires);
         CREATE UNIQUE INDEX partial ON Sessions (id) WHERE expires > 0;
@@ -169,7 +169,7 @@ fn what_only_looks_as_if_it_referred_to_the_table_stays_as_it_was() {
 }
 
 #[test]
-fn of_two_rows_with_one_id_the_first_is_taken_over() {
+fn the_first_of_two_rows_with_one_id_is_taken_over() {
     let twins = "CREATE TABLE Sessions (id, data, expires);
                  INSERT INTO Sessions VALUES ('live', '1', 1700000060), ('live', '2', 1700000061);";
     for access in BOTH {

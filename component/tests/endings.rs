@@ -241,7 +241,7 @@ fn more_sessions_than_are_read_at_once_end_together() {
 }
 
 #[test]
-fn an_ending_of_many_that_fails_half_way_ends_none() {
+fn ending_many_that_fails_half_way_ends_none() {
     for access in BOTH {
         let database = Database::with(access, |options| options.max_per_subject = Some(1000));
         let mut store = database.open();

@@ -73,7 +73,7 @@ fn assert_live(store: &mut Store, ids: &[String], size: usize) {
 }
 
 #[test]
-fn on_a_full_disk_sessions_are_ended_again_and_again() {
+fn sessions_can_be_ended_repeatedly_on_a_full_disk() {
     for (mebibytes, size) in [(3, 200), (4, 2000), (8, 500), (16, 100_000)] {
         for durability in [Durability::Full, Durability::Relaxed] {
             let Some(disk) = Disk::of(mebibytes) else {

@@ -157,7 +157,7 @@ fn nothing_renews_past_the_absolute_lifetime() {
 }
 
 #[test]
-fn a_session_created_by_a_clock_that_was_ahead_outlives_no_absolute_lifetime_once_renewed() {
+fn a_renewal_caps_the_life_of_a_session_created_by_a_clock_that_was_ahead() {
     type Renewal = fn(&mut Store, u64, &str) -> u64;
     let renewals: [Renewal; 4] = [
         |store, now, id| store.touch(now, id, None).unwrap().unwrap(),

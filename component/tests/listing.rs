@@ -188,7 +188,7 @@ fn neither_a_listing_nor_a_count_shows_what_has_ended() {
 }
 
 #[test]
-fn a_page_passes_over_10000_rows_at_most_and_still_leads_to_the_next() {
+fn a_page_reads_at_most_10000_rows_and_still_gives_a_next_cursor() {
     let mut store = Database::with(Access::Exclusive, |options| options.gc_frequency = 0).open();
     many(&mut store, 15_000, Some("alice"));
     assert_eq!(store.clear(NOW), Ok(15_000));

@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_none_is_told_what_it_must_be() {
+    fn an_invalid_number_is_refused_with_the_valid_range() {
         let ttl = "it must be 0 or more, in whole milliseconds";
         let number = "it must be a whole number from 1";
         for (line, words) in [

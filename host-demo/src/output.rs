@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_is_milliseconds_for_programs_and_has_a_unit_for_people() {
+    fn a_span_is_in_milliseconds_in_json_and_has_a_unit_in_text() {
         assert_eq!(milliseconds(Duration::from_nanos(250)), 0.00025);
         assert_eq!(milliseconds(Duration::from_secs(2)), 2000.0);
         assert_eq!(span(0.00025), "250.0ns");

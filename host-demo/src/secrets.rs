@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_ends_before_its_end_and_leaves_what_follows() {
+    fn a_line_is_read_without_its_break_and_the_rest_is_left() {
         for (content, line, rest) in [
             ("secret", "secret", ""),
             ("secret\n", "secret", ""),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_of_text_is_refused_without_showing_it() {
+    fn a_line_that_is_not_text_is_refused_without_showing_it() {
         let long = [b'x'; LONGEST as usize];
         for content in [&b""[..], b"\n", b"\r\n", b"\nx", b"S3CR3T\xff\n", &long] {
             let error = first_line(content, "token", "the test").unwrap_err();

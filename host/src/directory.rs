@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_directory_cannot_be_locked_a_file_in_it_is() {
+    fn a_file_is_locked_if_the_directory_cannot_be() {
         let directory = tempfile::tempdir().unwrap();
         let first = lock_file(directory.path()).unwrap();
         let second = lock_file(directory.path());
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_the_database_belong_to_the_store() {
+    fn the_names_of_the_databases_files_belong_to_the_store() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("store");
         let directory = Directory::lock(&path, FILE).unwrap();

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sqlite_hears_that_a_locked_database_is_locked() {
+    fn sqlite_reports_a_locked_database() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.db");
         let native = Connection::open(&path).unwrap();

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_what_is_loaded_as_a_document_or_says_nothing() {
+    fn a_page_is_loaded_as_a_document_or_without_fetch_metadata() {
         for (method, purpose, shows) in [
             (Method::GET, None, true),
             (Method::GET, Some("document"), true),

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_in_cookies_of_others_do_not_hide_the_id() {
+    fn cookies_that_are_not_utf_8_do_not_hide_the_id() {
         let own = format!("; session={ID}");
         for other in [
             &b"name=Zo\xeb"[..],
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cookie_of_the_name_that_can_be_an_id_counts_up_to_a_number() {
+    fn at_most_8_cookies_that_can_be_ids_count() {
         let line = format!("session=old; session={OTHER}; session=; session={ID}");
         assert_eq!(brought(&[line.as_bytes()], false), [OTHER, ID]);
         let (first, second) = (format!("session={OTHER}"), format!("session={ID}"));

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_makes_nobody_wait_for_long() {
+    fn a_clock_that_steps_back_keeps_no_operator_waiting_for_long() {
         let (_, full) = exhaust(0, NOW);
         for back in [1, INTERVAL, MEMORY, 86_400_000] {
             assert!(

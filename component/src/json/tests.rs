@@ -44,7 +44,7 @@ fn max_age_is_a_positive_number_without_its_fraction() {
 }
 
 #[test]
-fn of_equal_members_the_last_counts() {
+fn the_last_of_equal_members_counts() {
     assert_eq!(
         max_age(r#"{"cookie":{"maxAge":1},"cookie":{"maxAge":2,"maxAge":3}}"#),
         Some(3)
@@ -136,7 +136,7 @@ fn merge_leaves_what_the_patch_does_not_name_as_it_was() {
 }
 
 #[test]
-fn names_keep_their_escapes_and_are_compared_without() {
+fn names_keep_their_escapes_and_are_compared_unescaped() {
     let target = r#"{"\ud800":1,"caf\u00e9":{"a":1},"\u0062":2,"cookie":{"max\u0041ge":5}}"#;
     assert_eq!(max_age(target), Some(5));
     assert_eq!(
@@ -193,7 +193,7 @@ fn names_are_equal_when_their_content_is() {
 }
 
 #[test]
-fn of_members_with_equal_names_the_last_takes_the_place_of_the_first() {
+fn the_last_member_of_a_name_takes_the_position_of_the_first() {
     for (document, patch, merged) in [
         (r#"{"a":1,"b":2,"\u0061":3}"#, "{}", r#"{"\u0061":3,"b":2}"#),
         (
@@ -218,7 +218,7 @@ fn of_members_with_equal_names_the_last_takes_the_place_of_the_first() {
 }
 
 #[test]
-fn white_space_stays_in_what_is_passed_along_and_only_there() {
+fn white_space_is_kept_in_unchanged_values_only() {
     let document = " {\t\"a\" : { \"x\" : [ 1 , { } ] , \"y\" : 2 }\n,\r\"b\" : { } } ";
     assert_eq!(
         merge(document.as_bytes(), " { \"c\" : [ ] } ").unwrap(),
@@ -366,7 +366,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_merge_is_what_rfc_7396_makes_of_it(document in json(), patch in json()) {
+    fn a_merge_agrees_with_the_algorithm_of_rfc_7396(document in json(), patch in json()) {
         let expected = print(&merged(Some(&document), &patch), "");
         let (tight, loose) = (print(&document, ""), print(&document, " \t\r\n"));
         let result = merge(tight.as_bytes(), &print(&patch, "")).unwrap();

@@ -83,7 +83,7 @@ fn a_task_of_any_runtime_can_wait_often_without_yielding() {
 }
 
 #[test]
-fn another_executor_inside_of_a_task_gets_its_answers() {
+fn another_executor_inside_of_a_task_gets_answers() {
     in_time(|| {
         let home = home();
         let sessions = open(&home);
@@ -230,7 +230,7 @@ impl Wake for Panics {
 }
 
 #[test]
-fn a_waker_that_panics_disturbs_nobody_else() {
+fn a_waker_that_panics_does_not_disturb_other_callers() {
     in_time(|| {
         let home = home();
         let store = HeldUp::open(builder(&home));
@@ -260,7 +260,7 @@ fn a_waker_that_panics_disturbs_nobody_else() {
 }
 
 #[test]
-fn a_store_that_closes_tells_all_callers_whatever_their_wakers_do() {
+fn a_closing_store_answers_all_callers_whatever_their_wakers_do() {
     in_time(|| {
         let home = home();
         let broken = Arc::new(AtomicBool::new(false));
@@ -290,7 +290,7 @@ fn a_store_that_closes_tells_all_callers_whatever_their_wakers_do() {
 }
 
 #[test]
-fn the_stores_own_clock_cannot_wait_for_it() {
+fn a_clock_cannot_wait_for_its_own_store() {
     for inside_of_a_runtime in [false, true] {
         in_time(move || {
             let home = home();

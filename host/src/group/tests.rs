@@ -46,7 +46,7 @@ fn open(home: &TempDir, memory_limit: usize) -> Sessions {
 }
 
 #[test]
-fn what_the_budget_allows_does_not_crash_the_component() {
+fn requests_within_the_budget_do_not_crash_the_component() {
     let large = members(LARGEST, 'a');
     // Half of it is stored already, so that the result has the largest size
     // allowed.
@@ -130,7 +130,7 @@ fn many_small_requests_and_all_endings_fit() {
 }
 
 #[test]
-fn more_memory_does_not_make_others_wait_longer() {
+fn more_memory_does_not_make_other_callers_wait_longer() {
     let get = |_| Request::Get("x".to_owned());
     for memory_limit in [256 << 20, 1 << 30, usize::MAX] {
         let budget = Budget::new(memory_limit, LARGEST as u64);

@@ -351,7 +351,7 @@ fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_leaves_the_cache_of_use_and_brings_nothing_back() {
+fn the_cache_is_used_and_correct_after_a_clock_was_ahead() {
     const YEARS: u64 = 80 * 365 * 86_400_000;
     let _there = on_the_stores_thread();
     for collects in [false, true] {

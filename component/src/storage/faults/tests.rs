@@ -186,7 +186,7 @@ fn a_shared_store_survives_a_failure_of_every_read() {
 }
 
 #[test]
-fn a_backup_that_is_killed_at_any_moment_leaves_one_file_behind() {
+fn a_backup_killed_at_any_moment_leaves_at_most_one_file_behind() {
     for access in [Access::Exclusive, Access::Shared] {
         let options = Options {
             access,

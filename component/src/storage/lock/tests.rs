@@ -347,7 +347,7 @@ fn an_owner_that_woke_while_its_lock_was_taken_over_gets_it_back() {
 }
 
 #[test]
-fn a_dead_lock_is_taken_over_by_one() {
+fn only_one_instance_takes_over_a_dead_lock() {
     let (directory, storage) = open(0);
     let token = make_lock(&lock(&storage), STOPPED);
     assert_eq!(begin(&storage), Ok(()));
@@ -374,7 +374,7 @@ fn open_in_busy(directory: &TempDir) -> Result<(), Error> {
 }
 
 #[test]
-fn an_empty_lock_was_left_by_an_owner_that_was_killed_as_it_let_go() {
+fn an_empty_lock_directory_is_free() {
     let (directory, storage) = open(0);
     fs::create_dir(&lock(&storage).directory).unwrap();
     assert_eq!(count(&storage), Err(Error::Busy));
