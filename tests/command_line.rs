@@ -268,7 +268,7 @@ fn every_command_takes_an_id_from_standard_input() {
         let ran = host_demo_reading(&home, &["get", "-"], none.as_bytes());
         assert_eq!(
             (ran.code, ran.error()),
-            (3, "standard input starts with no id")
+            (3, "the first line of standard input holds no id")
         );
     }
 }
@@ -316,11 +316,11 @@ fn a_token_reaches_the_component_and_no_list_of_processes() {
         ),
         (
             serve(&["--operator-token-file", file.to_str().unwrap()]),
-            "token` starts with no token",
+            "token` holds no token",
         ),
         (
             serve(&["--operator-token-file", "-"]),
-            "standard input starts with no token",
+            "the first line of standard input holds no token",
         ),
         (empty, "WASI_SESSIONS_OPERATOR_TOKEN is empty"),
     ] {

@@ -315,7 +315,7 @@ fn a_directory_that_contains_the_users_cache_is_used_without_a_cache() {
             .into();
         assert_eq!(ran.code, 0, "{}", ran.errors);
         assert!(
-            ran.errors.contains("compiled code is not kept"),
+            ran.errors.contains("compiled code is not cached"),
             "{}",
             ran.errors
         );

@@ -93,7 +93,7 @@ impl Database {
         })?;
         if cache_directory().is_some() && self.cache_directory().is_none() {
             // Said only on success, since an error is one line.
-            ending::say("compiled code is not kept: its place is in the database's directory");
+            ending::say("compiled code is not cached: the cache is in the database's directory");
         }
         Ok(opened)
     }

@@ -69,7 +69,7 @@ fn first_line(input: impl BufRead, what: &str, name: &str) -> anyhow::Result<Str
     let line = line.strip_suffix(b"\n").unwrap_or(&line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match String::from_utf8(line.to_vec()) {
-        Ok(line) if line.is_empty() => bail!("{name} starts with no {what}"),
+        Ok(line) if line.is_empty() => bail!("the first line of {name} holds no {what}"),
         Ok(line) => Ok(line),
         Err(_) => bail!("the first line of {name} is not UTF-8"),
     }

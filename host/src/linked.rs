@@ -205,8 +205,8 @@ fn told<T, U: From<T>>(answer: Result<T, Error>) -> Result<U, contract::Error> {
         Error::InUse { .. } | Error::Directory { .. } | Error::Start(_) => {
             contract::Error::Other("the session store could not be started".to_owned())
         }
-        Error::Replaced { reason, .. } => {
-            contract::Error::Other(format!("the database is not what was opened: {reason}"))
-        }
+        Error::Replaced { reason, .. } => contract::Error::Other(format!(
+            "the database is no longer what was opened: {reason}"
+        )),
     })
 }

@@ -145,7 +145,7 @@ impl OwnerThread {
     async fn send(&self, command: impl FnOnce(Ticket) -> Command) -> Result<(), Error> {
         if answer::is_blocking() && Serving::is_of(&self.desk) {
             return Err(Error::Other(
-                "the store's own clock, randomness and wakers cannot wait for it".to_owned(),
+                "the store's own clock, randomness and wakers cannot wait for the store".to_owned(),
             ));
         }
         let queue = self.queue.as_ref().ok_or(Error::Closed)?;

@@ -48,7 +48,7 @@ impl Source {
         };
         let mut folders = path.parent().into_iter().flat_map(Path::components);
         if folders.any(|folder| folder.as_os_str().to_str().is_some_and(is_half)) {
-            return Err(refused("a backup or a restore that was killed left this"));
+            return Err(refused("this was left by a killed backup or restore"));
         }
         for suffix in ["-wal", "-journal"] {
             let mut log = path.clone().into_os_string();
@@ -56,7 +56,7 @@ impl Source {
             if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
                 let log = Path::new(&log).display();
                 return Err(refused(&format!(
-                    "this is a database in use and not a backup, for `{log}` belongs to it"
+                    "this is a database in use and not a backup, as `{log}` shows"
                 )));
             }
         }

@@ -68,7 +68,7 @@ pub fn busy() -> Answer {
 
 /// The answer when the operator's token was tried too often.
 pub fn too_many_tries() -> Answer {
-    let words = "The token was tried too often, here or elsewhere. It was not looked at: \
+    let words = "The token was tried too often, here or elsewhere. It was not checked: \
                  please try again in a moment.";
     let answer = refused(StatusCode::TOO_MANY_REQUESTS, words);
     with(answer, RETRY_AFTER, HeaderValue::from_static("1"))

@@ -49,14 +49,14 @@ impl Connected {
         let hooks: Arc<dyn Hooks> = match (&gathering, lock) {
             (Some(gathering), _) => gathering.clone(),
             (None, Some(lock)) => lock.clone(),
-            (None, None) => unreachable!("what has no lock gathers"),
+            (None, None) => unreachable!("a store without a lock gathers writes"),
         };
         #[cfg(test)]
         let below = super::faults::file_system();
         #[cfg(not(test))]
         let below = PLAIN;
         let file_system = FileSystem::over(below, hooks)
-            .ok_or_else(|| Error::Other("SQLite took no file system".into()))?;
+            .ok_or_else(|| Error::Other("SQLite refused the file system".into()))?;
         let connection = Connection::open_with_flags_and_vfs(location, flags, file_system.name());
         let mut connection = connection.map_err(|error| match failure(error) {
             Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
@@ -104,8 +104,8 @@ impl Storage {
         let location = &self.location;
         self.damage
             .get()
-            .mend(&format!("{location}-wal"))
-            .map_err(|error| Error::Other(format!("cannot mend `{location}-wal`: {error}")))?;
+            .repair(&format!("{location}-wal"))
+            .map_err(|error| Error::Other(format!("cannot repair `{location}-wal`: {error}")))?;
         self.damage.take();
         let Some(lock) = &self.lock else {
             return self.connect_alone(opening);
@@ -129,7 +129,9 @@ impl Storage {
         if done.is_err() {
             self.connected.take();
         } else if self.connected.borrow().is_none() {
-            return Err(Error::Other("a file failed while it was opened".into()));
+            return Err(Error::Other(
+                "an I/O error occurred while it was opened".into(),
+            ));
         }
         done
     }

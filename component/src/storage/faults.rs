@@ -91,7 +91,7 @@ pub fn file_system() -> &'static CStr {
 }
 
 /// Fails while syncs or writes fail: the write-ahead log cannot be repaired then.
-pub fn check_mend() -> io::Result<()> {
+pub fn check_repair() -> io::Result<()> {
     let faults = FAULTS.get();
     let stays = faults.after == 0 && faults.times > 1;
     match matches!(faults.what, Some(Fault::Sync | Fault::Write)) && stays {

@@ -187,12 +187,12 @@ impl Hooks for Gathering {
 impl Damage {
     /// Repairs the WAL at `path`: cuts off what was answered as failed and, after a
     /// failed sync, writes the rest over itself, so that it is synced again.
-    pub fn mend(self, path: &str) -> io::Result<()> {
+    pub fn repair(self, path: &str) -> io::Result<()> {
         if self.answered.is_none() && !self.unsynced {
             return Ok(());
         }
         #[cfg(test)]
-        super::faults::check_mend()?;
+        super::faults::check_repair()?;
         let mut wal = match fs::File::options().read(true).write(true).open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             wal => wal?,

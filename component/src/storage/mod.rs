@@ -192,7 +192,7 @@ impl Storage {
     fn connected(&self) -> Ref<'_, Connected> {
         Ref::map(self.connected.borrow(), |connected| {
             let connected = connected.as_ref();
-            connected.expect("every attempt starts with a connection, and ends before it goes")
+            connected.expect("an attempt has a connection until it ends")
         })
     }
 

@@ -114,7 +114,7 @@ fn obstacle_inside(connection: &Connection, options: &Options) -> Result<Option<
         )
         .map_err(failure)?;
     Ok(if no_numbers {
-        Some("column `expires` holds something else than whole seconds".into())
+        Some("column `expires` holds something other than whole seconds".into())
     } else if latest > LAST_SECOND {
         Some(
             "column `expires` holds a second after the year 5138: divide it by 1000 if it is in \
