@@ -30,14 +30,14 @@ pub struct Answer<T>(State<T>);
 enum State<T> {
     Asking(Asking<T>),
     /// `None` once it was found.
-    Looking(Option<Look<T>>),
+    Looking(Option<PendingRead<T>>),
 }
 
 pub(crate) type Asking<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 /// An answer that may be had at once, from memory or by this thread itself, and
 /// how to ask for it if not.
-pub(crate) struct Look<T> {
+pub(crate) struct PendingRead<T> {
     pub(crate) sessions: Sessions,
     pub(crate) id: String,
     pub(crate) find: fn(&Sessions, &str) -> Option<Result<T, Error>>,
@@ -49,7 +49,7 @@ impl<T> Answer<T> {
         Self(State::Asking(Box::pin(answer)))
     }
 
-    pub(crate) fn look(look: Look<T>) -> Self {
+    pub(crate) fn look(look: PendingRead<T>) -> Self {
         Self(State::Looking(Some(look)))
     }
 
@@ -82,7 +82,7 @@ impl<T> Answer<T> {
         if let Some(answer) = poll() {
             return Some(answer);
         }
-        let _lookout = Lookout::take()?;
+        let _spin_permit = SpinPermit::take()?;
         let started = Instant::now();
         while started.elapsed() < LINGER {
             thread::yield_now();
@@ -146,20 +146,20 @@ impl Drop for Blocking {
 
 /// One thread at a time looks out for its answer, so that many do not take the
 /// processor from the one that does the work.
-struct Lookout;
+struct SpinPermit;
 
-static LOOKOUT: AtomicBool = AtomicBool::new(false);
+static SPIN_PERMIT: AtomicBool = AtomicBool::new(false);
 
-impl Lookout {
+impl SpinPermit {
     fn take() -> Option<Self> {
-        let taken = LOOKOUT.swap(true, Ordering::Acquire);
+        let taken = SPIN_PERMIT.swap(true, Ordering::Acquire);
         (!taken).then_some(Self)
     }
 }
 
-impl Drop for Lookout {
+impl Drop for SpinPermit {
     fn drop(&mut self) {
-        LOOKOUT.store(false, Ordering::Release);
+        SPIN_PERMIT.store(false, Ordering::Release);
     }
 }
 

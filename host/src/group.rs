@@ -4,9 +4,9 @@
 use tokio::sync::mpsc;
 
 use crate::caller::Caller;
-use crate::desk::Ticket;
 use crate::owner::Replies;
 use crate::owner_thread::Command;
+use crate::shared_owner::Queued;
 use crate::{Error, Request};
 
 #[cfg(test)]
@@ -19,12 +19,12 @@ const MOST_REQUESTS: usize = 256;
 pub(crate) struct Waiting {
     pub(crate) requests: Vec<Request>,
     pub(crate) caller: Caller<Replies>,
-    pub(crate) ticket: Ticket,
+    pub(crate) queued: Queued,
 }
 
 impl Waiting {
     fn answer(self, replies: Result<Replies, Error>) {
-        drop(self.ticket);
+        drop(self.queued);
         self.caller.answer(replies);
     }
 }

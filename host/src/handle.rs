@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
-use crate::answer::Look;
+use crate::answer::PendingRead;
 #[cfg(feature = "tower-sessions")]
 use crate::clock::StoreClock;
 use crate::guest::contract::Admin;
@@ -100,7 +100,7 @@ impl Sessions {
     /// from memory, on the thread that polls the answer: as it was left by all
     /// that was answered before, and without waiting for what is in the queue.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
-        Answer::look(Look {
+        Answer::look(PendingRead {
             sessions: self.clone(),
             id: limits::shortened(id).to_owned(),
             find: |sessions, id| {

@@ -69,7 +69,6 @@ mod clock;
 mod compiled;
 mod database_file;
 mod descriptors;
-mod desk;
 mod directory;
 mod error;
 mod file_lock;
@@ -85,6 +84,7 @@ mod owner;
 mod owner_thread;
 mod read_cache;
 mod restore;
+mod shared_owner;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tower-sessions")]

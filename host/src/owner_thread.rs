@@ -15,10 +15,10 @@ use crate::answer::{self, LINGER};
 use crate::builder::Builder;
 use crate::caller::Caller;
 use crate::clock::StoreClock;
-use crate::desk::{Desk, Serving, Ticket};
 use crate::group::{self, Budget, Waiting};
 use crate::owner::{Owner, Replies};
 use crate::read_cache::ReadCache;
+use crate::shared_owner::{Queued, Serving, SharedOwner};
 use crate::{Error, Request};
 
 /// Half a mebibyte of it is the component's; the rest is ample for wasmtime.
@@ -28,7 +28,7 @@ const STACK: usize = 4 << 20;
 /// so that those that wait together can be done together.
 pub(crate) enum Command {
     Sessions(Waiting),
-    Other(Call, Ticket),
+    Other(Call, Queued),
     /// Somebody did something without the thread, which rested.
     Active,
 }
@@ -40,7 +40,7 @@ type Tell = Box<dyn FnOnce() + Send>;
 /// The thread of an open store. Dropping it waits until what is queued is done
 /// and the database is closed.
 pub(crate) struct OwnerThread {
-    desk: Arc<Desk>,
+    shared_owner: Arc<SharedOwner>,
     pub(crate) budget: Budget,
     queue: Option<mpsc::UnboundedSender<Command>>,
     thread: Option<JoinHandle<()>>,
@@ -53,11 +53,11 @@ impl OwnerThread {
         clock: Arc<StoreClock>,
         cache: Arc<ReadCache>,
     ) -> Result<Self, Error> {
-        let desk = Arc::new(Desk::new());
+        let shared_owner = Arc::new(SharedOwner::new());
         let budget = Budget::new(settings.memory_limit, settings.options.max_data);
         let (queue, commands) = mpsc::unbounded_channel();
         let (ready, opened) = Caller::new();
-        let shared = desk.clone();
+        let shared = shared_owner.clone();
         let thread = thread::Builder::new()
             .name("wasi-sessions".to_owned())
             .stack_size(STACK)
@@ -65,7 +65,7 @@ impl OwnerThread {
             .map_err(|error| Error::Start(error.to_string()))?;
         opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(Self {
-            desk,
+            shared_owner,
             budget,
             queue: Some(queue),
             thread: Some(thread),
@@ -78,11 +78,11 @@ impl OwnerThread {
             return self.work(owner, |owner| owner.batch(&requests));
         }
         let (caller, replies) = Caller::new();
-        let command = |ticket| {
+        let command = |queued| {
             Command::Sessions(Waiting {
                 requests,
                 caller,
-                ticket,
+                queued,
             })
         };
         self.send(command).await?;
@@ -102,7 +102,7 @@ impl OwnerThread {
             let done = call(owner);
             Box::new(move || caller.answer(done))
         };
-        self.send(|ticket| Command::Other(Box::new(call), ticket))
+        self.send(|queued| Command::Other(Box::new(call), queued))
             .await?;
         answer.await.map_err(|_| Error::Closed)?
     }
@@ -120,7 +120,7 @@ impl OwnerThread {
         owner: MutexGuard<'_, Option<Owner>>,
         work: impl FnOnce(&mut Owner) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let done = self.desk.work(owner, work);
+        let done = self.shared_owner.work(owner, work);
         self.note_work();
         done
     }
@@ -128,13 +128,15 @@ impl OwnerThread {
     /// The owner, when this thread may work and nobody else wants it: to do a
     /// request here is faster than to wake another thread twice.
     fn idle(&self) -> Option<MutexGuard<'_, Option<Owner>>> {
-        answer::may_work().then(|| self.desk.try_lock()).flatten()
+        answer::may_work()
+            .then(|| self.shared_owner.try_lock())
+            .flatten()
     }
 
     /// Lets the thread know that there may be garbage one day.
     fn note_work(&self) {
-        self.desk.active.store(true, Ordering::SeqCst);
-        if self.desk.resting.swap(false, Ordering::SeqCst)
+        self.shared_owner.active.store(true, Ordering::SeqCst);
+        if self.shared_owner.resting.swap(false, Ordering::SeqCst)
             && let Some(queue) = &self.queue
         {
             let _ = queue.send(Command::Active);
@@ -142,14 +144,14 @@ impl OwnerThread {
     }
 
     /// Queues a command once there is a permit for it.
-    async fn send(&self, command: impl FnOnce(Ticket) -> Command) -> Result<(), Error> {
-        if answer::is_blocking() && Serving::is_of(&self.desk) {
+    async fn send(&self, command: impl FnOnce(Queued) -> Command) -> Result<(), Error> {
+        if answer::is_blocking() && Serving::is_of(&self.shared_owner) {
             return Err(Error::Other(
                 "the store's own clock, randomness and wakers cannot wait for the store".to_owned(),
             ));
         }
         let queue = self.queue.as_ref().ok_or(Error::Closed)?;
-        let command = command(Ticket::take(&self.desk).await);
+        let command = command(Queued::take(&self.shared_owner).await);
         queue.send(command).map_err(|_| Error::Closed)
     }
 }
@@ -176,7 +178,7 @@ fn run(
     settings: Builder,
     clock: Arc<StoreClock>,
     cache: Arc<ReadCache>,
-    desk: &Desk,
+    shared_owner: &SharedOwner,
     budget: Budget,
     mut commands: mpsc::UnboundedReceiver<Command>,
     ready: Caller<()>,
@@ -186,7 +188,7 @@ fn run(
         _ => Rest::AWhile(settings.idle),
     };
     let step = settings.options.gc_step.try_into().unwrap_or(u32::MAX);
-    let _serving = Serving::store(desk);
+    let _serving = Serving::store(shared_owner);
     let opened = runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -194,7 +196,7 @@ fn run(
         .and_then(|timer| Ok((timer, Owner::open(settings, clock, cache)?)));
     let timer = match opened {
         Ok((timer, owner)) => {
-            *desk.lock() = Some(owner);
+            *shared_owner.lock() = Some(owner);
             timer
         }
         Err(error) => {
@@ -206,36 +208,36 @@ fn run(
     let mut rest = after_work;
     let mut next = None;
     // Dropped first: whoever is told that the store is closed finds it so.
-    let _closing = ClosedByPanic(desk);
+    let _closing = ClosedByPanic(shared_owner);
     loop {
         let received = match next.take() {
             Some(command) => Received::Command(command),
-            None => receive(&mut commands, desk, &timer, rest),
+            None => receive(&mut commands, shared_owner, &timer, rest),
         };
         match received {
             Received::Command(Command::Sessions(first)) => {
                 let (group, command) = group::gather(first, &mut commands, &budget);
                 next = command;
                 group::answer(group, |requests| {
-                    desk.work(desk.lock(), |owner| owner.batch(requests))
+                    shared_owner.work(shared_owner.lock(), |owner| owner.batch(requests))
                 });
                 rest = after_work;
             }
-            Received::Command(Command::Other(call, ticket)) => {
-                let done = desk.work(desk.lock(), |owner| Ok(call(owner)));
-                drop(ticket);
+            Received::Command(Command::Other(call, queued)) => {
+                let done = shared_owner.work(shared_owner.lock(), |owner| Ok(call(owner)));
+                drop(queued);
                 if let Ok(tell) = done {
                     tell();
                 }
                 rest = after_work;
             }
             Received::Command(Command::Active) => rest = after_work,
-            Received::Nothing if desk.active.swap(false, Ordering::SeqCst) => {
+            Received::Nothing if shared_owner.active.swap(false, Ordering::SeqCst) => {
                 rest = after_work;
             }
             Received::Nothing => {
                 // A failure here is nobody's; requests will meet the same.
-                let collected = desk.work(desk.lock(), |owner| owner.collect(step));
+                let collected = shared_owner.work(shared_owner.lock(), |owner| owner.collect(step));
                 rest = match collected {
                     Ok(collected) if collected.more => Rest::Not,
                     _ => Rest::UntilActive,
@@ -243,17 +245,17 @@ fn run(
             }
             Received::End => break,
         }
-        if desk.lock().is_none() {
+        if shared_owner.lock().is_none() {
             return;
         }
     }
-    if let Some(owner) = desk.lock().take() {
+    if let Some(owner) = shared_owner.lock().take() {
         owner.close();
     }
 }
 
 /// Closes the store if the thread panics in spite of all guards.
-struct ClosedByPanic<'a>(&'a Desk);
+struct ClosedByPanic<'a>(&'a SharedOwner);
 
 impl Drop for ClosedByPanic<'_> {
     fn drop(&mut self) {
@@ -288,7 +290,7 @@ enum Received {
 /// lingers before it sleeps, because to wake it takes longer than most requests.
 fn receive(
     commands: &mut mpsc::UnboundedReceiver<Command>,
-    desk: &Desk,
+    shared_owner: &SharedOwner,
     timer: &Runtime,
     rest: Rest,
 ) -> Received {
@@ -310,14 +312,14 @@ fn receive(
             }
         }
         Rest::UntilActive => {
-            desk.resting.store(true, Ordering::SeqCst);
+            shared_owner.resting.store(true, Ordering::SeqCst);
             // Whoever worked before this did not see it.
-            if desk.active.load(Ordering::SeqCst) {
-                desk.resting.store(false, Ordering::SeqCst);
+            if shared_owner.active.load(Ordering::SeqCst) {
+                shared_owner.resting.store(false, Ordering::SeqCst);
                 return Received::Nothing;
             }
             let command = timer.block_on(commands.recv());
-            desk.resting.store(false, Ordering::SeqCst);
+            shared_owner.resting.store(false, Ordering::SeqCst);
             command
         }
         Rest::Not | Rest::UntilAsked => timer.block_on(commands.recv()),

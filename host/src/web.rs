@@ -64,12 +64,12 @@ mod connection;
 mod engine;
 mod failure;
 mod guest;
+mod guest_stderr;
 mod limits;
 mod listening;
 mod progress;
 mod service;
 mod time_outs;
-mod words;
 
 /// Longest head of a request, in bytes; a longer one is answered with 431.
 const HEAD_LIMIT: usize = 64 << 10;

@@ -41,14 +41,14 @@ impl Target {
 }
 
 /// The log line of one request.
-pub(super) struct Line {
+pub(super) struct LogLine {
     target: Arc<Target>,
     started: Instant,
     /// The status of the response, and the milliseconds until it began.
     response: Option<(StatusCode, u64)>,
 }
 
-impl Line {
+impl LogLine {
     /// The line of a request whose head was received just now.
     pub(super) fn new(target: Arc<Target>) -> Self {
         Self {

@@ -167,7 +167,7 @@ impl Drop for Excuse {
 
 /// The body of a component's response. If the instance fails, the body ends with an
 /// error: otherwise the client would take a part of it for the whole.
-pub(super) struct Whole {
+pub(super) struct CheckedBody {
     /// Dropped before the body, so that `excused` is set before the instance finds
     /// out that it cannot write any more.
     excuse: Excuse,
@@ -177,7 +177,7 @@ pub(super) struct Whole {
     left: Option<u64>,
 }
 
-impl Whole {
+impl CheckedBody {
     /// A body of `length` bytes, if that is known. The instance sets `failed`
     /// before it drops its side of the body; `excuse` is withdrawn once the body is
     /// complete.
@@ -196,7 +196,7 @@ impl Whole {
     }
 }
 
-impl Body for Whole {
+impl Body for CheckedBody {
     type Data = Bytes;
     type Error = Error;
 

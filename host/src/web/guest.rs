@@ -12,8 +12,8 @@ use wasmtime_wasi_http::{
 };
 
 use super::HEAD_LIMIT;
+use super::guest_stderr::GuestStderr;
 use super::limits::Limits;
-use super::words::Words;
 use crate::{Stores, StoresView};
 
 /// Things of the host that an instance may hold at the same time. Each takes
@@ -54,7 +54,7 @@ impl Guest {
         Self {
             wasi: WasiCtxBuilder::new()
                 .envs(environment)
-                .stderr(Words::new(excused))
+                .stderr(GuestStderr::new(excused))
                 .build(),
             http,
             table,

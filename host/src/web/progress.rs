@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::access_log::Line;
+use super::access_log::LogLine;
 use super::time_outs::{TimeOuts, after};
 
 /// The progress of one connection; shared by its task, its stream, the requests on
@@ -29,7 +29,7 @@ struct State {
     /// Whether the connection was asked to give way.
     chosen: bool,
     /// The request whose response is not sent yet.
-    line: Option<Line>,
+    line: Option<LogLine>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ impl Progress {
     }
 
     /// Records that the head of a request is complete.
-    pub(super) fn begin(&self, line: Line) {
+    pub(super) fn begin(&self, line: LogLine) {
         let mut state = self.state();
         state.enter(Phase::Request);
         state.line = Some(line);

@@ -20,9 +20,9 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use super::Server;
-use super::access_log::{Line, Target};
+use super::access_log::{LogLine, Target};
 use super::authority;
-use super::body::{Arriving, Excuse, Reported, Whole};
+use super::body::{Arriving, CheckedBody, Excuse, Reported};
 use super::engine;
 use super::failure::Failure;
 use super::guest::Guest;
@@ -88,7 +88,7 @@ impl Service {
         progress: Arc<Progress>,
     ) -> Result<Response<Reported>, Infallible> {
         let target = Arc::new(Target::of(&request));
-        progress.begin(Line::new(target.clone()));
+        progress.begin(LogLine::new(target.clone()));
         let response = self.respond(request, local, target).await;
         let response = response.unwrap_or_else(|failure| failure.response());
         progress.respond(response.status());
@@ -144,7 +144,7 @@ impl Service {
                 Ok(Ok(response)) => {
                     let length = length(response.headers());
                     Ok(response.map(|body| {
-                        Whole::new(body, length, failed, excuse).boxed_unsync()
+                        CheckedBody::new(body, length, failed, excuse).boxed_unsync()
                     }))
                 }
                 Ok(Err(_)) => Err(target.logged(Failure::Refused)),

@@ -20,26 +20,26 @@ use crate::{Error, answer};
 const QUEUE: usize = 1024;
 
 /// The state that the thread and its callers share.
-pub(crate) struct Desk {
+pub(crate) struct SharedOwner {
     /// `None` before the store is open and after it is closed.
     owner: Mutex<Option<Owner>>,
     /// The number of waiting commands. While there are any, callers must queue.
     waiting: AtomicUsize,
     /// Free permits of the queue.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Whether the thread sleeps until there is a command.
     pub(crate) resting: AtomicBool,
     /// Whether there was a request since the thread last checked.
     pub(crate) active: AtomicBool,
 }
 
-impl Desk {
+impl SharedOwner {
     /// The state before the store is open.
     pub(crate) fn new() -> Self {
         Self {
             owner: Mutex::new(None),
             waiting: AtomicUsize::new(0),
-            places: Arc::new(Semaphore::new(QUEUE)),
+            permits: Arc::new(Semaphore::new(QUEUE)),
             resting: AtomicBool::new(false),
             active: AtomicBool::new(false),
         }
@@ -81,73 +81,73 @@ impl Desk {
 }
 
 /// Counts a command as waiting until it is done or cancelled.
-pub(crate) struct Ticket {
-    desk: Arc<Desk>,
-    _place: Option<Place>,
+pub(crate) struct Queued {
+    shared_owner: Arc<SharedOwner>,
+    _permit: Option<Permit>,
 }
 
 /// A permit of the queue. Dropping it wakes a task that waits for a permit.
-type Place = Contained<OwnedSemaphorePermit>;
+type Permit = Contained<OwnedSemaphorePermit>;
 
-impl Ticket {
+impl Queued {
     /// Waits for a permit, unless this thread blocks until it is answered. Such a
     /// thread has one request at a time, and the permits may be held by tasks that
     /// only this thread can run.
-    pub(crate) async fn take(desk: &Arc<Desk>) -> Self {
-        desk.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut ticket = Self {
-            desk: desk.clone(),
-            _place: None,
+    pub(crate) async fn take(shared_owner: &Arc<SharedOwner>) -> Self {
+        shared_owner.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut queued = Self {
+            shared_owner: shared_owner.clone(),
+            _permit: None,
         };
         if !answer::is_blocking() {
-            ticket._place = match desk.places.clone().try_acquire_owned() {
-                Ok(place) => Some(Contained::new(place)),
-                Err(_none_free) => wait_for_place(desk).await,
+            queued._permit = match shared_owner.permits.clone().try_acquire_owned() {
+                Ok(permit) => Some(Contained::new(permit)),
+                Err(_none_free) => wait_for_permit(shared_owner).await,
             };
         }
-        ticket
+        queued
     }
 }
 
 /// Waits for a free permit; `None` if the thread blocks meanwhile.
-async fn wait_for_place(desk: &Desk) -> Option<Place> {
-    let mut place = Contained::new(Box::pin(desk.places.clone().acquire_owned()));
-    poll_fn(|context| match place.get_mut() {
-        Some(place) if !answer::is_blocking() => {
-            let free = place.as_mut().poll(context);
-            free.map(|place| place.ok().map(Contained::new))
+async fn wait_for_permit(shared_owner: &SharedOwner) -> Option<Permit> {
+    let mut permit = Contained::new(Box::pin(shared_owner.permits.clone().acquire_owned()));
+    poll_fn(|context| match permit.get_mut() {
+        Some(permit) if !answer::is_blocking() => {
+            let free = permit.as_mut().poll(context);
+            free.map(|permit| permit.ok().map(Contained::new))
         }
         _ => Poll::Ready(None),
     })
     .await
 }
 
-impl Drop for Ticket {
+impl Drop for Queued {
     fn drop(&mut self) {
-        self.desk.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.shared_owner.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 thread_local! {
-    static SERVED: Cell<*const Desk> = const { Cell::new(ptr::null()) };
+    static SERVED: Cell<*const SharedOwner> = const { Cell::new(ptr::null()) };
 }
 
 /// Marks this thread, while it lives, as doing the requests of a store. The thread
 /// must not wait for that store then.
 pub(crate) struct Serving {
-    before: *const Desk,
+    before: *const SharedOwner,
 }
 
 impl Serving {
-    pub(crate) fn store(desk: &Desk) -> Self {
+    pub(crate) fn store(shared_owner: &SharedOwner) -> Self {
         Self {
-            before: SERVED.replace(desk),
+            before: SERVED.replace(shared_owner),
         }
     }
 
     /// Whether this thread does requests of this store now.
-    pub(crate) fn is_of(desk: &Desk) -> bool {
-        ptr::eq(SERVED.get(), desk)
+    pub(crate) fn is_of(shared_owner: &SharedOwner) -> bool {
+        ptr::eq(SERVED.get(), shared_owner)
     }
 }
 

@@ -22,7 +22,7 @@ const WRITE: usize = 64 << 10;
 
 /// The standard error of one instance; clones are the same.
 #[derive(Clone)]
-pub(super) struct Words(Arc<Mutex<Unfinished>>);
+pub(super) struct GuestStderr(Arc<Mutex<Unfinished>>);
 
 /// The line that has no end yet.
 struct Unfinished {
@@ -32,7 +32,7 @@ struct Unfinished {
     excused: Arc<AtomicBool>,
 }
 
-impl Words {
+impl GuestStderr {
     /// Lines are logged as warnings until `excused` is set.
     pub(super) fn new(excused: Arc<AtomicBool>) -> Self {
         Self(Arc::new(Mutex::new(Unfinished {
@@ -93,13 +93,13 @@ impl Drop for Unfinished {
     }
 }
 
-impl IsTerminal for Words {
+impl IsTerminal for GuestStderr {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Words {
+impl StdoutStream for GuestStderr {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
@@ -109,7 +109,7 @@ impl StdoutStream for Words {
     }
 }
 
-impl OutputStream for Words {
+impl OutputStream for GuestStderr {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.add(&bytes);
         Ok(())
@@ -125,11 +125,11 @@ impl OutputStream for Words {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Words {
+impl Pollable for GuestStderr {
     async fn ready(&mut self) {}
 }
 
-impl AsyncWrite for Words {
+impl AsyncWrite for GuestStderr {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
