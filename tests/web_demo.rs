@@ -265,8 +265,8 @@ fn a_second_click_on_log_out_leads_where_the_first_did() {
     let without = shown.bringing(&None);
     let mut next = Visitor::new(&site);
     next.get("/");
-    let anew = shown.bringing(&next.cookie);
-    for mut second in [shown.clone(), without, anew] {
+    let renewed = shown.bringing(&next.cookie);
+    for mut second in [shown.clone(), without, renewed] {
         let answer = second.post("/logout", &[]);
         assert_eq!(answer.leads_to(), (303, Some("/")));
         // A newer session is not touched.
@@ -401,7 +401,7 @@ fn a_form_that_this_visitor_was_not_shown_is_refused() {
     refused(&Visitor::new(&site), "/logout", "without a session");
     for (token, case) in [
         ("", "without a token"),
-        (mallory.token.as_str(), "with somebody else's token"),
+        (mallory.token.as_str(), "with another user's token"),
         (&alice.token[1..], "with a part of the token"),
     ] {
         refused(&with_token(token), "/login", case);

@@ -58,7 +58,7 @@ impl DatabaseFile {
     #[cfg(not(unix))]
     pub(crate) fn note_mark(&mut self) {}
 
-    /// Whether this is that open file.
+    /// Whether `other` is the same file.
     pub(crate) fn is(&self, other: &File) -> io::Result<bool> {
         same(&self.file, other)
     }
@@ -75,7 +75,7 @@ impl DatabaseFile {
         }
     }
 
-    /// Elsewhere an open file keeps its name.
+    /// On other systems an open file keeps its name.
     #[cfg(not(unix))]
     pub(crate) fn look(&self, _path: &Path) -> Result<(), &'static str> {
         Ok(())
@@ -94,7 +94,7 @@ impl DatabaseFile {
             .map_or(0o600, |file| file.mode() & 0o666)
     }
 
-    /// Elsewhere a file has the permissions of its directory.
+    /// On other systems a file has the permissions of its directory.
     #[cfg(not(unix))]
     pub(crate) fn mode(&self) -> u32 {
         0o600
@@ -116,7 +116,7 @@ impl DatabaseFile {
         log.set_permissions(fs::Permissions::from_mode(mode))
     }
 
-    /// Elsewhere a file has the permissions of its directory.
+    /// On other systems a file has the permissions of its directory.
     #[cfg(not(unix))]
     pub(crate) fn restrict(&self, _log: &Path) -> io::Result<()> {
         Ok(())
@@ -201,7 +201,7 @@ pub(crate) fn is_unlinked(file: &File) -> bool {
     rustix::fs::fstat(file).is_ok_and(|file| file.st_nlink == 0)
 }
 
-/// Elsewhere an open file keeps its name.
+/// On other systems an open file keeps its name.
 #[cfg(not(unix))]
 fn same(_: &File, _: &File) -> io::Result<bool> {
     Ok(true)

@@ -13,9 +13,9 @@ pub(crate) const RESERVED: &str = ".wasi-sessions";
 
 /// The store's directory while this owner holds it.
 ///
-/// The operating system's lock is on the directory itself, so that no file can
-/// be removed from under it, and on the database's file. Both are released when
-/// this is dropped, and by the kernel on any death of the process.
+/// The operating system's lock is on the directory itself, so that there is no lock
+/// file to remove, and on the database's file. Both are released on drop, and by
+/// the kernel when the process dies.
 pub(crate) struct Directory {
     /// The path as the builder was given it, for errors.
     given: PathBuf,

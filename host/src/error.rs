@@ -9,8 +9,8 @@ use crate::guest::contract;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another owner, in this process or in another one, holds the directory, or
-    /// another program the database in it.
+    /// Another owner, in this process or another, holds the directory, or another
+    /// program holds the database in it.
     #[error("directory `{}` is in use by another owner", directory.display())]
     InUse {
         /// The directory, as the builder was given it.

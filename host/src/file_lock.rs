@@ -1,4 +1,4 @@
-//! Locks on a database's file that programs with SQLite of their own respect.
+//! Locks on a database's file that other programs with SQLite respect.
 
 use std::fs::{File, TryLockError};
 

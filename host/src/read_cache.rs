@@ -1,13 +1,13 @@
 //! Sessions that were read before, answered on the caller's own thread.
 //!
-//! It answers nothing that the database would not. Only who holds the owner
-//! changes it. What a request may change is forgotten before the request is
-//! done, so that whoever asks meanwhile asks the database, behind it in the
-//! queue; and what was read, or written to a session that was known, is
-//! remembered only once its transaction is kept. Expiry is a matter of the clock.
-//! Sessions that expired while a clock was ahead may have been collected: they are
-//! not answered from here, and the whole cache is cleared once a request comes at a
-//! much earlier time.
+//! The cache never gives an answer that the database would not give. Only the
+//! thread that holds the owner's lock changes it. Entries that a request may change
+//! are invalidated before the request is done, so a concurrent read goes to the
+//! database, behind the request in the queue. What was read, or written to a cached
+//! session, is cached only once its transaction is kept. Expiry is compared with
+//! the clock. Sessions that expired while a clock was ahead may have been
+//! collected: they are not answered from here, and the whole cache is cleared once
+//! a request comes at a much earlier time.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -185,9 +185,9 @@ impl ReadCache {
         self.subjects.forget(subject);
     }
 
-    /// To be called before sessions are ended of which the ids are not known,
-    /// after a crash, when the clock went far back, and before anybody else may
-    /// own the database.
+    /// Clears the cache. Must be called before sessions are ended whose ids are not
+    /// known, after a crash, when the clock went far back, and before another owner
+    /// can open the database.
     pub(crate) fn forget_all(&self) {
         if let Some(sessions) = &self.sessions {
             sessions.clear();

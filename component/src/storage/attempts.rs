@@ -1,5 +1,5 @@
-//! How work is tried: alone or in a transaction, once or until the lock of a
-//! shared database is free, and again when room was made on a full disk.
+//! Attempts at work and their retries: alone or in a transaction, until the lock of
+//! a shared database is free, and after space was freed on a full disk.
 
 use super::Storage;
 use crate::error::Error;

@@ -130,9 +130,9 @@ fn obstacle_inside(connection: &Connection, options: &Options) -> Result<Option<
     })
 }
 
-/// Takes the live sessions of the original's table over, under the hashes of
-/// their ids; those that are expired or empty, or whose id nobody can ask for,
-/// stay behind. Its indexes go with it.
+/// Takes over the live sessions of the original's table, under the hashes of their
+/// ids. Sessions that are expired or empty, or whose id is not valid here, are
+/// dropped, and so are the table's indexes.
 pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(), Error> {
     let original = format!("{table} original");
     // Nothing refers to the table. Everything else in the file stays as it is, even

@@ -146,9 +146,9 @@ impl Connections {
             tracing::warn!("requests that are still in flight are stopped");
         }
         self.service.stop().await;
-        let told = async { while self.tasks.join_next().await.is_some() {} };
+        let answered = async { while self.tasks.join_next().await.is_some() {} };
         // A client that does not read gets no answer.
-        let _ = timeout(FAREWELL, told).await;
+        let _ = timeout(FAREWELL, answered).await;
         self.tasks.shutdown().await;
     }
 }
