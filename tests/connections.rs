@@ -77,34 +77,46 @@ fn the_longest_idle_connection_gives_way_to_a_new_one() {
 }
 
 #[test]
-fn idle_connections_give_way_before_half_heads_and_requests_never() {
+fn idle_connections_give_way_before_half_heads_and_half_bodies_last() {
     let home = Home::new();
-    let site = guest(&home, &["--connections", "3"]);
-    let mut request = site.begin("/length");
+    let site = guest(&home, &["--connections", "4"]);
+    let mut body = site.begin("/length");
     let mut silent = site.connect();
-    let mut half = after(&site, HALF);
     let mut first = idle(&site);
-    assert_eq!(rest(&mut silent), "");
+    let mut half = after(&site, HALF);
     let _second = idle(&site);
+    assert_eq!(rest(&mut silent), "");
+    let _third = idle(&site);
     assert_eq!(rest(&mut first), "");
     half.write_all(&REQUEST[HALF.len()..]).unwrap();
     hello(&mut half);
 
     let _halves = [after(&site, HALF), after(&site, HALF), after(&site, HALF)];
     check_others(&site);
-    request.write_all(b"-last").unwrap();
-    let answer = rest(&mut request);
+    body.write_all(b"-last").unwrap();
+    let answer = rest(&mut body);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
+fn bodies_that_stand_still_give_way_to_new_clients() {
+    let home = Home::new();
+    let site = guest(&home, &["--connections", "2"]);
+    let _bodies = [site.begin("/length"), site.begin("/length")];
+    check_others(&site);
 }
 
 #[test]
 fn a_new_client_waits_while_all_others_have_requests() {
     let home = Home::new();
     let site = guest(&home, &["--connections", "2"]);
-    let mut requests = [site.begin("/length"), site.begin("/length")];
+    let large = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut requests = [after(&site, large), after(&site, large)];
+    for request in &mut requests {
+        request.read_exact(&mut [0; 1]).unwrap();
+    }
     let mut new = after(&site, REQUEST);
-    requests[0].write_all(b"-last").unwrap();
-    assert!(rest(&mut requests[0]).starts_with("HTTP/1.1 200 "));
+    assert!(rest(&mut requests[0]).len() > 10_000_000);
     hello(&mut new);
 }
 

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -30,6 +32,9 @@ const LOCATION: &str = "sessions.db";
 
 /// The environment variable in which a component finds the operator's token.
 const TOKEN: &str = "OPERATOR_TOKEN";
+
+/// How long a stop waits for the store to close.
+const LONGEST_CLOSE: Duration = Duration::from_secs(1);
 
 /// What is served, and where.
 #[derive(Debug, Args)]
@@ -124,8 +129,22 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
             ending::say(format!("the operator's page is {url}/operator"));
         }
         server.run(stop).await;
-        Ok(())
-    })
+        anyhow::Ok(())
+    })?;
+    close(sessions);
+    Ok(())
+}
+
+/// Closes the store. A stop does not wait for long work of an operator, such as a
+/// check of the whole database: what was answered is kept, and the kernel releases
+/// the locks with the process.
+fn close(sessions: Sessions) {
+    let (done, closed) = mpsc::channel();
+    thread::spawn(move || {
+        drop(sessions);
+        let _ = done.send(());
+    });
+    let _ = closed.recv_timeout(LONGEST_CLOSE);
 }
 
 fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&str>) -> Server {

@@ -58,7 +58,14 @@ impl<'a> Folder<'a> {
         database_file::refuse_odd(&path)?;
         let file = database_file::open_plain(File::options().read(true).write(true), &path)?;
         #[cfg(unix)]
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        {
+            let links = std::os::unix::fs::MetadataExt::nlink(&file.metadata()?);
+            if links != 1 {
+                // It could be the database itself.
+                return Err(io::Error::other("the component made no copy"));
+            }
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        }
         file.sync_all()?;
         Ok(path)
     }

@@ -3,8 +3,10 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::builder::Builder;
+use crate::compiled::Cache;
 use crate::database_file;
 use crate::directory::{Directory, create_private, sync_directory};
 use crate::file_lock::{self, Kind};
@@ -20,12 +22,35 @@ pub(crate) fn restore(settings: Builder, copy: &Path) -> Result<(), Error> {
     let mut source = Source::open(copy)?;
     let directory = Directory::lock(&settings.directory, &settings.file_name)?;
     source.refuse_own(&directory)?;
+    refuse_shared(&directory)?;
+    if let Some(cache) = &settings.cache_directory {
+        // The staged component alone would only be kept out of its own stage.
+        Cache::open(cache, [directory.path()])?;
+    }
     source.lock()?;
     let stage = Stage::create(&directory, &settings.file_name)?;
     source.copy_to(&stage)?;
     stage.check(settings, &source)?;
     stage.replace_database(&directory)
 }
+
+/// Refuses a database that an instance with `shared` access uses now: its only
+/// lock is a directory beside the file.
+fn refuse_shared(directory: &Directory) -> Result<(), Error> {
+    let mut lock = directory.database_path().into_os_string();
+    lock.push(".lock");
+    let taken = fs::metadata(lock).and_then(|found| found.modified());
+    let is_alive = |taken: SystemTime| taken.elapsed().is_ok_and(|age| age < DEAD_AFTER);
+    if taken.is_ok_and(is_alive) {
+        return Err(Error::InUse {
+            directory: directory.path().to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// The age at which a shared lock counts as left behind: the contract's.
+const DEAD_AFTER: Duration = Duration::from_secs(15);
 
 /// The backup to restore, open for reading.
 struct Source {
@@ -157,7 +182,7 @@ impl Stage {
     /// Syncs the copy and renames it over the database.
     fn replace_database(&self, directory: &Directory) -> Result<(), Error> {
         let database = directory.database_path();
-        self.seal(directory.new_file_mode())
+        self.seal(directory)
             .map_err(|error| self.failed(&self.file, &error))?;
         fs::rename(&self.file, &database)
             .and_then(|()| sync_directory(directory.path()))
@@ -166,15 +191,23 @@ impl Stage {
             .map_err(|error| self.failed(&database, &error))
     }
 
-    /// Marks the copy and syncs it.
-    fn seal(&self, mode: u32) -> io::Result<()> {
+    /// Marks the copy, gives it to the owner of the old database, and syncs it.
+    fn seal(&self, directory: &Directory) -> io::Result<()> {
         let mut file =
             database_file::open_plain(File::options().read(true).write(true), &self.file)?;
         mark::put_on(&mut file)?;
         #[cfg(unix)]
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-        #[cfg(not(unix))]
-        let _ = mode;
+        {
+            use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+            let old = fs::metadata(directory.database_path())
+                .or_else(|_| fs::metadata(directory.path()))?;
+            let new = file.metadata()?;
+            if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+                fchown(&file, Some(old.uid()), Some(old.gid()))?;
+            }
+            let mode = directory.new_file_mode();
+            file.set_permissions(PermissionsExt::from_mode(mode))?;
+        }
         file.sync_all()
     }
 

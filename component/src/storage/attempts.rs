@@ -61,7 +61,7 @@ impl Storage {
     fn first_try(&self, room: Room) -> Result<Tries, Error> {
         let reserve = self.reserve.as_ref();
         if room == Room::Growing && reserve.is_some_and(|reserve| !reserve.is_there()) {
-            self.once(&mut || self.cover_growth())?;
+            self.make_reserve()?;
         }
         Ok(Tries {
             started: Instant::now(),
@@ -69,6 +69,17 @@ impl Storage {
             room,
             has_made_room: false,
         })
+    }
+
+    /// Makes the reserve complete, in the space of the write-ahead log if there is
+    /// no other.
+    fn make_reserve(&self) -> Result<(), Error> {
+        match self.once(&mut || self.cover_growth()) {
+            Err(Error::StorageFull) => {}
+            done => return done,
+        }
+        self.once(&mut || self.empty_log())?;
+        self.once(&mut || self.cover_growth())
     }
 
     /// Whether to retry after this error. Waits or frees space before it returns
@@ -93,8 +104,7 @@ impl Storage {
                 }
                 // A checkpoint that truncates the write-ahead log frees its space,
                 // if there is space to copy the pages.
-                let empty = || self.statements(|statements| statements.empty_log.number([]));
-                let _ = self.once(&mut || empty().map(drop));
+                let _ = self.once(&mut || self.empty_log());
                 true
             }
             _ => false,

@@ -139,7 +139,7 @@ impl Storage {
     }
 
     /// Copies the log, and makes its own file empty.
-    fn empty_log(&self) -> Result<(), Error> {
+    pub(super) fn empty_log(&self) -> Result<(), Error> {
         self.statements(|statements| statements.empty_log.number([]))?;
         Ok(())
     }

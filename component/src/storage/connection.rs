@@ -20,6 +20,7 @@ use rusqlite::ffi;
 use rusqlite::{Connection, OpenFlags};
 use std::ffi::CStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,7 +106,10 @@ impl Storage {
         self.damage
             .get()
             .repair(&format!("{location}-wal"))
-            .map_err(|error| Error::Other(format!("cannot repair `{location}-wal`: {error}")))?;
+            .map_err(|error| match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::StorageFull,
+                _ => Error::Other(format!("cannot repair `{location}-wal`: {error}")),
+            })?;
         self.damage.take();
         let Some(lock) = &self.lock else {
             return self.connect_alone(opening);

@@ -40,6 +40,23 @@ impl File {
         let (start, length) = (bytes.as_ptr().cast(), bytes.len() as c_int);
         // SAFETY: the buffer has `length` bytes.
         self.call(|file, of| unsafe { method(of.xWrite)(file, start, length, offset) })
+            .map_err(|code| self.with_quota(code))
+    }
+
+    /// A quota that is used up is a full disk, too. SQLite knows only the latter.
+    fn with_quota(&self, code: c_int) -> c_int {
+        if code & 0xff != ffi::SQLITE_IOERR || self.0.is_null() {
+            return code;
+        }
+        let mut errno = 0;
+        // SAFETY: the file is open; this operation writes one int.
+        let asked = self.call(|file, of| unsafe {
+            method(of.xFileControl)(file, ffi::SQLITE_FCNTL_LAST_ERRNO, (&raw mut errno).cast())
+        });
+        match std::io::Error::from_raw_os_error(errno).kind() {
+            std::io::ErrorKind::QuotaExceeded if asked.is_ok() => ffi::SQLITE_FULL,
+            _ => code,
+        }
     }
 
     pub fn truncate(&self, size: i64) -> Done {

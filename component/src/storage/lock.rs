@@ -29,7 +29,7 @@ mod tests;
 /// instance that was killed.
 const DEAD_AFTER: Duration = Duration::from_secs(15);
 
-/// The time since the last renewal after which an owner counts its lock as lost.
+/// The time after which an owner that cannot renew its token counts its lock as lost.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(7);
 
 /// The age at which an owner renews its token.
@@ -64,7 +64,7 @@ struct State {
     /// When this instance last tried to take the lock.
     tried: Option<Instant>,
     /// Why no lock can be made here.
-    problem: Option<String>,
+    problem: Option<Error>,
 }
 
 struct Held {
@@ -126,7 +126,7 @@ impl Lock {
 
     /// Why the lock cannot be created here, if an attempt has failed so.
     pub fn problem(&self) -> Option<Error> {
-        self.state().problem.take().map(Error::Other)
+        self.state().problem.take()
     }
 
     /// Whether the lock is there, so that to try is in vain: its directory is young
@@ -192,8 +192,10 @@ impl Lock {
             Ok(None) => Err(ffi::SQLITE_BUSY),
             Err(error) => {
                 let lock = self.directory.display();
-                let problem = format!("the lock `{lock}` cannot be made: {error}");
-                state.problem = Some(problem);
+                state.problem = Some(match error.kind() {
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::StorageFull,
+                    _ => Error::Other(format!("the lock `{lock}` cannot be made: {error}")),
+                });
                 Err(ffi::SQLITE_CANTOPEN)
             }
         }

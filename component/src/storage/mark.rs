@@ -35,7 +35,14 @@ pub fn is_copy(location: &str) -> bool {
 pub fn adopt(location: &str) -> Result<(), Error> {
     let adopt = || {
         for suffix in FOREIGN {
-            match std::fs::remove_file(format!("{location}{suffix}")) {
+            let path = format!("{location}{suffix}");
+            // Empty on the disk first: the removal of a name may be lost with the
+            // power.
+            if let Ok(log) = File::options().write(true).open(&path) {
+                log.set_len(0)?;
+                log.sync_all()?;
+            }
+            match std::fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! The reserve of an exclusive database: a file of zeros beside it, which is
+//! The reserve of an exclusive database: a file of no use beside it, which is
 //! removed when the disk is full, so that sessions can still be ended.
 //!
 //! It holds [`RESERVE`] bytes for what ending sessions writes to the write-ahead
@@ -72,11 +72,14 @@ impl Reserve {
         let in_file = fs::metadata(&self.location)?.len() / page_size;
         let growth = pages.saturating_sub(in_file) * page_size;
         let wanted = RESERVE + growth.next_multiple_of(STEP);
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.path())?;
+        let mut file = match self.open() {
+            // Left by a run of another user, in a directory that is this user's.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                fs::remove_file(self.path())?;
+                self.open()?
+            }
+            file => file?,
+        };
         let length = file.metadata()?.len();
         if length > wanted + 16 * STEP {
             file.set_len(wanted)?;
@@ -85,7 +88,7 @@ impl Reserve {
         file.seek(SeekFrom::Start(length))?;
         while written < wanted {
             let piece = (wanted - written).min(64 << 10);
-            if let Err(error) = write_zeros(&mut file, piece) {
+            if let Err(error) = write_random(&mut file, piece) {
                 drop(file);
                 self.shorten(length);
                 return Err(error);
@@ -94,6 +97,12 @@ impl Reserve {
         }
         let length = file.metadata()?.len();
         Ok(in_file.min(pages) + (length - RESERVE) / page_size)
+    }
+
+    fn open(&self) -> io::Result<File> {
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        options.open(self.path())
     }
 
     /// Undoes a partial growth: restores `length`, or removes the file.
@@ -109,6 +118,9 @@ impl Reserve {
     }
 }
 
-fn write_zeros(file: &mut File, bytes: u64) -> io::Result<()> {
-    file.write_all(&vec![0; bytes as usize])
+/// A file system that compresses would keep no room for zeros.
+fn write_random(file: &mut File, bytes: u64) -> io::Result<()> {
+    let mut piece = vec![0; bytes as usize];
+    getrandom::fill(&mut piece).map_err(|_| io::Error::other("no random bytes"))?;
+    file.write_all(&piece)
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use tokio::time::Instant;
 
 use super::failure::Failure;
 
 /// The length to which a path is cut in the log, in bytes.
-const PATH_IN_LOG: usize = 256;
+const TEXT_IN_LOG: usize = 256;
 
 /// The status in the log if the client went away before the whole response was
 /// sent, as in nginx. It is never sent.
@@ -16,17 +16,16 @@ const CLIENT_CLOSED: u16 = 499;
 
 /// The method and path of a request, for the log.
 pub(super) struct Target {
-    method: Method,
+    method: String,
     path: String,
 }
 
 impl Target {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
-        let mut path = request.uri().path().to_owned();
-        path.truncate(path.floor_char_boundary(PATH_IN_LOG));
+        let cut = |text: &str| text[..text.floor_char_boundary(TEXT_IN_LOG)].to_owned();
         Self {
-            method: request.method().clone(),
-            path,
+            method: cut(request.method().as_str()),
+            path: cut(request.uri().path()),
         }
     }
 

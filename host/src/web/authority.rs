@@ -57,8 +57,10 @@ fn checked(authority: Authority) -> Result<Authority, Failure> {
         .as_str()
         .strip_prefix(host)
         .ok_or(Failure::Malformed)?;
-    let port = port.strip_prefix(':').unwrap_or(port);
-    let is_port = port.is_empty() || authority.port_u16().is_some();
+    let is_port = match port.strip_prefix(':') {
+        Some(port) => port.is_empty() || port.parse::<u16>().is_ok(),
+        None => port.is_empty(),
+    };
     match !host.is_empty() && is_port {
         true => Ok(authority),
         false => Err(Failure::Malformed),

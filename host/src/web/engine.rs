@@ -16,6 +16,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// Address space behind a memory where there is little of it, in bytes.
 const SMALL_GUARD: u64 = 64 << 10;
 
+/// Address space for a memory to grow without being moved, likewise.
+const GROWTH: u64 = 1 << 20;
+
 /// Parts that one component may have.
 pub(super) const CORE_INSTANCES: u32 = 16;
 pub(super) const MEMORIES: u32 = 2;
@@ -35,7 +38,7 @@ pub(super) fn prepare(
         .or_else(|_| {
             let mut small = configuration();
             small.memory_reservation(0).memory_guard_size(SMALL_GUARD);
-            small.memory_reservation_for_growth(SMALL_GUARD);
+            small.memory_reservation_for_growth(GROWTH);
             Engine::new(&small)
         })?;
     let component: Component = compiled::compile(&engine, component, cache)?;

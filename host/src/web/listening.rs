@@ -22,6 +22,10 @@ const GRACE: Duration = Duration::from_secs(7);
 /// How long it may then take to send 503 for the requests that were stopped.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How often the server looks for a connection that gives way to a client without
+/// a place.
+const RETRY: Duration = Duration::from_millis(50);
+
 /// How long the server waits after a failed `accept` (too few file descriptors, as
 /// a rule), unless a connection ends.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -61,6 +65,7 @@ impl Listening {
                     connections.forget(ended);
                 }
                 () = connections.waits.notified(), if waiting.is_some() => {}
+                () = sleep(RETRY), if waiting.is_some() => {}
                 accepted = self.listener.accept(), if waiting.is_none() => match accepted {
                     Ok((stream, _)) => waiting = Some(stream),
                     Err(error) if is_of_the_connection(&error) => {}

@@ -42,6 +42,9 @@ enum Phase {
     Closing,
     /// A part of a head was received.
     Head,
+    /// A head was received, and the part of its body that an instance waits for was
+    /// not.
+    Body,
     /// A request was received, and its response is not complete.
     Request,
     /// The response is complete, and not all of it is written.
@@ -68,16 +71,26 @@ impl Progress {
     /// Records that bytes were received.
     pub(super) fn received(&self) {
         let mut state = self.state();
-        if matches!(state.phase, Phase::Fresh | Phase::Idle) {
-            state.enter(Phase::Head);
+        match state.phase {
+            Phase::Fresh | Phase::Idle => state.enter(Phase::Head),
+            Phase::Body => state.since = Instant::now(),
+            _ => {}
         }
     }
 
     /// Records that the head of a request is complete.
     pub(super) fn begin(&self, line: LogLine) {
         let mut state = self.state();
-        state.enter(Phase::Request);
+        state.enter(Phase::Body);
         state.line = Some(line);
+    }
+
+    /// Records that enough of the body is there for an instance.
+    pub(super) fn has_body(&self) {
+        let mut state = self.state();
+        if state.phase == Phase::Body {
+            state.enter(Phase::Request);
+        }
     }
 
     /// Records that the response to the request begins.
@@ -90,7 +103,7 @@ impl Progress {
     /// Records that all of the response was given to the connection.
     pub(super) fn complete(&self) {
         let mut state = self.state();
-        if state.phase == Phase::Request {
+        if matches!(state.phase, Phase::Body | Phase::Request) {
             state.enter(Phase::Sending);
         }
     }
@@ -177,7 +190,7 @@ impl Progress {
         loop {
             self.give_way.notified().await;
             let mut state = self.state();
-            if state.is_waiting() {
+            if state.can_give_way() {
                 return;
             }
             // A request arrived just before.
@@ -201,26 +214,33 @@ impl State {
     fn is_waiting(&self) -> bool {
         self.phase <= Phase::Head && !self.unsent
     }
+
+    fn can_give_way(&self) -> bool {
+        self.phase <= Phase::Body && !self.unsent
+    }
 }
 
 /// How long a connection counts as recently used.
-const RECENTLY: Duration = Duration::from_secs(1);
+const RECENTLY: Duration = Duration::from_millis(250);
 
 /// Asks one of these connections to give way: the one that has been idle for the
-/// longest time, else the one whose head has been incomplete for the longest time;
-/// those used within the last second come last. Does nothing if one was asked
-/// already, or if all have requests.
+/// longest time, else the one whose head, or else whose body, has been incomplete
+/// for the longest time. Does nothing if one was asked already, or if all have
+/// requests or were used a moment ago: what a client has just sent may be on its
+/// way.
 pub(super) fn give_way<'a>(connections: impl Iterator<Item = &'a Arc<Progress>>) {
     let now = Instant::now();
-    let mut first: Option<((bool, bool, Instant), &Progress)> = None;
+    let mut first: Option<((Phase, Instant), &Progress)> = None;
     for connection in connections {
         let state = connection.state();
         if state.chosen {
             return;
         }
         let is_recent = now.saturating_duration_since(state.since) < RECENTLY;
-        let rank = (is_recent, state.phase == Phase::Head, state.since);
-        if state.is_waiting() && first.is_none_or(|(other, _)| rank < other) {
+        // Of those that wait for a first byte the phase does not count.
+        let rank = (state.phase.max(Phase::Closing), state.since);
+        let is_first = first.is_none_or(|(other, _)| rank < other);
+        if state.can_give_way() && !is_recent && is_first {
             first = Some((rank, connection));
         }
     }

@@ -89,7 +89,7 @@ impl Service {
     ) -> Result<Response<Reported>, Infallible> {
         let target = Arc::new(Target::of(&request));
         progress.begin(LogLine::new(target.clone()));
-        let response = self.respond(request, local, target).await;
+        let response = self.respond(request, local, target, &progress).await;
         let response = response.unwrap_or_else(|failure| failure.response());
         progress.respond(response.status());
         Ok(response.map(|body| Reported::new(body, progress)))
@@ -100,6 +100,7 @@ impl Service {
         request: Request<Incoming>,
         local: SocketAddr,
         target: Arc<Target>,
+        progress: &Progress,
     ) -> Result<Response<HyperOutgoingBody>, Failure> {
         let limit = self.settings.body_limit;
         let deadline = after(self.time_outs().request);
@@ -115,6 +116,7 @@ impl Service {
         // A request takes an instance only after its body has arrived.
         let ready = async {
             body.gather().await?;
+            progress.has_body();
             match timeout_at(deadline, self.places.clone().acquire_owned()).await {
                 Ok(Ok(place)) => Ok(place),
                 _ => Err(Failure::Busy),
