@@ -223,6 +223,9 @@ impl State {
 /// How long a connection counts as recently used.
 const RECENTLY: Duration = Duration::from_millis(250);
 
+/// How long a body counts as on its way after its last part.
+const BODY_RECENTLY: Duration = Duration::from_secs(1);
+
 /// Asks one of these connections to give way: the one that has been idle for the
 /// longest time, else the one whose head, or else whose body, has been incomplete
 /// for the longest time. Does nothing if one was asked already, or if all have
@@ -236,7 +239,11 @@ pub(super) fn give_way<'a>(connections: impl Iterator<Item = &'a Arc<Progress>>)
         if state.chosen {
             return;
         }
-        let is_recent = now.saturating_duration_since(state.since) < RECENTLY;
+        let recently = match state.phase {
+            Phase::Body => BODY_RECENTLY,
+            _ => RECENTLY,
+        };
+        let is_recent = now.saturating_duration_since(state.since) < recently;
         // Of those that wait for a first byte the phase does not count.
         let rank = (state.phase.max(Phase::Closing), state.since);
         let is_first = first.is_none_or(|(other, _)| rank < other);
