@@ -166,7 +166,8 @@ fn a_name_that_is_not_a_regular_file_is_refused_before_anything_is_created() {
     create(&sessions, "{}");
     drop(sessions);
     let outside = fs::read(other.database()).unwrap();
-    let odd: [(&str, fn(&Home, &Path)); 5] = [
+    type Make = fn(&Home, &Path);
+    let odd: [(&str, Make); 5] = [
         ("a link", |home, path| {
             symlink(home.beside("dangling"), path).unwrap();
         }),

@@ -85,8 +85,7 @@ fn its_web_component_is_the_one_that_counts_here() {
 
     // With cookies that others have set, before the id and in other headers.
     let invented = format!("id={}", "A".repeat(43));
-    let mut visit = 4;
-    for cookies in [
+    let lines = [
         vec![format!("theme=dark;{cookie};x").into_bytes()],
         vec![[b"name=Zo\xeb; ", cookie.as_bytes()].concat()],
         vec![format!("id=x; {invented}; {cookie}").into_bytes()],
@@ -95,7 +94,8 @@ fn its_web_component_is_the_one_that_counts_here() {
             b"a=\xff".to_vec(),
             cookie.into(),
         ],
-    ] {
+    ];
+    for (visit, cookies) in (4..).zip(lines) {
         let mut request = format!("GET / HTTP/1.0\r\nHost: {}\r\n", site.address).into_bytes();
         for line in &cookies {
             request.extend([b"Cookie: ", &line[..], b"\r\n"].concat());
@@ -103,7 +103,6 @@ fn its_web_component_is_the_one_that_counts_here() {
         request.extend(b"\r\n");
         let answer = Answer::parse(&site.exchange(&request));
         assert_eq!(answer.body, format!("visit {visit}\n"), "{cookies:?}");
-        visit += 1;
     }
 }
 

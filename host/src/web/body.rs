@@ -21,6 +21,9 @@ use super::time_outs::after;
 /// The bytes of a body that are buffered before the request gets an instance.
 const FIRST_PART: usize = 64 << 10;
 
+/// Why no frame follows, for the client and for the component.
+type Refused = (Failure, Error);
+
 type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
 /// The body of a request, with a limit on its length and time-outs.
@@ -85,7 +88,7 @@ impl Arriving {
     fn poll_next(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, (Failure, Error)>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Refused>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
             let overdue = self.overdue.get_or_insert_with(|| {
                 let deadline = after(self.patience).min(self.deadline);
