@@ -88,6 +88,24 @@ impl Place {
         answers.into_iter().map(Result::unwrap).collect()
     }
 
+    /// Visits together until each is answered: a visitor who waited for longer than
+    /// `syncTimeout` comes again.
+    fn visit_patiently(&self, cookies: &[&str]) -> Vec<Answer> {
+        let mut left = cookies.to_vec();
+        let mut answers = vec![];
+        while !left.is_empty() {
+            let visits = self.visit_together(left.iter().map(|cookie| Some(*cookie)));
+            let visits: Vec<_> = left.drain(..).zip(visits).collect();
+            for (cookie, answer) in visits {
+                match answer.status {
+                    503 => left.push(cookie),
+                    _ => answers.push(answer),
+                }
+            }
+        }
+        answers
+    }
+
     /// A visit that ends early, as [`visit_cut_short`] does; when this returns,
     /// nothing goes on that was being done for it.
     fn cut_short(&self, cookie: &str, waits: usize, end: End) -> Option<Answer> {
@@ -267,14 +285,8 @@ fn many_instances_that_find_a_dead_lock_at_once_remove_one() {
     for waits in (0..).step_by(7) {
         let ended = place.cut_short(&cookie, waits, End::Dropped);
         let left_its_lock = place.let_the_lock_grow_old();
-        let mut answers = BTreeSet::new();
-        // A visitor who waited for longer than `syncTimeout` comes again.
-        while answers.len() < AT_ONCE as usize {
-            let left = AT_ONCE - answers.len() as u64;
-            let visits = place.visit_together((0..left).map(|_| Some(cookie.as_str())));
-            let answered = visits.iter().filter(|answer| answer.status != 503);
-            answers.extend(answered.map(Answer::visits));
-        }
+        let answers = place.visit_patiently(&[cookie.as_str(); AT_ONCE as usize]);
+        let answers: BTreeSet<u64> = answers.iter().map(Answer::visits).collect();
 
         // What was cut short may have counted.
         let first = *answers.first().unwrap();
@@ -314,7 +326,8 @@ fn instances_that_are_killed_among_others_take_nothing_from_them() {
             .all(|answer| [200, 503].contains(&answer.status))
     );
     place.let_the_lock_grow_old();
-    let last = place.visit_together(visitors());
+    let cookies_of_all: Vec<&str> = cookies.iter().map(String::as_str).collect();
+    let last = place.visit_patiently(&cookies_of_all);
     assert!(last.iter().all(|answer| answer.status == 200));
 
     let sessions = place.open();
