@@ -90,11 +90,11 @@ impl Place {
 
     /// Visits together until each is answered: a visitor who waited for longer than
     /// `syncTimeout` comes again.
-    fn visit_patiently(&self, cookies: &[&str]) -> Vec<Answer> {
+    fn visit_patiently(&self, cookies: &[Option<&str>]) -> Vec<Answer> {
         let mut left = cookies.to_vec();
         let mut answers = vec![];
         while !left.is_empty() {
-            let visits = self.visit_together(left.iter().map(|cookie| Some(*cookie)));
+            let visits = self.visit_together(left.iter().copied());
             let visits: Vec<_> = left.drain(..).zip(visits).collect();
             for (cookie, answer) in visits {
                 match answer.status {
@@ -210,7 +210,7 @@ fn a_session_goes_from_instance_to_instance_and_to_a_native_host() {
 #[test]
 fn many_instances_open_a_new_database_at_once() {
     let place = Place::new();
-    let answers = place.visit_together((0..AT_ONCE).map(|_| None));
+    let answers = place.visit_patiently(&[None; AT_ONCE as usize]);
     let cookies: BTreeSet<String> = answers
         .into_iter()
         .map(|answer| {
@@ -230,7 +230,7 @@ fn many_instances_open_a_new_database_at_once() {
 fn many_instances_that_count_in_one_session_lose_nothing() {
     let place = Place::new();
     let cookie = place.first_visit();
-    let answers = place.visit_together((0..AT_ONCE).map(|_| Some(cookie.as_str())));
+    let answers = place.visit_patiently(&[Some(cookie.as_str()); AT_ONCE as usize]);
     let counted: BTreeSet<u64> = answers.iter().map(Answer::visits).collect();
     assert_eq!(counted, (2..AT_ONCE + 2).collect());
     assert_eq!(visits(&place.open(), &cookie), AT_ONCE + 1);
@@ -285,7 +285,7 @@ fn many_instances_that_find_a_dead_lock_at_once_remove_one() {
     for waits in (0..).step_by(7) {
         let ended = place.cut_short(&cookie, waits, End::Dropped);
         let left_its_lock = place.let_the_lock_grow_old();
-        let answers = place.visit_patiently(&[cookie.as_str(); AT_ONCE as usize]);
+        let answers = place.visit_patiently(&[Some(cookie.as_str()); AT_ONCE as usize]);
         let answers: BTreeSet<u64> = answers.iter().map(Answer::visits).collect();
 
         // What was cut short may have counted.
@@ -326,8 +326,8 @@ fn instances_that_are_killed_among_others_take_nothing_from_them() {
             .all(|answer| [200, 503].contains(&answer.status))
     );
     place.let_the_lock_grow_old();
-    let cookies_of_all: Vec<&str> = cookies.iter().map(String::as_str).collect();
-    let last = place.visit_patiently(&cookies_of_all);
+    let all: Vec<Option<&str>> = visitors().collect();
+    let last = place.visit_patiently(&all);
     assert!(last.iter().all(|answer| answer.status == 200));
 
     let sessions = place.open();
