@@ -147,7 +147,7 @@ impl Lock {
         is_young || tried.is_some_and(|tried| tried.elapsed() < RETRY_AFTER)
     }
 
-    /// Starts anew, for a new connection.
+    /// Releases the lock and clears its failure, before a connection is opened.
     pub fn reset(&self) {
         self.release();
         self.state().is_lost = false;
