@@ -14,8 +14,12 @@ const BROWSER: [&str; 2] = ["/usr/bin/chromedriver", "/usr/bin/chromium"];
 fn main() {
     for (package, source, name) in [
         ("web-demo", "web-demo", "WEB_DEMO_COMPONENT_FILE"),
-        ("test-guest", "tests/guest", "TEST_GUEST_COMPONENT_FILE"),
-        ("counter", "tests/counter", "COUNTER_COMPONENT_FILE"),
+        (
+            "test-guest",
+            "tests/guests/test_guest",
+            "TEST_GUEST_COMPONENT_FILE",
+        ),
+        ("counter", "tests/guests/counter", "COUNTER_COMPONENT_FILE"),
     ] {
         let component = wasi::build(package, source);
         let embedded = component.and_then(|file| wasi::embed(&file, name));

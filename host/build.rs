@@ -18,7 +18,7 @@ fn main() {
     println!("cargo::rerun-if-env-changed=WASI_SESSIONS_COMPONENT");
     let component = match env::var_os("WASI_SESSIONS_COMPONENT") {
         Some(file) if !file.is_empty() => prebuilt(&file),
-        _ => wasi::build("wasi-sessions-component", "component"),
+        _ => wasi::build("wasi-sessions-component", "component/sqlite"),
     };
     let embedded = component.and_then(|file| wasi::embed(&file, "WASI_SESSIONS_COMPONENT_FILE"));
     // Cargo shows what is logged so as one line, and fails.

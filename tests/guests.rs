@@ -12,7 +12,7 @@ use wasmtime_wasi_http::{
 
 mod bindings {
     wasmtime::component::bindgen!({
-        path: ["../wit", "../tests/guest/src/guest.wit"],
+        path: ["../wit", "../tests/guests/test_guest/src/guest.wit"],
         world: "test:guest/guest",
         exports: { default: async },
     });

@@ -52,7 +52,7 @@ fn its_commands_run_one_after_the_other() {
 /// The component is built from this file, where it is for one target only.
 #[test]
 fn its_web_component_is_the_one_that_counts_here() {
-    let manifest = include_str!("counter/Cargo.toml");
+    let manifest = include_str!("guests/counter/Cargo.toml");
     let uses: BTreeSet<&str> = manifest
         .lines()
         .filter_map(|line| line.strip_suffix(".workspace = true"))
@@ -67,7 +67,7 @@ fn its_web_component_is_the_one_that_counts_here() {
         assert!(uses.contains(name), "{name}");
     }
 
-    let source = include_str!("counter/src/lib.rs");
+    let source = include_str!("guests/counter/src/lib.rs");
     let source = source.split_once("\n\n").unwrap().1;
     assert!(blocks("rust,ignore").iter().any(|block| block == source));
 

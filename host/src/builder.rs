@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
+use crate::cache::ReadCache;
 use crate::clock::StoreClock;
-use crate::directory::RESERVED;
-use crate::owner_thread::OwnerThread;
-use crate::read_cache::ReadCache;
-use crate::{Answer, Error, Options, Sessions, restore};
+use crate::owner::thread::OwnerThread;
+use crate::sandbox::directory::RESERVED;
+use crate::sandbox::restore;
+use crate::{Answer, Error, Options, Sessions};
 
 /// How long nobody asks for anything before garbage is collected unasked.
 const IDLE: Duration = Duration::from_secs(5);

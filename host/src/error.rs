@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::guest::contract;
+use crate::sandbox::instance::contract;
 
 /// Why an operation failed. A session that is missing, expired or changed by
 /// somebody else is an answer, never an error.

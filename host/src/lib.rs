@@ -62,29 +62,15 @@
 //! `Debug` shows all they hold, ids and payloads included: keep them out of logs.
 
 mod answer;
-mod backup;
 mod builder;
-mod caller;
+mod cache;
 mod clock;
-mod compiled;
-mod database_file;
-mod descriptors;
-mod directory;
 mod error;
-mod file_lock;
-mod group;
-mod guest;
-mod guest_files;
-mod handle;
-mod limits;
 mod linked;
-mod mark;
 mod options;
 mod owner;
-mod owner_thread;
-mod read_cache;
-mod restore;
-mod shared_owner;
+mod sandbox;
+mod sessions;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tower-sessions")]
@@ -95,14 +81,14 @@ pub mod web;
 pub use answer::Answer;
 pub use builder::Builder;
 pub use error::Error;
-pub use guest::COMPONENT;
-pub use guest::contract::{
+pub use linked::{Stores, StoresView, add_admin_to_linker, add_to_linker};
+pub use options::{Durability, Options};
+pub use sandbox::instance::COMPONENT;
+pub use sandbox::instance::contract::{
     Collected, Created, Entry, Handle, Milliseconds, Outcome, Page, Reply, Request, Session,
     Statistics, Timestamp, Written,
 };
-pub use handle::Sessions;
-pub use linked::{Stores, StoresView, add_admin_to_linker, add_to_linker};
-pub use options::{Durability, Options};
+pub use sessions::Sessions;
 
 /// The README's program, compiled and run as it stands there.
 #[cfg(doctest)]

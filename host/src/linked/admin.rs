@@ -4,7 +4,7 @@ use wasmtime::component::Resource;
 
 use super::contracts::admin::{self as guest, Host};
 use super::{OpenStore, StoresView, told};
-use crate::guest::contract::Error;
+use crate::sandbox::instance::contract::Error;
 use crate::{Collected, Entry, Page, Session, Statistics};
 
 /// The outer error traps the guest; the inner one is the contract's.

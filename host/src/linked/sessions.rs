@@ -4,7 +4,7 @@ use wasmtime::component::Resource;
 
 use super::contracts::sessions::{self as guest, Host, HostStore};
 use super::{OpenStore, StoresView, told};
-use crate::guest::contract::Error;
+use crate::sandbox::instance::contract::Error;
 use crate::{
     Created, Milliseconds, Outcome, Reply, Request, Session, Sessions, Timestamp, Written,
 };

@@ -8,7 +8,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllo
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::guest::Guest;
-use crate::compiled::{self, Cache};
+use crate::sandbox::compiled::{self, Cache};
 
 /// How long an instance may compute before others have their turn.
 const TICK: Duration = Duration::from_millis(10);

@@ -28,7 +28,7 @@ use super::failure::Failure;
 use super::guest::Guest;
 use super::progress::Progress;
 use super::time_outs::{TimeOuts, after};
-use crate::compiled::Cache;
+use crate::sandbox::compiled::Cache;
 
 /// The component, what its instances are given, and room for so many of them.
 pub(super) struct Service {

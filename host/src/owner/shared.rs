@@ -10,8 +10,8 @@ use std::task::Poll;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::caller::{Contained, contain};
 use crate::owner::Owner;
+use crate::owner::caller::{Contained, contain};
 use crate::{Error, answer};
 
 /// The number of permits of the queue, one for each request of a task that waits

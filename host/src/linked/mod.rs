@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use crate::guest::contract;
+use crate::sandbox::instance::contract;
 use crate::{Error, Sessions};
 
 mod admin;
@@ -27,7 +27,7 @@ mod bindings {
         path: "../wit",
         imports: { default: async | trappable },
         with: {
-            "wasi-sessions:store/types": crate::guest::contract::types,
+            "wasi-sessions:store/types": crate::sandbox::instance::contract::types,
             "wasi-sessions:store/sessions.store": super::OpenStore,
         },
     });

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use tempfile::{TempDir, TempPath};
 
 use crate::Error;
-use crate::database_file;
-use crate::directory::{open_directory, parent, sync_directory};
-use crate::guest::BACKUP;
+use crate::sandbox::database_file;
+use crate::sandbox::directory::{open_directory, parent, sync_directory};
+use crate::sandbox::instance::BACKUP;
 
 /// A directory beside the target, for this user alone, in which the component
 /// writes its copy. It is removed on drop.

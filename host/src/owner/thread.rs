@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use crate::answer::{self, LINGER};
 use crate::builder::Builder;
-use crate::caller::Caller;
+use crate::cache::ReadCache;
 use crate::clock::StoreClock;
-use crate::group::{self, Budget, Waiting};
+use crate::owner::caller::Caller;
+use crate::owner::group::{self, Budget, Waiting};
+use crate::owner::shared::{Queued, Serving, SharedOwner};
 use crate::owner::{Owner, Replies};
-use crate::read_cache::ReadCache;
-use crate::shared_owner::{Queued, Serving, SharedOwner};
 use crate::{Error, Request};
 
 /// Half a mebibyte of it is the component's; the rest is ample for wasmtime.

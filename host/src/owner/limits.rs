@@ -1,6 +1,6 @@
 //! What is too large is refused before it takes the component's memory.
 
-use crate::group::payload;
+use crate::owner::group::payload;
 use crate::{Error, Request};
 
 /// Longer than an id or a subject may be, whatever character is the last.

@@ -5,9 +5,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-use crate::file_lock::{self, Kind};
+use crate::sandbox::file_lock::{self, Kind};
 #[cfg(unix)]
-use crate::mark;
+use crate::sandbox::mark;
 
 /// The suffixes of the files that SQLite and the component keep for a database.
 const SUFFIXES: [&str; 5] = ["", "-wal", "-journal", "-shm", "-reserve"];

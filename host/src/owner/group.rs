@@ -3,10 +3,10 @@
 
 use tokio::sync::mpsc;
 
-use crate::caller::Caller;
 use crate::owner::Replies;
-use crate::owner_thread::Command;
-use crate::shared_owner::Queued;
+use crate::owner::caller::Caller;
+use crate::owner::shared::Queued;
+use crate::owner::thread::Command;
 use crate::{Error, Request};
 
 #[cfg(test)]

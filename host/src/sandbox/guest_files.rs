@@ -16,7 +16,7 @@ use wasmtime_wasi::p2::bindings::sync::filesystem::types::{
 };
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use crate::guest::State;
+use crate::sandbox::instance::State;
 
 /// The interfaces, with the version of wasmtime-wasi, whose functions are replaced.
 /// If the version differed, no component would import the replacements, so the

@@ -9,7 +9,7 @@ use wasi_sessions::store::types::{Error, Session};
 use wasip2::clocks::wall_clock;
 
 wit_bindgen::generate!({
-    path: "../wit",
+    path: "../../wit",
     world: "session-store",
 });
 

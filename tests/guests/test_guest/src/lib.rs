@@ -13,7 +13,7 @@ use wasi_sessions::store::sessions::Store;
 mod web;
 
 wit_bindgen::generate!({
-    path: ["../../wit", "src/guest.wit"],
+    path: ["../../../wit", "src/guest.wit"],
     world: "test:guest/guest",
     generate_all,
 });

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::builder::Builder;
-use crate::compiled::Cache;
-use crate::database_file;
-use crate::directory::{Directory, create_private, sync_directory};
-use crate::file_lock::{self, Kind};
-use crate::{Error, Options, mark};
+use crate::sandbox::compiled::Cache;
+use crate::sandbox::database_file;
+use crate::sandbox::directory::{Directory, create_private, sync_directory};
+use crate::sandbox::file_lock::{self, Kind};
+use crate::sandbox::mark;
+use crate::{Error, Options};
 
 /// Replaces the database with a copy, or changes nothing.
 ///

@@ -9,14 +9,14 @@ use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
 use crate::answer::PendingRead;
+use crate::cache::ReadCache;
 #[cfg(feature = "tower-sessions")]
 use crate::clock::StoreClock;
-use crate::guest::contract::Admin;
-use crate::guest::{Called, State};
-use crate::limits;
+use crate::owner::limits;
+use crate::owner::thread::OwnerThread;
 use crate::owner::{Owner, Replies};
-use crate::owner_thread::OwnerThread;
-use crate::read_cache::ReadCache;
+use crate::sandbox::instance::contract::Admin;
+use crate::sandbox::instance::{Called, State};
 use crate::{
     Answer, Collected, Created, Error, Milliseconds, Options, Outcome, Page, Reply, Request,
     Session, Statistics, Timestamp,

@@ -14,9 +14,9 @@ use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView
 
 use crate::builder::{Builder, Random};
 use crate::clock::StoreClock;
-use crate::compiled::{self, Cache};
-use crate::directory::Directory;
-use crate::guest_files::{self, GuestFiles};
+use crate::sandbox::compiled::{self, Cache};
+use crate::sandbox::directory::Directory;
+use crate::sandbox::guest_files::{self, GuestFiles};
 use crate::{Error, Reply, Request};
 
 mod bindings {

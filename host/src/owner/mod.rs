@@ -1,16 +1,22 @@
 //! The owner of the component and the open database.
 
+pub(crate) mod caller;
+pub(crate) mod group;
+pub(crate) mod limits;
+pub(crate) mod shared;
+pub(crate) mod thread;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backup;
 use crate::builder::Builder;
+use crate::cache::ReadCache;
 use crate::clock::StoreClock;
-use crate::descriptors;
-use crate::directory::Directory;
-use crate::guest::{Called, Guest, Launcher};
-use crate::read_cache::ReadCache;
+use crate::sandbox::backup;
+use crate::sandbox::descriptors;
+use crate::sandbox::directory::Directory;
+use crate::sandbox::instance::{Called, Guest, Launcher};
 use crate::{Collected, Error, Reply, Request, Session};
 
 /// One reply for each request, in order.

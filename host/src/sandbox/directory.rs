@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::database_file::{self, DatabaseFile};
+use crate::sandbox::database_file::{self, DatabaseFile};
 
 /// Files of this crate in the store's directory start with this.
 pub(crate) const RESERVED: &str = ".wasi-sessions";

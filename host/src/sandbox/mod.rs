@@ -1,0 +1,13 @@
+//! The sandbox: the compiled component, its instances, and the files that they are
+//! given.
+
+pub(crate) mod backup;
+pub(crate) mod compiled;
+pub(crate) mod database_file;
+pub(crate) mod descriptors;
+pub(crate) mod directory;
+pub(crate) mod file_lock;
+pub(crate) mod guest_files;
+pub(crate) mod instance;
+pub(crate) mod mark;
+pub(crate) mod restore;
