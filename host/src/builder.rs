@@ -4,35 +4,20 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
 use crate::owner::thread::OwnerThread;
+use crate::restore;
 use crate::sandbox::directory::RESERVED;
-use crate::sandbox::restore;
+use crate::settings::Settings;
 use crate::{Answer, Error, Options, Sessions};
 
-/// How long nobody asks for anything before garbage is collected unasked.
-const IDLE: Duration = Duration::from_secs(5);
-
-pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-pub(crate) type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
-
 /// Opens a store.
-pub struct Builder {
-    pub(crate) directory: PathBuf,
-    pub(crate) file_name: String,
-    pub(crate) options: Options,
-    pub(crate) cache_directory: Option<PathBuf>,
-    pub(crate) memory_limit: usize,
-    pub(crate) read_cache: usize,
-    pub(crate) clock: Clock,
-    pub(crate) random: Option<Random>,
-    pub(crate) idle: Duration,
-}
+pub struct Builder(pub(crate) Settings);
 
 impl Builder {
     /// A store in `directory`, with the defaults. The directory is created when
@@ -45,29 +30,19 @@ impl Builder {
     /// the directory itself, so other users who can read the directory can hold the
     /// lock, too.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-            file_name: "sessions.db".to_owned(),
-            options: Options::default(),
-            cache_directory: None,
-            memory_limit: 256 << 20,
-            read_cache: 32 << 20,
-            clock: Arc::new(SystemTime::now),
-            random: None,
-            idle: IDLE,
-        }
+        Self(Settings::new(directory.into()))
     }
 
     /// The database's file in the directory; `sessions.db` by default. Only a
     /// plain file name is accepted, and none that starts with `.wasi-sessions`.
     pub fn file_name(mut self, name: impl Into<String>) -> Self {
-        self.file_name = name.into();
+        self.0.file_name = name.into();
         self
     }
 
     /// The options of the store.
     pub fn options(mut self, options: Options) -> Self {
-        self.options = options;
+        self.0.options = options;
         self
     }
 
@@ -81,7 +56,7 @@ impl Builder {
     /// Unix: whose owner is neither this user nor root, or whose group or others
     /// may write), is as good as none.
     pub fn cache_directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.cache_directory = Some(directory.into());
+        self.0.cache_directory = Some(directory.into());
         self
     }
 
@@ -92,7 +67,7 @@ impl Builder {
     /// this process is short of address space, this many bytes of it are reserved
     /// instead of 4 GiB, and reads that miss the cache are slower.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
-        self.memory_limit = bytes;
+        self.0.memory_limit = bytes;
         self
     }
 
@@ -100,7 +75,7 @@ impl Builder {
     /// default, 0 for none. What is answered from there is what the database
     /// would answer; it is no request for [`Options::gc_frequency`].
     pub fn read_cache(mut self, bytes: usize) -> Self {
-        self.read_cache = bytes;
+        self.0.read_cache = bytes;
         self
     }
 
@@ -109,7 +84,7 @@ impl Builder {
     /// panics during a request, the store closes, and whether the requests in
     /// flight were done is unknown.
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(now);
+        self.0.clock = Arc::new(now);
         self
     }
 
@@ -117,7 +92,7 @@ impl Builder {
     /// cryptographic generator that the operating system seeds; ids are only as
     /// secret as it is good. It is called where the clock is.
     pub fn random(mut self, fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
-        self.random = Some(Arc::new(fill));
+        self.0.random = Some(Arc::new(fill));
         self
     }
 
@@ -140,13 +115,14 @@ impl Builder {
     pub fn restore(self, copy: impl AsRef<Path>) -> Answer<()> {
         let copy = copy.as_ref().to_owned();
         Answer::new(async move {
-            check_file_name(&self.file_name)?;
+            let settings = self.0;
+            check_file_name(&settings.file_name)?;
             let (done, answer) = oneshot::channel();
             // A new thread does the work: it waits for files, and a runtime's
             // threads must not.
             thread::Builder::new()
                 .name("wasi-sessions-restore".to_owned())
-                .spawn(move || done.send(restore::restore(self, &copy)))
+                .spawn(move || done.send(restore::restore(settings, &copy)))
                 .map_err(|error| Error::Start(error.to_string()))?;
             answer.await.map_err(|_| Error::Closed)?
         })
@@ -163,13 +139,14 @@ impl Builder {
     /// database answers to being opened.
     pub fn open(self) -> Answer<Sessions> {
         Answer::new(async move {
-            check_file_name(&self.file_name)?;
-            let clock = StoreClock::new(self.clock.clone());
-            let options = self.options.clone();
-            let directory = self.directory.clone();
+            let settings = self.0;
+            check_file_name(&settings.file_name)?;
+            let clock = StoreClock::new(settings.clock.clone());
+            let options = settings.options.clone();
+            let directory = settings.directory.clone();
             let bounded = options.max_per_subject.is_some();
-            let cache = Arc::new(ReadCache::new(self.read_cache, clock.clone(), bounded));
-            let owner = OwnerThread::open(self, clock, cache.clone()).await?;
+            let cache = Arc::new(ReadCache::new(settings.read_cache, clock.clone(), bounded));
+            let owner = OwnerThread::open(settings, clock, cache.clone()).await?;
             let directory = fs::canonicalize(&directory).map_err(|error| Error::Directory {
                 path: directory,
                 reason: error.to_string(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::Timestamp;
-use crate::builder::Clock;
+use crate::settings::Clock;
 
 /// One clock for the component and for what is answered without it.
 pub(crate) struct StoreClock {

@@ -69,8 +69,10 @@ mod error;
 mod linked;
 mod options;
 mod owner;
+mod restore;
 mod sandbox;
 mod sessions;
+mod settings;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tower-sessions")]

@@ -451,7 +451,7 @@ fn a_store_that_nobody_uses_collects_its_garbage() {
         let mut idle = builder(&home).clock(move || {
             SystemTime::UNIX_EPOCH + Duration::from_millis(clock.load(Ordering::SeqCst))
         });
-        idle.idle = Duration::from_millis(5);
+        idle.0.idle = Duration::from_millis(5);
         let sessions = idle.open().wait().unwrap();
         let _there = through_the_queue.then(on_the_stores_thread);
         let create = Request::Create((vec![b'x'; 4000], Some(1000), None));

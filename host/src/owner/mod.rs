@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::builder::Builder;
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
 use crate::sandbox::backup;
 use crate::sandbox::descriptors;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::instance::{Called, Guest, Launcher};
+use crate::settings::Settings;
 use crate::{Collected, Error, Reply, Request, Session};
 
 /// One reply for each request, in order.
@@ -44,7 +44,7 @@ pub(crate) struct Owner {
 impl Owner {
     /// Locks the directory, starts the component and opens the database.
     pub(crate) fn open(
-        settings: Builder,
+        settings: Settings,
         clock: Arc<StoreClock>,
         cache: Arc<ReadCache>,
     ) -> Result<Self, Error> {

@@ -12,13 +12,13 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::timeout;
 
 use crate::answer::{self, LINGER};
-use crate::builder::Builder;
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
 use crate::owner::caller::Caller;
 use crate::owner::group::{self, Budget, Waiting};
 use crate::owner::shared::{Queued, Serving, SharedOwner};
 use crate::owner::{Owner, Replies};
+use crate::settings::Settings;
 use crate::{Error, Request};
 
 /// Half a mebibyte of it is the component's; the rest is ample for wasmtime.
@@ -49,7 +49,7 @@ pub(crate) struct OwnerThread {
 impl OwnerThread {
     /// Starts the thread and opens the store on it.
     pub(crate) async fn open(
-        settings: Builder,
+        settings: Settings,
         clock: Arc<StoreClock>,
         cache: Arc<ReadCache>,
     ) -> Result<Self, Error> {
@@ -175,7 +175,7 @@ impl Drop for OwnerThread {
 /// Opens the store, says whether that worked, and answers commands until the
 /// last handle is gone; then closes it.
 fn run(
-    settings: Builder,
+    settings: Settings,
     clock: Arc<StoreClock>,
     cache: Arc<ReadCache>,
     shared_owner: &SharedOwner,

@@ -12,11 +12,11 @@ use wasmtime::{
 };
 use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::builder::{Builder, Random};
 use crate::clock::StoreClock;
 use crate::sandbox::compiled::{self, Cache};
 use crate::sandbox::directory::Directory;
 use crate::sandbox::guest_files::{self, GuestFiles};
+use crate::settings::{Random, Settings};
 use crate::{Error, Reply, Request};
 
 mod bindings {
@@ -58,7 +58,7 @@ pub(crate) type Called<T> = wasmtime::Result<Result<T, contract::Error>>;
 pub(crate) struct Launcher {
     engine: Engine,
     component: bindings::SessionStorePre<State>,
-    settings: Builder,
+    settings: Settings,
     clock: Arc<StoreClock>,
     options: String,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Launcher {
 impl Launcher {
     /// Compiles the component, or takes it from the cache.
     pub(crate) fn new(
-        settings: Builder,
+        settings: Settings,
         clock: Arc<StoreClock>,
         directory: &Directory,
     ) -> Result<Self, Error> {
@@ -237,7 +237,7 @@ pub(crate) struct State {
 
 impl State {
     fn new(
-        settings: &Builder,
+        settings: &Settings,
         clock: Arc<StoreClock>,
         directory: &Directory,
     ) -> wasmtime::Result<Self> {

@@ -10,4 +10,3 @@ pub(crate) mod file_lock;
 pub(crate) mod guest_files;
 pub(crate) mod instance;
 pub(crate) mod mark;
-pub(crate) mod restore;

@@ -3,14 +3,18 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::builder::Builder;
+use crate::cache::ReadCache;
+use crate::clock::StoreClock;
+use crate::owner::Owner;
 use crate::sandbox::compiled::Cache;
 use crate::sandbox::database_file;
 use crate::sandbox::directory::{Directory, create_private, sync_directory};
 use crate::sandbox::file_lock::{self, Kind};
 use crate::sandbox::mark;
+use crate::settings::Settings;
 use crate::{Error, Options};
 
 /// Replaces the database with a copy, or changes nothing.
@@ -19,7 +23,7 @@ use crate::{Error, Options};
 /// it is marked as a backup and renamed over the database, which replaces the
 /// database and its write-ahead log at once (see [`mark`]); what is left of the
 /// old log is removed afterwards.
-pub(crate) fn restore(settings: Builder, copy: &Path) -> Result<(), Error> {
+pub(crate) fn restore(settings: Settings, copy: &Path) -> Result<(), Error> {
     let mut source = Source::open(copy)?;
     let directory = Directory::lock(&settings.directory, &settings.file_name)?;
     source.refuse_own(&directory)?;
@@ -149,7 +153,7 @@ impl Stage {
     }
 
     /// Has the component open the copy like a database, and read all of it.
-    fn check(&self, settings: Builder, source: &Source) -> Result<(), Error> {
+    fn check(&self, settings: Settings, source: &Source) -> Result<(), Error> {
         let options = Options {
             // Nothing is created, migrated or collected.
             sync: false,
@@ -157,14 +161,19 @@ impl Stage {
             ..settings.options.clone()
         };
         let table = options.table_name.clone();
-        let staged = Builder {
+        let clock = StoreClock::new(settings.clock.clone());
+        let staged = Settings {
             directory: self.folder.clone(),
-            read_cache: 0,
             options,
             ..settings
         };
+        let no_cache = Arc::new(ReadCache::new(0, clock.clone(), false));
         let copy = source.given.display();
-        let checked = staged.open().wait().and_then(|store| store.check().wait());
+        let checked = Owner::open(staged, clock, no_cache).and_then(|mut owner| {
+            let damage = owner.check();
+            owner.close();
+            damage
+        });
         let damage = match checked {
             Ok(damage) if damage.is_empty() => return Ok(()),
             Ok(damage) => damage.join("; "),

@@ -1,0 +1,50 @@
+//! The settings of a store, which a [`Builder`](crate::Builder) collects and the
+//! owner, the sandbox and the cache read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::Options;
+
+/// The time without a request after which garbage is collected.
+const IDLE: Duration = Duration::from_secs(5);
+
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+pub(crate) type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// What a store is opened with; each setting is described at the function of
+/// [`Builder`](crate::Builder) that sets it.
+pub(crate) struct Settings {
+    pub(crate) directory: PathBuf,
+    pub(crate) file_name: String,
+    pub(crate) options: Options,
+    pub(crate) cache_directory: Option<PathBuf>,
+    /// In bytes.
+    pub(crate) memory_limit: usize,
+    /// In bytes.
+    pub(crate) read_cache: usize,
+    pub(crate) clock: Clock,
+    /// `None` for the operating system's.
+    pub(crate) random: Option<Random>,
+    /// The time without a request after which garbage is collected; only tests
+    /// change it.
+    pub(crate) idle: Duration,
+}
+
+impl Settings {
+    /// The defaults.
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            file_name: "sessions.db".to_owned(),
+            options: Options::default(),
+            cache_directory: None,
+            memory_limit: 256 << 20,
+            read_cache: 32 << 20,
+            clock: Arc::new(SystemTime::now),
+            random: None,
+            idle: IDLE,
+        }
+    }
+}
