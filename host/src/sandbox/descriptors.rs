@@ -58,7 +58,7 @@ mod tests {
         }
         let output = Command::new(env::current_exe().unwrap())
             .args(["--exact", "--nocapture"])
-            .arg("descriptors::tests::too_few_descriptors_are_an_error_that_says_so_and_passes")
+            .arg("sandbox::descriptors::tests::too_few_descriptors_are_an_error_that_says_so_and_passes")
             .env(FEW, "1")
             .output()
             .unwrap();
