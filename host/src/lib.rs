@@ -94,5 +94,5 @@ pub use sessions::Sessions;
 
 /// The README's program, compiled and run as it stands there.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -156,7 +156,7 @@ mod tests {
     /// The table of options in the contract: names with their defaults, `null`
     /// where there is none.
     fn contract() -> Map<String, Value> {
-        include_str!("../../wit/sessions.wit")
+        include_str!("../wit/sessions.wit")
             .lines()
             .filter_map(|line| line.trim().strip_prefix("/// | `"))
             .map(|row| {

@@ -24,7 +24,7 @@ mod bindings {
                 import wasi-sessions:store/admin@0.1.0;
             }
         ",
-        path: "../wit",
+        path: "wit",
         imports: { default: async | trappable },
         with: {
             "wasi-sessions:store/types": crate::sandbox::instance::contract::types,

@@ -21,7 +21,7 @@ use crate::{Error, Reply, Request};
 
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "wit",
         world: "session-store",
         additional_derives: [PartialEq, Eq],
     });
