@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use wasi_sessions::{Entry, Error, Options, Outcome, Request, Sessions};
+use wasi_sessions::{CreateRequest, Entry, Error, Options, Outcome, Request, Sessions};
 
 use crate::fixture::{
     Home, LIFE, START, create, create_for, data, listed, session, store, store_with, written,
@@ -11,7 +11,11 @@ use crate::fixture::{
 
 /// Starts this many sessions of a subject in one batch.
 fn create_many(sessions: &Sessions, subject: &str, count: usize) {
-    let request = Request::Create((b"{}".to_vec(), LIFE, Some(subject.to_owned())));
+    let request = Request::Create(CreateRequest {
+        data: b"{}".to_vec(),
+        ttl: LIFE,
+        subject: Some(subject.to_owned()),
+    });
     let replies = sessions.batch(vec![request; count]).wait().unwrap();
     assert!(replies.iter().all(Result::is_ok));
 }

@@ -1,6 +1,6 @@
 //! A component that runs out of memory: one request fails, and the store goes on.
 
-use wasi_sessions::{Error, Options, Request, Sessions};
+use wasi_sessions::{Error, GetRequest, Options, Request, Sessions, SetRequest, TouchRequest};
 
 use crate::fixture::{Home, LIFE, create, data, session, written};
 
@@ -71,10 +71,20 @@ fn a_crash_in_mid_transaction_leaves_nothing_half_done() {
 
     // The writes come first, and memory ends while the answers are gathered.
     let mut requests = vec![
-        Request::Set(("new".to_owned(), b"{}".to_vec(), LIFE)),
-        Request::Touch((large.clone(), Some(1))),
+        Request::Set(SetRequest {
+            id: "new".to_owned(),
+            data: b"{}".to_vec(),
+            ttl: LIFE,
+        }),
+        Request::Touch(TouchRequest {
+            id: large.clone(),
+            ttl: Some(1),
+        }),
     ];
-    requests.extend(vec![Request::Get(large.clone()); 2 * (MEMORY >> 20)]);
+    requests.extend(vec![
+        Request::Get(GetRequest { id: large.clone() });
+        2 * (MEMORY >> 20)
+    ]);
     assert_eq!(sessions.batch(requests).wait(), Err(Error::Crashed));
     assert_eq!(data(&sessions, "new"), None);
     assert_eq!(session(&sessions, &large), before);

@@ -1,6 +1,6 @@
 //! Errors: each names what failed, and none carries a session id or a payload.
 
-use wasi_sessions::{Error, Options, Request};
+use wasi_sessions::{Error, Options, Request, SetRequest};
 
 use crate::fixture::{Home, LIFE, create};
 
@@ -29,7 +29,11 @@ fn no_error_carries_an_id_or_a_payload() {
 
     let long_id = SECRET.repeat(50);
     let large = SECRET.repeat(20);
-    let set = Request::Set((secret_id.clone(), not_json.clone().into(), LIFE));
+    let set = Request::Set(SetRequest {
+        id: secret_id.clone(),
+        data: not_json.clone().into(),
+        ttl: LIFE,
+    });
     let refused = [
         sessions.set(&long_id, "{}", LIFE).wait().err(),
         sessions.update(&long_id, "{}", LIFE, Some(0)).wait().err(),

@@ -2,13 +2,17 @@
 
 use std::fs;
 
-use wasi_sessions::{Error, Options, Request, Sessions};
+use wasi_sessions::{CreateRequest, Error, GetRequest, Options, Request, Sessions};
 
 use crate::fixture::{Home, LIFE, READ_CACHES, START, create, data, session, store, store_with};
 
 /// Starts this many sessions that expire in a millisecond, in one batch.
 fn create_short(sessions: &Sessions, count: usize, size: usize) {
-    let request = Request::Create((vec![b'x'; size], Some(1), None));
+    let request = Request::Create(CreateRequest {
+        data: vec![b'x'; size],
+        ttl: Some(1),
+        subject: None,
+    });
     let replies = sessions.batch(vec![request; count]).wait().unwrap();
     assert!(replies.iter().all(Result::is_ok));
 }
@@ -78,7 +82,11 @@ fn every_kind_of_request_counts() {
             sessions.terminate("x").wait().unwrap();
         }),
         ("batch", |sessions| {
-            drop(sessions.batch(vec![Request::Get("x".into())]).wait());
+            drop(
+                sessions
+                    .batch(vec![Request::Get(GetRequest { id: "x".into() })])
+                    .wait(),
+            );
         }),
     ];
     for (what, ask) in asks {
@@ -125,7 +133,11 @@ fn a_batch_counts_as_many_requests_as_it_holds() {
     });
     create_short(&sessions, 10, 1);
     home.advance(1);
-    let get = || Request::Get("missing".to_owned());
+    let get = || {
+        Request::Get(GetRequest {
+            id: "missing".to_owned(),
+        })
+    };
     drop(sessions.batch(vec![get(); 9]).wait().unwrap());
     assert_eq!(waiting(&sessions), 10);
     drop(sessions.batch(vec![get(); 1]).wait().unwrap());

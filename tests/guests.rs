@@ -19,8 +19,7 @@ mod bindings {
 }
 
 pub use bindings::exports::test::guest::calls;
-pub use bindings::wasi_sessions::store::sessions::Request;
-pub use bindings::wasi_sessions::store::types::Error as Refusal;
+pub use bindings::wasi_sessions::store::types::{self, Error as Refusal};
 
 /// The guest's file.
 pub const FILE: &str = env!("TEST_GUEST_COMPONENT_FILE");

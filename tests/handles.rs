@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use tokio::task::JoinSet;
-use wasi_sessions::{Answer, Builder, Durability, Error, Options, Reply, Request, Sessions};
+use wasi_sessions::{
+    Answer, Builder, Durability, Error, GetRequest, Options, Reply, Request, Sessions,
+};
 
 use crate::fixture::{Home, LIFE, START, create, data, moment, store};
 
@@ -242,7 +244,9 @@ fn an_answer_may_be_as_large_as_memory_allows() {
     let builder = home.builder().options(options).memory_limit(1 << 30);
     let sessions = builder.open().wait().unwrap();
     let large = sessions.create(vec![b'x'; 16 << 20], LIFE, None);
-    let get = Request::Get(large.wait().unwrap().id);
+    let get = Request::Get(GetRequest {
+        id: large.wait().unwrap().id,
+    });
     // 160 MiB in one answer.
     let replies = sessions.batch(vec![get; 10]).wait().unwrap();
     for reply in replies {

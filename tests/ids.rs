@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use wasi_sessions::{Error, Outcome, Reply, Request, Sessions};
+use wasi_sessions::{CreateRequest, Error, Outcome, Reply, Request, Sessions};
 
 use crate::fixture::{Home, LIFE, create, data, listed, only_handle, session, store, written};
 
@@ -42,7 +42,11 @@ fn an_id_that_is_taken_is_not_made_again() {
 #[test]
 fn an_id_is_43_characters_and_never_the_same() {
     let (_home, sessions) = store();
-    let request = Request::Create((b"{}".to_vec(), LIFE, None));
+    let request = Request::Create(CreateRequest {
+        data: b"{}".to_vec(),
+        ttl: LIFE,
+        subject: None,
+    });
     let replies = sessions.batch(vec![request; 500]).wait().unwrap();
     let ids: HashSet<String> = replies
         .into_iter()

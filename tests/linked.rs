@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 use wasi_sessions::{Options, Sessions, Stores};
 
 use crate::fixture::{Home, LIFE, START};
-use crate::guests::{Guests, Instance, Refusal, Request, calls};
+use crate::guests::types::*;
+use crate::guests::{Guests, Instance, Refusal, calls};
 
 async fn opened(home: &Home, options: Options) -> (Sessions, Guests) {
     let sessions = home.builder().options(options).open().await.unwrap();
@@ -92,15 +93,42 @@ async fn a_guests_batch_answers_each_request_in_its_own_way() {
     let (sessions, guests) = opened(&home, Options::default()).await;
     let mut guest = guests.open().await;
     let requests = [
-        Request::Create((b"{}".to_vec(), LIFE, None)),
-        Request::Set(("x".to_owned(), b"{}".to_vec(), LIFE)),
-        Request::Update(("x".to_owned(), b"1".to_vec(), LIFE, Some(9))),
-        Request::Merge(("x".to_owned(), r#"{"a":1}"#.to_owned(), LIFE)),
-        Request::Merge(("x".to_owned(), "no JSON".to_owned(), LIFE)),
-        Request::Touch(("x".to_owned(), Some(5_000))),
-        Request::Get("x".to_owned()),
-        Request::Rotate(("x".to_owned(), None)),
-        Request::Destroy("x".to_owned()),
+        Request::Create(CreateRequest {
+            data: b"{}".to_vec(),
+            ttl: LIFE,
+            subject: None,
+        }),
+        Request::Set(SetRequest {
+            id: "x".to_owned(),
+            data: b"{}".to_vec(),
+            ttl: LIFE,
+        }),
+        Request::Update(UpdateRequest {
+            id: "x".to_owned(),
+            data: b"1".to_vec(),
+            ttl: LIFE,
+            expected: Some(9),
+        }),
+        Request::Merge(MergeRequest {
+            id: "x".to_owned(),
+            patch: r#"{"a":1}"#.to_owned(),
+            ttl: LIFE,
+        }),
+        Request::Merge(MergeRequest {
+            id: "x".to_owned(),
+            patch: "no JSON".to_owned(),
+            ttl: LIFE,
+        }),
+        Request::Touch(TouchRequest {
+            id: "x".to_owned(),
+            ttl: Some(5_000),
+        }),
+        Request::Get(GetRequest { id: "x".to_owned() }),
+        Request::Rotate(RotateRequest {
+            id: "x".to_owned(),
+            subject: None,
+        }),
+        Request::Destroy(DestroyRequest { id: "x".to_owned() }),
     ];
     let replies = call!(guest, call_batch(&requests)).unwrap();
     let kinds: Vec<String> = replies.iter().map(|reply| format!("{reply:?}")).collect();
@@ -131,14 +159,58 @@ async fn a_guests_batch_leaves_the_store_to_others() {
     guest.store.set_hostcall_fuel(1 << 30);
     let largest = vec![b'x'; 1 << 20];
     let id = sessions.create(largest, LIFE, None).await.unwrap().id;
-    let gets = |count| vec![Request::Get(id.clone()); count];
-    let touches = |count| vec![Request::Touch((id.clone(), LIFE)); count];
-    let renewals = |count| vec![Request::Touch((id.clone(), None)); count];
-    let rotations = |count| vec![Request::Rotate((id.clone(), None)); count];
-    let endings = |count| vec![Request::Destroy("nobody".to_owned()); count];
-    let merge = Request::Merge((id.clone(), "{}".to_owned(), LIFE));
+    let gets = |count| vec![Request::Get(GetRequest { id: id.clone() }); count];
+    let touches = |count| {
+        vec![
+            Request::Touch(TouchRequest {
+                id: id.clone(),
+                ttl: LIFE
+            });
+            count
+        ]
+    };
+    let renewals = |count| {
+        vec![
+            Request::Touch(TouchRequest {
+                id: id.clone(),
+                ttl: None
+            });
+            count
+        ]
+    };
+    let rotations = |count| {
+        vec![
+            Request::Rotate(RotateRequest {
+                id: id.clone(),
+                subject: None
+            });
+            count
+        ]
+    };
+    let endings = |count| {
+        vec![
+            Request::Destroy(DestroyRequest {
+                id: "nobody".to_owned()
+            });
+            count
+        ]
+    };
+    let merge = Request::Merge(MergeRequest {
+        id: id.clone(),
+        patch: "{}".to_owned(),
+        ttl: LIFE,
+    });
     let merges = |count| vec![merge.clone(); count];
-    let creates = |count| vec![Request::Create((b"{}".to_vec(), LIFE, None)); count];
+    let creates = |count| {
+        vec![
+            Request::Create(CreateRequest {
+                data: b"{}".to_vec(),
+                ttl: LIFE,
+                subject: None
+            });
+            count
+        ]
+    };
 
     for (fits, count) in [
         (gets(126), 126),

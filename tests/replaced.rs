@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use wasi_sessions::{Error, Sessions};
+use wasi_sessions::{Error, Sessions, SetRequest};
 
 use crate::fixture::{Home, LIFE, create, data, store};
 
@@ -173,7 +173,11 @@ fn a_store_that_crashed_does_not_start_on_another_database() {
     let home = Home::new();
     let sessions = home.builder().memory_limit(16 << 20).open().wait().unwrap();
     let id = create(&sessions, "kept");
-    let large = wasi_sessions::Request::Set(("x".to_owned(), vec![b'x'; 1 << 20], LIFE));
+    let large = wasi_sessions::Request::Set(SetRequest {
+        id: "x".to_owned(),
+        data: vec![b'x'; 1 << 20],
+        ttl: LIFE,
+    });
     assert_eq!(sessions.batch(vec![large; 32]).wait(), Err(Error::Crashed));
     let aside = home.beside("aside");
     fs::rename(home.path(), &aside).unwrap();

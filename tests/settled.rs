@@ -1,6 +1,6 @@
 //! The points of the contract that a reader could take either way.
 
-use wasi_sessions::{Error, Options, Outcome, Request, Sessions};
+use wasi_sessions::{Error, GetRequest, Options, Outcome, Request, Sessions};
 
 use crate::fixture::{
     END_OF_TIME, Home, LIFE, START, create, create_for, data, listed, session, store, store_with,
@@ -324,7 +324,13 @@ fn a_request_that_writes_nothing_leaves_the_files_alone() {
         |sessions, id| assert!(sessions.touch(id, LIFE).wait().is_ok()),
         |sessions, id| drop(sessions.update(id, "x", LIFE, Some(9)).wait().unwrap()),
         |sessions, _| drop(sessions.list_sessions(None, None, 10).wait().unwrap()),
-        |sessions, id| drop(sessions.batch(vec![Request::Get(id.into())]).wait()),
+        |sessions, id| {
+            drop(
+                sessions
+                    .batch(vec![Request::Get(GetRequest { id: id.into() })])
+                    .wait(),
+            )
+        },
     ];
     for request in quiet {
         home.advance(1);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wasi_sessions::{Options, Outcome, Reply, Request, Sessions};
+use wasi_sessions::{GetRequest, Options, Outcome, Reply, Request, Sessions, SetRequest};
 
 use crate::fixture::{
     END_OF_TIME, Home, LIFE, READ_CACHES, START, create, data, listed, moment, only_handle,
@@ -63,7 +63,9 @@ fn absent_everywhere(sessions: &Sessions, id: &str, handle: &str, subject: &str)
     assert_eq!(sessions.rotate(id, None).wait(), Ok(None));
     assert_eq!(sessions.rotate(id, Some(subject)).wait(), Ok(None));
     assert_eq!(sessions.destroy(id).wait(), Ok(false));
-    let batch = sessions.batch(vec![Request::Get(id.to_owned())]).wait();
+    let batch = sessions
+        .batch(vec![Request::Get(GetRequest { id: id.to_owned() })])
+        .wait();
     assert_eq!(batch, Ok(vec![Ok(Reply::Session(None))]));
     for subject in [None, Some(subject)] {
         assert_eq!(listed(sessions, subject), []);
@@ -108,7 +110,13 @@ fn the_clock_is_read_once_for_each_request() {
     read_once("clear", &|| drop(sessions.clear().wait()));
     read_once("collect", &|| drop(sessions.collect(10).wait()));
     read_once("batch", &|| {
-        let start = |id: &str| Request::Set((id.into(), b"{}".to_vec(), LIFE));
+        let start = |id: &str| {
+            Request::Set(SetRequest {
+                id: id.into(),
+                data: b"{}".to_vec(),
+                ttl: LIFE,
+            })
+        };
         drop(sessions.batch(vec![start("x"), start("y")]).wait());
     });
     assert_eq!(

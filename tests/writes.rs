@@ -2,16 +2,23 @@
 
 use std::fs;
 
-use wasi_sessions::{Durability, Error, Options, Outcome, Reply, Request, Sessions};
+use wasi_sessions::{
+    CreateRequest, DestroyRequest, Durability, Error, GetRequest, MergeRequest, Options, Outcome,
+    Reply, Request, RotateRequest, Sessions, SetRequest, TouchRequest, UpdateRequest,
+};
 
 use crate::fixture::{Home, LIFE, create, create_for, data, session, store, store_with, written};
 
 fn set(id: &str, data: &str) -> Request {
-    Request::Set((id.to_owned(), data.into(), LIFE))
+    Request::Set(SetRequest {
+        id: id.to_owned(),
+        data: data.into(),
+        ttl: LIFE,
+    })
 }
 
 fn get(id: &str) -> Request {
-    Request::Get(id.to_owned())
+    Request::Get(GetRequest { id: id.to_owned() })
 }
 
 #[test]
@@ -20,12 +27,31 @@ fn a_batch_has_a_reply_for_each_request_in_order() {
     let requests = vec![
         set("a", r#"{"n":1}"#),
         get("a"),
-        Request::Update(("a".into(), b"{}".to_vec(), LIFE, Some(7))),
-        Request::Merge(("a".into(), r#"{"m":2}"#.into(), LIFE)),
-        Request::Touch(("a".into(), Some(5))),
-        Request::Rotate(("a".into(), Some("alice".into()))),
-        Request::Destroy("a".into()),
-        Request::Create((b"{}".to_vec(), LIFE, None)),
+        Request::Update(UpdateRequest {
+            id: "a".into(),
+            data: b"{}".to_vec(),
+            ttl: LIFE,
+            expected: Some(7),
+        }),
+        Request::Merge(MergeRequest {
+            id: "a".into(),
+            patch: r#"{"m":2}"#.into(),
+            ttl: LIFE,
+        }),
+        Request::Touch(TouchRequest {
+            id: "a".into(),
+            ttl: Some(5),
+        }),
+        Request::Rotate(RotateRequest {
+            id: "a".into(),
+            subject: Some("alice".into()),
+        }),
+        Request::Destroy(DestroyRequest { id: "a".into() }),
+        Request::Create(CreateRequest {
+            data: b"{}".to_vec(),
+            ttl: LIFE,
+            subject: None,
+        }),
         get("missing"),
     ];
     let replies = sessions.batch(requests).wait().unwrap();
@@ -62,8 +88,16 @@ fn in_a_batch_a_requests_own_failure_is_its_own_reply() {
         set("a", "first"),
         set(&too_long_id, "{}"),
         set("b", "far too large"),
-        Request::Create((vec![], LIFE, Some(String::new()))),
-        Request::Merge(("a".into(), "{}".into(), LIFE)),
+        Request::Create(CreateRequest {
+            data: vec![],
+            ttl: LIFE,
+            subject: Some(String::new()),
+        }),
+        Request::Merge(MergeRequest {
+            id: "a".into(),
+            patch: "{}".into(),
+            ttl: LIFE,
+        }),
         set("a", "second"),
     ];
     let replies = sessions.batch(requests).wait().unwrap();
@@ -97,7 +131,9 @@ fn of_a_batch_that_cannot_be_kept_nothing_was_done() {
         set("a", "{}"),
         set(&standing, "overwritten"),
         set("b", "poison"),
-        Request::Destroy(standing.clone()),
+        Request::Destroy(DestroyRequest {
+            id: standing.clone(),
+        }),
     ];
     assert!(matches!(
         sessions.batch(requests).wait(),

@@ -1,33 +1,36 @@
 //! Many requests in one transaction.
 
 use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
-use wasi_sessions_component::{Access, Error, Outcome, Reply, Request, Written};
+use wasi_sessions_component::{
+    Access, CreateRequest, DestroyRequest, Error, GetRequest, MergeRequest, Outcome, Reply,
+    Request, RotateRequest, SetRequest, TouchRequest, UpdateRequest, Written,
+};
 
 fn set(id: &str, data: &str) -> Request {
-    Request::Set {
+    Request::Set(SetRequest {
         id: id.into(),
         data: data.into(),
         ttl: None,
-    }
+    })
 }
 
 fn get(id: &str) -> Request {
-    Request::Get { id: id.into() }
+    Request::Get(GetRequest { id: id.into() })
 }
 
 fn create_for(subject: &str) -> Request {
-    Request::Create {
+    Request::Create(CreateRequest {
         data: b"{}".into(),
         ttl: None,
         subject: Some(subject.into()),
-    }
+    })
 }
 
 fn written(version: u64) -> Result<Reply, Error> {
-    let expires = NOW + 86_400_000;
     Ok(Reply::Outcome(Outcome::Written(Written {
         version,
-        expires,
+        updated: NOW,
+        expires: NOW + 86_400_000,
     })))
 }
 
@@ -40,27 +43,27 @@ fn a_batch_replies_to_each_request_in_order_and_each_sees_those_before_it() {
             get("mine"),
             set("mine", r#"{"a":1}"#),
             get("mine"),
-            Request::Update {
+            Request::Update(UpdateRequest {
                 id: id.clone(),
                 data: b"".into(),
                 ttl: None,
                 expected: Some(7),
-            },
-            Request::Merge {
+            }),
+            Request::Merge(MergeRequest {
                 id: id.clone(),
                 patch: r#"{"a":2}"#.into(),
                 ttl: None,
-            },
-            Request::Touch {
+            }),
+            Request::Touch(TouchRequest {
                 id: id.clone(),
                 ttl: Some(50),
-            },
-            Request::Rotate {
+            }),
+            Request::Rotate(RotateRequest {
                 id: id.clone(),
                 subject: None,
-            },
+            }),
             set("mine", "late"),
-            Request::Destroy { id },
+            Request::Destroy(DestroyRequest { id }),
         ];
         let replies = store.batch(NOW, &requests).unwrap();
         let first = started(r#"{"a":1}"#, None, NOW);
@@ -96,11 +99,11 @@ fn a_request_that_is_refused_has_its_error_as_reply_and_leaves_the_others_alone(
             set("", "2"),
             set("b", "123456"),
             create_for(""),
-            Request::Merge {
+            Request::Merge(MergeRequest {
                 id: "a".into(),
                 patch: "{".into(),
                 ttl: None,
-            },
+            }),
             set("c", "3"),
         ];
         let replies = store.batch(NOW, &requests).unwrap();
@@ -130,7 +133,7 @@ fn a_batch_that_cannot_be_kept_fails_as_a_whole_and_nothing_of_it_is_done() {
 
             let mut store = database.open();
             let before = store.stats(NOW).unwrap();
-            let destroy = Request::Destroy { id: id.clone() };
+            let destroy = Request::Destroy(DestroyRequest { id: id.clone() });
             let requests = [set("a", ""), destroy, create_for("harm"), set("b", "")];
             assert!(matches!(store.batch(NOW, &requests), Err(Error::Other(_))));
             assert_eq!(store.stats(NOW).unwrap(), before);

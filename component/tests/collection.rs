@@ -2,7 +2,9 @@
 //! nobody's, and that space comes back.
 
 use crate::fixture::{BOTH, Database, NOW, create, is_live};
-use wasi_sessions_component::{Access, Collected, Error, Options, Request, Store};
+use wasi_sessions_component::{
+    Access, Collected, CreateRequest, Error, Options, Request, SetRequest, Store, TouchRequest,
+};
 
 /// When what [`littered`] left behind has expired.
 const LATE: u64 = NOW + 1000;
@@ -21,11 +23,11 @@ fn littered(access: Access, rows: usize, change: impl FnOnce(&mut Options)) -> D
 }
 
 fn litter(store: &mut Store, rows: usize, size: usize) {
-    let request = Request::Create {
+    let request = Request::Create(CreateRequest {
         data: vec![b'x'; size],
         ttl: Some(1000),
         subject: None,
-    };
+    });
     store.batch(NOW, &vec![request; rows]).unwrap();
 }
 
@@ -121,11 +123,11 @@ fn a_batch_counts_for_its_requests_and_removes_a_step_or_two_rows_for_each() {
     for access in BOTH {
         let database = littered(access, 40, every_4_requests_3_rows);
         let mut store = database.open();
-        let request = Request::Set {
+        let request = Request::Set(SetRequest {
             id: "mine".into(),
             data: vec![],
             ttl: None,
-        };
+        });
         let left =
             [(3, 40), (1, 37), (1, 34), (2, 30), (10, 10), (50, 0)].map(|(requests, left)| {
                 let replies = store.batch(LATE, &vec![request.clone(); requests]);
@@ -144,10 +146,10 @@ fn no_request_of_a_batch_removes_more_than_a_step() {
             options.gc_step = 1;
         });
         let mut store = database.open();
-        let request = Request::Touch {
+        let request = Request::Touch(TouchRequest {
             id: "mine".into(),
             ttl: Some(7_200_000),
-        };
+        });
         store.batch(LATE, &vec![request; 10]).unwrap();
         assert_eq!(expired(&mut store), 30);
         store.batch(LATE, &[]).unwrap();
@@ -158,11 +160,11 @@ fn no_request_of_a_batch_removes_more_than_a_step() {
 /// How many rows wait after each of so many batches of 256 sessions that live
 /// for a moment, one batch in each moment.
 fn waiting_under_load(store: &mut Store, batches: u64) -> Vec<u64> {
-    let request = Request::Create {
+    let request = Request::Create(CreateRequest {
         data: vec![b'x'; 10],
         ttl: Some(1),
         subject: None,
-    };
+    });
     let requests = vec![request; 256];
     (LATE..LATE + batches)
         .map(|now| {
@@ -345,10 +347,12 @@ fn one_step_defers_only_some_of_many_renewed_sessions() {
         let mut store = Database::with(access, |options| options.gc_frequency = 0).open();
         let requests: Vec<Request> = (0..1000)
             .flat_map(|number| {
-                [1000, 9_000_000].map(|ttl| Request::Set {
-                    id: number.to_string(),
-                    data: vec![],
-                    ttl: Some(ttl),
+                [1000, 9_000_000].map(|ttl| {
+                    Request::Set(SetRequest {
+                        id: number.to_string(),
+                        data: vec![],
+                        ttl: Some(ttl),
+                    })
                 })
             })
             .collect();

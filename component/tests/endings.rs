@@ -2,7 +2,7 @@
 //! late writers out.
 
 use crate::fixture::{BOTH, Database, NOW, create, handle, is_live, started};
-use wasi_sessions_component::{Access, Outcome, Request, Session, Store};
+use wasi_sessions_component::{Access, CreateRequest, Outcome, Request, Session, Store};
 
 const TOMBSTONE: u64 = 60_000;
 
@@ -220,10 +220,12 @@ fn clear_ends_every_session_of_its_own_table_only() {
 fn more_sessions_than_are_read_at_once_end_together() {
     for access in BOTH {
         let mut store = Database::new(access).open();
-        let create_for = |subject: Option<&str>| Request::Create {
-            data: b"{}".into(),
-            ttl: None,
-            subject: subject.map(str::to_owned),
+        let create_for = |subject: Option<&str>| {
+            Request::Create(CreateRequest {
+                data: b"{}".into(),
+                ttl: None,
+                subject: subject.map(str::to_owned),
+            })
         };
         for subject in [Some("alice"), Some("bob"), None] {
             store.batch(NOW, &vec![create_for(subject); 600]).unwrap();
@@ -245,11 +247,11 @@ fn ending_many_that_fails_half_way_ends_none() {
     for access in BOTH {
         let database = Database::with(access, |options| options.max_per_subject = Some(1000));
         let mut store = database.open();
-        let request = Request::Create {
+        let request = Request::Create(CreateRequest {
             data: b"{}".into(),
             ttl: None,
             subject: Some("alice".into()),
-        };
+        });
         store.batch(NOW, &vec![request; 600]).unwrap();
         drop(store);
         let harm = "CREATE TRIGGER harm BEFORE UPDATE ON Sessions

@@ -6,7 +6,7 @@ use std::mem;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
-use wasi_sessions_component::{Access, Durability, Error, Options, Request, Store};
+use wasi_sessions_component::{Access, DestroyRequest, Durability, Error, Options, Request, Store};
 
 /// A mounted file system in memory, of a fixed size.
 struct Disk(TempDir);
@@ -96,7 +96,7 @@ fn sessions_can_be_ended_repeatedly_on_a_full_disk() {
                 }
                 let requests: Vec<_> = ids
                     .drain(..ids.len() / 8)
-                    .map(|id| Request::Destroy { id })
+                    .map(|id| Request::Destroy(DestroyRequest { id }))
                     .collect();
                 for requests in requests.chunks(20) {
                     assert!(store.batch(NOW, requests).is_ok(), "{case}");

@@ -3,7 +3,7 @@
 
 use crate::fixture::{BOTH, Database, NOW, create, handle};
 use std::collections::BTreeSet;
-use wasi_sessions_component::{Access, Entry, Error, Request, Store};
+use wasi_sessions_component::{Access, CreateRequest, Entry, Error, Request, Store};
 
 /// The handles on all pages of so many entries; `between` happens after each
 /// page.
@@ -30,11 +30,11 @@ fn walk(
 }
 
 fn many(store: &mut Store, count: usize, subject: Option<&str>) {
-    let request = Request::Create {
+    let request = Request::Create(CreateRequest {
         data: b"{}".into(),
         ttl: None,
         subject: subject.map(str::to_owned),
-    };
+    });
     store.batch(NOW, &vec![request; count]).unwrap();
 }
 
@@ -193,11 +193,11 @@ fn a_page_reads_at_most_10000_rows_and_still_gives_a_next_cursor() {
     many(&mut store, 15_000, Some("alice"));
     assert_eq!(store.clear(NOW), Ok(15_000));
     // Ended sessions stay in the subject's index until they are collected.
-    let expired = Request::Create {
+    let expired = Request::Create(CreateRequest {
         data: b"{}".into(),
         ttl: Some(0),
         subject: Some("alice".into()),
-    };
+    });
     store.batch(NOW, &vec![expired; 15_000]).unwrap();
     many(&mut store, 4, Some("alice"));
     for (subject, expected) in [(None, 4), (Some("alice"), 2)] {

@@ -12,7 +12,10 @@ use proptest::prelude::*;
 use reference::Reference;
 use std::collections::BTreeSet;
 use steps::{Clock, Step, options, steps};
-use wasi_sessions_component::{Access, Collected, Error, Options, Reply, Request, Store};
+use wasi_sessions_component::{
+    Access, Collected, CreateRequest, DestroyRequest, Error, GetRequest, MergeRequest, Options,
+    Reply, Request, RotateRequest, SetRequest, Store, TouchRequest, UpdateRequest,
+};
 
 proptest! {
     #[test]
@@ -260,14 +263,14 @@ impl Run {
     fn with_ids(&self, request: &Request) -> Request {
         let mut request = request.clone();
         match &mut request {
-            Request::Create { .. } => {}
-            Request::Get { id }
-            | Request::Set { id, .. }
-            | Request::Update { id, .. }
-            | Request::Merge { id, .. }
-            | Request::Touch { id, .. }
-            | Request::Rotate { id, .. }
-            | Request::Destroy { id } => *id = self.id(id),
+            Request::Create(_) => {}
+            Request::Get(GetRequest { id })
+            | Request::Set(SetRequest { id, .. })
+            | Request::Update(UpdateRequest { id, .. })
+            | Request::Merge(MergeRequest { id, .. })
+            | Request::Touch(TouchRequest { id, .. })
+            | Request::Rotate(RotateRequest { id, .. })
+            | Request::Destroy(DestroyRequest { id }) => *id = self.id(id),
         }
         request
     }
@@ -276,23 +279,27 @@ impl Run {
 /// Calls the function that a request names.
 fn send(store: &mut Store, now: u64, request: &Request) -> Result<Reply, Error> {
     Ok(match request {
-        Request::Create { data, ttl, subject } => {
+        Request::Create(CreateRequest { data, ttl, subject }) => {
             Reply::Created(store.create(now, data, *ttl, subject.as_deref())?)
         }
-        Request::Get { id } => Reply::Session(store.get(now, id)?),
-        Request::Set { id, data, ttl } => Reply::Outcome(store.set(now, id, data, *ttl)?),
-        Request::Update {
+        Request::Get(GetRequest { id }) => Reply::Session(store.get(now, id)?),
+        Request::Set(SetRequest { id, data, ttl }) => {
+            Reply::Outcome(store.set(now, id, data, *ttl)?)
+        }
+        Request::Update(UpdateRequest {
             id,
             data,
             ttl,
             expected,
-        } => Reply::Outcome(store.update(now, id, data, *ttl, *expected)?),
-        Request::Merge { id, patch, ttl } => Reply::Session(store.merge(now, id, patch, *ttl)?),
-        Request::Touch { id, ttl } => Reply::Expires(store.touch(now, id, *ttl)?),
-        Request::Rotate { id, subject } => {
+        }) => Reply::Outcome(store.update(now, id, data, *ttl, *expected)?),
+        Request::Merge(MergeRequest { id, patch, ttl }) => {
+            Reply::Session(store.merge(now, id, patch, *ttl)?)
+        }
+        Request::Touch(TouchRequest { id, ttl }) => Reply::Expires(store.touch(now, id, *ttl)?),
+        Request::Rotate(RotateRequest { id, subject }) => {
             Reply::Rotated(store.rotate(now, id, subject.as_deref())?)
         }
-        Request::Destroy { id } => Reply::Destroyed(store.destroy(now, id)?),
+        Request::Destroy(DestroyRequest { id }) => Reply::Destroyed(store.destroy(now, id)?),
     })
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-use wasi_sessions_component::{Access, Error, Outcome, Request};
+use wasi_sessions_component::{Access, Error, GetRequest, Outcome, Request};
 
 fn impatient() -> Database {
     Database::with(Access::Shared, |options| options.sync_timeout = 0)
@@ -53,7 +53,7 @@ fn a_database_that_stays_in_use_is_busy() {
     make_lock(&lock, Duration::ZERO);
     assert_eq!(store.get(NOW, &id), Err(Error::Busy));
     assert_eq!(store.set(NOW, &id, b"", None), Err(Error::Busy));
-    let get = Request::Get { id: id.clone() };
+    let get = Request::Get(GetRequest { id: id.clone() });
     let requests = [get.clone(), get];
     assert_eq!(store.batch(NOW, &requests), Err(Error::Busy));
     assert_eq!(store.clear(NOW), Err(Error::Busy));

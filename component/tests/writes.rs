@@ -6,8 +6,11 @@ use wasi_sessions_component::{Access, Error, Outcome, Session, Written};
 const DAY: u64 = 86_400_000;
 
 fn written(version: u64, now: u64) -> Result<Outcome, Error> {
-    let expires = now + DAY;
-    Ok(Outcome::Written(Written { version, expires }))
+    Ok(Outcome::Written(Written {
+        version,
+        updated: now,
+        expires: now + DAY,
+    }))
 }
 
 fn is_refused<T>(answer: Result<T, Error>, argument: &str) -> bool {

@@ -10,15 +10,12 @@ use crate::settings::Clock;
 /// One clock for the component and for what is answered without it.
 pub(crate) struct StoreClock {
     clock: Clock,
-    /// The latest time of a call of the component since the clock last went far
+    /// The latest time that the component was given since the clock last went far
     /// back.
     latest: AtomicU64,
-    /// The first time that the component read since `forget_moment`.
-    moment: AtomicU64,
+    /// The earliest time that the component was given in the present call.
+    earliest: AtomicU64,
 }
-
-/// No time at all: a clock stands still long before.
-const NONE: u64 = u64::MAX;
 
 /// A step back by more than this, in milliseconds, means that the clock was wrong
 /// before. After a smaller step, sessions that expire within the step are not
@@ -30,7 +27,7 @@ impl StoreClock {
         Arc::new(Self {
             clock,
             latest: AtomicU64::new(0),
-            moment: AtomicU64::new(NONE),
+            earliest: AtomicU64::new(Timestamp::MAX),
         })
     }
 
@@ -40,24 +37,19 @@ impl StoreClock {
     pub(crate) fn tell(&self) -> Duration {
         let time = self.read();
         let now = milliseconds(time);
-        let first = self
-            .moment
-            .compare_exchange(NONE, now, Ordering::SeqCst, Ordering::SeqCst);
-        if first.is_ok() {
-            self.latest.fetch_max(now, Ordering::SeqCst);
-        }
+        self.earliest.fetch_min(now, Ordering::SeqCst);
+        self.latest.fetch_max(now, Ordering::SeqCst);
         time
     }
 
     /// Starts a new call: the owner calls this before it calls the component.
-    pub(crate) fn forget_moment(&self) {
-        self.moment.store(NONE, Ordering::SeqCst);
+    pub(crate) fn start_call(&self) {
+        self.earliest.store(Timestamp::MAX, Ordering::SeqCst);
     }
 
-    /// The moment of the last call: the component asks for the time first, and
-    /// SQLite may ask again.
-    pub(crate) fn moment(&self) -> Timestamp {
-        self.moment.load(Ordering::SeqCst)
+    /// The earliest time that the component was given in the last call.
+    pub(crate) fn earliest(&self) -> Timestamp {
+        self.earliest.load(Ordering::SeqCst)
     }
 
     /// What the clock shows now, to compute what the component is told next.
@@ -72,23 +64,22 @@ impl StoreClock {
         milliseconds(self.read()).max(self.latest())
     }
 
-    /// The latest time of a call of the component since the clock last went far
+    /// The latest time that the component was given since the clock last went far
     /// back. Sessions that expired by then may have been collected, whatever the
     /// clock shows.
     pub(crate) fn latest(&self) -> Timestamp {
         self.latest.load(Ordering::SeqCst)
     }
 
-    /// Whether the time of the last call was far before that of an earlier call. If
-    /// so, the owner has the cache forget everything, and then calls
-    /// `accept_moment`.
+    /// Whether a time of the last call was far before the latest one. If so, the
+    /// owner has the cache forget everything, and then calls `accept_call`.
     pub(crate) fn went_far_back(&self) -> bool {
-        self.latest().saturating_sub(self.moment()) > FAR
+        self.latest().saturating_sub(self.earliest()) > FAR
     }
 
-    /// Makes the time of the last call the latest one.
-    pub(crate) fn accept_moment(&self) {
-        self.latest.store(self.moment(), Ordering::SeqCst);
+    /// Makes the earliest time of the last call the latest one.
+    pub(crate) fn accept_call(&self) {
+        self.latest.store(self.earliest(), Ordering::SeqCst);
     }
 
     fn read(&self) -> Duration {

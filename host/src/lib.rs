@@ -69,6 +69,7 @@ mod error;
 mod linked;
 mod options;
 mod owner;
+mod request;
 mod restore;
 mod sandbox;
 mod sessions;
@@ -86,9 +87,10 @@ pub use error::Error;
 pub use linked::{Stores, StoresView, add_admin_to_linker, add_to_linker};
 pub use options::{Durability, Options};
 pub use sandbox::instance::COMPONENT;
-pub use sandbox::instance::contract::{
-    Collected, Created, Entry, Handle, Milliseconds, Outcome, Page, Reply, Request, Session,
-    Statistics, Timestamp, Written,
+pub use sandbox::instance::contract::types::{
+    Collected, CreateRequest, Created, DestroyRequest, Entry, GetRequest, Handle, MergeRequest,
+    Milliseconds, Outcome, Page, Reply, Request, RotateRequest, Session, SetRequest, Statistics,
+    Timestamp, TouchRequest, UpdateRequest, Written,
 };
 pub use sessions::Sessions;
 

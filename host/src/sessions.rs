@@ -18,8 +18,9 @@ use crate::owner::{Owner, Replies};
 use crate::sandbox::instance::contract::Admin;
 use crate::sandbox::instance::{Called, State};
 use crate::{
-    Answer, Collected, Created, Error, Milliseconds, Options, Outcome, Page, Reply, Request,
-    Session, Statistics, Timestamp,
+    Answer, Collected, CreateRequest, Created, DestroyRequest, Error, GetRequest, MergeRequest,
+    Milliseconds, Options, Outcome, Page, Reply, Request, RotateRequest, Session, SetRequest,
+    Statistics, Timestamp, TouchRequest, UpdateRequest,
 };
 
 /// Rows of the first step of a collection; those that follow are fitted to the
@@ -87,7 +88,11 @@ impl Sessions {
         ttl: Option<Milliseconds>,
         subject: Option<&str>,
     ) -> Answer<Created> {
-        let request = Request::Create((data.into(), ttl, owned(subject)));
+        let request = Request::Create(CreateRequest {
+            data: data.into(),
+            ttl,
+            subject: owned(subject),
+        });
         self.request(request, |reply| match reply {
             Reply::Created(created) => Some(created),
             _ => None,
@@ -109,7 +114,9 @@ impl Sessions {
                 known.or_else(|| owner.at_once(|owner| owner.get(id)))
             },
             ask: |sessions, id| {
-                Box::pin(async move { sessions.ask(Request::Get(id), session).await })
+                Box::pin(
+                    async move { sessions.ask(Request::Get(GetRequest { id }), session).await },
+                )
             },
         })
     }
@@ -126,7 +133,12 @@ impl Sessions {
         data: impl Into<Vec<u8>>,
         ttl: Option<Milliseconds>,
     ) -> Answer<Outcome> {
-        self.request(Request::Set((id.to_owned(), data.into(), ttl)), outcome)
+        let request = Request::Set(SetRequest {
+            id: id.to_owned(),
+            data: data.into(),
+            ttl,
+        });
+        self.request(request, outcome)
     }
 
     /// Writes the session if it is there and, when `expected` is given, still has
@@ -139,7 +151,12 @@ impl Sessions {
         ttl: Option<Milliseconds>,
         expected: Option<u64>,
     ) -> Answer<Outcome> {
-        let request = Request::Update((id.to_owned(), data.into(), ttl, expected));
+        let request = Request::Update(UpdateRequest {
+            id: id.to_owned(),
+            data: data.into(),
+            ttl,
+            expected,
+        });
         self.request(request, outcome)
     }
 
@@ -152,14 +169,22 @@ impl Sessions {
         patch: &str,
         ttl: Option<Milliseconds>,
     ) -> Answer<Option<Session>> {
-        let request = Request::Merge((id.to_owned(), patch.to_owned(), ttl));
+        let request = Request::Merge(MergeRequest {
+            id: id.to_owned(),
+            patch: patch.to_owned(),
+            ttl,
+        });
         self.request(request, session)
     }
 
     /// Gives the session its life anew without touching its payload or version;
     /// answers when it expires now.
     pub fn touch(&self, id: &str, ttl: Option<Milliseconds>) -> Answer<Option<Timestamp>> {
-        self.request(Request::Touch((id.to_owned(), ttl)), |reply| match reply {
+        let request = Request::Touch(TouchRequest {
+            id: id.to_owned(),
+            ttl,
+        });
+        self.request(request, |reply| match reply {
             Reply::Expires(expires) => Some(expires),
             _ => None,
         })
@@ -168,7 +193,10 @@ impl Sessions {
     /// Moves the session to a new id in one step and, when `subject` is given,
     /// binds it: what an application does at log-in.
     pub fn rotate(&self, id: &str, subject: Option<&str>) -> Answer<Option<Created>> {
-        let request = Request::Rotate((id.to_owned(), owned(subject)));
+        let request = Request::Rotate(RotateRequest {
+            id: id.to_owned(),
+            subject: owned(subject),
+        });
         self.request(request, |reply| match reply {
             Reply::Rotated(created) => Some(created),
             _ => None,
@@ -177,7 +205,8 @@ impl Sessions {
 
     /// Ends the session; false when it was not there.
     pub fn destroy(&self, id: &str) -> Answer<bool> {
-        self.request(Request::Destroy(id.to_owned()), |reply| match reply {
+        let request = Request::Destroy(DestroyRequest { id: id.to_owned() });
+        self.request(request, |reply| match reply {
             Reply::Destroyed(destroyed) => Some(destroyed),
             _ => None,
         })

@@ -14,7 +14,10 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::runtime::{EnterGuard, Runtime};
 
-use crate::{Answer, Builder, Created, Error, Options, Outcome, Request, Sessions};
+use crate::{
+    Answer, Builder, CreateRequest, Created, DestroyRequest, Error, GetRequest, Options, Outcome,
+    Request, Sessions, SetRequest,
+};
 
 /// Where tests keep the compiled code, so that few of them compile.
 pub(crate) const COMPILED: &str = concat!(env!("OUT_DIR"), "/compiled");
@@ -210,9 +213,19 @@ fn a_batch_replies_to_each_request() {
     let home = home();
     let sessions = builder(&home).open().wait().unwrap();
     let requests = vec![
-        Request::Set((String::new(), vec![], None)),
-        Request::Set(("id".to_owned(), vec![], None)),
-        Request::Destroy("id".to_owned()),
+        Request::Set(SetRequest {
+            id: String::new(),
+            data: vec![],
+            ttl: None,
+        }),
+        Request::Set(SetRequest {
+            id: "id".to_owned(),
+            data: vec![],
+            ttl: None,
+        }),
+        Request::Destroy(DestroyRequest {
+            id: "id".to_owned(),
+        }),
     ];
     let replies = sessions.batch(requests).wait().unwrap();
     assert_eq!(replies.len(), 3);
@@ -364,8 +377,14 @@ fn what_is_larger_than_the_components_memory_is_refused_without_a_crash() {
     let bound = sessions.rotate(&before.id, Some(&large)).wait();
     assert!(matches!(bound, Err(Error::InvalidArgument(_))));
 
-    let get = Request::Get(before.id.clone());
-    let set = Request::Set((before.id, large.into(), None));
+    let get = Request::Get(GetRequest {
+        id: before.id.clone(),
+    });
+    let set = Request::Set(SetRequest {
+        id: before.id,
+        data: large.into(),
+        ttl: None,
+    });
     let replies = sessions.batch(vec![get.clone(), set, get]).wait().unwrap();
     assert_eq!(replies[1], Err(too_large));
     assert!(replies[0] == replies[2] && replies[0].is_ok());
@@ -402,8 +421,16 @@ fn what_stops_a_request_does_not_stop_those_that_wait_with_it() {
 fn batches_that_wait_together_get_their_own_replies() {
     let home = home();
     let (replies, transactions) = behind_one_another(builder(&home), |sessions| {
-        let create = |data: &str| Request::Create((data.into(), None, None));
-        let get = Request::Get("nobody".into());
+        let create = |data: &str| {
+            Request::Create(CreateRequest {
+                data: data.into(),
+                ttl: None,
+                subject: None,
+            })
+        };
+        let get = Request::Get(GetRequest {
+            id: "nobody".into(),
+        });
         let batch = |requests| sessions.batch(requests);
         vec![
             batch(vec![create("a"), get.clone()]),
@@ -454,7 +481,11 @@ fn a_store_that_nobody_uses_collects_its_garbage() {
         idle.0.idle = Duration::from_millis(5);
         let sessions = idle.open().wait().unwrap();
         let _there = through_the_queue.then(on_the_stores_thread);
-        let create = Request::Create((vec![b'x'; 4000], Some(1000), None));
+        let create = Request::Create(CreateRequest {
+            data: vec![b'x'; 4000],
+            ttl: Some(1000),
+            subject: None,
+        });
         for _ in 0..10 {
             sessions.batch(vec![create.clone(); 100]).wait().unwrap();
         }
@@ -481,7 +512,11 @@ fn a_full_collection_lets_others_in_between_its_steps() {
         .open()
         .wait()
         .unwrap();
-    let create = Request::Create((vec![b'x'; 500], Some(1000), None));
+    let create = Request::Create(CreateRequest {
+        data: vec![b'x'; 500],
+        ttl: Some(1000),
+        subject: None,
+    });
     for _ in 0..20 {
         sessions.batch(vec![create.clone(); 1000]).wait().unwrap();
     }

@@ -6,24 +6,23 @@
 
 use serde_json::json;
 use wasi_sessions::store::admin;
-use wasi_sessions::store::sessions::{Outcome, Reply, Request, Store};
-use wasi_sessions::store::types::Session;
+use wasi_sessions::store::sessions::Store;
+use wasi_sessions::store::types::{MergeRequest, Outcome, Reply, Request, RotateRequest, Session};
 
 use crate::secrets;
 use crate::throttle;
 use crate::times;
 use crate::visit::Visit;
 
-pub use wasi_sessions::store::admin::Statistics;
-pub use wasi_sessions::store::types::Error;
+pub use wasi_sessions::store::types::{Error, Statistics};
 
 wit_bindgen::generate!({
     path: "../wit",
     inline: "
         package web-demo:site;
         world site {
-            import wasi-sessions:store/sessions@0.1.0;
-            import wasi-sessions:store/admin@0.1.0;
+            import wasi-sessions:store/sessions@0.2.0;
+            import wasi-sessions:store/admin@0.2.0;
         }
     ",
     generate_all,
@@ -142,8 +141,15 @@ impl Sessions {
         subject: Option<&str>,
     ) -> Result<Option<String>, Error> {
         let replies = self.0.batch(&[
-            Request::Merge((id.to_owned(), patch, None)),
-            Request::Rotate((id.to_owned(), subject.map(str::to_owned))),
+            Request::Merge(MergeRequest {
+                id: id.to_owned(),
+                patch,
+                ttl: None,
+            }),
+            Request::Rotate(RotateRequest {
+                id: id.to_owned(),
+                subject: subject.map(str::to_owned),
+            }),
         ])?;
         let mut promoted = None;
         for reply in replies {

@@ -10,7 +10,9 @@ use crate::json::{self, Patch};
 use crate::options::Options;
 use crate::storage::{Head, Rows, Standing};
 use crate::types::{
-    Created, END_OF_TIME, Milliseconds, Outcome, Reply, Request, Session, Timestamp, Written,
+    CreateRequest, Created, DestroyRequest, END_OF_TIME, GetRequest, MergeRequest, Milliseconds,
+    Outcome, Reply, Request, RotateRequest, Session, SetRequest, Timestamp, TouchRequest,
+    UpdateRequest, Written,
 };
 
 /// The longest subject, in bytes.
@@ -30,21 +32,25 @@ impl Rules<'_, '_> {
     /// Does what a request of a batch asks for.
     pub fn apply(&self, request: &Request) -> Result<Reply, Error> {
         Ok(match request {
-            Request::Create { data, ttl, subject } => {
+            Request::Create(CreateRequest { data, ttl, subject }) => {
                 Reply::Created(self.create(data, *ttl, subject.as_deref())?)
             }
-            Request::Get { id } => Reply::Session(self.get(id)?),
-            Request::Set { id, data, ttl } => Reply::Outcome(self.set(id, data, *ttl)?),
-            Request::Update {
+            Request::Get(GetRequest { id }) => Reply::Session(self.get(id)?),
+            Request::Set(SetRequest { id, data, ttl }) => Reply::Outcome(self.set(id, data, *ttl)?),
+            Request::Update(UpdateRequest {
                 id,
                 data,
                 ttl,
                 expected,
-            } => Reply::Outcome(self.update(id, data, *ttl, *expected)?),
-            Request::Merge { id, patch, ttl } => Reply::Session(self.merge(id, patch, *ttl)?),
-            Request::Touch { id, ttl } => Reply::Expires(self.touch(id, *ttl)?),
-            Request::Rotate { id, subject } => Reply::Rotated(self.rotate(id, subject.as_deref())?),
-            Request::Destroy { id } => Reply::Destroyed(self.destroy(id)?),
+            }) => Reply::Outcome(self.update(id, data, *ttl, *expected)?),
+            Request::Merge(MergeRequest { id, patch, ttl }) => {
+                Reply::Session(self.merge(id, patch, *ttl)?)
+            }
+            Request::Touch(TouchRequest { id, ttl }) => Reply::Expires(self.touch(id, *ttl)?),
+            Request::Rotate(RotateRequest { id, subject }) => {
+                Reply::Rotated(self.rotate(id, subject.as_deref())?)
+            }
+            Request::Destroy(DestroyRequest { id }) => Reply::Destroyed(self.destroy(id)?),
         })
     }
 
@@ -142,7 +148,7 @@ impl Rules<'_, '_> {
             data: merged.into_bytes(),
             version: written.version,
             created: session.created.min(self.now),
-            updated: self.now.min(END_OF_TIME),
+            updated: written.updated,
             expires: written.expires,
             ..session
         }))
@@ -249,10 +255,10 @@ impl Rules<'_, '_> {
     ) -> Result<Written, Error> {
         let written = Written {
             version: head.version + 1,
+            updated: self.now.min(END_OF_TIME),
             expires: self.expiry(ttl, data, head.created),
         };
-        self.rows
-            .write(key, data, &written, head.expires, self.now)?;
+        self.rows.write(key, data, &written, head.expires)?;
         Ok(written)
     }
 
@@ -266,6 +272,7 @@ impl Rules<'_, '_> {
         }
         Ok(Outcome::Written(Written {
             version: session.version,
+            updated: session.updated,
             expires: session.expires,
         }))
     }
@@ -280,8 +287,8 @@ impl Rules<'_, '_> {
             data: data.to_vec(),
             subject: subject.map(str::to_owned),
             version: 1,
-            created: self.now,
-            updated: self.now,
+            created: self.now.min(END_OF_TIME),
+            updated: self.now.min(END_OF_TIME),
             expires: self.expiry(ttl, data, self.now),
         }
     }

@@ -7,8 +7,8 @@ use crate::options::{Access, Options};
 use crate::rules::Rules;
 use crate::storage::{Rows, Storage};
 use crate::types::{
-    Collected, Created, Milliseconds, Outcome, Page, Replies, Reply, Request, Session, Statistics,
-    Timestamp,
+    Collected, Created, GetRequest, Milliseconds, Outcome, Page, Replies, Reply, Request, Session,
+    Statistics, Timestamp,
 };
 
 /// The most entries a page of a listing may have.
@@ -120,7 +120,7 @@ impl Store {
     /// Does all requests in one transaction. One that is refused has its error
     /// as its reply; any other failure undoes all of them.
     pub fn batch(&mut self, now: Timestamp, requests: &[Request]) -> Result<Replies, Error> {
-        if let [Request::Get { id }] = requests {
+        if let [Request::Get(GetRequest { id })] = requests {
             let session = self.get(now, id)?;
             return Ok(vec![Ok(Reply::Session(session))]);
         }
@@ -134,7 +134,7 @@ impl Store {
         let count = requests.len() as u64;
         let only_reads = requests
             .iter()
-            .all(|request| matches!(request, Request::Get { .. }));
+            .all(|request| matches!(request, Request::Get(_)));
         if only_reads {
             let options = &self.options;
             let replies = self
@@ -145,7 +145,7 @@ impl Store {
         }
         let only_ends = requests
             .iter()
-            .all(|request| matches!(request, Request::Get { .. } | Request::Destroy { .. }));
+            .all(|request| matches!(request, Request::Get(_) | Request::Destroy(_)));
         match only_ends {
             true => self.end(now, count, apply),
             false => self.write(now, count, apply),

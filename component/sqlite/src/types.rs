@@ -1,12 +1,16 @@
-//! What goes into the store and comes out of it: the records of the contract.
+//! The types of the contract, as `wit/types.wit` has them. The bindings use these
+//! types, so names and fields are the same there and here.
 
-use crate::error::Error;
+pub use crate::error::Error;
 
 /// A span of time, in milliseconds.
 pub type Milliseconds = u64;
 
 /// A point in time, in milliseconds since the Unix epoch.
 pub type Timestamp = u64;
+
+/// The name that a session has in listings.
+pub type Handle = String;
 
 /// The latest point in time: 2^63 - 1. Every computation of time saturates here.
 pub const END_OF_TIME: Timestamp = i64::MAX as Timestamp;
@@ -44,6 +48,8 @@ pub struct Created {
 pub struct Written {
     /// The version this write made.
     pub version: u64,
+    /// When it was written.
+    pub updated: Timestamp,
     /// The first moment at which the session is no longer there.
     pub expires: Timestamp,
 }
@@ -59,46 +65,92 @@ pub enum Outcome {
     Gone,
 }
 
-/// One request of a batch; the fields are the parameters of the function of
-/// that name.
-#[derive(Debug, Clone)]
+/// The parameters of `create`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
+pub struct CreateRequest {
+    pub data: Vec<u8>,
+    pub ttl: Option<Milliseconds>,
+    pub subject: Option<String>,
+}
+
+/// The parameters of `get`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct GetRequest {
+    pub id: String,
+}
+
+/// The parameters of `set`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct SetRequest {
+    pub id: String,
+    pub data: Vec<u8>,
+    pub ttl: Option<Milliseconds>,
+}
+
+/// The parameters of `update`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct UpdateRequest {
+    pub id: String,
+    pub data: Vec<u8>,
+    pub ttl: Option<Milliseconds>,
+    pub expected: Option<u64>,
+}
+
+/// The parameters of `merge`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct MergeRequest {
+    pub id: String,
+    pub patch: String,
+    pub ttl: Option<Milliseconds>,
+}
+
+/// The parameters of `touch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TouchRequest {
+    pub id: String,
+    pub ttl: Option<Milliseconds>,
+}
+
+/// The parameters of `rotate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct RotateRequest {
+    pub id: String,
+    pub subject: Option<String>,
+}
+
+/// The parameters of `destroy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct DestroyRequest {
+    pub id: String,
+}
+
+/// One request of a batch: the function of that name, with its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    Create {
-        data: Vec<u8>,
-        ttl: Option<Milliseconds>,
-        subject: Option<String>,
-    },
-    Get {
-        id: String,
-    },
-    Set {
-        id: String,
-        data: Vec<u8>,
-        ttl: Option<Milliseconds>,
-    },
-    Update {
-        id: String,
-        data: Vec<u8>,
-        ttl: Option<Milliseconds>,
-        expected: Option<u64>,
-    },
-    Merge {
-        id: String,
-        patch: String,
-        ttl: Option<Milliseconds>,
-    },
-    Touch {
-        id: String,
-        ttl: Option<Milliseconds>,
-    },
-    Rotate {
-        id: String,
-        subject: Option<String>,
-    },
-    Destroy {
-        id: String,
-    },
+    /// Starts a session under a new id.
+    Create(CreateRequest),
+    /// Reads a session.
+    Get(GetRequest),
+    /// Writes a session whether or not it is there.
+    Set(SetRequest),
+    /// Writes a session if it is there and has the expected version.
+    Update(UpdateRequest),
+    /// Applies a JSON merge patch to a payload.
+    Merge(MergeRequest),
+    /// Renews a session.
+    Touch(TouchRequest),
+    /// Moves a session to a new id.
+    Rotate(RotateRequest),
+    /// Ends a session.
+    Destroy(DestroyRequest),
 }
 
 /// The answer to one request of a batch.

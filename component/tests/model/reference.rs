@@ -4,7 +4,9 @@ use super::json;
 use crate::fixture::handle;
 use std::collections::{BTreeMap, BTreeSet};
 use wasi_sessions_component::{
-    Created, END_OF_TIME, Entry, Error, Options, Outcome, Page, Reply, Request, Session, Written,
+    CreateRequest, Created, DestroyRequest, END_OF_TIME, Entry, Error, GetRequest, MergeRequest,
+    Options, Outcome, Page, Reply, Request, RotateRequest, Session, SetRequest, TouchRequest,
+    UpdateRequest, Written,
 };
 
 /// What the store is compared with.
@@ -38,11 +40,11 @@ impl Reference {
     /// What the store must answer, when new ids are made as `fresh`.
     pub fn answer(&mut self, request: &Request, fresh: &str) -> Result<Reply, Error> {
         Ok(match request {
-            Request::Create { data, ttl, subject } => {
+            Request::Create(CreateRequest { data, ttl, subject }) => {
                 Reply::Created(self.create(data, *ttl, subject.as_deref(), fresh)?)
             }
-            Request::Get { id } => Reply::Session(self.live(id).cloned()),
-            Request::Set { id, data, ttl } => {
+            Request::Get(GetRequest { id }) => Reply::Session(self.live(id).cloned()),
+            Request::Set(SetRequest { id, data, ttl }) => {
                 self.check_data(data)?;
                 if !is_possible(id) {
                     return Err(invalid());
@@ -50,24 +52,28 @@ impl Reference {
                 let expected = self.live(id).map_or(0, |session| session.version);
                 Reply::Outcome(self.write(id, data, *ttl, Some(expected)))
             }
-            Request::Update {
+            Request::Update(UpdateRequest {
                 id,
                 data,
                 ttl,
                 expected,
-            } => {
+            }) => {
                 self.check_data(data)?;
                 if !is_possible(id) && *expected == Some(0) {
                     return Err(invalid());
                 }
                 Reply::Outcome(self.write(id, data, *ttl, *expected))
             }
-            Request::Merge { id, patch, ttl } => Reply::Session(self.merge(id, patch, *ttl)?),
-            Request::Touch { id, ttl } => Reply::Expires(self.touch(id, *ttl)),
-            Request::Rotate { id, subject } => {
+            Request::Merge(MergeRequest { id, patch, ttl }) => {
+                Reply::Session(self.merge(id, patch, *ttl)?)
+            }
+            Request::Touch(TouchRequest { id, ttl }) => Reply::Expires(self.touch(id, *ttl)),
+            Request::Rotate(RotateRequest { id, subject }) => {
                 Reply::Rotated(self.rotate(id, subject.as_deref(), fresh)?)
             }
-            Request::Destroy { id } => Reply::Destroyed(self.end(|key, _| key == id) == 1),
+            Request::Destroy(DestroyRequest { id }) => {
+                Reply::Destroyed(self.end(|key, _| key == id) == 1)
+            }
         })
     }
 
@@ -169,6 +175,7 @@ impl Reference {
         };
         Outcome::Written(Written {
             version: session.version,
+            updated: session.updated,
             expires: session.expires,
         })
     }

@@ -4,7 +4,10 @@ use crate::fixture::NOW;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
-use wasi_sessions_component::{Access, Durability, END_OF_TIME, Options, Request};
+use wasi_sessions_component::{
+    Access, CreateRequest, DestroyRequest, Durability, END_OF_TIME, GetRequest, MergeRequest,
+    Options, Request, RotateRequest, SetRequest, TouchRequest, UpdateRequest,
+};
 
 /// One step of a sequence. An id `#0` stands for the one made last, `#1` for
 /// the one before it, and so on.
@@ -91,16 +94,16 @@ fn step() -> impl Strategy<Value = Step> {
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         5 => (data(), ttl(), weighted(0.7, subject()))
-            .prop_map(|(data, ttl, subject)| Request::Create { data, ttl, subject }),
-        3 => id().prop_map(|id| Request::Get { id }),
-        4 => (id(), data(), ttl()).prop_map(|(id, data, ttl)| Request::Set { id, data, ttl }),
+            .prop_map(|(data, ttl, subject)| Request::Create(CreateRequest { data, ttl, subject })),
+        3 => id().prop_map(|id| Request::Get(GetRequest { id })),
+        4 => (id(), data(), ttl()).prop_map(|(id, data, ttl)| Request::Set(SetRequest { id, data, ttl })),
         4 => (id(), data(), ttl(), expected())
-            .prop_map(|(id, data, ttl, expected)| Request::Update { id, data, ttl, expected }),
-        4 => (id(), patch(), ttl()).prop_map(|(id, patch, ttl)| Request::Merge { id, patch, ttl }),
-        3 => (id(), ttl()).prop_map(|(id, ttl)| Request::Touch { id, ttl }),
+            .prop_map(|(id, data, ttl, expected)| Request::Update(UpdateRequest { id, data, ttl, expected })),
+        4 => (id(), patch(), ttl()).prop_map(|(id, patch, ttl)| Request::Merge(MergeRequest { id, patch, ttl })),
+        3 => (id(), ttl()).prop_map(|(id, ttl)| Request::Touch(TouchRequest { id, ttl })),
         3 => (id(), weighted(0.5, subject()))
-            .prop_map(|(id, subject)| Request::Rotate { id, subject }),
-        2 => id().prop_map(|id| Request::Destroy { id }),
+            .prop_map(|(id, subject)| Request::Rotate(RotateRequest { id, subject })),
+        2 => id().prop_map(|id| Request::Destroy(DestroyRequest { id })),
     ]
 }
 

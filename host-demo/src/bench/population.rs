@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::ensure;
-use wasi_sessions::{Durability, Milliseconds, Options, Outcome, Reply, Request, Sessions};
+use wasi_sessions::{
+    Durability, Milliseconds, Options, Outcome, Reply, Request, Sessions, SetRequest,
+};
 
 use super::held::{Held, ids};
 use super::native::Native;
@@ -56,7 +58,11 @@ impl Population {
             let indices = start..filled.ours.len().min(start + BATCH);
             let requests = indices.map(|index| {
                 let id = filled.ours.id(index).to_owned();
-                Request::Set((id, filled.ours.last(index), Some(life(index))))
+                Request::Set(SetRequest {
+                    id,
+                    data: filled.ours.last(index),
+                    ttl: Some(life(index)),
+                })
             });
             for reply in sessions.batch(requests.collect()).wait()? {
                 let written = matches!(reply?, Reply::Outcome(Outcome::Written(_)));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::bail;
-use wasi_sessions::{Milliseconds, Reply, Request, Sessions};
+use wasi_sessions::{CreateRequest, Milliseconds, Reply, Request, Sessions};
 
 use super::payload::payload;
 use super::telling::{Phase, bar};
@@ -45,7 +45,11 @@ pub fn create(
             let batch = (ids.len()..total).take(BATCH).map(|number| {
                 let life = is_short(number).then_some(SHORT);
                 let data = expected(number, scale).into_bytes();
-                Request::Create((data, life, Some(user(number, scale))))
+                Request::Create(CreateRequest {
+                    data,
+                    ttl: life,
+                    subject: Some(user(number, scale)),
+                })
             });
             for reply in sessions.batch(batch.collect()).wait()? {
                 match reply? {

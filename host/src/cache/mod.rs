@@ -21,7 +21,10 @@ use siphasher::sip128::SipHasher13;
 use triomphe::ThinArc;
 
 use crate::clock::StoreClock;
-use crate::{Error, Outcome, Reply, Request, Session, Timestamp, Written};
+use crate::{
+    Error, GetRequest, MergeRequest, Outcome, Reply, Request, Session, SetRequest, Timestamp,
+    TouchRequest, UpdateRequest, Written,
+};
 
 #[cfg(test)]
 mod tests;
@@ -80,7 +83,7 @@ impl ReadCache {
             return forgotten;
         };
         for request in requests {
-            if let Some(id) = written(request) {
+            if let Some(id) = request.changed_id() {
                 // The id of one that expired may be another session's by now. Of two
                 // requests for one session the second finds and leaves nothing here,
                 // since nobody knows what is left by both.
@@ -108,53 +111,65 @@ impl ReadCache {
         };
         let bounded: HashSet<&str> = self.bounded(requests).collect();
         for (request, reply) in requests.iter().zip(replies) {
-            let (name, known) = match (request, reply) {
-                (Request::Get(id), Ok(Reply::Session(Some(session)))) => {
-                    let name = self.names.name(id);
-                    // Another request may have written after this one read.
-                    if forgotten.contains_key(&name) {
-                        continue;
-                    }
-                    (name, self.known(session))
-                }
-                (Request::Touch((id, _)), Ok(Reply::Expires(Some(expires)))) => {
-                    let name = self.names.name(id);
-                    let Some(mut known) = take(&mut forgotten, &name) else {
-                        continue;
-                    };
-                    // A touch that writes then also changes `created`.
-                    if known.fixed().created > self.clock.moment() {
-                        continue;
-                    }
-                    known.expires = *expires;
-                    (name, known)
-                }
-                (
-                    Request::Set((id, data, _)) | Request::Update((id, data, ..)),
-                    Ok(Reply::Outcome(Outcome::Written(written))),
-                ) => {
-                    let name = self.names.name(id);
-                    let moment = self.clock.moment();
-                    // One that had expired by then was started anew.
-                    let was_there = |known: &Known| known.expires > moment;
-                    let Some(known) = take(&mut forgotten, &name).filter(was_there) else {
-                        continue;
-                    };
-                    (name, known.written(data, written, moment))
-                }
-                (Request::Merge((id, ..)), Ok(Reply::Session(Some(session)))) => {
-                    let name = self.names.name(id);
-                    if take(&mut forgotten, &name).is_none() {
-                        continue;
-                    }
-                    (name, self.known(session))
-                }
-                _ => continue,
+            let Ok(reply) = reply else {
+                continue;
+            };
+            let Some((name, known)) = self.after(request, reply, &mut forgotten) else {
+                continue;
             };
             let subject = known.fixed().subject.as_deref();
             if !subject.is_some_and(|subject| bounded.contains(subject)) {
                 sessions.insert(name, known);
             }
+        }
+    }
+
+    /// The session after a request, if that is known.
+    fn after(
+        &self,
+        request: &Request,
+        reply: &Reply,
+        forgotten: &mut Forgotten,
+    ) -> Option<(Name, Known)> {
+        match request {
+            Request::Get(GetRequest { id }) => {
+                let Reply::Session(Some(session)) = reply else {
+                    return None;
+                };
+                let name = self.names.name(id);
+                // Another request may have written after this one read.
+                let is_unchanged = !forgotten.contains_key(&name);
+                is_unchanged.then(|| (name, self.known(session)))
+            }
+            Request::Set(SetRequest { id, data, .. })
+            | Request::Update(UpdateRequest { id, data, .. }) => {
+                let Reply::Outcome(Outcome::Written(written)) = reply else {
+                    return None;
+                };
+                let name = self.names.name(id);
+                let before = take(forgotten, &name)?;
+                // Version 1 is a new session: the one before had expired.
+                (written.version > 1).then(|| (name, before.written(data, written)))
+            }
+            Request::Merge(MergeRequest { id, .. }) => {
+                let Reply::Session(Some(session)) = reply else {
+                    return None;
+                };
+                let name = self.names.name(id);
+                take(forgotten, &name)?;
+                Some((name, self.known(session)))
+            }
+            Request::Touch(TouchRequest { id, .. }) => {
+                let Reply::Expires(Some(expires)) = reply else {
+                    return None;
+                };
+                let name = self.names.name(id);
+                let before = take(forgotten, &name)?;
+                // If the clock was before `created`, the touch has changed that, too.
+                let is_as_old = before.fixed().created <= self.clock.earliest();
+                is_as_old.then(|| (name, before.renewed(*expires)))
+            }
+            Request::Create(_) | Request::Rotate(_) | Request::Destroy(_) => None,
         }
     }
 
@@ -200,10 +215,7 @@ impl ReadCache {
             true => requests,
             false => &[],
         };
-        requests.iter().filter_map(|request| match request {
-            Request::Create((_, _, subject)) | Request::Rotate((_, subject)) => subject.as_deref(),
-            _ => None,
-        })
+        requests.iter().filter_map(Request::bound_subject)
     }
 }
 
@@ -261,19 +273,25 @@ impl Known {
     }
 
     /// The same session with another payload.
-    fn written(&self, data: &[u8], written: &Written, moment: Timestamp) -> Known {
+    fn written(&self, data: &[u8], written: &Written) -> Known {
         let before = self.fixed();
         let fixed = Fixed {
             subject: before.subject.clone(),
             version: written.version,
-            created: before.created.min(moment),
-            updated: moment,
+            created: before.created.min(written.updated),
+            updated: written.updated,
             mark: before.mark,
         };
         Known {
             expires: written.expires,
             content: ThinArc::from_header_and_slice(fixed, data),
         }
+    }
+
+    /// The same session with another expiry.
+    fn renewed(mut self, expires: Timestamp) -> Known {
+        self.expires = expires;
+        self
     }
 
     fn session(&self) -> Session {
@@ -286,19 +304,6 @@ impl Known {
             updated: fixed.updated,
             expires: self.expires,
         }
-    }
-}
-
-/// The id of the session that a request may change.
-fn written(request: &Request) -> Option<&str> {
-    match request {
-        Request::Set((id, ..))
-        | Request::Update((id, ..))
-        | Request::Merge((id, ..))
-        | Request::Touch((id, _))
-        | Request::Rotate((id, _))
-        | Request::Destroy(id) => Some(id),
-        Request::Create(_) | Request::Get(_) => None,
     }
 }
 

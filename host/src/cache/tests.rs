@@ -14,7 +14,10 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use crate::tests::{COMPILED, behind_one_another, on_the_stores_thread, refuse};
-use crate::{Builder, Durability, Error, Options, Outcome, Reply, Request, Session, Sessions};
+use crate::{
+    Builder, CreateRequest, DestroyRequest, Durability, Error, GetRequest, MergeRequest, Options,
+    Outcome, Reply, Request, RotateRequest, Session, Sessions, SetRequest, TouchRequest,
+};
 
 /// Where the clock of these tests stands at first.
 const START: u64 = 1_700_000_000_000;
@@ -142,7 +145,9 @@ fn the_second_read_and_those_after_a_touch_or_a_write_are_from_memory() {
 
 /// The session as the database has it: a batch is never answered from memory.
 fn stored(sessions: &Sessions, id: &str) -> Option<Session> {
-    let replies = sessions.batch(vec![Request::Get(id.to_owned())]).wait();
+    let replies = sessions
+        .batch(vec![Request::Get(GetRequest { id: id.to_owned() })])
+        .wait();
     match replies.unwrap().pop() {
         Some(Ok(Reply::Session(session))) => session,
         other => panic!("{other:?}"),
@@ -154,16 +159,43 @@ fn what_a_batch_writes_twice_or_ends_is_not_answered_from_memory() {
     let home = home();
     let clock = Clock::new();
     let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
-    let set = |id: &str, data: &str| Request::Set((id.to_owned(), data.into(), None));
+    let set = |id: &str, data: &str| {
+        Request::Set(SetRequest {
+            id: id.to_owned(),
+            data: data.into(),
+            ttl: None,
+        })
+    };
     let cases: [fn(&str) -> Request; 4] = [
-        |id| Request::Set((id.to_owned(), "2".into(), None)),
-        |id| Request::Merge((id.to_owned(), "3".to_owned(), Some(9))),
-        |id| Request::Destroy(id.to_owned()),
-        |id| Request::Rotate((id.to_owned(), None)),
+        |id| {
+            Request::Set(SetRequest {
+                id: id.to_owned(),
+                data: "2".into(),
+                ttl: None,
+            })
+        },
+        |id| {
+            Request::Merge(MergeRequest {
+                id: id.to_owned(),
+                patch: "3".to_owned(),
+                ttl: Some(9),
+            })
+        },
+        |id| Request::Destroy(DestroyRequest { id: id.to_owned() }),
+        |id| {
+            Request::Rotate(RotateRequest {
+                id: id.to_owned(),
+                subject: None,
+            })
+        },
     ];
     for case in cases {
         let id = create_known(&sessions, "0", None);
-        let batch = vec![set(&id, "1"), case(&id), Request::Get(id.clone())];
+        let batch = vec![
+            set(&id, "1"),
+            case(&id),
+            Request::Get(GetRequest { id: id.clone() }),
+        ];
         assert!(
             sessions
                 .batch(batch)
@@ -279,10 +311,21 @@ fn a_transaction_that_is_not_kept_changes_nothing_in_memory() {
     let set = create_known(&sessions, "set", None);
     let before = [get(&sessions, &touched), get(&sessions, &set)];
     let failed = sessions.batch(vec![
-        Request::Touch((touched.clone(), Some(9))),
-        Request::Set((set.clone(), "undone".into(), None)),
-        Request::Get(set.clone()),
-        Request::Set((set.clone(), "!".into(), None)),
+        Request::Touch(TouchRequest {
+            id: touched.clone(),
+            ttl: Some(9),
+        }),
+        Request::Set(SetRequest {
+            id: set.clone(),
+            data: "undone".into(),
+            ttl: None,
+        }),
+        Request::Get(GetRequest { id: set.clone() }),
+        Request::Set(SetRequest {
+            id: set.clone(),
+            data: "!".into(),
+            ttl: None,
+        }),
     ]);
     assert!(matches!(failed.wait(), Err(Error::Other(_))));
     for _ in 0..2 {
@@ -296,9 +339,16 @@ fn a_transaction_that_is_not_kept_changes_nothing_in_memory() {
         handle = Some(sessions.clone());
         assert_eq!([get(sessions, &touched), get(sessions, &set)], before);
         let requests = [
-            Request::Touch((touched.clone(), Some(1_000_000_000))),
-            Request::Set((set.clone(), "!".into(), None)),
-            Request::Get(set.clone()),
+            Request::Touch(TouchRequest {
+                id: touched.clone(),
+                ttl: Some(1_000_000_000),
+            }),
+            Request::Set(SetRequest {
+                id: set.clone(),
+                data: "!".into(),
+                ttl: None,
+            }),
+            Request::Get(GetRequest { id: set.clone() }),
         ];
         requests.map(|request| sessions.batch(vec![request])).into()
     });
@@ -418,9 +468,16 @@ fn sessions_that_a_login_ends_are_forgotten_and_those_of_others_are_not() {
 
     // In one transaction: what was read or touched first may be ended then.
     let replies = sessions.batch(vec![
-        Request::Get(second.clone()),
-        Request::Touch((second.clone(), Some(5))),
-        Request::Create((vec![], None, Some("alice".to_owned()))),
+        Request::Get(GetRequest { id: second.clone() }),
+        Request::Touch(TouchRequest {
+            id: second.clone(),
+            ttl: Some(5),
+        }),
+        Request::Create(CreateRequest {
+            data: vec![],
+            ttl: None,
+            subject: Some("alice".to_owned()),
+        }),
     ]);
     assert!(replies.wait().unwrap().iter().all(Result::is_ok));
     assert_eq!(get(&sessions, &second), None);

@@ -20,12 +20,13 @@ mod bindings {
             package wasi-sessions:linked;
 
             world linked {
-                import wasi-sessions:store/sessions@0.1.0;
-                import wasi-sessions:store/admin@0.1.0;
+                import wasi-sessions:store/sessions@0.2.0;
+                import wasi-sessions:store/admin@0.2.0;
             }
         ",
         path: "wit",
         imports: { default: async | trappable },
+        trappable_error_type: { "wasi-sessions:store/types.error" => wasmtime::Error },
         with: {
             "wasi-sessions:store/types": crate::sandbox::instance::contract::types,
             "wasi-sessions:store/sessions.store": super::OpenStore,
@@ -181,7 +182,12 @@ impl HasData for HasStores {
     type Data<'a> = StoresView<'a>;
 }
 
-impl contract::types::Host for StoresView<'_> {}
+impl contract::types::Host for StoresView<'_> {
+    /// The contract's error for the guest; any other error traps it.
+    fn convert_error(&mut self, error: wasmtime::Error) -> wasmtime::Result<contract::Error> {
+        error.downcast::<Error>().map(Into::into)
+    }
+}
 
 impl StoresView<'_> {
     /// The store behind a guest's handle; one that is none traps the guest.
@@ -190,23 +196,22 @@ impl StoresView<'_> {
     }
 }
 
-/// How a request ended, as the guest hears of it. The paths of the host are
-/// none of its business.
-fn told<T, U: From<T>>(answer: Result<T, Error>) -> Result<U, contract::Error> {
-    answer.map(U::from).map_err(|error| match error {
-        Error::Busy => contract::Error::Busy,
-        Error::InvalidArgument(which) => contract::Error::InvalidArgument(which),
-        Error::TooLarge(limit) => contract::Error::TooLarge(limit),
-        Error::StorageFull => contract::Error::StorageFull,
-        Error::Corrupt(place) => contract::Error::Corrupt(place),
-        Error::Crashed | Error::Closed | Error::Other(_) => {
-            contract::Error::Other(error.to_string())
+impl From<Error> for contract::Error {
+    /// The error as a guest gets it, without the host's paths.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Busy => Self::Busy,
+            Error::InvalidArgument(which) => Self::InvalidArgument(which),
+            Error::TooLarge(limit) => Self::TooLarge(limit),
+            Error::StorageFull => Self::StorageFull,
+            Error::Corrupt(place) => Self::Corrupt(place),
+            Error::Crashed | Error::Closed | Error::Other(_) => Self::Other(error.to_string()),
+            Error::InUse { .. } | Error::Directory { .. } | Error::Start(_) => {
+                Self::Other("the session store could not be started".to_owned())
+            }
+            Error::Replaced { reason, .. } => Self::Other(format!(
+                "the database is no longer what was opened: {reason}"
+            )),
         }
-        Error::InUse { .. } | Error::Directory { .. } | Error::Start(_) => {
-            contract::Error::Other("the session store could not be started".to_owned())
-        }
-        Error::Replaced { reason, .. } => contract::Error::Other(format!(
-            "the database is no longer what was opened: {reason}"
-        )),
-    })
+    }
 }

@@ -76,33 +76,10 @@ impl Budget {
     }
 
     fn cost_of(&self, request: &Request) -> usize {
-        // The weights of the payload that the request brings and of the stored one:
-        // 1 read, 2 written as it is, 4 parsed for a life and written, 8 merged.
-        let (brought, own) = match request {
-            Request::Create(_) | Request::Set(_) => (4, 0),
-            // The answer has the stored session if its version is another.
-            Request::Update(_) => (4, 1),
-            Request::Get(_) => (0, 1),
-            Request::Merge(_) => (8, 8),
-            Request::Touch((_, None)) => (0, 4),
-            // SQLite rewrites the whole row.
-            Request::Touch((_, Some(_))) | Request::Rotate(_) => (0, 2),
-            Request::Destroy(_) => (0, 0),
-        };
-        let brought = payload(request).saturating_mul(brought);
-        let own = self.largest_payload.saturating_mul(own);
-        brought.saturating_add(own).saturating_add(SMALL_COST)
-    }
-}
-
-/// The length of the payload that a request brings, in bytes.
-pub(crate) fn payload(request: &Request) -> usize {
-    match request {
-        Request::Create((data, ..))
-        | Request::Set((_, data, _))
-        | Request::Update((_, data, ..)) => data.len(),
-        Request::Merge((_, patch, _)) => patch.len(),
-        Request::Get(_) | Request::Touch(_) | Request::Rotate(_) | Request::Destroy(_) => 0,
+        let weights = request.weights();
+        let brought = request.payload().len().saturating_mul(weights.brought);
+        let stored = self.largest_payload.saturating_mul(weights.stored);
+        brought.saturating_add(stored).saturating_add(SMALL_COST)
     }
 }
 

@@ -1,6 +1,5 @@
 //! What is too large is refused before it takes the component's memory.
 
-use crate::owner::group::payload;
 use crate::{Error, Request};
 
 /// Longer than an id or a subject may be, whatever character is the last.
@@ -9,27 +8,13 @@ const TOO_LONG: usize = 259;
 /// Refuses a payload of more than `max_data` bytes. Ids and subjects that are
 /// too long are cut, and still too long: the component answers the same.
 pub(crate) fn check(request: &mut Request, max_data: u64) -> Result<(), Error> {
-    if payload(request) as u64 > max_data {
+    if request.payload().len() as u64 > max_data {
         return Err(Error::TooLarge(max_data));
     }
-    match request {
-        Request::Get(id)
-        | Request::Set((id, ..))
-        | Request::Update((id, ..))
-        | Request::Merge((id, ..))
-        | Request::Touch((id, _))
-        | Request::Destroy(id) => cut(id),
-        Request::Create((_, _, subject)) => subject.iter_mut().for_each(cut),
-        Request::Rotate((id, subject)) => {
-            cut(id);
-            subject.iter_mut().for_each(cut);
-        }
+    for name in request.names_mut() {
+        name.truncate(shortened(name).len());
     }
     Ok(())
-}
-
-fn cut(text: &mut String) {
-    text.truncate(shortened(text).len());
 }
 
 /// The part of an id, a subject, a handle or a cursor that the component needs to

@@ -17,7 +17,7 @@ use crate::sandbox::descriptors;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::instance::{Called, Guest, Launcher};
 use crate::settings::Settings;
-use crate::{Collected, Error, Reply, Request, Session};
+use crate::{Collected, Error, GetRequest, Reply, Request, Session};
 
 /// One reply for each request, in order.
 pub(crate) type Replies = Vec<Result<Reply, Error>>;
@@ -85,7 +85,7 @@ impl Owner {
     /// Does all requests in one transaction.
     pub(crate) fn batch(&mut self, requests: &[Request]) -> Result<Replies, Error> {
         // Most requests are this one, and to call it as it is costs less.
-        if let [Request::Get(id)] = requests {
+        if let [Request::Get(GetRequest { id })] = requests {
             return Ok(vec![Ok(Reply::Session(self.get(id)?))]);
         }
         let forgotten = self.cache.forget(requests);
@@ -125,11 +125,11 @@ impl Owner {
                 crashed.insert(self.launcher.start(&mut self.directory)?)
             }
         };
-        self.clock.forget_moment();
+        self.clock.start_call();
         let called = call(guest);
         if self.clock.went_far_back() {
             self.cache.forget_all();
-            self.clock.accept_moment();
+            self.clock.accept_call();
         }
         match called {
             Ok(answer) => Ok(answer?),

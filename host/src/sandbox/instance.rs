@@ -17,28 +17,22 @@ use crate::sandbox::compiled::{self, Cache};
 use crate::sandbox::directory::Directory;
 use crate::sandbox::guest_files::{self, GuestFiles};
 use crate::settings::{Random, Settings};
-use crate::{Error, Reply, Request};
+use crate::{Error, Reply, Request, Session};
 
 mod bindings {
     wasmtime::component::bindgen!({
         path: "wit",
         world: "session-store",
         additional_derives: [PartialEq, Eq],
+        trappable_error_type: { "wasi-sessions:store/types.error" => wasmtime::Error },
     });
 }
 
 /// The contract's types, as generated from `wit/`.
 pub(crate) mod contract {
-    pub use super::bindings::exports::wasi_sessions::store::admin::{
-        Collected, Entry, Guest as Admin, Page, Statistics,
-    };
-    pub use super::bindings::exports::wasi_sessions::store::sessions::{
-        Created, Outcome, Reply, Request, Written,
-    };
+    pub use super::bindings::exports::wasi_sessions::store::admin::Guest as Admin;
     pub use super::bindings::wasi_sessions::store::types;
-    pub use super::bindings::wasi_sessions::store::types::{
-        Error, Handle, Milliseconds, Session, Timestamp,
-    };
+    pub use super::bindings::wasi_sessions::store::types::Error;
 }
 
 /// The store itself: the bytes of the component's file, which the build script
@@ -177,7 +171,7 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// The session, if it is there.
-    pub(crate) fn get(&mut self, id: &str) -> Called<Option<contract::Session>> {
+    pub(crate) fn get(&mut self, id: &str) -> Called<Option<Session>> {
         let sessions = self.bindings.wasi_sessions_store_sessions().store();
         sessions.call_get(&mut self.store, self.opened, id)
     }

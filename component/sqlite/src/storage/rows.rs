@@ -97,22 +97,21 @@ impl Rows<'_, '_> {
     }
 
     /// Writes the payload of a live session that would have expired at `before`.
-    /// If `created` is later than `now`, because a clock was ahead, it becomes
-    /// `now`.
+    /// If `created` is later than `updated`, because a clock was ahead, it becomes
+    /// `updated`.
     pub fn write(
         &self,
         key: &Key,
         data: &[u8],
         written: &Written,
         before: Timestamp,
-        now: Timestamp,
     ) -> Result<(), Error> {
         let (place, _) = split(key);
         self.0.write.change(params![
             place,
             data,
             signed(written.version),
-            signed(now),
+            signed(written.updated),
             signed(written.expires),
         ])?;
         self.keep_due(place, written.expires, before)

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::relaxed;
-use crate::{Options, Request};
+use crate::{
+    CreateRequest, DestroyRequest, GetRequest, MergeRequest, Options, Request, RotateRequest,
+    SetRequest, TouchRequest, UpdateRequest,
+};
 
 /// One step of a sequence. An id `#0` stands for the one made last, `#1` for
 /// the one before it, and so on.
@@ -48,7 +51,10 @@ pub fn steps() -> impl Strategy<Value = Vec<(Step, Vec<String>)>> {
 fn at_its_expiry(id: String) -> impl Strategy<Value = Vec<(Step, Vec<String>)>> {
     (request(Just(id.clone())), -1..=1i64).prop_map(move |(request, offset)| {
         vec![
-            (Step::Alone(Request::Get(id.clone())), vec![]),
+            (
+                Step::Alone(Request::Get(GetRequest { id: id.clone() })),
+                vec![],
+            ),
             (Step::Clock(Move::Expiry(id.clone(), offset)), vec![]),
             (Step::Alone(request), vec![id.clone()]),
         ]
@@ -106,14 +112,14 @@ fn step() -> impl Strategy<Value = Step> {
 fn request(id: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = Request> {
     let id = || id.clone();
     prop_oneof![
-        5 => (data(), ttl(), weighted(0.7, subject())).prop_map(Request::Create),
-        5 => id().prop_map(Request::Get),
-        3 => (id(), data(), ttl()).prop_map(Request::Set),
-        3 => (id(), data(), ttl(), expected()).prop_map(Request::Update),
-        2 => (id(), patch(), ttl()).prop_map(Request::Merge),
-        4 => (id(), ttl()).prop_map(Request::Touch),
-        3 => (id(), weighted(0.5, subject())).prop_map(Request::Rotate),
-        2 => id().prop_map(Request::Destroy),
+        5 => (data(), ttl(), weighted(0.7, subject())).prop_map(|(data, ttl, subject)| Request::Create(CreateRequest { data, ttl, subject })),
+        5 => id().prop_map(|id| Request::Get(GetRequest { id })),
+        3 => (id(), data(), ttl()).prop_map(|(id, data, ttl)| Request::Set(SetRequest { id, data, ttl })),
+        3 => (id(), data(), ttl(), expected()).prop_map(|(id, data, ttl, expected)| Request::Update(UpdateRequest { id, data, ttl, expected })),
+        2 => (id(), patch(), ttl()).prop_map(|(id, patch, ttl)| Request::Merge(MergeRequest { id, patch, ttl })),
+        4 => (id(), ttl()).prop_map(|(id, ttl)| Request::Touch(TouchRequest { id, ttl })),
+        3 => (id(), weighted(0.5, subject())).prop_map(|(id, subject)| Request::Rotate(RotateRequest { id, subject })),
+        2 => id().prop_map(|id| Request::Destroy(DestroyRequest { id })),
     ]
 }
 

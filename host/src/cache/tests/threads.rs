@@ -6,7 +6,7 @@ use std::thread;
 
 use super::{Clock, builder, get, home, relaxed};
 use crate::tests::on_the_stores_thread;
-use crate::{Options, Outcome, Reply, Request, Sessions};
+use crate::{GetRequest, Options, Outcome, Reply, Request, Sessions, SetRequest};
 
 const LIVES: usize = 60;
 const WRITERS: usize = 3;
@@ -57,9 +57,17 @@ impl Life {
             }
             _ => {
                 let requests = vec![
-                    Request::Get(self.id.clone()),
-                    Request::Set((self.id.clone(), "{}".into(), ttl)),
-                    Request::Get(self.id.clone()),
+                    Request::Get(GetRequest {
+                        id: self.id.clone(),
+                    }),
+                    Request::Set(SetRequest {
+                        id: self.id.clone(),
+                        data: "{}".into(),
+                        ttl,
+                    }),
+                    Request::Get(GetRequest {
+                        id: self.id.clone(),
+                    }),
                 ];
                 let replies = sessions.batch(requests).wait().unwrap();
                 if let Ok(Reply::Session(Some(session))) = &replies[2] {

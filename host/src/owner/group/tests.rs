@@ -4,7 +4,10 @@ use tempfile::TempDir;
 
 use super::Budget;
 use crate::tests::COMPILED;
-use crate::{Builder, Options, Reply, Request, Sessions};
+use crate::{
+    Builder, CreateRequest, DestroyRequest, GetRequest, MergeRequest, Options, Reply, Request,
+    RotateRequest, Sessions, SetRequest, TouchRequest, UpdateRequest,
+};
 
 const LARGEST: usize = 1 << 20;
 
@@ -56,39 +59,95 @@ fn requests_within_the_budget_do_not_crash_the_component() {
     let id = |number: usize| format!("session {number}");
     type Kind<'a> = (&'a str, usize, &'a dyn Fn(usize) -> Request);
     let kinds: [Kind; 14] = [
-        ("create", 32, &|_| Request::Create((data(), None, None))),
-        ("create with a life", 32, &|_| {
-            Request::Create((data(), Some(9_000), None))
+        ("create", 32, &|_| {
+            Request::Create(CreateRequest {
+                data: data(),
+                ttl: None,
+                subject: None,
+            })
         }),
-        ("get", 128, &|number| Request::Get(id(number))),
-        ("get one", 128, &|_| Request::Get(id(0))),
+        ("create with a life", 32, &|_| {
+            Request::Create(CreateRequest {
+                data: data(),
+                ttl: Some(9_000),
+                subject: None,
+            })
+        }),
+        ("get", 128, &|number| {
+            Request::Get(GetRequest { id: id(number) })
+        }),
+        ("get one", 128, &|_| Request::Get(GetRequest { id: id(0) })),
         ("set", 32, &|number| {
-            Request::Set((id(number), data(), None))
+            Request::Set(SetRequest {
+                id: id(number),
+                data: data(),
+                ttl: None,
+            })
         }),
         ("update", 26, &|number| {
-            Request::Update((id(number), data(), None, None))
+            Request::Update(UpdateRequest {
+                id: id(number),
+                data: data(),
+                ttl: None,
+                expected: None,
+            })
         }),
         ("stale update", 128, &|number| {
-            Request::Update((id(number), vec![], None, Some(9)))
+            Request::Update(UpdateRequest {
+                id: id(number),
+                data: vec![],
+                ttl: None,
+                expected: Some(9),
+            })
         }),
         ("large stale update", 26, &|number| {
-            Request::Update((id(number), data(), None, Some(9)))
+            Request::Update(UpdateRequest {
+                id: id(number),
+                data: data(),
+                ttl: None,
+                expected: Some(9),
+            })
         }),
         ("small merge", 16, &|number| {
-            Request::Merge((id(number), r#"{"last":2}"#.to_owned(), None))
+            Request::Merge(MergeRequest {
+                id: id(number),
+                patch: r#"{"last":2}"#.to_owned(),
+                ttl: None,
+            })
         }),
         ("merge", 8, &|number| {
-            Request::Merge((id(number), large.clone(), None))
+            Request::Merge(MergeRequest {
+                id: id(number),
+                patch: large.clone(),
+                ttl: None,
+            })
         }),
         ("merge of halves", 11, &|number| {
             let half = [&half, &other_half][number % 2];
-            Request::Merge((id(number), half.clone(), None))
+            Request::Merge(MergeRequest {
+                id: id(number),
+                patch: half.clone(),
+                ttl: None,
+            })
         }),
-        ("touch", 32, &|number| Request::Touch((id(number), None))),
+        ("touch", 32, &|number| {
+            Request::Touch(TouchRequest {
+                id: id(number),
+                ttl: None,
+            })
+        }),
         ("touch with a life", 64, &|number| {
-            Request::Touch((id(number), Some(9_000)))
+            Request::Touch(TouchRequest {
+                id: id(number),
+                ttl: Some(9_000),
+            })
         }),
-        ("rotate", 64, &|number| Request::Rotate((id(number), None))),
+        ("rotate", 64, &|number| {
+            Request::Rotate(RotateRequest {
+                id: id(number),
+                subject: None,
+            })
+        }),
     ];
     for memory_limit in [256 << 20, 32 << 20, 8 << 20] {
         let budget = Budget::new(memory_limit, LARGEST as u64);
@@ -123,15 +182,25 @@ fn requests_within_the_budget_do_not_crash_the_component() {
 #[test]
 fn many_small_requests_and_all_endings_fit() {
     let budget = Budget::new(256 << 20, LARGEST as u64);
-    let small = |_| Request::Create((b"{}".to_vec(), None, None));
+    let small = |_| {
+        Request::Create(CreateRequest {
+            data: b"{}".to_vec(),
+            ttl: None,
+            subject: None,
+        })
+    };
     assert_eq!(most(&budget, small).len(), 1000);
-    let ending = |number: usize| Request::Destroy(number.to_string());
+    let ending = |number: usize| {
+        Request::Destroy(DestroyRequest {
+            id: number.to_string(),
+        })
+    };
     assert_eq!(most(&budget, ending).len(), 1000);
 }
 
 #[test]
 fn more_memory_does_not_make_other_callers_wait_longer() {
-    let get = |_| Request::Get("x".to_owned());
+    let get = |_| Request::Get(GetRequest { id: "x".to_owned() });
     for memory_limit in [256 << 20, 1 << 30, usize::MAX] {
         let budget = Budget::new(memory_limit, LARGEST as u64);
         assert_eq!(most(&budget, get).len(), 126);

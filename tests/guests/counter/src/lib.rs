@@ -1,15 +1,15 @@
 #![cfg(target_arch = "wasm32")]
 
 use cookie::Cookie;
-use wasi_sessions::store::sessions::{Outcome, Store};
-use wasi_sessions::store::types;
+use wasi_sessions::store::sessions::Store;
+use wasi_sessions::store::types::{self, Outcome};
 use wstd::http::{Body, Error, HeaderMap, Request, Response};
 
 wit_bindgen::generate!({
     path: "wit",
     inline: "
         package my:counter;
-        world counter { import wasi-sessions:store/sessions@0.1.0; }
+        world counter { import wasi-sessions:store/sessions@0.2.0; }
     ",
     generate_all,
 });
