@@ -21,7 +21,7 @@ fn main() {
         ),
         ("counter", "tests/guests/counter", "COUNTER_COMPONENT_FILE"),
     ] {
-        let component = wasi::build(package, source);
+        let component = wasi::build(package, &[source]);
         let embedded = component.and_then(|file| wasi::embed(&file, name));
         // Cargo shows what is logged so as one line, and fails.
         if let Err(error) = embedded {

@@ -20,7 +20,10 @@ fn main() {
     let component = match env::var_os("WASI_SESSIONS_COMPONENT") {
         Some(file) if !file.is_empty() => prebuilt(&wasi::workspace().join(file)),
         _ if is_package() => prebuilt(&manifest_directory().join("component.wasm")),
-        _ => wasi::build("wasi-sessions-component", "component/sqlite"),
+        _ => wasi::build(
+            "wasi-sessions-component",
+            &["component/rules", "component/sqlite"],
+        ),
     };
     let embedded = component.and_then(|file| wasi::embed(&file, "WASI_SESSIONS_COMPONENT_FILE"));
     // Cargo shows what is logged so as one line, and fails.

@@ -55,11 +55,12 @@ const FOREIGN_PREFIXES: [&str; 9] = [
     "RUSTFLAGS",
 ];
 
-/// Builds the component of `package`, whose folder is `source` below the
-/// workspace, and returns its file.
-pub fn build(package: &str, source: &str) -> Result<PathBuf, String> {
+/// Builds the component of `package`, which is made of the folders `sources` below
+/// the workspace, and returns its file.
+pub fn build(package: &str, sources: &[&str]) -> Result<PathBuf, String> {
     let workspace = workspace();
-    for source in ["Cargo.toml", "Cargo.lock", source, "host/build", "wit"] {
+    let common = ["Cargo.toml", "Cargo.lock", "host/build", "wit"];
+    for source in common.iter().chain(sources) {
         let source = workspace.join(source);
         println!("cargo::rerun-if-changed={}", source.display());
     }

@@ -3,16 +3,13 @@
 //! The contract is in `wit/`. [`Store`] fulfils it; `exports` ties the two
 //! together. Everything but `exports` compiles and is tested natively.
 
-mod error;
 #[cfg(target_arch = "wasm32")]
 mod exports;
-mod id;
-mod json;
-mod options;
 mod rules;
 mod storage;
 mod store;
-mod types;
+
+use wasi_sessions_rules::{error, id, json, options, types};
 
 pub use error::Error;
 pub use options::{Access, Durability, Options};

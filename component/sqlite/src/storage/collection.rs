@@ -2,6 +2,7 @@
 //! both leave behind.
 
 use super::attempts::Room;
+use super::connection::synchronous;
 use super::{Storage, failure};
 use crate::error::Error;
 use crate::options::Durability;
@@ -108,7 +109,7 @@ impl Storage {
     fn hurry(&self) -> Result<(), Error> {
         if self.lock.is_none() {
             self.hurried.set(true);
-            self.pragma(Durability::Relaxed.pragma(), None)?;
+            self.pragma(synchronous(Durability::Relaxed), None)?;
         }
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Storage {
     /// Goes back to what the options say, before anything else is written.
     pub(super) fn settle(&self) -> Result<(), Error> {
         if self.hurried.get() {
-            self.pragma(self.durability.pragma(), None)?;
+            self.pragma(synchronous(self.durability), None)?;
             self.hurried.set(false);
         }
         Ok(())

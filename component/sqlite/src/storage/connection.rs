@@ -238,7 +238,7 @@ impl Storage {
         self.pragma("temp_store = MEMORY", None)?;
         self.pragma("cache_size = -16384", None)?;
         self.pragma("journal_size_limit = 4194304", None)?;
-        self.pragma(self.durability.pragma(), None)?;
+        self.pragma(synchronous(self.durability), None)?;
         Ok(found)
     }
 
@@ -286,13 +286,11 @@ impl Storage {
     }
 }
 
-impl Durability {
-    /// The pragma that sets it.
-    pub(super) fn pragma(self) -> &'static str {
-        match self {
-            Durability::Full => "synchronous = FULL",
-            Durability::Relaxed => "synchronous = NORMAL",
-        }
+/// The pragma that sets this durability.
+pub fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Full => "synchronous = FULL",
+        Durability::Relaxed => "synchronous = NORMAL",
     }
 }
 

@@ -1,0 +1,11 @@
+//! What a session is and what each operation makes of it, for any engine.
+//!
+//! The contract is in `wit/`. No SQL, no files, no bindings.
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod id;
+pub mod json;
+pub mod options;
+pub mod types;
