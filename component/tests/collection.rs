@@ -83,11 +83,55 @@ fn a_shared_store_counts_only_what_writes() {
         store.destroy(LATE, "missing").unwrap();
         store.update(LATE, "mine", b"", None, Some(99)).unwrap();
         store.touch(LATE, "missing", None).unwrap();
-        store.list_sessions(LATE, None, None, 1).unwrap();
         store.batch(LATE, &[]).unwrap();
+        let find_nothing = &COUNTED[..5];
+        find_nothing.iter().for_each(|request| request(store));
     };
     assert_eq!(waiting(&mut store, 2, useless), [8; 2]);
     assert_eq!(waiting(&mut store, 6, write), [8, 8, 8, 5, 2, 0]);
+}
+
+/// The functions of `admin` that count as requests.
+const COUNTED: [fn(&mut Store); 6] = [
+    |store| drop(store.list_sessions(LATE, None, None, 1).unwrap()),
+    |store| assert_eq!(store.count_sessions(LATE, Some("nobody")), Ok(0)),
+    |store| assert_eq!(store.inspect(LATE, "x"), Ok(None)),
+    |store| assert_eq!(store.terminate(LATE, "x"), Ok(false)),
+    |store| assert_eq!(store.terminate_subject(LATE, "nobody", None), Ok(0)),
+    |store| drop(store.clear(LATE).unwrap()),
+];
+
+#[test]
+fn functions_of_admin_that_read_or_end_sessions_count_and_collect() {
+    for request in COUNTED {
+        let database = littered(Access::Exclusive, 8, every_4_requests_3_rows);
+        let mut store = database.open();
+        assert_eq!(waiting(&mut store, 6, request), [8, 8, 8, 5, 2, 0]);
+    }
+}
+
+#[test]
+fn functions_of_admin_about_the_database_neither_count_nor_collect() {
+    let database = littered(Access::Exclusive, 8, every_4_requests_3_rows);
+    let mut store = database.open();
+    let mut copies = 0;
+    let about_the_database = |store: &mut Store| {
+        store.stats(LATE).unwrap();
+        assert_eq!(store.check(), Ok(vec![]));
+        store
+            .backup(&database.file(&format!("copy{copies}")))
+            .unwrap();
+        copies += 1;
+    };
+    assert_eq!(waiting(&mut store, 4, about_the_database), [8; 4]);
+    // None of them has counted; these are the first.
+    assert_eq!(waiting(&mut store, 4, read), [8, 8, 8, 5]);
+
+    let database = littered(Access::Exclusive, 8, every_4_requests_3_rows);
+    let mut store = database.open();
+    let collect = |store: &mut Store| assert_eq!(store.collect(LATE, 1).unwrap().removed, 1);
+    assert_eq!(waiting(&mut store, 4, collect), [7, 6, 5, 4]);
+    assert_eq!(waiting(&mut store, 4, read), [4, 4, 4, 1]);
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn a_page_has_1_to_1000_entries() {
 }
 
 #[test]
-fn a_cursor_that_no_page_gave_is_refused() {
+fn a_cursor_is_refused_for_its_form_alone() {
     let mut store = Database::new(Access::Exclusive).open();
     let id = create(&mut store, NOW, None);
     for cursor in ["", "x", &id, &handle(&id).to_uppercase(), &handle(&id)[1..]] {

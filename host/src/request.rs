@@ -1,11 +1,22 @@
-//! What the host knows of a request before it is done. Each `match` here lists all
-//! kinds of requests: a new one does not compile until the budget, the limits and
-//! the cache have an answer for it.
+//! What the host knows of a request, or of a call of `admin`, before it is done. Each
+//! `match` here lists all kinds of requests: a new one does not compile until the
+//! budget, the limits and the cache have an answer for it.
 
 use crate::{
     CreateRequest, DestroyRequest, GetRequest, MergeRequest, Request, RotateRequest, SetRequest,
     TouchRequest, UpdateRequest,
 };
+
+/// The sessions that a call of the contract's `admin` may end. Every call names
+/// them, and the cache forgets them before it.
+pub(crate) enum Ends {
+    /// No session: the call only reads.
+    Nothing,
+    /// Sessions of this subject.
+    OfSubject(String),
+    /// Any session.
+    Any,
+}
 
 /// How often a request's payloads count in its cost: 1 read, 2 written as it is,
 /// 4 parsed for a life and written, 8 merged.

@@ -15,6 +15,7 @@ use crate::clock::StoreClock;
 use crate::owner::limits;
 use crate::owner::thread::OwnerThread;
 use crate::owner::{Owner, Replies};
+use crate::request::Ends;
 use crate::sandbox::instance::contract::Admin;
 use crate::sandbox::instance::{Called, State};
 use crate::{
@@ -231,7 +232,7 @@ impl Sessions {
         limit: u32,
     ) -> Answer<Page> {
         let (subject, cursor) = (owned(subject), owned(cursor));
-        self.admin(move |admin, store, opened| {
+        self.admin(Ends::Nothing, move |admin, store, opened| {
             admin.call_list_sessions(store, opened, subject.as_deref(), cursor.as_deref(), limit)
         })
     }
@@ -241,7 +242,7 @@ impl Sessions {
     /// subject with a million.
     pub fn count_sessions(&self, subject: Option<&str>) -> Answer<u64> {
         let subject = owned(subject);
-        self.admin(move |admin, store, opened| {
+        self.admin(Ends::Nothing, move |admin, store, opened| {
             admin.call_count_sessions(store, opened, subject.as_deref())
         })
     }
@@ -250,13 +251,15 @@ impl Sessions {
     /// missing or expired.
     pub fn inspect(&self, handle: &str) -> Answer<Option<Session>> {
         let handle = limits::shortened(handle).to_owned();
-        self.admin(move |admin, store, opened| admin.call_inspect(store, opened, &handle))
+        self.admin(Ends::Nothing, move |admin, store, opened| {
+            admin.call_inspect(store, opened, &handle)
+        })
     }
 
     /// Ends the session that a listing names; false when it was not there.
     pub fn terminate(&self, handle: &str) -> Answer<bool> {
         let handle = limits::shortened(handle).to_owned();
-        self.ending(ReadCache::forget_all, move |admin, store, opened| {
+        self.admin(Ends::Any, move |admin, store, opened| {
             admin.call_terminate(store, opened, &handle)
         })
     }
@@ -268,17 +271,18 @@ impl Sessions {
     pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
         let subject = limits::shortened(subject).to_owned();
         let except = owned(except);
-        let ended = subject.clone();
-        let forget = move |cache: &ReadCache| cache.forget_subject(&ended);
-        self.ending(forget, move |admin, store, opened| {
-            admin.call_terminate_subject(store, opened, &subject, except.as_deref())
-        })
+        self.admin(
+            Ends::OfSubject(subject.clone()),
+            move |admin, store, opened| {
+                admin.call_terminate_subject(store, opened, &subject, except.as_deref())
+            },
+        )
     }
 
     /// Ends every session; answers how many. Time and memory are as for
     /// [`terminate_subject`](Sessions::terminate_subject).
     pub fn clear(&self) -> Answer<u64> {
-        self.ending(ReadCache::forget_all, |admin, store, opened| {
+        self.admin(Ends::Any, |admin, store, opened| {
             admin.call_clear(store, opened)
         })
     }
@@ -318,7 +322,9 @@ impl Sessions {
     /// Figures about the store. Reads an index of all sessions, while other
     /// requests wait: a quarter of a second for a million sessions.
     pub fn stats(&self) -> Answer<Statistics> {
-        self.admin(|admin, store, opened| admin.call_stats(store, opened))
+        self.admin(Ends::Nothing, |admin, store, opened| {
+            admin.call_stats(store, opened)
+        })
     }
 
     /// Reads the whole database and names what is damaged; empty when sound.
@@ -392,23 +398,13 @@ impl Sessions {
             .collect())
     }
 
+    /// Calls a function of the contract's `admin`, which may end the sessions `ends`.
     fn admin<T: Send + 'static>(
         &self,
+        ends: Ends,
         call: impl FnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
     ) -> Answer<T> {
-        self.call(move |owner| owner.call(|guest| guest.admin(call)))
-    }
-
-    /// Calls a function that ends sessions, which the cache forgets before.
-    fn ending<T: Send + 'static>(
-        &self,
-        forget: impl FnOnce(&ReadCache) + Send + 'static,
-        call: impl FnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
-    ) -> Answer<T> {
-        self.call(move |owner| {
-            forget(&owner.cache);
-            owner.call(|guest| guest.admin(call))
-        })
+        self.call(move |owner| owner.admin(&ends, call))
     }
 
     /// Has the owner do something.

@@ -21,6 +21,7 @@ use siphasher::sip128::SipHasher13;
 use triomphe::ThinArc;
 
 use crate::clock::StoreClock;
+use crate::request::Ends;
 use crate::{
     Error, GetRequest, MergeRequest, Outcome, Reply, Request, Session, SetRequest, Timestamp,
     TouchRequest, UpdateRequest, Written,
@@ -34,8 +35,8 @@ const ENTRY: usize = 320;
 
 /// Live sessions, bounded in bytes.
 pub(crate) struct ReadCache {
-    sessions: Option<Cache<Name, Known, Bytes>>,
-    names: Names,
+    sessions: Option<Cache<CacheKey, Known, Bytes>>,
+    keys: Keys,
     subjects: Subjects,
     clock: Arc<StoreClock>,
     /// Whether a log-in may end other sessions of the same subject.
@@ -48,7 +49,7 @@ impl ReadCache {
         let sessions = (bytes > 0).then(|| Cache::with_weighter(bytes / 1024, bytes as u64, Bytes));
         Self {
             sessions,
-            names: Names::new(),
+            keys: Keys::new(),
             subjects: Subjects::new(bytes / 1024),
             clock,
             subjects_are_bounded,
@@ -66,17 +67,17 @@ impl ReadCache {
         // Loaded before the look-up: if `latest` was lowered after the clock went
         // far back, the cache was cleared before.
         let latest = self.clock.latest();
-        let known = self.sessions.as_ref()?.get(&self.names.name(id))?;
+        let known = self.sessions.as_ref()?.get(&self.keys.of(id))?;
         self.is_there(&known, self.clock.now().max(latest))
             .then(|| known.session())
     }
 
     fn is_there(&self, known: &Known, now: Timestamp) -> bool {
-        self.subjects.stands(known.fixed().mark) && known.expires > now
+        self.subjects.is_current(known.fixed().generation) && known.expires > now
     }
 
-    /// To be called before requests are done; what [`ReadCache::remember`] needs
-    /// afterwards.
+    /// Invalidates the sessions that requests may change. Must be called before the
+    /// requests are done; returns what [`ReadCache::remember`] needs afterwards.
     pub(crate) fn forget(&self, requests: &[Request]) -> Forgotten {
         let mut forgotten = Forgotten::new();
         let Some(sessions) = &self.sessions else {
@@ -84,22 +85,22 @@ impl ReadCache {
         };
         for request in requests {
             if let Some(id) = request.changed_id() {
-                // The id of one that expired may be another session's by now. Of two
-                // requests for one session the second finds and leaves nothing here,
-                // since nobody knows what is left by both.
-                let name = self.names.name(id);
-                let before = sessions.remove(&name).map(|(_, known)| known);
+                // If the cached session has expired, there may be another under its id.
+                // If a batch writes a session twice, the session is not cached
+                // afterwards, since the combined result is unknown.
+                let key = self.keys.of(id);
+                let before = sessions.remove(&key).map(|(_, known)| known);
                 let before = before.filter(|known| self.is_there(known, self.clock.latest()));
-                forgotten.insert(name, before);
+                forgotten.insert(key, before);
             }
         }
         for subject in self.bounded(requests) {
-            self.forget_subject(subject);
+            self.subjects.forget(subject);
         }
         forgotten
     }
 
-    /// To be called when the requests have been done and are kept.
+    /// Caches what is known after requests whose transaction is kept.
     pub(crate) fn remember(
         &self,
         requests: &[Request],
@@ -114,12 +115,12 @@ impl ReadCache {
             let Ok(reply) = reply else {
                 continue;
             };
-            let Some((name, known)) = self.after(request, reply, &mut forgotten) else {
+            let Some((key, known)) = self.after(request, reply, &mut forgotten) else {
                 continue;
             };
             let subject = known.fixed().subject.as_deref();
             if !subject.is_some_and(|subject| bounded.contains(subject)) {
-                sessions.insert(name, known);
+                sessions.insert(key, known);
             }
         }
     }
@@ -130,53 +131,53 @@ impl ReadCache {
         request: &Request,
         reply: &Reply,
         forgotten: &mut Forgotten,
-    ) -> Option<(Name, Known)> {
+    ) -> Option<(CacheKey, Known)> {
         match request {
             Request::Get(GetRequest { id }) => {
                 let Reply::Session(Some(session)) = reply else {
                     return None;
                 };
-                let name = self.names.name(id);
+                let key = self.keys.of(id);
                 // Another request may have written after this one read.
-                let is_unchanged = !forgotten.contains_key(&name);
-                is_unchanged.then(|| (name, self.known(session)))
+                let is_unchanged = !forgotten.contains_key(&key);
+                is_unchanged.then(|| (key, self.known(session)))
             }
             Request::Set(SetRequest { id, data, .. })
             | Request::Update(UpdateRequest { id, data, .. }) => {
                 let Reply::Outcome(Outcome::Written(written)) = reply else {
                     return None;
                 };
-                let name = self.names.name(id);
-                let before = take(forgotten, &name)?;
+                let key = self.keys.of(id);
+                let before = take(forgotten, &key)?;
                 // Version 1 is a new session: the one before had expired.
-                (written.version > 1).then(|| (name, before.written(data, written)))
+                (written.version > 1).then(|| (key, before.written(data, written)))
             }
             Request::Merge(MergeRequest { id, .. }) => {
                 let Reply::Session(Some(session)) = reply else {
                     return None;
                 };
-                let name = self.names.name(id);
-                take(forgotten, &name)?;
-                Some((name, self.known(session)))
+                let key = self.keys.of(id);
+                take(forgotten, &key)?;
+                Some((key, self.known(session)))
             }
             Request::Touch(TouchRequest { id, .. }) => {
                 let Reply::Expires(Some(expires)) = reply else {
                     return None;
                 };
-                let name = self.names.name(id);
-                let before = take(forgotten, &name)?;
+                let key = self.keys.of(id);
+                let before = take(forgotten, &key)?;
                 // If the clock was before `created`, the touch has changed that, too.
                 let is_as_old = before.fixed().created <= self.clock.earliest();
-                is_as_old.then(|| (name, before.renewed(*expires)))
+                is_as_old.then(|| (key, before.renewed(*expires)))
             }
             Request::Create(_) | Request::Rotate(_) | Request::Destroy(_) => None,
         }
     }
 
-    /// To be called when a session was read alone.
+    /// Caches a session that was read by a request of its own.
     pub(crate) fn remember_read(&self, id: &str, session: &Session) {
         if let Some(sessions) = &self.sessions {
-            sessions.insert(self.names.name(id), self.known(session));
+            sessions.insert(self.keys.of(id), self.known(session));
         }
     }
 
@@ -187,7 +188,7 @@ impl ReadCache {
             version: session.version,
             created: session.created,
             updated: session.updated,
-            mark: subject.map(|subject| self.subjects.mark(subject)),
+            generation: subject.map(|subject| self.subjects.generation(subject)),
         };
         Known {
             expires: session.expires,
@@ -195,14 +196,18 @@ impl ReadCache {
         }
     }
 
-    /// To be called before sessions of a subject are ended.
-    pub(crate) fn forget_subject(&self, subject: &str) {
-        self.subjects.forget(subject);
+    /// Invalidates the sessions that a call of `admin` may end. Must be called before
+    /// it.
+    pub(crate) fn forget_ended(&self, ends: &Ends) {
+        match ends {
+            Ends::Nothing => {}
+            Ends::OfSubject(subject) => self.subjects.forget(subject),
+            Ends::Any => self.forget_all(),
+        }
     }
 
-    /// Clears the cache. Must be called before sessions are ended whose ids are not
-    /// known, after a crash, when the clock went far back, and before another owner
-    /// can open the database.
+    /// Clears the cache. Must be called after a crash, when the clock went far back,
+    /// and before another owner can open the database.
     pub(crate) fn forget_all(&self) {
         if let Some(sessions) = &self.sessions {
             sessions.clear();
@@ -219,29 +224,30 @@ impl ReadCache {
     }
 }
 
-/// What stands for an id: 128 bits of a hash with a key that nobody knows.
-/// Shorter than an id, and nobody can read one here.
-type Name = u128;
+/// The key of a session in the cache: 128 bits of a keyed hash of its id. It is
+/// shorter than an id, and no id can be read from it.
+type CacheKey = u128;
 
-struct Names(SipHasher13);
+/// Computes cache keys, with a random key of its own.
+struct Keys(SipHasher13);
 
-impl Names {
+impl Keys {
     fn new() -> Self {
         // The standard library has no other way to its random keys.
         let key = || RandomState::new().hash_one(());
         Self(SipHasher13::new_with_keys(key(), key()))
     }
 
-    fn name(&self, id: &str) -> Name {
+    fn of(&self, id: &str) -> CacheKey {
         self.0.hash(id.as_bytes()).as_u128()
     }
 }
 
 /// Sessions that requests may change, as they were known before.
-pub(crate) type Forgotten = HashMap<Name, Option<Known>>;
+pub(crate) type Forgotten = HashMap<CacheKey, Option<Known>>;
 
-fn take(forgotten: &mut Forgotten, name: &Name) -> Option<Known> {
-    forgotten.get_mut(name).and_then(Option::take)
+fn take(forgotten: &mut Forgotten, key: &CacheKey) -> Option<Known> {
+    forgotten.get_mut(key).and_then(Option::take)
 }
 
 /// A session, as the database had it when it was remembered.
@@ -259,8 +265,8 @@ struct Fixed {
     version: u64,
     created: Timestamp,
     updated: Timestamp,
-    /// The subject's, when it has one.
-    mark: Option<Mark>,
+    /// The subject's, if it has one.
+    generation: Option<Generation>,
 }
 
 impl Known {
@@ -280,7 +286,7 @@ impl Known {
             version: written.version,
             created: before.created.min(written.updated),
             updated: written.updated,
-            mark: before.mark,
+            generation: before.generation,
         };
         Known {
             expires: written.expires,
@@ -307,45 +313,49 @@ impl Known {
     }
 }
 
-/// Forgets the sessions of a subject without a search for them, since a log-in
-/// may have to: they keep the count of their subject, which changes. Subjects
-/// that share a count are forgotten together.
+/// Generations of subjects: to invalidate all cached sessions of a subject, without a
+/// search for them, is to increment its generation. Subjects whose hashes collide share
+/// one, and are invalidated together.
 struct Subjects {
-    counts: Box<[AtomicU64]>,
+    generations: Box<[AtomicU64]>,
     hasher: RandomState,
 }
 
-/// Where the count of a subject is, and what it was.
+/// The generation of a subject when its session was cached.
 #[derive(Clone, Copy)]
-struct Mark {
-    place: usize,
-    count: u64,
+struct Generation {
+    /// The place in `Subjects::generations`.
+    index: usize,
+    number: u64,
 }
 
 impl Subjects {
-    /// About as many counts as there are sessions, in at most half a mebibyte.
+    /// About as many generations as there are sessions, in at most half a mebibyte.
     fn new(sessions: usize) -> Self {
-        let places = 0..sessions.clamp(1, 1 << 16);
+        let indices = 0..sessions.clamp(1, 1 << 16);
         Self {
-            counts: places.map(|_| AtomicU64::new(0)).collect(),
+            generations: indices.map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
         }
     }
 
-    fn mark(&self, subject: &str) -> Mark {
-        let place = self.hasher.hash_one(subject) as usize % self.counts.len();
-        let count = self.counts[place].load(Ordering::SeqCst);
-        Mark { place, count }
+    fn generation(&self, subject: &str) -> Generation {
+        let index = self.hasher.hash_one(subject) as usize % self.generations.len();
+        let number = self.generations[index].load(Ordering::SeqCst);
+        Generation { index, number }
     }
 
-    /// Whether the sessions of this mark have not been forgotten since.
-    fn stands(&self, mark: Option<Mark>) -> bool {
-        mark.is_none_or(|mark| self.counts[mark.place].load(Ordering::SeqCst) == mark.count)
+    /// Whether the subject's sessions were not invalidated since. A session without
+    /// a subject has no generation.
+    fn is_current(&self, generation: Option<Generation>) -> bool {
+        generation.is_none_or(|Generation { index, number }| {
+            self.generations[index].load(Ordering::SeqCst) == number
+        })
     }
 
     fn forget(&self, subject: &str) {
-        let place = self.mark(subject).place;
-        self.counts[place].fetch_add(1, Ordering::SeqCst);
+        let index = self.generation(subject).index;
+        self.generations[index].fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -353,8 +363,8 @@ impl Subjects {
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<Name, Known> for Bytes {
-    fn weight(&self, _: &Name, known: &Known) -> u64 {
+impl Weighter<CacheKey, Known> for Bytes {
+    fn weight(&self, _: &CacheKey, known: &Known) -> u64 {
         let subject = known.fixed().subject.as_ref();
         let subject = subject.map_or(0, |subject| subject.len());
         (known.data().len() + subject + ENTRY) as u64

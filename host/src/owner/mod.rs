@@ -10,12 +10,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
+
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
+use crate::request::Ends;
 use crate::sandbox::backup;
 use crate::sandbox::descriptors;
 use crate::sandbox::directory::Directory;
-use crate::sandbox::instance::{Called, Guest, Launcher};
+use crate::sandbox::instance::contract::Admin;
+use crate::sandbox::instance::{Called, Guest, Launcher, State};
 use crate::settings::Settings;
 use crate::{Collected, Error, GetRequest, Reply, Request, Session};
 
@@ -31,7 +36,7 @@ pub(crate) struct Owner {
     /// `None` from a crash to the next request.
     guest: Option<Guest>,
     launcher: Launcher,
-    pub(crate) cache: Arc<ReadCache>,
+    cache: Arc<ReadCache>,
     clock: Arc<StoreClock>,
     /// When the names of the database's files were last found to be right.
     looked: Instant,
@@ -98,12 +103,20 @@ impl Owner {
         Ok(replies)
     }
 
+    /// Calls a function of the contract's `admin`; before that, the cache forgets the
+    /// sessions that the call may end.
+    pub(crate) fn admin<T>(
+        &mut self,
+        ends: &Ends,
+        call: impl FnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T>,
+    ) -> Result<T, Error> {
+        self.cache.forget_ended(ends);
+        self.call(|guest| guest.admin(call))
+    }
+
     /// Calls the component for a request that may write, and fails if the database
     /// or its log has no name any more.
-    pub(crate) fn call<T>(
-        &mut self,
-        call: impl FnOnce(&mut Guest) -> Called<T>,
-    ) -> Result<T, Error> {
+    fn call<T>(&mut self, call: impl FnOnce(&mut Guest) -> Called<T>) -> Result<T, Error> {
         let answer = self.ask(call);
         let log = self.guest.as_ref().and_then(Guest::log);
         let linked = self.directory.refuse_unlinked(log.as_deref());

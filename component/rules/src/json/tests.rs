@@ -36,10 +36,33 @@ fn max_age_is_a_positive_number_without_its_fraction() {
         Some(9007199254740993)
     );
     for not_given in [
-        "0", "0.5", "-5", "-1e400", "\"5\"", "null", "true", "[5]", "{}",
+        "0",
+        "0.5",
+        "0.9999999999999999",
+        "-5",
+        "-1e400",
+        "\"5\"",
+        "null",
+        "true",
+        "[5]",
+        "{}",
     ] {
         let payload = format!(r#"{{"cookie":{{"maxAge":{not_given}}}}}"#);
         assert_eq!(max_age(&payload), None, "{not_given}");
+    }
+}
+
+#[test]
+fn a_max_age_with_more_digits_than_a_double_has_is_rounded_before_its_fraction_is_cut_off() {
+    let nines = "9".repeat(20);
+    for (number, expected) in [
+        (format!("0.{nines}"), 1),
+        (format!("1.{nines}"), 2),
+        ("9007199254740993.0".to_owned(), 9007199254740992),
+        ("9007199254740993".to_owned(), 9007199254740993),
+    ] {
+        let payload = format!(r#"{{"cookie":{{"maxAge":{number}}}}}"#);
+        assert_eq!(max_age(&payload), Some(expected), "{number}");
     }
 }
 

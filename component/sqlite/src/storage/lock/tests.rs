@@ -299,6 +299,34 @@ fn an_owner_stopped_anywhere_in_a_commit_writes_nothing_afterwards() {
 }
 
 #[test]
+fn a_commit_that_loses_its_lock_after_the_journal_was_truncated_is_busy_and_kept() {
+    let mut stops = 0;
+    let mut kept = 0;
+    loop {
+        let (_directory, first, next) = two_owners();
+        let (lock, other) = (lock(&first), next.clone());
+        let found = Rc::new(RefCell::new(None));
+        let result = found.clone();
+        faults::call_after(stops, move || {
+            let_pass(&lock, STOPPED);
+            *result.borrow_mut() = Some(read_all(&other));
+        });
+        let done = write_all(&first, b"1");
+        let was_called = faults::end_call();
+        if done == Err(Error::Busy) {
+            let found = found.borrow_mut().take().unwrap().unwrap();
+            kept += u64::from(found == [b'1'; 30]);
+            assert_eq!(read_all(&first), Ok(found), "{stops}");
+        }
+        if !was_called {
+            break;
+        }
+        stops += 1;
+    }
+    assert!(kept > 0);
+}
+
+#[test]
 fn an_owner_stopped_anywhere_in_a_read_answers_one_state_or_none() {
     let mut stops = 0;
     let mut busy = 0;
