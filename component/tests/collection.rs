@@ -98,7 +98,9 @@ const COUNTED: [fn(&mut Store); 6] = [
     |store| assert_eq!(store.inspect(LATE, "x"), Ok(None)),
     |store| assert_eq!(store.terminate(LATE, "x"), Ok(false)),
     |store| assert_eq!(store.terminate_subject(LATE, "nobody", None), Ok(0)),
-    |store| drop(store.clear(LATE).unwrap()),
+    |store| {
+        store.clear(LATE).unwrap();
+    },
 ];
 
 #[test]
