@@ -217,21 +217,25 @@ impl Storage {
                 found
             }
             Access::Shared => {
-                let found = match self.find() {
-                    // An exclusive owner left a write-ahead log behind, which can
-                    // be read and checkpointed only with exclusive locking.
-                    Err(Error::Other(_)) => {
+                let found = self.find();
+                // An exclusive owner left a write-ahead log behind, which can be read
+                // and checkpointed only with exclusive locking.
+                let has_wal = matches!(found, Err(Error::Other(_)));
+                let found = match has_wal {
+                    true => {
                         self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
                         self.find()
                     }
-                    found => found,
+                    false => found,
                 }?;
                 self.accept(&found, is_opening)?;
                 self.pragma("journal_mode = TRUNCATE", Some("truncate"))?;
                 self.pragma("locking_mode = NORMAL", Some("normal"))?;
-                // This reads the file, after which SQLite releases an exclusive
-                // lock.
-                self.prepare_new_file()?;
+                // This reads the file, after which SQLite releases an exclusive lock.
+                // Otherwise a file that has the table need not be read again.
+                if has_wal || found != Found::CURRENT {
+                    self.prepare_new_file()?;
+                }
                 found
             }
         };

@@ -80,6 +80,12 @@ impl Found {
 pub fn find(connection: &Connection, options: &Options) -> Result<Found, Error> {
     let snapshot =
         Transaction::new_unchecked(connection, TransactionBehavior::Deferred).map_err(failure)?;
+    // The first statement that needs the schema would read it in a transaction of its
+    // own. This one needs none and begins the snapshot, so that SQLite looks for a
+    // journal and for changes only once.
+    snapshot
+        .query_row("PRAGMA user_version", [], |_| Ok(()))
+        .map_err(failure)?;
     find_in(&snapshot, options)
 }
 
