@@ -1,33 +1,19 @@
-//! The lock of a shared database, a lease: acquired, renewed, and taken over when
-//! its owner is dead.
-//!
-//! WASI has no file locks that are released when their owner dies. The lock is a
-//! directory beside the database, `….lock`, with one file in it, whose random name
-//! is the owner's token. It is prepared as `….lock-<token>` and renamed, so it
-//! appears complete. An owner removes its own token first, and the directory only
-//! when that is empty, so it can never remove another owner's lock. The age of a
-//! token is measured by the file system's clock, since the clocks of other machines
-//! may be wrong.
+//! The lock of a shared database: a lease that is held for SQLite's transactions,
+//! with a heartbeat, and hooks that refuse reads and writes once it is lost.
 
 use super::file_system::File;
 use super::hooks::{Done, Failed, Hooks, Kind};
 use crate::error::Error;
-use crate::id;
+use lease::{DEAD_AFTER, Held, Lease};
 use rusqlite::ffi;
-use std::ffi::{OsStr, c_int};
-use std::fs;
-use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::ffi::c_int;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+mod lease;
 #[cfg(test)]
 mod tests;
-
-/// The age after which a token's owner counts as dead. Shorter, an owner that waits
-/// for a slow disk would be taken for dead; longer, others would wait longer for an
-/// instance that was killed.
-const DEAD_AFTER: Duration = Duration::from_secs(15);
 
 /// The time after which an owner that cannot renew its token counts its lock as lost.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(7);
@@ -43,13 +29,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// age. One can handle a whole payload.
 const INSTRUCTIONS: i32 = 100;
 
-/// The length of a token before hexadecimal encoding, in bytes.
-const TOKEN: usize = 8;
-
 /// The lock of one database, and the hooks of its files, which refuse reads and
 /// writes unless the lock is surely held.
 pub struct Lock {
-    directory: PathBuf,
+    lease: Lease,
     /// Set after an I/O error, or when the lock was lost.
     failed: Failed,
     state: Mutex<State>,
@@ -67,37 +50,11 @@ struct State {
     problem: Option<Error>,
 }
 
-struct Held {
-    token: PathBuf,
-    /// Taken just before the last renewal of the token, when the lock was held.
-    renewed: Moment,
-}
-
-/// A moment on both clocks, since the monotonic clock stops while a machine sleeps.
-struct Moment {
-    monotonic: Instant,
-    wall: SystemTime,
-}
-
-impl Moment {
-    fn now() -> Moment {
-        Moment {
-            monotonic: Instant::now(),
-            wall: SystemTime::now(),
-        }
-    }
-
-    fn age(&self) -> Duration {
-        let by_wall = self.wall.elapsed().unwrap_or_default();
-        self.monotonic.elapsed().max(by_wall)
-    }
-}
-
 impl Lock {
     /// The lock of the database at `location`.
     pub fn of(location: &str) -> Lock {
         Lock {
-            directory: format!("{location}.lock").into(),
+            lease: Lease::of(location),
             failed: Failed::default(),
             state: Mutex::default(),
         }
@@ -135,11 +92,7 @@ impl Lock {
     /// is wrong costs no more than that.
     pub fn is_surely_held(&self) -> bool {
         let tried = self.state().tried;
-        let found = fs::symlink_metadata(&self.directory);
-        let Ok(made) = found.and_then(|found| match found.is_dir() {
-            true => found.modified(),
-            false => Err(ErrorKind::NotADirectory.into()),
-        }) else {
+        let Ok(made) = self.lease.made() else {
             return false;
         };
         let age = SystemTime::now().duration_since(made);
@@ -183,7 +136,7 @@ impl Lock {
         }
         let mut state = self.state();
         state.tried = Some(Instant::now());
-        match self.take() {
+        match self.lease.take() {
             Ok(Some(held)) => {
                 state.held = Some(held);
                 state.tried = None;
@@ -191,7 +144,7 @@ impl Lock {
             }
             Ok(None) => Err(ffi::SQLITE_BUSY),
             Err(error) => {
-                let lock = self.directory.display();
+                let lock = &self.lease;
                 state.problem = Some(match error.kind() {
                     ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::StorageFull,
                     _ => Error::Other(format!("the lock `{lock}` cannot be made: {error}")),
@@ -201,98 +154,11 @@ impl Lock {
         }
     }
 
-    /// Takes the lock if it is free or its owner is dead.
-    fn take(&self) -> io::Result<Option<Held>> {
-        let random = id::random::<TOKEN>()
-            .map_err(|_| io::Error::other("the source of randomness failed"))?;
-        let token = hex::encode(random);
-        let prepared = self.prepared(&token);
-        let renewed = Moment::now();
-        fs::create_dir(&prepared)?;
-        let made = fs::File::create_new(prepared.join(&token));
-        let token = self.directory.join(&token);
-        // This replaces an empty directory, in which an owner was killed, and fails
-        // for any other.
-        if made.is_ok() && fs::rename(&prepared, &self.directory).is_ok() {
-            return Ok(Some(Held { token, renewed }));
-        }
-        let is_foreign = fs::symlink_metadata(&self.directory).is_ok_and(|found| !found.is_dir());
-        let taken = match made {
-            Ok(_) if is_foreign => Err(io::Error::other("something else has its name")),
-            // It was made just now, so its time is the file system's.
-            Ok(made) => match made.metadata().and_then(|made| made.modified()) {
-                Ok(now) => self.take_over(token, now),
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        };
-        remove(&prepared);
-        taken
-    }
-
-    /// Takes over a lock whose token is dead. Of several who try, one can rename
-    /// it; should its owner have woken meanwhile, it gets it back.
-    fn take_over(&self, own: PathBuf, now: SystemTime) -> io::Result<Option<Held>> {
-        for token in entries(&self.directory) {
-            if !is_dead(&token, now) || fs::rename(&token, &own).is_err() {
-                continue;
-            }
-            let renewed = Moment::now();
-            if !is_dead(&own, now) {
-                let _ = fs::rename(&own, &token);
-            } else if renew(&own).is_ok() {
-                self.sweep(now);
-                let token = own;
-                return Ok(Some(Held { token, renewed }));
-            }
-            break;
-        }
-        Ok(None)
-    }
-
-    /// Removes what instances left that were killed as they made a lock.
-    fn sweep(&self, now: SystemTime) {
-        let parent = match self.directory.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        for path in entries(parent) {
-            let name = path.file_name().unwrap_or_default();
-            if self.token_of(name).is_none() {
-                continue;
-            }
-            let mut left = entries(&path).peekable();
-            let is_left = match left.peek() {
-                Some(_) => left.all(|token| is_dead(&token, now)),
-                None => is_dead(&path, now),
-            };
-            if is_left {
-                remove(&path);
-            }
-        }
-    }
-
-    fn prepared(&self, token: &str) -> PathBuf {
-        let mut path = self.directory.clone().into_os_string();
-        path.push(format!("-{token}"));
-        path.into()
-    }
-
-    /// The token in the name of a directory that was prepared to become this lock.
-    fn token_of<'n>(&self, name: &'n OsStr) -> Option<&'n str> {
-        let own = self.directory.file_name()?.to_str()?;
-        let token = name.to_str()?.strip_prefix(own)?.strip_prefix('-')?;
-        let is_hex = token.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (token.len() == 2 * TOKEN && is_hex).then_some(token)
-    }
-
     /// Releases the lock, if it is held and still belongs to this owner.
     fn release(&self) {
-        let Some(held) = self.state().held.take() else {
-            return;
-        };
-        if fs::remove_file(held.token).is_ok() {
-            let _ = fs::remove_dir(&self.directory);
+        let held = self.state().held.take();
+        if let Some(held) = held {
+            self.lease.release(held);
         }
     }
 
@@ -309,15 +175,9 @@ impl Lock {
         }
         // An owner that was stopped for long still holds the lock if its token is
         // there: to take the lock over is to rename the token.
-        let now = Moment::now();
-        let is_lost = match renew(&held.token) {
-            Ok(()) => {
-                held.renewed = now;
-                false
-            }
-            // Otherwise there is time for other tries.
-            Err(error) => error.kind() == ErrorKind::NotFound,
-        };
+        // After any other failure there is time for other tries.
+        let renewed = held.renew();
+        let is_lost = renewed.is_err_and(|error| error.kind() == ErrorKind::NotFound);
         // The renewal itself may have taken too long.
         if is_lost || held.renewed.age() > DOUBTFUL_AFTER {
             state.is_lost = true;
@@ -394,32 +254,4 @@ impl Drop for Lock {
     fn drop(&mut self) {
         self.release();
     }
-}
-
-/// Sets a token's modification time to the present; fails if the token is gone.
-fn renew(token: &Path) -> io::Result<()> {
-    let mut file = fs::File::options().write(true).open(token)?;
-    file.write_all(b"1")?;
-    drop(file);
-    // The token may have been renamed after it was opened.
-    fs::metadata(token).map(drop)
-}
-
-fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path())
-}
-
-/// Removes a directory with a token in it; ignores errors.
-fn remove(prepared: &Path) {
-    entries(prepared).for_each(|token| drop(fs::remove_file(token)));
-    let _ = fs::remove_dir(prepared);
-}
-
-fn is_dead(token: &Path, now: SystemTime) -> bool {
-    let renewed = fs::metadata(token).and_then(|found| found.modified());
-    renewed.is_ok_and(|renewed| {
-        now.duration_since(renewed)
-            .is_ok_and(|age| age > DEAD_AFTER)
-    })
 }

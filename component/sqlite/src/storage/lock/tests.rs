@@ -6,8 +6,10 @@ use crate::options::{Access, Options};
 use crate::storage::{Standing, Storage, faults};
 use crate::types::{Collected, Session};
 use std::cell::RefCell;
-use std::fs::FileTimes;
+use std::fs::{self, FileTimes};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::SystemTime;
 use tempfile::TempDir;
 
 const NOW: u64 = 1_000_000;
@@ -52,6 +54,15 @@ fn add(storage: &Storage, place: u8) -> Result<bool, Error> {
 
 fn count(storage: &Storage) -> Result<u64, Error> {
     storage.read(|rows| rows.count(None, NOW))
+}
+
+#[test]
+fn opening_a_database_with_the_table_reads_the_header_and_two_pages_once() {
+    let (directory, storage) = open(0);
+    drop(storage);
+    faults::set(faults::Fault::Read, 3, 1);
+    drop(open_in(&directory, 0));
+    assert!(!faults::end(), "a fourth read");
 }
 
 /// Has SQLite do many instructions.
@@ -103,15 +114,15 @@ fn make_older(path: &Path, time: Duration) {
 
 /// Creates the lock of another owner.
 fn make_lock(lock: &Lock, age: Duration) -> PathBuf {
-    let token = lock.directory.join("another");
-    fs::create_dir(&lock.directory).unwrap();
+    let token = lock.lease.directory.join("another");
+    fs::create_dir(&lock.lease.directory).unwrap();
     fs::write(&token, "1").unwrap();
     make_older(&token, age);
     token
 }
 
 fn names(directory: &TempDir) -> Vec<String> {
-    let mut names: Vec<String> = entries(directory.path())
+    let mut names: Vec<String> = lease::entries(directory.path())
         .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
         .filter(|name| name.contains(".lock"))
         .collect();
@@ -127,7 +138,9 @@ fn work_keeps_its_lock_young() {
             let_pass(&lock(&storage), Duration::from_secs(3));
             work(&storage)?;
         }
-        let token = entries(&lock(&storage).directory).next().unwrap();
+        let token = lease::entries(&lock(&storage).lease.directory)
+            .next()
+            .unwrap();
         let age = SystemTime::now().duration_since(modified(&token));
         assert!(age.unwrap() < Duration::from_secs(3));
         assert_eq!(names(&directory), ["sessions.db.lock"]);
@@ -162,7 +175,7 @@ fn work_that_finds_its_lock_gone_stops() {
         add(&storage, 1)?;
         let lock = lock(&storage);
         lock.state().held.as_mut().unwrap().renewed.monotonic -= Duration::from_secs(3);
-        remove(&lock.directory);
+        lease::remove(&lock.lease.directory);
         let worked = work(&storage);
         assert_eq!(worked, Err(Error::Busy));
         worked
@@ -363,13 +376,17 @@ fn an_owner_that_woke_while_its_lock_was_taken_over_gets_it_back() {
     let token = make_lock(&lock, STOPPED);
     let now = SystemTime::now();
     // The token was seen as dead, and was renewed before it was renamed.
-    renew(&token).unwrap();
+    lease::renew(&token).unwrap();
     assert!(
-        lock.take_over(lock.directory.join("own"), now)
+        lock.lease
+            .take_over(lock.lease.directory.join("own"), now)
             .unwrap()
             .is_none()
     );
-    assert_eq!(entries(&lock.directory).collect::<Vec<_>>(), [token]);
+    assert_eq!(
+        lease::entries(&lock.lease.directory).collect::<Vec<_>>(),
+        [token]
+    );
     assert_eq!(count(&storage), Err(Error::Busy));
     assert_eq!(names(&directory), ["sessions.db.lock"]);
 }
@@ -404,9 +421,9 @@ fn open_in_busy(directory: &TempDir) -> Result<(), Error> {
 #[test]
 fn an_empty_lock_directory_is_free() {
     let (directory, storage) = open(0);
-    fs::create_dir(&lock(&storage).directory).unwrap();
+    fs::create_dir(&lock(&storage).lease.directory).unwrap();
     assert_eq!(count(&storage), Err(Error::Busy));
-    make_older(&lock(&storage).directory, STOPPED);
+    make_older(&lock(&storage).lease.directory, STOPPED);
     assert_eq!(count(&storage), Ok(0));
     assert!(names(&directory).is_empty());
 }
@@ -417,7 +434,7 @@ fn a_take_over_removes_what_instances_left_that_were_killed_as_they_made_a_lock(
     let lock = lock(&storage);
     let left = ["0123456789abcdef", "0123456789abcde0", "0123456789abcde1"];
     for (token, is_empty) in left.iter().zip([false, true, false]) {
-        let prepared = lock.prepared(token);
+        let prepared = lock.lease.prepared(token);
         fs::create_dir(&prepared).unwrap();
         if !is_empty {
             fs::write(prepared.join(token), "1").unwrap();
@@ -426,7 +443,7 @@ fn a_take_over_removes_what_instances_left_that_were_killed_as_they_made_a_lock(
         make_older(&prepared, STOPPED);
     }
     // This one is made right now.
-    renew(&lock.prepared(left[2]).join(left[2])).unwrap();
+    lease::renew(&lock.lease.prepared(left[2]).join(left[2])).unwrap();
     let waiting = format!("sessions.db.lock-{}", left[2]);
     make_lock(&lock, STOPPED);
     assert_eq!(count(&storage), Ok(0));
@@ -447,7 +464,7 @@ fn where_no_lock_can_be_made_nobody_waits_for_one() {
     }
     fs::set_permissions(directory.path(), permissions).unwrap();
     assert_eq!(count(&storage), Ok(0));
-    fs::write(&lock(&storage).directory, "").unwrap();
+    fs::write(&lock(&storage).lease.directory, "").unwrap();
     let refused = count(&storage);
     assert!(matches!(refused, Err(Error::Other(words)) if words.contains(".lock` cannot be")));
 }
