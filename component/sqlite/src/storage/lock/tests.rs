@@ -9,7 +9,6 @@ use std::cell::RefCell;
 use std::fs::{self, FileTimes};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::SystemTime;
 use tempfile::TempDir;
 
 const NOW: u64 = 1_000_000;
