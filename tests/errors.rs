@@ -1,5 +1,7 @@
 //! Errors: each names what failed, and none carries a session id or a payload.
 
+use std::fs;
+
 use wasi_sessions::{Error, Options, Request, SetRequest};
 
 use crate::fixture::{Home, LIFE, create};
@@ -95,6 +97,28 @@ fn a_setting_out_of_range_is_named_and_nothing_is_made() {
         }
     }
     assert!(!home.database().exists());
+}
+
+#[test]
+fn an_error_of_the_database_starts_with_the_stores_name() {
+    let home = Home::new();
+    let named = || Options {
+        model_name: "Visits".to_owned(),
+        ..Options::default()
+    };
+    let sessions = home.open_with(named());
+    let id = create(&sessions, "{}");
+    drop(sessions);
+    home.sabotage("BEFORE UPDATE ON Sessions");
+    let sessions = home.open_with(named());
+    let failed = sessions.set(&id, "{}", LIFE).wait();
+    assert!(matches!(failed, Err(Error::Other(words)) if words.starts_with("Visits: ")));
+    let refused = sessions.set("", "{}", LIFE).wait();
+    assert!(matches!(refused, Err(Error::InvalidArgument(words)) if words.starts_with("id: ")));
+    drop(sessions);
+    fs::write(home.database(), "not a database".repeat(99)).unwrap();
+    let damaged = home.builder().options(named()).open().wait().err();
+    assert!(matches!(damaged, Some(Error::Corrupt(words)) if words.starts_with("Visits: ")));
 }
 
 #[test]
