@@ -86,6 +86,8 @@ impl Storage {
     /// true.
     fn tries_again(&self, tries: &mut Tries, error: &Error) -> bool {
         match (error, &self.lock, &self.reserve) {
+            // If the lock was lost in the last step of a commit, the work is done.
+            (Error::Busy, Some(lock), _) if lock.is_lost() => false,
             (Error::Busy, Some(_), _) => {
                 let patience = Duration::from_millis(self.options.sync_timeout);
                 let is_patient = tries.started.elapsed() < patience;

@@ -339,6 +339,31 @@ fn a_commit_that_loses_its_lock_after_the_journal_was_truncated_is_busy_and_kept
 }
 
 #[test]
+fn a_commit_that_was_kept_is_not_tried_again_however_long_the_timeout_is() {
+    let (directory, other) = open(0);
+    let (first, other) = (open_in(&directory, 60_000), Rc::new(other));
+    let mut busy = 0;
+    for stops in 0..200 {
+        let (lock, other) = (lock(&first), other.clone());
+        faults::call_after(u64::from(stops), move || {
+            let_pass(&lock, STOPPED);
+            count(&other).unwrap();
+        });
+        let done = first.transaction(|_| add(&first, stops));
+        // Tried again, it would find its own session.
+        assert!(
+            matches!(done, Ok(true) | Err(Error::Busy)),
+            "{stops}: {done:?}"
+        );
+        busy += u64::from(done == Err(Error::Busy));
+        if !faults::end_call() {
+            break;
+        }
+    }
+    assert!(busy > 0);
+}
+
+#[test]
 fn an_owner_stopped_anywhere_in_a_read_answers_one_state_or_none() {
     let mut stops = 0;
     let mut busy = 0;
