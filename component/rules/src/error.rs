@@ -4,7 +4,7 @@
 /// id or a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// Another owner holds the database. Trying again later can succeed.
+    /// Another owner holds the database. A retry can succeed.
     Busy,
     /// An argument is outside what its documentation allows; says which.
     InvalidArgument(String),
@@ -14,13 +14,19 @@ pub enum Error {
     StorageFull,
     /// The stored data is damaged; says where.
     Corrupt(String),
-    /// Anything else, in words for a log.
+    /// Anything else, as a message for a log.
     Other(String),
 }
 
 impl Error {
-    /// An [`Error::InvalidArgument`] in these words.
-    pub fn invalid(words: impl Into<String>) -> Error {
-        Error::InvalidArgument(words.into())
+    /// An [`Error::InvalidArgument`] with this message.
+    pub fn invalid(message: impl Into<String>) -> Error {
+        Error::InvalidArgument(message.into())
+    }
+
+    /// Whether only the request is refused that has this error: the other requests
+    /// of its batch go on. Any other error undoes the whole batch.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Error::InvalidArgument(_) | Error::TooLarge(_))
     }
 }

@@ -7,49 +7,69 @@ use sha2::{Digest, Sha256};
 /// The longest id that a caller may bring, in bytes.
 pub const LONGEST_ID: usize = 255;
 
-/// Sets the hashes of this store apart from every other use of SHA-256.
+/// Distinguishes the hashes of this store from every other use of SHA-256.
 const PREFIX: &[u8] = b"session-id:";
 
-/// What stands in the database for an id: SHA-256 over a fixed prefix and the
+/// The hash that is stored in place of an id: SHA-256 over a fixed prefix and the
 /// id. Neither the database nor a listing can be turned back into an id.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Key(pub [u8; 32]);
+pub struct IdHash(pub [u8; 32]);
 
-impl Key {
-    /// The key of `id`; none for an id that cannot exist, because it is empty
-    /// or over [`LONGEST_ID`].
-    pub fn of(id: &str) -> Option<Key> {
+impl IdHash {
+    /// The hash of `id`; `None` for an id that no session can have, because it is
+    /// empty or longer than [`LONGEST_ID`].
+    pub fn of(id: &str) -> Option<IdHash> {
         if id.is_empty() || id.len() > LONGEST_ID {
             return None;
         }
         let hash = Sha256::new().chain_update(PREFIX).chain_update(id);
-        Some(Key(hash.finalize().into()))
+        Some(IdHash(hash.finalize().into()))
     }
 
-    /// The key that a listing calls `handle`; none when no session can have
-    /// that name.
-    pub fn from_handle(handle: &str) -> Option<Key> {
-        let mut hash = [0; 32];
-        hex::decode_to_slice(handle, &mut hash).ok()?;
-        let key = Key(hash);
-        // Handles are lower-case: one session has one name.
-        (key.handle() == handle).then_some(key)
+    /// Like [`IdHash::of`], for an operation that refuses such an id.
+    pub fn required(id: &str) -> Result<IdHash, Error> {
+        IdHash::of(id).ok_or_else(|| Error::invalid("id: must be 1 to 255 bytes long"))
     }
 
-    /// The name of the session in listings: lower-case hexadecimal.
+    /// The hash that `handle` encodes; `None` for text that is no handle.
+    pub fn from_handle(handle: &str) -> Option<IdHash> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(handle, &mut bytes).ok()?;
+        let hash = IdHash(bytes);
+        // Upper-case digits are refused, so that each session has one handle.
+        (hash.handle() == handle).then_some(hash)
+    }
+
+    /// The session's handle in listings: the hash in lower-case hexadecimal.
     pub fn handle(&self) -> String {
         hex::encode(self.0)
     }
 }
 
-/// A new id of 256 random bits in base64url, 43 characters, and its key.
-pub fn fresh() -> Result<(String, Key), Error> {
+/// A new id, 256 random bits in base64url of 43 characters, and its hash.
+pub fn fresh() -> Result<(String, IdHash), Error> {
     let id = URL_SAFE_NO_PAD.encode(random::<32>()?);
-    let key = Key::of(&id).expect("43 characters are a possible id");
-    Ok((id, key))
+    let hash = IdHash::of(&id).expect("43 characters are a valid id");
+    Ok((id, hash))
 }
 
-/// Bytes of the host's randomness.
+/// Inserts under new ids until `insert` answers true, which it does unless the id
+/// collides with another row. Returns the id and its hash.
+pub fn insert_under_fresh_id(
+    mut insert: impl FnMut(&IdHash) -> Result<bool, Error>,
+) -> Result<(String, IdHash), Error> {
+    // A collision is practically impossible; repeated ones mean that the random
+    // source is broken.
+    for _ in 0..4 {
+        let (id, hash) = fresh()?;
+        if insert(&hash)? {
+            return Ok((id, hash));
+        }
+    }
+    Err(Error::Other("the host's random bytes repeat".into()))
+}
+
+/// Random bytes from the host.
 pub fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut random = [0; N];
     getrandom::fill(&mut random)
@@ -76,25 +96,25 @@ mod tests {
 
     #[test]
     fn an_id_has_1_to_255_bytes() {
-        assert!(Key::of("").is_none());
-        assert!(Key::of("x").is_some());
-        assert!(Key::of(&"x".repeat(255)).is_some());
-        assert!(Key::of(&"x".repeat(256)).is_none());
+        assert!(IdHash::of("").is_none());
+        assert!(IdHash::of("x").is_some());
+        assert!(IdHash::of(&"x".repeat(255)).is_some());
+        assert!(IdHash::of(&"x".repeat(256)).is_none());
     }
 
     #[test]
-    fn a_key_is_sha_256_over_the_prefix_and_the_id() {
+    fn a_hash_is_sha_256_over_the_prefix_and_the_id() {
         let hash = Sha256::digest(b"session-id:abc");
-        assert_eq!(Key::of("abc").unwrap().handle(), hex::encode(hash));
+        assert_eq!(IdHash::of("abc").unwrap().handle(), hex::encode(hash));
     }
 
     #[test]
     fn a_handle_is_lower_case_hexadecimal_of_64_characters() {
-        let key = Key::of("abc").unwrap();
-        assert!(Key::from_handle(&key.handle()) == Some(key));
-        assert!(Key::from_handle(&key.handle().to_uppercase()).is_none());
-        assert!(Key::from_handle(&key.handle()[..62]).is_none());
-        assert!(Key::from_handle("").is_none());
-        assert!(Key::from_handle("é").is_none());
+        let hash = IdHash::of("abc").unwrap();
+        assert!(IdHash::from_handle(&hash.handle()) == Some(hash));
+        assert!(IdHash::from_handle(&hash.handle().to_uppercase()).is_none());
+        assert!(IdHash::from_handle(&hash.handle()[..62]).is_none());
+        assert!(IdHash::from_handle("").is_none());
+        assert!(IdHash::from_handle("é").is_none());
     }
 }

@@ -6,6 +6,8 @@
 
 pub mod error;
 pub mod id;
-pub mod json;
+mod json;
 pub mod options;
+pub mod row;
+pub mod rules;
 pub mod types;

@@ -139,9 +139,9 @@ pub enum Request {
     Create(CreateRequest),
     /// Reads a session.
     Get(GetRequest),
-    /// Writes a session whether or not it is there.
+    /// Writes a session whether or not it exists.
     Set(SetRequest),
-    /// Writes a session if it is there and has the expected version.
+    /// Writes a session if it exists and has the expected version.
     Update(UpdateRequest),
     /// Applies a JSON merge patch to a payload.
     Merge(MergeRequest),
@@ -151,6 +151,33 @@ pub enum Request {
     Rotate(RotateRequest),
     /// Ends a session.
     Destroy(DestroyRequest),
+}
+
+/// What a request may do to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Nothing.
+    Reads,
+    /// It may end sessions, which frees space.
+    Ends,
+    /// It may write or start a session.
+    Writes,
+}
+
+impl Request {
+    /// What this request may do to the database.
+    pub fn effect(&self) -> Effect {
+        match self {
+            Request::Get(_) => Effect::Reads,
+            Request::Destroy(_) => Effect::Ends,
+            Request::Create(_)
+            | Request::Set(_)
+            | Request::Update(_)
+            | Request::Merge(_)
+            | Request::Touch(_)
+            | Request::Rotate(_) => Effect::Writes,
+        }
+    }
 }
 
 /// The answer to one request of a batch.

@@ -1,10 +1,10 @@
 //! The contract's exports: the bindings, the clock, and the name of the store in
 //! its errors.
 
-use crate::types::{
-    Collected, Created, Error, Outcome, Page, Replies, Request, Session, Statistics, Timestamp,
+use crate::{
+    Collected, Created, Error, Options, Outcome, Page, Replies, Request, Session, Statistics,
+    Store, Timestamp,
 };
-use crate::{Options, Store};
 use exports::wasi_sessions::store::admin::Guest as Admin;
 use exports::wasi_sessions::store::sessions::{
     Guest as Sessions, GuestStore, Store as StoreHandle, StoreBorrow,
@@ -15,7 +15,7 @@ use wasip2::clocks::wall_clock;
 wit_bindgen::generate!({
     path: "../../wit",
     world: "session-store",
-    with: { "wasi-sessions:store/types@0.2.0": crate::types },
+    with: { "wasi-sessions:store/types@0.2.0": wasi_sessions_rules::types },
 });
 
 struct Component;

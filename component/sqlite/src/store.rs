@@ -1,33 +1,34 @@
 //! An open store: each function of the contract is one transaction here, and
-//! requests carry the collection of garbage with them.
+//! requests carry the steps of a collection.
 
-use crate::error::Error;
-use crate::id::Key;
-use crate::options::{Access, Options};
-use crate::rules::Rules;
-use crate::storage::{Rows, Storage};
-use crate::types::{
-    Collected, Created, GetRequest, Milliseconds, Outcome, Page, Replies, Reply, Request, Session,
-    Statistics, Timestamp,
+use crate::operations::Operations;
+use crate::storage::{Room, Rows, Storage};
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::options::{Access, Options};
+use wasi_sessions_rules::rules::Rules;
+use wasi_sessions_rules::types::{
+    Collected, Created, Effect, GetRequest, Milliseconds, Outcome, Page, Replies, Reply, Request,
+    Session, Statistics, Timestamp,
 };
 
 /// The most entries a page of a listing may have.
 pub const LARGEST_PAGE: u32 = 1000;
 
-/// A store that is open; dropping it closes the database. `now` is the moment
-/// of the request, everywhere.
+/// An open store; dropping it closes the database. In every function, `now` is the
+/// time of the request.
 pub struct Store {
     options: Options,
     storage: Storage,
-    /// Requests since the last collection; kept in the database instead when
-    /// that is shared.
+    /// Requests since the last complete collection; a shared database counts them
+    /// itself.
     requests: u64,
     /// Rows collected since the store was opened.
     collected: u64,
 }
 
 impl Store {
-    /// Opens the database at `location`.
+    /// Opens the database at `location`; see [`Storage::open`].
     pub fn open(location: &str, options: Options, now: Timestamp) -> Result<Store, Error> {
         Ok(Store {
             storage: Storage::open(location, &options, now)?,
@@ -50,15 +51,17 @@ impl Store {
         ttl: Option<Milliseconds>,
         subject: Option<&str>,
     ) -> Result<Created, Error> {
-        self.write(now, 1, |rules| rules.create(data, ttl, subject))
+        self.write(now, 1, Room::Growing, |operations| {
+            operations.create(data, ttl, subject)
+        })
     }
 
-    /// The session, if it is there.
+    /// The session, if it exists.
     pub fn get(&mut self, now: Timestamp, id: &str) -> Result<Option<Session>, Error> {
-        self.read(now, |rules| rules.get(id))
+        self.read(now, |operations| operations.get(id))
     }
 
-    /// Writes the session whether or not it is there.
+    /// Writes the session whether or not it exists.
     pub fn set(
         &mut self,
         now: Timestamp,
@@ -66,10 +69,12 @@ impl Store {
         data: &[u8],
         ttl: Option<Milliseconds>,
     ) -> Result<Outcome, Error> {
-        self.write(now, 1, |rules| rules.set(id, data, ttl))
+        self.write(now, 1, Room::Growing, |operations| {
+            operations.set(id, data, ttl)
+        })
     }
 
-    /// Writes the session if it is there and has the expected version.
+    /// Writes the session if it exists and has the expected version.
     pub fn update(
         &mut self,
         now: Timestamp,
@@ -78,7 +83,9 @@ impl Store {
         ttl: Option<Milliseconds>,
         expected: Option<u64>,
     ) -> Result<Outcome, Error> {
-        self.write(now, 1, |rules| rules.update(id, data, ttl, expected))
+        self.write(now, 1, Room::Growing, |operations| {
+            operations.update(id, data, ttl, expected)
+        })
     }
 
     /// Applies a JSON merge patch to the payload.
@@ -89,7 +96,9 @@ impl Store {
         patch: &str,
         ttl: Option<Milliseconds>,
     ) -> Result<Option<Session>, Error> {
-        self.write(now, 1, |rules| rules.merge(id, patch, ttl))
+        self.write(now, 1, Room::Growing, |operations| {
+            operations.merge(id, patch, ttl)
+        })
     }
 
     /// Renews the session.
@@ -99,56 +108,56 @@ impl Store {
         id: &str,
         ttl: Option<Milliseconds>,
     ) -> Result<Option<Timestamp>, Error> {
-        self.write(now, 1, |rules| rules.touch(id, ttl))
+        self.write(now, 1, Room::Growing, |operations| {
+            operations.touch(id, ttl)
+        })
     }
 
-    /// Moves the session to a new id and may bind a subject to it.
+    /// Moves the session to a new id and, if a subject is given, binds it.
     pub fn rotate(
         &mut self,
         now: Timestamp,
         id: &str,
         subject: Option<&str>,
     ) -> Result<Option<Created>, Error> {
-        self.write(now, 1, |rules| rules.rotate(id, subject))
+        self.write(now, 1, Room::Growing, |operations| {
+            operations.rotate(id, subject)
+        })
     }
 
     /// Ends the session.
     pub fn destroy(&mut self, now: Timestamp, id: &str) -> Result<bool, Error> {
-        self.end(now, 1, |rules| rules.destroy(id))
+        self.write(now, 1, Room::Freeing, |operations| operations.destroy(id))
     }
 
-    /// Does all requests in one transaction. One that is refused has its error
-    /// as its reply; any other failure undoes all of them.
+    /// Does all requests in one transaction. A refused one has its error as its
+    /// reply; any other failure undoes all of them.
     pub fn batch(&mut self, now: Timestamp, requests: &[Request]) -> Result<Replies, Error> {
         if let [Request::Get(GetRequest { id })] = requests {
             let session = self.get(now, id)?;
             return Ok(vec![Ok(Reply::Session(session))]);
         }
-        let apply = |rules: Rules| {
-            let replies = requests.iter().map(|request| match rules.apply(request) {
-                Err(refused @ (Error::InvalidArgument(_) | Error::TooLarge(_))) => Ok(Err(refused)),
-                done => done.map(Ok),
-            });
+        let apply = |operations: Operations| {
+            let replies = requests
+                .iter()
+                .map(|request| match operations.apply(request) {
+                    Err(error) if error.is_refusal() => Ok(Err(error)),
+                    done => done.map(Ok),
+                });
             replies.collect::<Result<Replies, Error>>()
         };
         let count = requests.len() as u64;
-        let only_reads = requests
-            .iter()
-            .all(|request| matches!(request, Request::Get(_)));
-        if only_reads {
-            let options = &self.options;
-            let replies = self
-                .storage
-                .snapshot(|rows| apply(Rules { rows, options, now }))?;
-            self.count_read(now, count);
-            return Ok(replies);
-        }
-        let only_ends = requests
-            .iter()
-            .all(|request| matches!(request, Request::Get(_) | Request::Destroy(_)));
-        match only_ends {
-            true => self.end(now, count, apply),
-            false => self.write(now, count, apply),
+        match requests.iter().map(Request::effect).max() {
+            None | Some(Effect::Reads) => {
+                let rules = self.rules(now);
+                let replies = self
+                    .storage
+                    .snapshot(|rows| apply(Operations { rows, rules }))?;
+                self.count_read(now, count);
+                Ok(replies)
+            }
+            Some(Effect::Ends) => self.write(now, count, Room::Freeing, apply),
+            Some(Effect::Writes) => self.write(now, count, Room::Growing, apply),
         }
     }
 
@@ -163,33 +172,35 @@ impl Store {
         if !(1..=LARGEST_PAGE).contains(&limit) {
             return Err(Error::invalid("limit: must be 1 to 1000"));
         }
-        let cursor = match cursor.map(Key::from_handle) {
+        let cursor = match cursor.map(IdHash::from_handle) {
             Some(None) => {
                 return Err(Error::invalid(
                     "cursor: must be the `next` of an earlier page",
                 ));
             }
-            Some(Some(key)) => Some(key),
+            Some(Some(hash)) => Some(hash),
             None => None,
         };
-        self.read(now, |rules| {
-            rules.rows.list(subject, cursor.as_ref(), limit, now)
+        self.read(now, |operations| {
+            operations.rows.list(subject, cursor.as_ref(), limit, now)
         })
     }
 
     /// How many sessions are live, all or one subject's.
     pub fn count_sessions(&mut self, now: Timestamp, subject: Option<&str>) -> Result<u64, Error> {
-        self.read(now, |rules| rules.rows.count(subject, now))
+        self.read(now, |operations| operations.rows.count(subject, now))
     }
 
-    /// The session that a listing calls `handle`, if it is there.
+    /// The session with this handle, if it exists.
     pub fn inspect(&mut self, now: Timestamp, handle: &str) -> Result<Option<Session>, Error> {
-        self.read(now, |rules| rules.inspect(handle))
+        self.read(now, |operations| operations.inspect(handle))
     }
 
-    /// Ends the session that a listing calls `handle`.
+    /// Ends the session with this handle.
     pub fn terminate(&mut self, now: Timestamp, handle: &str) -> Result<bool, Error> {
-        self.end(now, 1, |rules| rules.terminate(handle))
+        self.write(now, 1, Room::Freeing, |operations| {
+            operations.terminate(handle)
+        })
     }
 
     /// Ends all sessions of a subject but the one with the id `except`.
@@ -199,15 +210,17 @@ impl Store {
         subject: &str,
         except: Option<&str>,
     ) -> Result<u64, Error> {
-        self.end(now, 1, |rules| rules.terminate_subject(subject, except))
+        self.write(now, 1, Room::Freeing, |operations| {
+            operations.terminate_subject(subject, except)
+        })
     }
 
     /// Ends every session.
     pub fn clear(&mut self, now: Timestamp) -> Result<u64, Error> {
-        self.end(now, 1, |rules| rules.clear())
+        self.write(now, 1, Room::Freeing, |operations| operations.clear())
     }
 
-    /// Removes at most `limit` rows that no longer count.
+    /// Removes at most `limit` expired rows.
     pub fn collect(&mut self, now: Timestamp, limit: u64) -> Result<Collected, Error> {
         if limit == 0 {
             return Err(Error::invalid("limit: must be at least 1"));
@@ -236,7 +249,7 @@ impl Store {
         })
     }
 
-    /// What is damaged, after reading the whole database.
+    /// Reads the whole database; returns what is damaged.
     pub fn check(&mut self) -> Result<Vec<String>, Error> {
         self.storage.check()
     }
@@ -246,60 +259,47 @@ impl Store {
         self.storage.backup(location)
     }
 
+    fn rules(&self, now: Timestamp) -> Rules<'_> {
+        Rules {
+            options: &self.options,
+            now,
+        }
+    }
+
+    /// Does one request that only reads, with a single statement.
     fn read<T>(
         &mut self,
         now: Timestamp,
-        work: impl Fn(Rules) -> Result<T, Error>,
+        work: impl Fn(Operations) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let options = &self.options;
-        let done = self
-            .storage
-            .read(|rows| work(Rules { rows, options, now }))?;
+        let rules = self.rules(now);
+        let done = self.storage.read(|rows| work(Operations { rows, rules }))?;
         self.count_read(now, 1);
         Ok(done)
     }
 
-    /// Work that may write.
+    /// Does `requests` requests that may write, in one transaction. `room` is the disk
+    /// space that they may use; work that only ends sessions frees space.
     fn write<T>(
         &mut self,
         now: Timestamp,
         requests: u64,
-        work: impl Fn(Rules) -> Result<T, Error>,
+        room: Room,
+        work: impl Fn(Operations) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.write_or_end(now, requests, false, work)
-    }
-
-    /// Does work that only ends sessions, which may use the reserve on a full disk.
-    fn end<T>(
-        &mut self,
-        now: Timestamp,
-        requests: u64,
-        work: impl Fn(Rules) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        self.write_or_end(now, requests, true, work)
-    }
-
-    fn write_or_end<T>(
-        &mut self,
-        now: Timestamp,
-        requests: u64,
-        only_ends: bool,
-        work: impl Fn(Rules) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let options = &self.options;
-        let work = |rows: Rows| work(Rules { rows, options, now });
-        match options.access {
+        let rules = self.rules(now);
+        let work = |rows: Rows| work(Operations { rows, rules });
+        match self.options.access {
             Access::Exclusive => {
-                let done = match only_ends {
-                    true => self.storage.freeing_transaction(work)?,
-                    false => self.storage.transaction(work)?,
-                };
+                let done = self.storage.transaction(room, work)?;
                 self.requests += requests;
                 self.collect_if_due(now, self.requests, requests);
                 Ok(done)
             }
             // Without collection no request needs to be counted.
-            Access::Shared if options.gc_frequency == 0 => self.storage.transaction(work),
+            Access::Shared if self.options.gc_frequency == 0 => {
+                self.storage.transaction(room, work)
+            }
             Access::Shared => {
                 let (done, counted) = self.storage.counted_transaction(requests, work)?;
                 self.collect_if_due(now, counted, requests);
@@ -308,7 +308,8 @@ impl Store {
         }
     }
 
-    /// A read of a shared database stays a read: it neither counts nor collects.
+    /// Counts requests that only read, with exclusive access. With shared access a read
+    /// writes nothing, so it is not counted and carries no collection.
     fn count_read(&mut self, now: Timestamp, requests: u64) {
         if self.options.access == Access::Exclusive {
             self.requests += requests;
@@ -316,19 +317,19 @@ impl Store {
         }
     }
 
-    /// One step of a collection, once enough requests were `counted` and until
-    /// nothing is left, carried by so many requests together. Its failure is
-    /// not theirs: the next ones try again.
+    /// Runs one collection step if at least `gcFrequency` requests have been counted
+    /// since the last complete collection. `requests` is how many requests pay for the
+    /// step. A failed step does not fail them; the next request retries.
     fn collect_if_due(&mut self, now: Timestamp, counted: u64, requests: u64) {
         if self.options.gc_frequency == 0 || counted < self.options.gc_frequency {
             return;
         }
-        // Each adds one row at most, so two for each are enough for garbage to
-        // get less while a collection is on, and soon done.
+        // Each request adds one row at most, so two removals for each let a
+        // collection catch up with the requests.
         let step = self.options.gc_step;
         let most = requests.saturating_mul(step);
         let limit = step.max(requests.saturating_mul(2)).min(most);
-        if let Ok(collected) = self.storage.collect_at_once(limit, now) {
+        if let Ok(collected) = self.storage.collect_without_waiting(limit, now) {
             self.note(&collected);
         }
     }

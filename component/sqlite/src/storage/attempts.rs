@@ -1,12 +1,12 @@
 //! Attempts at work and their retries: alone or in a transaction, until the lock of
 //! a shared database is free, and after space was freed on a full disk.
 
-use super::Storage;
-use crate::error::Error;
-use crate::types::Timestamp;
+use super::database::Storage;
 use rusqlite::TransactionBehavior;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::types::Timestamp;
 
 /// What an attempt needs disk space for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Storage {
     ) -> Result<T, Error> {
         let mut tries = self.first_try(room)?;
         loop {
-            match self.once(&mut *attempt) {
+            match self.attempt(&mut *attempt) {
                 Err(error) if self.tries_again(&mut tries, &error) => {}
                 done => return done,
             }
@@ -74,12 +74,12 @@ impl Storage {
     /// Makes the reserve complete, in the space of the write-ahead log if there is
     /// no other.
     fn make_reserve(&self) -> Result<(), Error> {
-        match self.once(&mut || self.cover_growth()) {
+        match self.attempt(&mut || self.cover_growth()) {
             Err(Error::StorageFull) => {}
             done => return done,
         }
-        self.once(&mut || self.empty_log())?;
-        self.once(&mut || self.cover_growth())
+        self.attempt(&mut || self.truncate_wal())?;
+        self.attempt(&mut || self.cover_growth())
     }
 
     /// Whether to retry after this error. Waits or frees space before it returns
@@ -106,7 +106,7 @@ impl Storage {
                 }
                 // A checkpoint that truncates the write-ahead log frees its space,
                 // if there is space to copy the pages.
-                let _ = self.once(&mut || self.empty_log());
+                let _ = self.attempt(&mut || self.truncate_wal());
                 true
             }
             _ => false,
@@ -160,7 +160,7 @@ impl Storage {
 
     /// Makes one attempt, on a connection that is sound and has no transaction
     /// open.
-    pub(super) fn once<T>(
+    pub(super) fn attempt<T>(
         &self,
         attempt: &mut dyn FnMut() -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -171,19 +171,7 @@ impl Storage {
 
     fn begin_attempt(&self) -> Result<(), Error> {
         self.roll_back()?;
-        self.settle()
-    }
-
-    /// Ends an attempt; see [`Storage::end_attempt`].
-    pub(super) fn conclude<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
-        let (done, error) = match done {
-            Ok(done) => (Some(done), None),
-            Err(error) => (None, Some(error)),
-        };
-        match (done, self.end_attempt(error)) {
-            (Some(done), None) => Ok(done),
-            (_, error) => Err(error.unwrap_or(Error::Busy)),
-        }
+        self.restore_durability()
     }
 
     /// One transaction; on failure nothing of it is kept.

@@ -1,12 +1,14 @@
 //! Backups: a consistent copy of the database, which appears once it is whole.
 
 use super::connection::check_location;
-use super::{Storage, failure, mark};
-use crate::error::Error;
-use crate::id;
+use super::database::Storage;
+use super::failure::failure;
+use super::mark;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id;
 
 impl Storage {
     /// Writes a consistent copy to `location`, where nothing may be yet. Until

@@ -1,85 +1,89 @@
-//! Collection, in steps: rows that no longer count, free space, and the log that
-//! both leave behind.
+//! Collection, in steps: expired rows, free pages, and the write-ahead log (WAL)
+//! that both leave behind.
 
 use super::attempts::Room;
-use super::connection::synchronous;
-use super::{Storage, failure};
-use crate::error::Error;
-use crate::options::Durability;
-use crate::types::{Collected, Timestamp};
+use super::database::{CollectedWal, Storage};
+use super::failure::failure;
 use rusqlite::TransactionBehavior::Immediate;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::types::{Collected, Timestamp};
 
-/// Pages of the log that are copied into the database at once while garbage is
-/// collected: who comes then is not to wait long. Otherwise SQLite copies 1000,
-/// which lets many writes to a page be copied as one.
-const SHORT_LOG: u64 = 160;
+/// Checkpoint once the WAL holds this many pages while collecting, so that no request
+/// waits long for one checkpoint. Otherwise SQLite checkpoints 1000 pages, which
+/// lets it copy a page once that was written many times.
+const MANY_PAGES: u64 = 160;
 
-/// Pages that one step of a collection gives back at most; each is moved.
+/// Pages that one step gives back to the file system at most; each may be moved
+/// before.
 const MOST_PAGES: u64 = 128;
 
 impl Storage {
-    /// Removes at most `limit` rows that no longer count and gives some pages
-    /// back to the file system. When nothing is left, the requests counted in
-    /// the database start at 0 again. Now and then it only copies the log: whoever
-    /// waits does not wait for both.
+    /// Removes at most `limit` expired rows and gives some free pages back to the
+    /// file system. When nothing is left, the requests counted in the database start
+    /// at 0 again. Some steps only checkpoint the WAL, so that no request waits for
+    /// both.
     pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
         self.repeat(Room::Freeing, &mut || {
-            if self.copies_log.take() && self.has_long_log() {
-                self.copy_log()?;
-                return Ok(Collected {
-                    removed: 0,
-                    more: true,
-                });
+            if self.collected_wal.get() == CollectedWal::ManyPages {
+                self.collected_wal.set(CollectedWal::Pages);
+                if self.has_many_pages() {
+                    self.checkpoint()?;
+                    return Ok(Collected {
+                        removed: 0,
+                        more: true,
+                    });
+                }
             }
             let mut collected = self.collection_step(limit, now)?;
-            if self.has_long_log() {
-                self.copies_log.set(true);
+            if self.has_many_pages() {
+                self.collected_wal.set(CollectedWal::ManyPages);
                 collected.more = true;
             }
-            self.empty_log_after(&collected);
+            self.truncate_wal_after(&collected);
             Ok(collected)
         })
     }
 
-    /// Like [`Storage::collect`], but for one attempt only: a request that carries
-    /// a collection waits for nobody. It does both.
-    pub fn collect_at_once(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        self.once(&mut || {
+    /// Like [`Storage::collect`], for a request that carries a collection: makes one
+    /// attempt only, and both collects and checkpoints.
+    pub fn collect_without_waiting(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
+        self.attempt(&mut || {
             let collected = self.collection_step(limit, now)?;
-            if self.has_long_log() {
-                // What was collected stays so if that fails.
-                let _ = self.copy_log();
+            if self.has_many_pages() {
+                // If that fails, what was collected stays in the WAL.
+                let _ = self.checkpoint();
             }
-            self.empty_log_after(&collected);
+            self.truncate_wal_after(&collected);
             Ok(collected)
         })
     }
 
     fn collection_step(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        // A row is smaller than a page more often than not; what is left of
-        // larger ones is given back by the steps that follow.
+        // A row is usually smaller than a page; the free pages that larger rows leave
+        // are given back by the steps that follow.
         let pages = (limit / 2 + 1).min(MOST_PAGES);
-        self.hurry()?;
+        self.relax_durability()?;
         let done = self.collect_and_give_back(limit, pages, now);
-        self.settle()?;
+        self.restore_durability()?;
         done
     }
 
-    /// The last step of a collection that changed something leaves no log behind.
-    fn empty_log_after(&self, collected: &Collected) {
-        if self.lock.is_none() && !collected.more && self.has_log.take() {
-            // The file itself gets shorter when the log is copied into it.
-            // What was collected stays so if that fails, and is copied later.
-            let _ = self.empty_log();
+    /// Truncates the WAL after the last step of a collection that wrote to it.
+    fn truncate_wal_after(&self, collected: &Collected) {
+        let is_last = self.lock.is_none() && !collected.more;
+        if is_last && self.collected_wal.take() != CollectedWal::Nothing {
+            // This shortens the database file. If it fails, what was collected stays
+            // in the WAL until a later checkpoint.
+            let _ = self.truncate_wal();
         }
     }
 
-    /// Whether so much of the log waits to be copied that it takes a while.
-    fn has_long_log(&self) -> bool {
-        self.lock.is_none() && self.log_to_copy().is_ok_and(|pages| pages >= SHORT_LOG)
+    /// Whether the WAL is so long that a checkpoint takes a while.
+    fn has_many_pages(&self) -> bool {
+        self.lock.is_none() && self.wal_pages().is_ok_and(|pages| pages >= MANY_PAGES)
     }
 
-    /// The step itself.
+    /// The transaction of a step; gives back at most `pages` pages.
     fn collect_and_give_back(
         &self,
         limit: u64,
@@ -96,58 +100,16 @@ impl Storage {
             if !more {
                 self.rows(|rows| rows.reset_requests())?;
             }
-            if removed + free > 0 {
-                self.has_log.set(true);
+            if removed + free > 0 && self.collected_wal.get() == CollectedWal::Nothing {
+                self.collected_wal.set(CollectedWal::Pages);
             }
             Ok(Collected { removed, more })
         })
     }
 
-    /// For a step of a collection: it does not wait for the disk, since what is
-    /// lost with the power is garbage as it was before. A shared database has no
-    /// log, and is not safe without waiting.
-    fn hurry(&self) -> Result<(), Error> {
-        if self.lock.is_none() {
-            self.hurried.set(true);
-            self.pragma(synchronous(Durability::Relaxed), None)?;
-        }
-        Ok(())
-    }
-
-    /// Goes back to what the options say, before anything else is written.
-    pub(super) fn settle(&self) -> Result<(), Error> {
-        if self.hurried.get() {
-            self.pragma(synchronous(self.durability), None)?;
-            self.hurried.set(false);
-        }
-        Ok(())
-    }
-
-    /// How many pages of the log are to be copied into the file.
-    pub(super) fn log_to_copy(&self) -> Result<u64, Error> {
-        let to_copy = self.statements(|statements| {
-            statements.look_at_log.first([], |row| {
-                let (all, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
-                Ok((all - copied).max(0).unsigned_abs())
-            })
-        })?;
-        Ok(to_copy.unwrap_or(0))
-    }
-
-    pub(super) fn copy_log(&self) -> Result<(), Error> {
-        self.statements(|statements| statements.copy_log.number([]))?;
-        Ok(())
-    }
-
-    /// Copies the log, and makes its own file empty.
-    pub(super) fn empty_log(&self) -> Result<(), Error> {
-        self.statements(|statements| statements.empty_log.number([]))?;
-        Ok(())
-    }
-
-    /// Free pages to give back. A quarter as many as are in use are kept for the
-    /// sessions to come: what is given back has to be moved before, and asked for
-    /// again.
+    /// How many free pages to give back. A quarter as many as are in use are kept for
+    /// new sessions, since a page that is given back was moved before and has to be
+    /// allocated again.
     fn free_pages(&self) -> Result<u64, Error> {
         if !self.gives_space_back.get() {
             return Ok(0);

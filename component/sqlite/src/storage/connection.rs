@@ -5,98 +5,18 @@
 //! connection is closed without another write, and the next attempt reopens the
 //! database, so that it answers from what is in the files.
 
-use super::file_system::{self, FileSystem};
-use super::gathering::Gathering;
-use super::hooks::Hooks;
-use super::lock::Lock;
-use super::schema::{self, Found};
-use super::statements::{Prepared, Statements};
-use super::{Storage, failure, mark};
-use crate::error::Error;
-use crate::options::{Access, Durability, Options};
-use crate::types::Timestamp;
+use super::connected::{Connected, synchronous};
+use super::database::Storage;
+use super::failure::failure;
+use super::mark;
+use super::schema;
+use super::table::Found;
 use rusqlite::config::DbConfig;
-use rusqlite::ffi;
-use rusqlite::{Connection, OpenFlags};
-use std::ffi::CStr;
 use std::fs;
 use std::io::ErrorKind;
-use std::sync::Arc;
-use std::time::Duration;
-
-/// SQLite's file system without locks.
-pub const PLAIN: &CStr = c"unix-none";
-
-/// A connection, its statements, and the layer below them.
-pub struct Connected {
-    prepared: Prepared,
-    gathering: Option<Arc<Gathering>>,
-    /// Dropped last: the connection uses it.
-    _file_system: FileSystem,
-}
-
-impl Connected {
-    fn open(
-        location: &str,
-        options: &Options,
-        makes_file: bool,
-        lock: Option<&Arc<Lock>>,
-    ) -> Result<Self, Error> {
-        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        if makes_file {
-            flags |= OpenFlags::SQLITE_OPEN_CREATE;
-        }
-        let gathering = lock.is_none().then(|| Arc::new(Gathering::new()));
-        let hooks: Arc<dyn Hooks> = match (&gathering, lock) {
-            (Some(gathering), _) => gathering.clone(),
-            (None, Some(lock)) => lock.clone(),
-            (None, None) => unreachable!("a store without a lock gathers writes"),
-        };
-        #[cfg(test)]
-        let below = super::faults::file_system();
-        #[cfg(not(test))]
-        let below = PLAIN;
-        let file_system = FileSystem::over(below, hooks)
-            .ok_or_else(|| Error::Other("SQLite refused the file system".into()))?;
-        let connection = Connection::open_with_flags_and_vfs(location, flags, file_system.name());
-        let mut connection = connection.map_err(|error| match failure(error) {
-            Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
-            error => error,
-        })?;
-        // Retries are in `attempts`, and dead locks are handled in `lock`.
-        connection.busy_timeout(Duration::ZERO).map_err(failure)?;
-        if let Some(lock) = lock {
-            lock.keep_alive(&mut connection).map_err(failure)?;
-        }
-        let table = &options.table_name;
-        let prepared = Prepared::new(connection, |connection| Statements::new(connection, table));
-        Ok(Connected {
-            prepared,
-            gathering,
-            _file_system: file_system,
-        })
-    }
-
-    pub fn connection(&self) -> &Connection {
-        self.prepared.borrow_owner()
-    }
-
-    pub fn with_statements<T>(&self, work: impl FnOnce(&Statements) -> T) -> T {
-        self.prepared
-            .with_dependent(|_, statements| work(statements))
-    }
-
-    /// Writes all of the buffered WAL, before an answer depends on it.
-    fn flush(&self) -> Result<(), Error> {
-        file_system::flush(self.connection()).map_err(|code| match code & 0xff {
-            ffi::SQLITE_FULL => Error::StorageFull,
-            _ => Error::Other(format!(
-                "the write-ahead log cannot be written: {}",
-                ffi::code_to_str(code)
-            )),
-        })
-    }
-}
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::options::Access;
+use wasi_sessions_rules::types::Timestamp;
 
 impl Storage {
     /// Opens the database. `opening` is the time at which the store is opened;
@@ -128,7 +48,6 @@ impl Storage {
         let makes_file = opening.is_some() && self.options.sync;
         let connected = Connected::open(location, &self.options, makes_file, self.lock.as_ref())?;
         self.connected.replace(Some(connected));
-        self.hurried.set(false);
         let done = self.conclude(self.prepare(opening));
         if done.is_err() {
             self.connected.take();
@@ -180,6 +99,18 @@ impl Storage {
             self.damage.set(gathering.damage());
         }
         error.map(|error| if is_lost { Error::Busy } else { error })
+    }
+
+    /// Ends an attempt; see [`Storage::end_attempt`].
+    pub(super) fn conclude<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
+        let (done, error) = match done {
+            Ok(done) => (Some(done), None),
+            Err(error) => (None, Some(error)),
+        };
+        match (done, self.end_attempt(error)) {
+            (Some(done), None) => Ok(done),
+            (_, error) => Err(error.unwrap_or(Error::Busy)),
+        }
     }
 
     /// Makes connection and table ready.
@@ -242,7 +173,7 @@ impl Storage {
         self.pragma("temp_store = MEMORY", None)?;
         self.pragma("cache_size = -16384", None)?;
         self.pragma("journal_size_limit = 4194304", None)?;
-        self.pragma(synchronous(self.durability), None)?;
+        self.pragma(synchronous(self.options.durability), None)?;
         Ok(found)
     }
 
@@ -287,14 +218,6 @@ impl Storage {
             )));
         }
         Ok(())
-    }
-}
-
-/// The pragma that sets this durability.
-pub fn synchronous(durability: Durability) -> &'static str {
-    match durability {
-        Durability::Full => "synchronous = FULL",
-        Durability::Relaxed => "synchronous = NORMAL",
     }
 }
 

@@ -1,8 +1,7 @@
 //! Fault injection, for tests: a file system below the storage's own whose chosen
 //! operations fail. Each thread has its own faults.
 
-use super::file_system::{File, FileSystem};
-use super::hooks::{Done, Hooks, Kind};
+use super::vfs::{Done, File, FileSystem, Hooks, Kind};
 use rusqlite::ffi;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
@@ -84,7 +83,7 @@ fn count_down() {
 
 /// Registers a faulty file system for one connection; returns its name.
 pub fn file_system() -> &'static CStr {
-    let faulty = FileSystem::over(super::connection::PLAIN, Arc::new(Faulty));
+    let faulty = FileSystem::over(super::vfs::PLAIN, Arc::new(Faulty));
     super::gather_writes(std::env::var_os("GATHER_WRITES").is_none_or(|on| on != "0"));
     // Leaked, because it must outlive the layer above it.
     Box::leak(Box::new(faulty.unwrap())).name()

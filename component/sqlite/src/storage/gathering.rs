@@ -7,8 +7,7 @@
 //! the
 //! connection is given up; see [`Damage`].
 
-use super::file_system::File;
-use super::hooks::{Done, Failed, Hooks, Kind};
+use super::vfs::{Done, Failed, File, Hooks, Kind};
 use std::ffi::c_int;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};

@@ -1,15 +1,14 @@
 //! The lock of a shared database: a lease that is held for SQLite's transactions,
 //! with a heartbeat, and hooks that refuse reads and writes once it is lost.
 
-use super::file_system::File;
-use super::hooks::{Done, Failed, Hooks, Kind};
-use crate::error::Error;
+use super::vfs::{Done, Failed, File, Hooks, Kind};
 use lease::{DEAD_AFTER, Held, Lease};
 use rusqlite::ffi;
 use std::ffi::c_int;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use wasi_sessions_rules::error::Error;
 
 mod lease;
 #[cfg(test)]

@@ -7,9 +7,9 @@
 //! `application_id`, at offset 68 of the file. The instance that opens such a file
 //! first removes the files of the other database, then the mark.
 
-use crate::error::Error;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use wasi_sessions_rules::error::Error;
 
 /// The four bytes of the mark.
 pub const MARK: [u8; 4] = *b"WSbk";

@@ -3,16 +3,16 @@
 //! It has `id`, `data`, `expires` in whole seconds and, where its option
 //! `timestamps` was on, `createdAt` and `updatedAt`.
 
-use super::failure;
-use super::rows::{Rows, place, signed};
-use super::schema::{self, Found};
+use super::failure::failure;
+use super::rows::{Rows, hash_head, signed};
 use super::statements::Statements;
-use crate::error::Error;
-use crate::id::Key;
-use crate::options::Options;
-use crate::types::{Session, Timestamp};
+use super::table::{self, Found};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction};
 use std::collections::BinaryHeap;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::options::Options;
+use wasi_sessions_rules::types::{Session, Timestamp};
 
 /// The latest plausible expiry, in seconds, in the year 5138. A larger number is in
 /// milliseconds: this one as milliseconds is in 1973.
@@ -143,7 +143,7 @@ pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(
                PRAGMA legacy_alter_table = OFF"#
         ))
         .map_err(failure)?;
-    schema::create(transaction, table)?;
+    table::create(transaction, table)?;
     let statements = Statements::new(transaction, table);
     copy(transaction, &original, Rows(&statements), now)?;
     // The ids must not stay readable in the pages that are freed. The rows are
@@ -174,16 +174,16 @@ fn copy(
     ))?;
     let mut start = Some(i64::MIN);
     while let Some(first) = start {
-        let found = lowest_places(&mut ids, first, now).map_err(failure)?;
+        let found = lowest_heads(&mut ids, first, now).map_err(failure)?;
         start = match found.last() {
             Some((last, _)) if found.len() == PASS => last.checked_add(1),
             _ => None,
         };
         for (_, rowid) in found {
             let read = |row: &Row| read(row, now);
-            let (key, session) = session.query_row([rowid], read).map_err(failure)?;
-            if let Some(key) = key {
-                adopted.insert(&key, &session, now)?;
+            let (hash, session) = session.query_row([rowid], read).map_err(failure)?;
+            if let Some(hash) = hash {
+                adopted.insert(&hash, &session, now)?;
             }
         }
     }
@@ -192,7 +192,7 @@ fn copy(
 
 /// The lowest rowids in the new table that are at least `first`, in order, each
 /// with its rowid in the original.
-fn lowest_places(
+fn lowest_heads(
     ids: &mut Statement,
     first: i64,
     now: Timestamp,
@@ -200,10 +200,10 @@ fn lowest_places(
     let mut lowest = BinaryHeap::new();
     let mut rows = ids.query([signed(now / 1000)])?;
     while let Some(row) = rows.next()? {
-        let Some(key) = key(row)? else { continue };
-        let place = place(&key);
-        if place >= first {
-            lowest.push((place, row.get(1)?));
+        let Some(hash) = hash(row)? else { continue };
+        let hash_head = hash_head(&hash);
+        if hash_head >= first {
+            lowest.push((hash_head, row.get(1)?));
             if lowest.len() > PASS {
                 lowest.pop();
             }
@@ -212,15 +212,15 @@ fn lowest_places(
     Ok(lowest.into_sorted_vec())
 }
 
-/// The key of a row whose first column is an id; `None` if it cannot be an id.
-fn key(row: &Row) -> rusqlite::Result<Option<Key>> {
-    // As bytes, since what is kept as text need not be UTF-8.
+/// The hash of the id in the first column; `None` if no session can have that id.
+fn hash(row: &Row) -> rusqlite::Result<Option<IdHash>> {
+    // Read as bytes, since a text in a database need not be UTF-8.
     let id = str::from_utf8(row.get_ref(0)?.as_bytes()?).ok();
-    Ok(id.and_then(Key::of))
+    Ok(id.and_then(IdHash::of))
 }
 
-/// Reads a session and its key.
-fn read(row: &Row, now: Timestamp) -> rusqlite::Result<(Option<Key>, Session)> {
+/// Reads a session and the hash of its id.
+fn read(row: &Row, now: Timestamp) -> rusqlite::Result<(Option<IdHash>, Session)> {
     let seconds: i64 = row.get(2)?;
     let session = Session {
         data: row.get_ref(1)?.as_bytes()?.into(),
@@ -230,14 +230,15 @@ fn read(row: &Row, now: Timestamp) -> rusqlite::Result<(Option<Key>, Session)> {
         updated: now,
         expires: seconds.unsigned_abs().saturating_mul(1000),
     };
-    Ok((key(row)?, session))
+    Ok((hash(row)?, session))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Access, Options};
-    use crate::storage::{Standing, Storage};
+    use crate::storage::Storage;
+    use wasi_sessions_rules::options::{Access, Options};
+    use wasi_sessions_rules::row::Stored;
 
     const NOW: Timestamp = 1_000_000_000;
 
@@ -260,9 +261,9 @@ mod tests {
     }
 
     fn live(storage: &Storage, id: &str) -> Option<Session> {
-        let found = storage.read(|rows| rows.find(&Key::of(id).unwrap(), NOW));
+        let found = storage.read(|rows| rows.find(&IdHash::of(id).unwrap(), NOW));
         match found.unwrap() {
-            Some(Standing::Live(session)) => Some(session),
+            Some(Stored::Live(session)) => Some(session),
             _ => None,
         }
     }
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_nobody_can_ask_for_are_left_behind() {
+    fn ids_that_no_session_can_have_are_dropped() {
         let statements = "
             CREATE TABLE Sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT);
             INSERT INTO Sessions VALUES (NULL, '{}', 1000001), (x'ff', '{}', 1000001),

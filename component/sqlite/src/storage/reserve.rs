@@ -6,10 +6,10 @@
 //! its own file, so that a checkpoint always finds space. Without a complete
 //! reserve nothing grows.
 
-use crate::error::Error;
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use wasi_sessions_rules::error::Error;
 
 /// Bytes for ending sessions.
 pub const RESERVE: u64 = 1 << 20;

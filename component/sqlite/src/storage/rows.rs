@@ -1,65 +1,40 @@
 //! The rows of one table: every statement that reads or writes sessions.
 //!
-//! A row is a session or, once that was ended, its tombstone. It counts while
+//! A row is a session or, after it has ended, its tombstone. It counts while
 //! `expires > now`; each statement takes `now` as a parameter.
 //!
 //! Collection finds rows by `due`, which is never later than `expires`. A row
-//! that is renewed keeps its `due`, so that most writes leave the index alone;
-//! collection gives it the later one when it comes across it.
+//! that is renewed keeps its `due`, so that most writes do not change the index;
+//! collection sets `due` to `expires` when it reads such a row.
 
-use super::statements::{Kept, Statements, unsigned};
-use crate::error::Error;
-use crate::id::Key;
-use crate::types::{END_OF_TIME, Entry, Page, Session, Timestamp, Written};
+use super::statements::{CachedStatement, Statements, unsigned};
 use rusqlite::{Row, params};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::row::{Head, Stored, is_expired};
+use wasi_sessions_rules::types::{END_OF_TIME, Entry, Page, Session, Timestamp, Written};
 
-/// The number of rows that are read at once before each is changed by its own
+/// The number of rows that are read at a time before each is changed by its own
 /// statement.
 const CHUNK: u64 = 256;
 
 /// The most rows that one page of a listing reads, live or not.
 const MOST_SCANNED: u64 = 10_000;
 
-/// Renewed rows that a step defers beyond its limit, so that a small one gets
-/// past them.
-const SOME: u64 = 16;
-
-/// What stands under an id.
-pub enum Standing<T> {
-    /// A live session, or what of it was asked for.
-    Live(T),
-    /// The tombstone of one that was ended a moment ago.
-    Ended,
-}
-
-/// What of a session a write depends on.
-pub struct Head {
-    pub version: u64,
-    pub created: Timestamp,
-    pub expires: Timestamp,
-}
-
-impl Head {
-    /// The same of a session that was read whole.
-    pub fn of(session: &Session) -> Head {
-        Head {
-            version: session.version,
-            created: session.created,
-            expires: session.expires,
-        }
-    }
-}
+/// Renewed rows that a step defers beyond its limit, so that a step with a small
+/// limit gets past them.
+const EXTRA_DEFERRALS: u64 = 16;
 
 /// One table, inside one transaction or for one statement.
 #[derive(Clone, Copy)]
 pub struct Rows<'s, 'c>(pub(super) &'s Statements<'c>);
 
 impl Rows<'_, '_> {
-    /// The session under this key; none when nothing stands there.
-    pub fn find(&self, key: &Key, now: Timestamp) -> Result<Option<Standing<Session>>, Error> {
-        standing(&self.0.find, key, now, |row| {
+    /// The session with this hash, or its tombstone.
+    pub fn find(&self, hash: &IdHash, now: Timestamp) -> Result<Option<Stored<Session>>, Error> {
+        stored(&self.0.find, hash, now, |row| {
             let head = head(row)?;
             Ok(Session {
                 version: head.version,
@@ -72,19 +47,18 @@ impl Rows<'_, '_> {
         })
     }
 
-    /// The same without what only a reader wants.
-    pub fn find_head(&self, key: &Key, now: Timestamp) -> Result<Option<Standing<Head>>, Error> {
-        standing(&self.0.find_head, key, now, head)
+    /// Like [`Rows::find`], without subject and payload.
+    pub fn find_head(&self, hash: &IdHash, now: Timestamp) -> Result<Option<Stored<Head>>, Error> {
+        stored(&self.0.find_head, hash, now, head)
     }
 
-    /// Writes a session under a key where nothing stands, over what expired
-    /// there. False, with nothing written, when the row's place in the table
-    /// belongs to another key.
-    pub fn insert(&self, key: &Key, session: &Session, now: Timestamp) -> Result<bool, Error> {
-        let (place, rest) = split(key);
+    /// Inserts a session, in place of an expired row if there is one. False, with
+    /// nothing written, on a collision: another hash with the same head has a row.
+    pub fn insert(&self, hash: &IdHash, session: &Session, now: Timestamp) -> Result<bool, Error> {
+        let (hash_head, hash_tail) = split(hash);
         let changed = self.0.insert.change(params![
-            place,
-            rest,
+            hash_head,
+            hash_tail,
             session.data,
             session.subject,
             signed(session.version),
@@ -101,118 +75,119 @@ impl Rows<'_, '_> {
     /// `updated`.
     pub fn write(
         &self,
-        key: &Key,
+        hash: &IdHash,
         data: &[u8],
         written: &Written,
         before: Timestamp,
     ) -> Result<(), Error> {
-        let (place, _) = split(key);
+        let (hash_head, _) = split(hash);
         self.0.write.change(params![
-            place,
+            hash_head,
             data,
             signed(written.version),
             signed(written.updated),
             signed(written.expires),
         ])?;
-        self.keep_due(place, written.expires, before)
+        self.keep_due(hash_head, written.expires, before)
     }
 
     /// Moves the expiry of a live session from `before` to `expires`. A `created`
     /// later than `now` becomes `now`, as in [`Rows::write`].
     pub fn renew(
         &self,
-        key: &Key,
+        hash: &IdHash,
         expires: Timestamp,
         before: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let (place, _) = split(key);
+        let (hash_head, _) = split(hash);
         self.0
             .renew
-            .change(params![place, signed(expires), signed(now)])?;
-        self.keep_due(place, expires, before)
+            .change(params![hash_head, signed(expires), signed(now)])?;
+        self.keep_due(hash_head, expires, before)
     }
 
     /// A row is never due later than it expires.
-    fn keep_due(&self, place: i64, expires: Timestamp, before: Timestamp) -> Result<(), Error> {
+    fn keep_due(&self, hash_head: i64, expires: Timestamp, before: Timestamp) -> Result<(), Error> {
         if expires < before {
-            self.0.advance.change(params![place, signed(expires)])?;
+            self.0.advance.change(params![hash_head, signed(expires)])?;
         }
         Ok(())
     }
 
     /// Turns a live session into a tombstone that counts until `until`.
-    pub fn end(&self, key: &Key, until: Timestamp) -> Result<(), Error> {
-        self.end_at(place(key), until)
+    pub fn end(&self, hash: &IdHash, until: Timestamp) -> Result<(), Error> {
+        self.end_at(hash_head(hash), until)
     }
 
-    fn end_at(&self, place: i64, until: Timestamp) -> Result<(), Error> {
-        self.0.end.change(params![place, signed(until)])?;
+    fn end_at(&self, hash_head: i64, until: Timestamp) -> Result<(), Error> {
+        self.0.end.change(params![hash_head, signed(until)])?;
         Ok(())
     }
 
-    /// Ends all live sessions of a subject but the one under `except`; how many.
+    /// Ends all live sessions of a subject but the one with the hash `except`; returns
+    /// how many.
     pub fn end_subject(
         &self,
         subject: &str,
-        except: Option<&Key>,
+        except: Option<&IdHash>,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<u64, Error> {
         let spared = match except {
-            // The row at this rowid may have another key: a hash collision.
-            Some(key) if self.find_head(key, now)?.is_some() => Some(place(key)),
+            // After a collision, the row with this head has another hash.
+            Some(except) if self.find_head(except, now)?.is_some() => Some(hash_head(except)),
             _ => None,
         };
         let mut ended = 0;
-        self.each_live(Some(subject), now, |place, _| {
-            if Some(place) == spared {
+        self.each_live(Some(subject), now, |hash_head, _| {
+            if Some(hash_head) == spared {
                 return Ok(());
             }
             ended += 1;
-            self.end_at(place, until)
+            self.end_at(hash_head, until)
         })?;
         Ok(ended)
     }
 
-    /// Ends all live sessions; how many.
+    /// Ends all live sessions; returns how many.
     pub fn end_all(&self, now: Timestamp, until: Timestamp) -> Result<u64, Error> {
         let mut ended = 0;
-        self.each_live(None, now, |place, _| {
+        self.each_live(None, now, |hash_head, _| {
             ended += 1;
-            self.end_at(place, until)
+            self.end_at(hash_head, until)
         })?;
         Ok(ended)
     }
 
-    /// Ends the live sessions of a subject but the one under `newest` and the
+    /// Ends the live sessions of a subject but the one with the hash `newest` and the
     /// `keep` others created last. Needs 16 bytes of memory for each of these.
     pub fn end_oldest(
         &self,
         subject: &str,
-        newest: &Key,
+        newest: &IdHash,
         keep: u64,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<(), Error> {
-        let newest = place(newest);
+        let newest = hash_head(newest);
         // The top of the heap is the oldest.
         let mut kept = BinaryHeap::new();
-        self.each_live(Some(subject), now, |place, created| {
-            if place == newest {
+        self.each_live(Some(subject), now, |hash_head, created| {
+            if hash_head == newest {
                 return Ok(());
             }
-            kept.push((Reverse(created), place));
+            kept.push((Reverse(created), hash_head));
             if kept.len() as u64 <= keep {
                 return Ok(());
             }
             let oldest = kept.pop();
-            oldest.map_or(Ok(()), |(_, place)| self.end_at(place, until))
+            oldest.map_or(Ok(()), |(_, hash_head)| self.end_at(hash_head, until))
         })
     }
 
-    /// Visits the live sessions, all or one subject's, in the order of their keys,
-    /// with the rowid of each and its time of creation. No statement is running
+    /// Visits the live sessions, all or one subject's, in the order of their hashes:
+    /// passes the hash's head and the time of creation. No statement is running
     /// during a visit, so a visit may change the session.
     fn each_live(
         &self,
@@ -235,48 +210,48 @@ impl Rows<'_, '_> {
                 Some(&(last, _)) if chunk.len() as u64 == CHUNK => last.checked_add(1),
                 _ => None,
             };
-            for (place, created) in chunk {
-                visit(place, created)?;
+            for (hash_head, created) in chunk {
+                visit(hash_head, created)?;
             }
         }
         Ok(())
     }
 
     /// At most `limit` live sessions, all or one subject's, in the order of
-    /// their keys, starting after `cursor`. Fewer, or none, when the page has read
+    /// their hashes, starting after `cursor`. Fewer, or none, if the page has read
     /// too many rows that are not live.
     pub fn list(
         &self,
         subject: Option<&str>,
-        cursor: Option<&Key>,
+        cursor: Option<&IdHash>,
         limit: u32,
         now: Timestamp,
     ) -> Result<Page, Error> {
         let (mut entries, mut next) = (vec![], None);
         let start = match cursor {
             None => Some(i64::MIN),
-            Some(key) => place(key).checked_add(1),
+            Some(cursor) => hash_head(cursor).checked_add(1),
         };
         let Some(start) = start else {
             return Ok(Page { entries, next });
         };
         let (mut scanned, mut last) = (0, None);
         let read = |row: &Row| {
-            let is_live = row.get::<_, i64>(EXPIRES)? > signed(now) && !row.get::<_, bool>(2)?;
+            let is_live = !is_expired(expires(row)?, now) && !row.get::<_, bool>(ENDED)?;
             if is_live && entries.len() == limit as usize {
                 next = entries.last().map(|entry: &Entry| entry.handle.clone());
                 return Ok(false);
             }
             if scanned == MOST_SCANNED {
-                next = last.as_ref().map(Key::handle);
+                next = last.as_ref().map(IdHash::handle);
                 return Ok(false);
             }
-            let key = join(row.get(5)?, row.get(0)?);
+            let hash = join(row.get(5)?, row.get(0)?);
             if is_live {
-                entries.push(entry(&key, row)?);
+                entries.push(entry(&hash, row)?);
             }
             scanned += 1;
-            last = Some(key);
+            last = Some(hash);
             Ok(true)
         };
         match subject {
@@ -294,26 +269,25 @@ impl Rows<'_, '_> {
         }
     }
 
-    /// How many rows wait for collection.
+    /// How many expired rows wait for collection.
     pub fn count_expired(&self, now: Timestamp) -> Result<u64, Error> {
         self.0.count_expired.number([signed(now)])
     }
 
-    /// Removes at most `limit` rows that no longer count, and defers about as
-    /// many that were renewed; how many were removed, and whether any are left
-    /// to look at.
+    /// Removes at most `limit` expired rows, and defers about as many that were
+    /// renewed. Returns how many were removed, and whether any row is still due.
     pub fn collect(&self, limit: u64, now: Timestamp) -> Result<(u64, bool), Error> {
         let (mut removed, mut deferred) = (0, 0);
-        while removed < limit && deferred < limit.saturating_add(SOME) {
+        while removed < limit && deferred < limit.saturating_add(EXTRA_DEFERRALS) {
             let due = self.due(CHUNK.min(limit - removed), now)?;
             if due.is_empty() {
                 break;
             }
-            for (place, expires) in due {
+            for (hash_head, expires) in due {
                 if expires > signed(now) {
-                    deferred += self.0.defer.change([place])?;
+                    deferred += self.0.defer.change([hash_head])?;
                 } else {
-                    removed += self.0.remove.change([place])?;
+                    removed += self.0.remove.change([hash_head])?;
                 }
             }
         }
@@ -321,26 +295,27 @@ impl Rows<'_, '_> {
         Ok((removed, more))
     }
 
-    /// Adds to the requests counted for this table in the database; their sum.
+    /// Adds to the requests counted for this table in the database; returns the sum.
     pub fn count_requests(&self, requests: u64) -> Result<u64, Error> {
         self.0.count_requests.number([signed(requests)])
     }
 
-    /// Starts counting requests at 0 again.
+    /// Sets the requests counted for this table to 0.
     pub fn reset_requests(&self) -> Result<(), Error> {
         self.0.reset_requests.change([])?;
         Ok(())
     }
 
-    /// The places of so many rows that are due, and when they expire.
+    /// The first `limit` rows that are due: the head of the hash, and the expiry.
     fn due(&self, limit: u64, now: Timestamp) -> Result<Vec<(i64, i64)>, Error> {
         let params = [signed(now), signed(limit)];
         self.0.due.all(params, |row| Ok((row.get(0)?, row.get(1)?)))
     }
 }
 
-/// The column `expires` in the statements that find or list sessions.
+/// The columns `expires` and `ended` in the statements that find or list sessions.
 const EXPIRES: usize = 1;
+const ENDED: usize = 2;
 
 /// Reads the columns with which these statements begin.
 fn head(row: &Row) -> rusqlite::Result<Head> {
@@ -351,33 +326,35 @@ fn head(row: &Row) -> rusqlite::Result<Head> {
     })
 }
 
-/// What stands under this key, as `find` tells it and `read` makes of it.
-fn standing<T>(
-    find: &Kept,
-    key: &Key,
+/// The column `expires`. A negative number, which only damage can leave there, is in
+/// the past.
+fn expires(row: &Row) -> rusqlite::Result<Timestamp> {
+    Ok(row.get::<_, i64>(EXPIRES)?.max(0).unsigned_abs())
+}
+
+/// The row with this hash, found by `find`, if it counts; `read` reads a live one.
+fn stored<T>(
+    find: &CachedStatement,
+    hash: &IdHash,
     now: Timestamp,
     read: impl FnOnce(&Row) -> rusqlite::Result<T>,
-) -> Result<Option<Standing<T>>, Error> {
-    let (place, rest) = split(key);
-    let found = find.first([place], |row| {
-        // The place may be another key's, and its session over.
-        let is_its = row.get_ref(0)?.as_blob()? == rest;
-        if !is_its || row.get::<_, i64>(EXPIRES)? <= signed(now) {
+) -> Result<Option<Stored<T>>, Error> {
+    let (hash_head, hash_tail) = split(hash);
+    let found = find.first([hash_head], |row| {
+        // After a collision, the row with this head has another hash.
+        if row.get_ref(0)?.as_blob()? != hash_tail {
             return Ok(None);
         }
-        Ok(Some(match row.get(2)? {
-            true => Standing::Ended,
-            false => Standing::Live(read(row)?),
-        }))
+        Stored::classify(expires(row)?, row.get(ENDED)?, now, || read(row))
     })?;
     Ok(found.flatten())
 }
 
 /// A listing's entry for a live session.
-fn entry(key: &Key, row: &Row) -> rusqlite::Result<Entry> {
+fn entry(hash: &IdHash, row: &Row) -> rusqlite::Result<Entry> {
     let head = head(row)?;
     Ok(Entry {
-        handle: key.handle(),
+        handle: hash.handle(),
         subject: row.get(6)?,
         version: head.version,
         created: head.created,
@@ -387,25 +364,26 @@ fn entry(key: &Key, row: &Row) -> rusqlite::Result<Entry> {
     })
 }
 
-/// A row's place in the table is the first 8 bytes of its key, so that finding
-/// it is one descent of one tree; the rest of the key is compared.
-fn split(key: &Key) -> (i64, &[u8]) {
-    let (place, rest) = key.0.split_first_chunk().expect("a key has 32 bytes");
-    (i64::from_be_bytes(*place), rest)
+/// Splits a hash into its head, the first 8 bytes, and its tail. The head is the
+/// rowid, so that finding a row is one descent of one B-tree; the tail is compared.
+fn split(hash: &IdHash) -> (i64, &[u8]) {
+    let (head, tail) = hash.0.split_first_chunk().expect("a hash has 32 bytes");
+    (i64::from_be_bytes(*head), tail)
 }
 
-pub(super) fn place(key: &Key) -> i64 {
-    split(key).0
+/// The first 8 bytes of a hash, which are the rowid.
+pub fn hash_head(hash: &IdHash) -> i64 {
+    split(hash).0
 }
 
-fn join(place: i64, rest: [u8; 24]) -> Key {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&place.to_be_bytes());
-    key[8..].copy_from_slice(&rest);
-    Key(key)
+fn join(hash_head: i64, hash_tail: [u8; 24]) -> IdHash {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&hash_head.to_be_bytes());
+    hash[8..].copy_from_slice(&hash_tail);
+    IdHash(hash)
 }
 
-/// A number as SQLite keeps it, saturated.
-pub(super) fn signed(number: u64) -> i64 {
+/// A number as SQLite stores it: saturated at the largest signed one.
+pub fn signed(number: u64) -> i64 {
     number.min(END_OF_TIME) as i64
 }

@@ -3,14 +3,14 @@
 //! rusqlite's own cache finds statements by their text, which took a fifth of the
 //! time of a read.
 
-use super::failure;
-use crate::error::Error;
+use super::failure::failure;
 use rusqlite::{Connection, Params, PrepFlags, Row, Statement};
 use self_cell::self_cell;
 use std::cell::Cell;
+use wasi_sessions_rules::error::Error;
 
-/// What becomes due in the same minute is collected in the order of the table,
-/// page by page.
+/// `due` is rounded down to a minute, in milliseconds, so that rows that are due in
+/// the same minute are collected in the order of the table, page by page.
 const MINUTE: u64 = 60_000;
 
 self_cell!(
@@ -22,28 +22,28 @@ self_cell!(
     }
 );
 
-/// One statement: its text, and what SQLite made of it when it was last used.
-pub struct Kept<'c> {
+/// One statement: its text and, after its first use, the prepared statement.
+pub struct CachedStatement<'c> {
     connection: &'c Connection,
     text: String,
     statement: Cell<Option<Statement<'c>>>,
 }
 
-impl<'c> Kept<'c> {
+impl<'c> CachedStatement<'c> {
     fn new(connection: &'c Connection, text: &str) -> Self {
-        Kept {
+        CachedStatement {
             connection,
             text: text.to_owned(),
             statement: Cell::new(None),
         }
     }
 
-    /// Runs the statement; how many rows it changed.
+    /// Runs the statement; returns how many rows it changed.
     pub fn change(&self, params: impl Params) -> Result<u64, Error> {
         self.with(|statement| Ok(statement.execute(params)? as u64))
     }
 
-    /// What `read` makes of the first row, if there is one.
+    /// Runs the statement and reads the first row, if there is one.
     pub fn first<T>(
         &self,
         params: impl Params,
@@ -55,13 +55,13 @@ impl<'c> Kept<'c> {
         })
     }
 
-    /// The number that is the answer.
+    /// Runs the statement, whose first row is one number.
     pub fn number(&self, params: impl Params) -> Result<u64, Error> {
         let number = self.first(params, |row| unsigned(row, 0))?;
         number.ok_or_else(|| failure(rusqlite::Error::QueryReturnedNoRows))
     }
 
-    /// Reads row after row until `read` returns false.
+    /// Runs the statement and reads row after row until `read` returns false.
     pub fn walk(
         &self,
         params: impl Params,
@@ -78,7 +78,7 @@ impl<'c> Kept<'c> {
         })
     }
 
-    /// What `read` makes of each row.
+    /// Runs the statement and reads all rows.
     pub fn all<T>(
         &self,
         params: impl Params,
@@ -99,14 +99,14 @@ impl<'c> Kept<'c> {
         };
         let mut statement = statement.map_err(failure)?;
         let done = work(&mut statement).map_err(failure);
-        // What was asked for is not to stay in memory.
+        // Ids and payloads must not stay in memory.
         statement.clear_bindings();
         self.statement.set(Some(statement));
         done
     }
 }
 
-/// A number of which there are no negative ones.
+/// Reads a number that is never negative in a sound database.
 pub fn unsigned(row: &Row, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
     u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
@@ -114,41 +114,41 @@ pub fn unsigned(row: &Row, column: usize) -> rusqlite::Result<u64> {
 
 /// The statements for one table, and for the file that it is in.
 pub struct Statements<'c> {
-    pub begin: Kept<'c>,
-    pub begin_writing: Kept<'c>,
-    pub commit: Kept<'c>,
-    pub roll_back: Kept<'c>,
-    pub find: Kept<'c>,
-    pub find_head: Kept<'c>,
-    pub insert: Kept<'c>,
-    pub write: Kept<'c>,
-    pub renew: Kept<'c>,
-    pub advance: Kept<'c>,
-    pub end: Kept<'c>,
-    pub live: Kept<'c>,
-    pub live_of_subject: Kept<'c>,
-    pub list: Kept<'c>,
-    pub list_subject: Kept<'c>,
-    pub count: Kept<'c>,
-    pub count_subject: Kept<'c>,
-    pub count_expired: Kept<'c>,
-    pub due: Kept<'c>,
-    pub defer: Kept<'c>,
-    pub remove: Kept<'c>,
-    pub any_due: Kept<'c>,
-    pub count_requests: Kept<'c>,
-    pub reset_requests: Kept<'c>,
-    pub all_pages: Kept<'c>,
-    pub free_pages: Kept<'c>,
-    pub look_at_log: Kept<'c>,
-    pub copy_log: Kept<'c>,
-    pub empty_log: Kept<'c>,
+    pub begin: CachedStatement<'c>,
+    pub begin_writing: CachedStatement<'c>,
+    pub commit: CachedStatement<'c>,
+    pub roll_back: CachedStatement<'c>,
+    pub find: CachedStatement<'c>,
+    pub find_head: CachedStatement<'c>,
+    pub insert: CachedStatement<'c>,
+    pub write: CachedStatement<'c>,
+    pub renew: CachedStatement<'c>,
+    pub advance: CachedStatement<'c>,
+    pub end: CachedStatement<'c>,
+    pub live: CachedStatement<'c>,
+    pub live_of_subject: CachedStatement<'c>,
+    pub list: CachedStatement<'c>,
+    pub list_subject: CachedStatement<'c>,
+    pub count: CachedStatement<'c>,
+    pub count_subject: CachedStatement<'c>,
+    pub count_expired: CachedStatement<'c>,
+    pub due: CachedStatement<'c>,
+    pub defer: CachedStatement<'c>,
+    pub remove: CachedStatement<'c>,
+    pub any_due: CachedStatement<'c>,
+    pub count_requests: CachedStatement<'c>,
+    pub reset_requests: CachedStatement<'c>,
+    pub all_pages: CachedStatement<'c>,
+    pub free_pages: CachedStatement<'c>,
+    pub inspect_wal: CachedStatement<'c>,
+    pub checkpoint: CachedStatement<'c>,
+    pub truncate_wal: CachedStatement<'c>,
 }
 
 impl<'c> Statements<'c> {
     /// The statements for `table`, whose name has been checked.
     pub fn new(connection: &'c Connection, table: &str) -> Self {
-        let kept = |text: &str| Kept::new(connection, text);
+        let statement = |text: &str| CachedStatement::new(connection, text);
         let live = format!(
             r#"SELECT key, created FROM "{table}" WHERE key >= ?1 AND expires > ?2 AND ended = 0"#
         );
@@ -157,19 +157,19 @@ impl<'c> Statements<'c> {
                FROM "{table}" WHERE key >= ?1"#
         );
         Statements {
-            begin: kept("BEGIN"),
-            begin_writing: kept("BEGIN IMMEDIATE"),
-            commit: kept("COMMIT"),
-            roll_back: kept("ROLLBACK"),
-            // What does not count or is another's is told from the row itself.
-            find: kept(&format!(
+            begin: statement("BEGIN"),
+            begin_writing: statement("BEGIN IMMEDIATE"),
+            commit: statement("COMMIT"),
+            roll_back: statement("ROLLBACK"),
+            // Expired rows and hash collisions are filtered after reading; see `stored`.
+            find: statement(&format!(
                 r#"SELECT rest, expires, ended, version, created, updated, subject, data
                    FROM "{table}" WHERE key = ?1"#
             )),
-            find_head: kept(&format!(
+            find_head: statement(&format!(
                 r#"SELECT rest, expires, ended, version, created FROM "{table}" WHERE key = ?1"#
             )),
-            insert: kept(&format!(
+            insert: statement(&format!(
                 r#"INSERT INTO "{table}"
                    (key, rest, data, subject, version, created, updated, expires, ended, due)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?8 / {MINUTE} * {MINUTE})
@@ -180,66 +180,67 @@ impl<'c> Statements<'c> {
                      due = excluded.due
                    WHERE expires <= ?9"#
             )),
-            write: kept(&format!(
+            write: statement(&format!(
                 r#"UPDATE "{table}" SET data = ?2, version = ?3, updated = ?4, expires = ?5,
                    created = min(created, ?4) WHERE key = ?1"#
             )),
-            renew: kept(&format!(
+            renew: statement(&format!(
                 r#"UPDATE "{table}" SET expires = ?2, created = min(created, ?3)
                    WHERE key = ?1"#
             )),
-            advance: kept(&format!(
+            advance: statement(&format!(
                 r#"UPDATE "{table}" SET due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1 AND due > ?2"#
             )),
-            // Ends one row: a statement that changes many rows keeps them in memory
-            // until it is done.
-            end: kept(&format!(
+            // Ends one row: SQLite keeps in memory all rows that a statement
+            // changes.
+            end: statement(&format!(
                 r#"UPDATE "{table}" SET ended = 1, data = x'', subject = NULL, expires = ?2,
                    due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1"#
             )),
-            live: kept(&format!("{live} ORDER BY key LIMIT ?3")),
-            live_of_subject: kept(&format!("{live} AND subject = ?4 ORDER BY key LIMIT ?3")),
+            live: statement(&format!("{live} ORDER BY key LIMIT ?3")),
+            live_of_subject: statement(&format!("{live} AND subject = ?4 ORDER BY key LIMIT ?3")),
             // The limit on the rows that a page reads is counted by the caller.
-            list: kept(&format!("{list} ORDER BY key")),
-            list_subject: kept(&format!("{list} AND subject = ?2 ORDER BY key")),
-            // What is not yet due is live, and counted in the index alone.
-            count: kept(&format!(
+            list: statement(&format!("{list} ORDER BY key")),
+            list_subject: statement(&format!("{list} AND subject = ?2 ORDER BY key")),
+            // Rows that are not due yet are live or tombstones, and are counted in the
+            // index alone.
+            count: statement(&format!(
                 r#"SELECT
                    (SELECT count(*) FROM "{table}" WHERE due > ?1 AND ended = 0) +
                    (SELECT count(*) FROM "{table}" WHERE due <= ?1 AND ended = 0 AND expires > ?1)"#
             )),
-            count_subject: kept(&format!(
+            count_subject: statement(&format!(
                 r#"SELECT count(*) FROM "{table}"
                    WHERE subject = ?2 AND expires > ?1 AND ended = 0"#
             )),
-            count_expired: kept(&format!(
+            count_expired: statement(&format!(
                 r#"SELECT count(*) FROM "{table}" WHERE due <= ?1 AND expires <= ?1"#
             )),
-            due: kept(&format!(
+            due: statement(&format!(
                 r#"SELECT key, expires FROM "{table}" WHERE due <= ?1
                    ORDER BY due, ended, key LIMIT ?2"#
             )),
-            defer: kept(&format!(
+            defer: statement(&format!(
                 r#"UPDATE "{table}" SET due = expires WHERE key = ?1"#
             )),
-            remove: kept(&format!(r#"DELETE FROM "{table}" WHERE key = ?1"#)),
-            any_due: kept(&format!(
+            remove: statement(&format!(r#"DELETE FROM "{table}" WHERE key = ?1"#)),
+            any_due: statement(&format!(
                 r#"SELECT EXISTS (SELECT 1 FROM "{table}" WHERE due <= ?1)"#
             )),
-            // A sum that was damaged makes no request fail.
-            count_requests: kept(&format!(
+            // A damaged sum must not make requests fail.
+            count_requests: statement(&format!(
                 r#"UPDATE "wasi-sessions"
                    SET requests = max(0, min(requests, 4611686018427387903)) + ?1
                    WHERE name = '{table}' RETURNING requests"#
             )),
-            reset_requests: kept(&format!(
+            reset_requests: statement(&format!(
                 r#"UPDATE "wasi-sessions" SET requests = 0 WHERE name = '{table}' AND requests > 0"#
             )),
-            all_pages: kept("PRAGMA page_count"),
-            free_pages: kept("PRAGMA freelist_count"),
-            look_at_log: kept("PRAGMA wal_checkpoint(NOOP)"),
-            copy_log: kept("PRAGMA wal_checkpoint(PASSIVE)"),
-            empty_log: kept("PRAGMA wal_checkpoint(TRUNCATE)"),
+            all_pages: statement("PRAGMA page_count"),
+            free_pages: statement("PRAGMA freelist_count"),
+            inspect_wal: statement("PRAGMA wal_checkpoint(NOOP)"),
+            checkpoint: statement("PRAGMA wal_checkpoint(PASSIVE)"),
+            truncate_wal: statement("PRAGMA wal_checkpoint(TRUNCATE)"),
         }
     }
 }

@@ -1,15 +1,17 @@
-//! What can only be tested from the inside: two ids with one place in the
-//! table, a disk that is full, and what is in the files at any moment.
+//! Tests of the storage from the inside: hash collisions, a full disk, and what is in
+//! the files at any moment.
 
-use super::{Rows, Standing, Storage};
-use crate::error::Error;
-use crate::id::Key;
-use crate::options::{Access, Durability, Options};
-use crate::rules::Rules;
-use crate::types::{Outcome, Session, Timestamp};
+use super::{Room, Rows, Storage};
+use crate::operations::Operations;
 use rusqlite::Connection;
 use std::fs;
 use tempfile::TempDir;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::options::{Access, Durability, Options};
+use wasi_sessions_rules::row::Stored;
+use wasi_sessions_rules::rules::Rules;
+use wasi_sessions_rules::types::{Outcome, Session, Timestamp};
 
 const NOW: Timestamp = 1_000_000;
 
@@ -35,35 +37,35 @@ fn session(data: &[u8]) -> Session {
     }
 }
 
-/// Another key with the same place in the table.
-fn neighbour(key: &Key) -> Key {
-    let mut neighbour = *key;
-    neighbour.0[31] ^= 1;
-    neighbour
+/// Another hash with the same head: a collision.
+fn colliding(hash: &IdHash) -> IdHash {
+    let mut other = *hash;
+    other.0[31] ^= 1;
+    other
 }
 
-fn live(rows: Rows, key: &Key, now: Timestamp) -> Option<Session> {
+fn live(rows: Rows, key: &IdHash, now: Timestamp) -> Option<Session> {
     match rows.find(key, now).unwrap() {
-        Some(Standing::Live(session)) => Some(session),
+        Some(Stored::Live(session)) => Some(session),
         _ => None,
     }
 }
 
 #[test]
-fn of_two_keys_with_one_place_the_second_is_not_inserted() {
-    for extreme in [[0; 32], [0x7f; 32], [0xff; 32], Key::of("x").unwrap().0] {
+fn of_two_colliding_hashes_the_second_is_not_inserted() {
+    for extreme in [[0; 32], [0x7f; 32], [0xff; 32], IdHash::of("x").unwrap().0] {
         let (_directory, storage) = open(Access::Exclusive);
-        let (first, second) = (Key(extreme), neighbour(&Key(extreme)));
+        let (first, second) = (IdHash(extreme), colliding(&IdHash(extreme)));
         storage.rows(|rows| {
             assert_eq!(rows.insert(&first, &session(b"1"), NOW), Ok(true));
             assert_eq!(rows.insert(&second, &session(b"2"), NOW), Ok(false));
             assert_eq!(live(rows, &first, NOW), Some(session(b"1")));
             assert_eq!(live(rows, &second, NOW), None);
-            // A tombstone keeps the place too.
+            // A tombstone collides too.
             rows.end(&first, NOW + 5).unwrap();
             assert_eq!(rows.insert(&second, &session(b"2"), NOW), Ok(false));
             assert!(rows.find(&second, NOW).unwrap().is_none());
-            // What no longer counts gives way.
+            // An expired row is replaced.
             assert_eq!(rows.insert(&second, &session(b"2"), NOW + 5), Ok(true));
             assert_eq!(live(rows, &second, NOW + 5), Some(session(b"2")));
             assert!(rows.find(&first, NOW + 5).unwrap().is_none());
@@ -72,47 +74,50 @@ fn of_two_keys_with_one_place_the_second_is_not_inserted() {
 }
 
 #[test]
-fn an_exception_with_the_same_place_spares_nobody_else() {
+fn an_exception_with_a_colliding_hash_spares_no_other_session() {
     let (_directory, storage) = open(Access::Exclusive);
     storage.rows(|rows| {
-        let key = Key([0; 32]);
+        let key = IdHash([0; 32]);
         rows.insert(&key, &session(b""), NOW).unwrap();
-        let ended = rows.end_subject("alice", Some(&neighbour(&key)), NOW, NOW + 1);
+        let ended = rows.end_subject("alice", Some(&colliding(&key)), NOW, NOW + 1);
         assert_eq!(ended, Ok(1));
     });
 }
 
 #[test]
-fn an_id_whose_place_is_taken_is_absent_and_cannot_be_started() {
+fn an_id_that_collides_is_absent_and_cannot_be_started() {
     let (_directory, storage) = open(Access::Exclusive);
     let options = Options::default();
-    let other = neighbour(&Key::of("mine").unwrap());
+    let other = colliding(&IdHash::of("mine").unwrap());
     storage.rows(|rows| {
         rows.insert(&other, &session(b"other"), NOW).unwrap();
         let rules = Rules {
-            rows,
             options: &options,
             now: NOW,
         };
-        assert_eq!(rules.get("mine"), Ok(None));
-        assert_eq!(rules.touch("mine", None), Ok(None));
-        assert_eq!(rules.rotate("mine", None), Ok(None));
-        assert_eq!(rules.destroy("mine"), Ok(false));
-        assert_eq!(rules.update("mine", b"", None, None), Ok(Outcome::Gone));
-        let set = rules.set("mine", b"", None);
+        let operations = Operations { rows, rules };
+        assert_eq!(operations.get("mine"), Ok(None));
+        assert_eq!(operations.touch("mine", None), Ok(None));
+        assert_eq!(operations.rotate("mine", None), Ok(None));
+        assert_eq!(operations.destroy("mine"), Ok(false));
+        assert_eq!(
+            operations.update("mine", b"", None, None),
+            Ok(Outcome::Gone)
+        );
+        let set = operations.set("mine", b"", None);
         assert!(matches!(set, Err(Error::InvalidArgument(_))));
-        let started = rules.update("mine", b"", None, Some(0));
+        let started = operations.update("mine", b"", None, Some(0));
         assert!(matches!(started, Err(Error::InvalidArgument(_))));
         assert_eq!(live(rows, &other, NOW), Some(session(b"other")));
     });
 }
 
 #[test]
-fn pages_go_from_the_first_place_to_the_last() {
+fn pages_go_from_the_first_hash_to_the_last() {
     let (_directory, storage) = open(Access::Exclusive);
     storage.rows(|rows| {
-        // The places are signed numbers, so 0x80… comes first and 0x7f… last.
-        let order = [0x80, 0xff, 0x00, 0x7f].map(|first| Key([first; 32]));
+        // The heads are signed numbers, so 0x80… comes first and 0x7f… last.
+        let order = [0x80, 0xff, 0x00, 0x7f].map(|first| IdHash([first; 32]));
         for key in &order {
             rows.insert(key, &session(b""), NOW).unwrap();
         }
@@ -123,31 +128,33 @@ fn pages_go_from_the_first_place_to_the_last() {
             assert_eq!(page.next.is_none(), page.entries[0].handle.starts_with('7'));
             cursor = Some(*key);
         }
-        let behind = rows.list(None, Some(&Key([0x7f; 32])), 1, NOW).unwrap();
+        let behind = rows.list(None, Some(&IdHash([0x7f; 32])), 1, NOW).unwrap();
         assert!(behind.entries.is_empty());
-        let last_place = rows.list(None, Some(&last()), 1, NOW).unwrap();
-        assert_eq!((last_place.entries.len(), last_place.next), (0, None));
+        let last_page = rows.list(None, Some(&last()), 1, NOW).unwrap();
+        assert_eq!((last_page.entries.len(), last_page.next), (0, None));
     });
 }
 
-/// A key in the last place of the table.
-fn last() -> Key {
-    let mut key = Key([0xff; 32]);
+/// A hash with the largest head.
+fn last() -> IdHash {
+    let mut key = IdHash([0xff; 32]);
     key.0[0] = 0x7f;
     key
 }
 
 #[test]
-fn a_transaction_for_which_there_is_no_room_is_undone_and_others_go_on() {
+fn a_transaction_without_room_is_undone_and_others_go_on() {
     for access in [Access::Exclusive, Access::Shared] {
         let (_directory, storage) = open(access);
-        let keys: Vec<Key> = (0..40).map(|n| Key([n; 32])).collect();
+        let keys: Vec<IdHash> = (0..40).map(|n| IdHash([n; 32])).collect();
         storage
-            .transaction(|rows| rows.insert(&keys[0], &session(b"kept"), NOW))
+            .transaction(Room::Growing, |rows| {
+                rows.insert(&keys[0], &session(b"kept"), NOW)
+            })
             .unwrap();
         let most: i64 = storage.ask("PRAGMA max_page_count = 20").unwrap();
         assert_eq!(most, 20);
-        let filled = storage.transaction(|rows| {
+        let filled = storage.transaction(Room::Growing, |rows| {
             for key in &keys[1..] {
                 rows.insert(key, &session(&[0; 4000]), NOW)?;
             }
@@ -155,9 +162,9 @@ fn a_transaction_for_which_there_is_no_room_is_undone_and_others_go_on() {
         });
         assert_eq!(filled, Err(Error::StorageFull));
         assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(1));
-        // What needs no room can be done, and the garbage can be collected.
+        // Ending sessions needs no room, nor does collecting them.
         assert_eq!(
-            storage.transaction(|rows| rows.end_all(NOW, NOW + 1)),
+            storage.transaction(Room::Growing, |rows| rows.end_all(NOW, NOW + 1)),
             Ok(1)
         );
         assert_eq!(storage.collect(10, NOW + 1).map(|done| done.removed), Ok(1));
@@ -165,7 +172,7 @@ fn a_transaction_for_which_there_is_no_room_is_undone_and_others_go_on() {
     }
 }
 
-/// The files as they are, which is what is left of a process that is killed.
+/// A copy of the files as they are, which is what a killed process leaves.
 fn killed(storage: &Storage) -> (TempDir, Storage) {
     let options = Options {
         access: Access::Exclusive,
@@ -182,7 +189,7 @@ fn killed(storage: &Storage) -> (TempDir, Storage) {
 }
 
 #[test]
-fn what_was_committed_is_in_the_files_whether_or_not_the_disk_was_waited_for() {
+fn what_was_committed_is_in_the_files_with_either_durability() {
     for durability in [Durability::Full, Durability::Relaxed] {
         let options = Options {
             access: Access::Exclusive,
@@ -196,15 +203,15 @@ fn what_was_committed_is_in_the_files_whether_or_not_the_disk_was_waited_for() {
         for (first, count) in [(0, 1), (1, 100)] {
             let insert = |rows: Rows| {
                 for number in first..first + count {
-                    rows.insert(&Key([number; 32]), &session(&[number; 3000]), NOW)?;
+                    rows.insert(&IdHash([number; 32]), &session(&[number; 3000]), NOW)?;
                 }
                 Ok(())
             };
-            storage.transaction(insert).unwrap();
+            storage.transaction(Room::Growing, insert).unwrap();
             let (_directory, left) = killed(&storage);
             let last = first + count - 1;
             assert_eq!(
-                left.read(|rows| Ok(live(rows, &Key([last; 32]), NOW))),
+                left.read(|rows| Ok(live(rows, &IdHash([last; 32]), NOW))),
                 Ok(Some(session(&[last; 3000])))
             );
             assert_eq!(
@@ -221,15 +228,15 @@ fn a_transaction_larger_than_sqlites_memory_reads_what_it_wrote_and_can_be_undon
     let (_directory, storage) = open(Access::Exclusive);
     let insert_all = |rows: Rows| {
         for number in 0..100 {
-            rows.insert(&Key([number; 32]), &session(&[number; 300_000]), NOW)?;
+            rows.insert(&IdHash([number; 32]), &session(&[number; 300_000]), NOW)?;
         }
         for number in 0..100 {
-            let found = live(rows, &Key([number; 32]), NOW);
+            let found = live(rows, &IdHash([number; 32]), NOW);
             assert!(found == Some(session(&[number; 300_000])));
         }
         Ok(())
     };
-    let undone = storage.transaction(|rows| {
+    let undone = storage.transaction(Room::Growing, |rows| {
         insert_all(rows)?;
         Err::<(), _>(Error::StorageFull)
     });
@@ -238,7 +245,7 @@ fn a_transaction_larger_than_sqlites_memory_reads_what_it_wrote_and_can_be_undon
     let (_directory, left) = killed(&storage);
     assert_eq!(left.read(|rows| rows.count(None, NOW)), Ok(0));
 
-    storage.transaction(insert_all).unwrap();
+    storage.transaction(Room::Growing, insert_all).unwrap();
     let (_directory, left) = killed(&storage);
     for storage in [storage, left] {
         assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(100));
@@ -246,13 +253,13 @@ fn a_transaction_larger_than_sqlites_memory_reads_what_it_wrote_and_can_be_undon
     }
 }
 
-/// Two rows a page, of which one expires at `NOW + 10`: to collect writes each
-/// page.
+/// Two rows a page, of which one expires at `NOW + 10`, so that a collection writes
+/// each page.
 fn half_expired() -> (TempDir, Storage) {
     let (directory, storage) = open(Access::Exclusive);
     let insert_all = |rows: Rows| {
         for number in 0..400_u16 {
-            let mut key = Key([0; 32]);
+            let mut key = IdHash([0; 32]);
             key.0[..2].copy_from_slice(&number.to_be_bytes());
             let mut session = session(&[0; 1500]);
             session.expires += u64::from(number % 2);
@@ -260,19 +267,19 @@ fn half_expired() -> (TempDir, Storage) {
         }
         Ok(())
     };
-    storage.transaction(insert_all).unwrap();
-    storage.copy_log().unwrap();
-    assert_eq!(storage.log_to_copy(), Ok(0));
+    storage.transaction(Room::Growing, insert_all).unwrap();
+    storage.checkpoint().unwrap();
+    assert_eq!(storage.wal_pages(), Ok(0));
     (directory, storage)
 }
 
-fn length_of_log(storage: &Storage) -> u64 {
+fn wal_length(storage: &Storage) -> u64 {
     let log = fs::metadata(format!("{}-wal", storage.location));
     log.unwrap().len()
 }
 
 #[test]
-fn what_a_step_of_a_collection_wrote_is_copied_by_a_step_of_its_own() {
+fn a_long_wal_is_checkpointed_by_a_step_of_its_own() {
     for (limit, expected) in [
         (170, vec![(170, true), (0, true), (30, false)]),
         (200, vec![(200, true), (0, true), (0, false)]),
@@ -281,31 +288,35 @@ fn what_a_step_of_a_collection_wrote_is_copied_by_a_step_of_its_own() {
         let mut steps = vec![];
         while steps.last().is_none_or(|(_, more)| *more) {
             let collected = storage.collect(limit, NOW + 10).unwrap();
-            let waits = storage.log_to_copy().unwrap();
+            let waits = storage.wal_pages().unwrap();
             assert!(!(collected.removed == 0 && collected.more) || waits == 0);
             assert!(steps.len() < 20, "{steps:?}");
             steps.push((collected.removed, collected.more));
         }
         assert_eq!(steps, expected);
-        assert_eq!(length_of_log(&storage), 0);
+        assert_eq!(wal_length(&storage), 0);
         assert_eq!(storage.check(), Ok(vec![]));
     }
 }
 
 #[test]
-fn a_request_that_carries_the_last_step_of_a_collection_leaves_no_log() {
+fn a_request_that_carries_the_last_step_of_a_collection_leaves_no_wal() {
     for limit in [170, 200] {
         let (_directory, storage) = half_expired();
-        while storage.collect_at_once(limit, NOW + 10).unwrap().more {}
-        assert_eq!(length_of_log(&storage), 0);
+        while storage
+            .collect_without_waiting(limit, NOW + 10)
+            .unwrap()
+            .more
+        {}
+        assert_eq!(wal_length(&storage), 0);
         assert_eq!(storage.read(|rows| rows.count(None, NOW + 10)), Ok(200));
     }
 }
 
 #[test]
-fn a_commit_that_changes_what_it_wrote_before_is_in_the_files_too() {
+fn a_commit_that_rewrites_its_own_pages_is_in_the_files_too() {
     // Large pages, so that a transaction larger than SQLite's memory is shorter
-    // than the log that SQLite copies, and waits for, by itself.
+    // than the WAL that SQLite checkpoints, and syncs, by itself.
     let directory = tempfile::tempdir().unwrap();
     let location = directory.path().join("sessions.db");
     let other = Connection::open(&location).unwrap();
@@ -319,16 +330,20 @@ fn a_commit_that_changes_what_it_wrote_before_is_in_the_files_too() {
         ..Options::default()
     };
     let storage = Storage::open(location.to_str().unwrap(), &options, NOW).unwrap();
-    storage.copy_log().unwrap();
+    storage.checkpoint().unwrap();
     let insert = |rows: Rows, number: u16| {
         // Far from each other, so that pages are written more than once.
-        let mut key = Key([9; 32]);
+        let mut key = IdHash([9; 32]);
         key.0[..2].copy_from_slice(&number.wrapping_mul(40503).to_be_bytes());
         rows.insert(&key, &session(&[0; 30_000]), NOW)
     };
-    storage.transaction(|rows| insert(rows, 0)).unwrap();
     storage
-        .transaction(|rows| (1..900).try_for_each(|number| insert(rows, number).map(drop)))
+        .transaction(Room::Growing, |rows| insert(rows, 0))
+        .unwrap();
+    storage
+        .transaction(Room::Growing, |rows| {
+            (1..900).try_for_each(|number| insert(rows, number).map(drop))
+        })
         .unwrap();
     let (_directory, left) = killed(&storage);
     assert_eq!(left.read(|rows| rows.count(None, NOW)), Ok(900));

@@ -2,13 +2,13 @@
 //! are kept, failed ones are not, and the store works again after the fault ends.
 
 use super::{Fault, call_after, end, end_call, set};
-use crate::error::Error;
-use crate::id::Key;
-use crate::options::{Access, Durability, Options};
-use crate::storage::Storage;
-use crate::types::Session;
+use crate::storage::{Room, Storage};
 use std::collections::BTreeSet;
 use std::fs;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::options::{Access, Durability, Options};
+use wasi_sessions_rules::types::Session;
 
 const NOW: u64 = 1_000_000;
 
@@ -24,9 +24,9 @@ fn insert(storage: &Storage, group: u8, size: usize) -> Result<(), Error> {
         updated: NOW,
         expires: NOW + 10,
     };
-    storage.transaction(|rows| {
+    storage.transaction(Room::Growing, |rows| {
         for number in 0..GROUP {
-            let mut key = Key([number; 32]);
+            let mut key = IdHash([number; 32]);
             key.0[1] = group;
             rows.insert(&key, &session, NOW)?;
         }
@@ -41,7 +41,7 @@ fn groups(storage: &Storage) -> Result<BTreeSet<u8>, Error> {
         for group in 0..20 {
             let mut here = 0;
             for number in 0..GROUP {
-                let mut key = Key([number; 32]);
+                let mut key = IdHash([number; 32]);
                 key.0[1] = group;
                 here += u8::from(rows.find_head(&key, NOW)?.is_some());
             }
@@ -81,7 +81,7 @@ fn run(options: &Options, fault: Fault, n: u64, times: u64) -> bool {
     set(fault, n, times);
     for (group, size) in [(1, 10), (2, 3000), (3, 10), (4, 7000), (5, 3000)] {
         // A transaction larger than this spills to the file before its commit.
-        let spills = storage.once(&mut || storage.pragma("cache_size = 10", None));
+        let spills = storage.attempt(&mut || storage.pragma("cache_size = 10", None));
         assert!(is_typed(&spills), "{case}: {spills:?}");
         let done = insert(&storage, group, size);
         assert!(is_typed(&done), "{case}: {done:?}");
@@ -102,7 +102,7 @@ fn run(options: &Options, fault: Fault, n: u64, times: u64) -> bool {
             let emptied = storage.collect(10, NOW);
             assert!(is_typed(&emptied), "{case}: {emptied:?}");
             if storage.lock.is_none() {
-                let copied = storage.once(&mut || storage.copy_log());
+                let copied = storage.attempt(&mut || storage.checkpoint());
                 assert!(is_typed(&copied), "{case}: {copied:?}");
             }
         }

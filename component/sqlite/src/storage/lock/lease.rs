@@ -9,13 +9,13 @@
 //! token is measured by the file system's clock, since the clocks of other machines
 //! may be wrong.
 
-use crate::id;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
+use wasi_sessions_rules::id;
 
 /// The age after which a token's owner counts as dead. Shorter, an owner that waits
 /// for a slow disk would be taken for dead; longer, others would wait longer for an

@@ -1,15 +1,16 @@
 //! Tests of locks that are held for long, lost, or left behind.
 
 use super::*;
-use crate::id::Key;
-use crate::options::{Access, Options};
-use crate::storage::{Standing, Storage, faults};
-use crate::types::{Collected, Session};
+use crate::storage::{Room, Storage, faults};
 use std::cell::RefCell;
 use std::fs::{self, FileTimes};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tempfile::TempDir;
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::options::{Access, Options};
+use wasi_sessions_rules::row::Stored;
+use wasi_sessions_rules::types::{Collected, Session};
 
 const NOW: u64 = 1_000_000;
 
@@ -48,7 +49,7 @@ fn session(data: &[u8]) -> Session {
 }
 
 fn add(storage: &Storage, place: u8) -> Result<bool, Error> {
-    storage.rows(|rows| rows.insert(&Key([place; 32]), &session(b""), NOW))
+    storage.rows(|rows| rows.insert(&IdHash([place; 32]), &session(b""), NOW))
 }
 
 fn count(storage: &Storage) -> Result<u64, Error> {
@@ -75,7 +76,7 @@ fn work(storage: &Storage) -> Result<i64, Error> {
 
 /// Takes the lock and keeps it until [`end`].
 fn begin(storage: &Storage) -> Result<(), Error> {
-    let begun = storage.once(&mut || storage.statements(|it| it.begin_writing.change([])));
+    let begun = storage.attempt(&mut || storage.statements(|it| it.begin_writing.change([])));
     begun.map(drop)
 }
 
@@ -132,7 +133,7 @@ fn names(directory: &TempDir) -> Vec<String> {
 #[test]
 fn work_keeps_its_lock_young() {
     let (directory, storage) = open(0);
-    let done = storage.transaction(|_| {
+    let done = storage.transaction(Room::Growing, |_| {
         for _ in 0..10 {
             let_pass(&lock(&storage), Duration::from_secs(3));
             work(&storage)?;
@@ -154,7 +155,7 @@ fn work_keeps_its_lock_young() {
 fn an_owner_that_was_stopped_for_long_goes_on_if_its_lock_is_still_its_own() {
     for works_on in [false, true] {
         let (directory, storage) = open(0);
-        let done = storage.transaction(|_| {
+        let done = storage.transaction(Room::Growing, |_| {
             add(&storage, 1)?;
             let_pass(&lock(&storage), Duration::from_secs(20));
             match works_on {
@@ -170,7 +171,7 @@ fn an_owner_that_was_stopped_for_long_goes_on_if_its_lock_is_still_its_own() {
 #[test]
 fn work_that_finds_its_lock_gone_stops() {
     let (_directory, storage) = open(0);
-    let done = storage.transaction(|_| {
+    let done = storage.transaction(Room::Growing, |_| {
         add(&storage, 1)?;
         let lock = lock(&storage);
         lock.state().held.as_mut().unwrap().renewed.monotonic -= Duration::from_secs(3);
@@ -195,10 +196,16 @@ fn while_stopped(ends: impl FnOnce(Storage, &dyn Fn())) {
     };
     ends(first, &take_over);
     assert_eq!(count(&third), Err(Error::Busy));
-    assert_eq!(third.transaction(|_| add(&third, 3)), Err(Error::Busy));
+    assert_eq!(
+        third.transaction(Room::Growing, |_| add(&third, 3)),
+        Err(Error::Busy)
+    );
     add(&next, 2).unwrap();
     end(&next);
-    assert_eq!(third.transaction(|_| add(&third, 3)), Ok(true));
+    assert_eq!(
+        third.transaction(Room::Growing, |_| add(&third, 3)),
+        Ok(true)
+    );
     assert_eq!(count(&next), Ok(2));
     assert_eq!(next.check(), Ok(vec![]));
     assert!(names(&directory).is_empty());
@@ -207,7 +214,7 @@ fn while_stopped(ends: impl FnOnce(Storage, &dyn Fn())) {
 #[test]
 fn the_rollback_of_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
     while_stopped(|storage, take_over| {
-        let done = storage.transaction(|_| {
+        let done = storage.transaction(Room::Growing, |_| {
             add(&storage, 1)?;
             take_over();
             Ok(())
@@ -241,12 +248,12 @@ fn closing_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
 
 /// Writes all sessions with `data`, by which their writer is recognised.
 fn write_all(storage: &Storage, data: &[u8]) -> Result<(), Error> {
-    storage.transaction(|rows| {
+    storage.transaction(Room::Growing, |rows| {
         for place in 0..30 {
             // The time is one at which the existing session has expired and is
             // replaced.
             let session = session(&[data, &[0; 2000]].concat());
-            rows.insert(&Key([place; 32]), &session, NOW + 1000)?;
+            rows.insert(&IdHash([place; 32]), &session, NOW + 1000)?;
         }
         Ok(())
     })
@@ -254,8 +261,8 @@ fn write_all(storage: &Storage, data: &[u8]) -> Result<(), Error> {
 
 fn read_all(storage: &Storage) -> Result<Vec<u8>, Error> {
     storage.snapshot(|rows| {
-        let read = |place| match rows.find(&Key([place; 32]), NOW)? {
-            Some(Standing::Live(session)) => Ok(session.data[0]),
+        let read = |place| match rows.find(&IdHash([place; 32]), NOW)? {
+            Some(Stored::Live(session)) => Ok(session.data[0]),
             _ => Err(Error::Busy),
         };
         (0..30).map(read).collect()
@@ -266,7 +273,9 @@ fn read_all(storage: &Storage) -> Result<Vec<u8>, Error> {
 fn two_owners() -> (TempDir, Storage, Rc<Storage>) {
     let (directory, first) = open(0);
     for place in 0..30 {
-        first.transaction(|_| add(&first, place)).unwrap();
+        first
+            .transaction(Room::Growing, |_| add(&first, place))
+            .unwrap();
     }
     write_all(&first, b"0").unwrap();
     drop(first);

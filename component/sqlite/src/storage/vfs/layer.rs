@@ -1,10 +1,10 @@
 //! A layer over one of SQLite's own file systems (VFS): the file operations of a
-//! connection go through [`Hooks`], which are safe code. All `unsafe` of the
-//! storage is here.
+//! connection go through [`Hooks`], which are safe code.
 //!
 //! Each connection registers its own layer, so its hooks know that connection only.
 
-use super::hooks::{Done, Hooks, Kind};
+use super::file::{Done, File, code, done, method};
+use super::hooks::{Hooks, Kind};
 use rusqlite::Connection;
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_io_methods, sqlite3_vfs};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -12,86 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::{ptr, slice};
 
-/// An open file of the file system below. The pointer is null for the journal of a
-/// copy, which is not written: a copy that fails is removed, and needs no
-/// roll-back.
-pub struct File(*mut sqlite3_file);
-
-impl File {
-    fn call(&self, method: impl FnOnce(*mut sqlite3_file, &sqlite3_io_methods) -> c_int) -> Done {
-        if self.0.is_null() {
-            return Ok(());
-        }
-        // SAFETY: the file is open, and so has methods.
-        done(method(self.0, unsafe { &*(*self.0).pMethods }))
-    }
-
-    pub fn read(&self, to: &mut [u8], offset: i64) -> Done {
-        if self.0.is_null() {
-            to.fill(0);
-            return Err(ffi::SQLITE_IOERR_SHORT_READ);
-        }
-        let (start, length) = (to.as_mut_ptr().cast(), to.len() as c_int);
-        // SAFETY: the buffer has `length` bytes.
-        self.call(|file, of| unsafe { method(of.xRead)(file, start, length, offset) })
-    }
-
-    pub fn write(&self, bytes: &[u8], offset: i64) -> Done {
-        let (start, length) = (bytes.as_ptr().cast(), bytes.len() as c_int);
-        // SAFETY: the buffer has `length` bytes.
-        self.call(|file, of| unsafe { method(of.xWrite)(file, start, length, offset) })
-            .map_err(|code| self.with_quota(code))
-    }
-
-    /// A quota that is used up is a full disk, too. SQLite knows only the latter.
-    fn with_quota(&self, code: c_int) -> c_int {
-        if code & 0xff != ffi::SQLITE_IOERR || self.0.is_null() {
-            return code;
-        }
-        let mut errno = 0;
-        // SAFETY: the file is open; this operation writes one int.
-        let asked = self.call(|file, of| unsafe {
-            method(of.xFileControl)(file, ffi::SQLITE_FCNTL_LAST_ERRNO, (&raw mut errno).cast())
-        });
-        match std::io::Error::from_raw_os_error(errno).kind() {
-            std::io::ErrorKind::QuotaExceeded if asked.is_ok() => ffi::SQLITE_FULL,
-            _ => code,
-        }
-    }
-
-    pub fn truncate(&self, size: i64) -> Done {
-        // SAFETY: the file is open.
-        self.call(|file, of| unsafe { method(of.xTruncate)(file, size) })
-    }
-
-    pub fn sync(&self, flags: c_int) -> Done {
-        // SAFETY: the file is open.
-        self.call(|file, of| unsafe { method(of.xSync)(file, flags) })
-    }
-
-    pub fn size(&self) -> Done<i64> {
-        let mut size = 0;
-        // SAFETY: the file is open, and `size` is a valid place to write to.
-        self.call(|file, of| unsafe { method(of.xFileSize)(file, &raw mut size) })?;
-        Ok(size)
-    }
-}
-
-fn done(code: c_int) -> Done {
-    match code {
-        ffi::SQLITE_OK => Ok(()),
-        code => Err(code),
-    }
-}
-
-fn code(done: Done) -> c_int {
-    done.err().unwrap_or(ffi::SQLITE_OK)
-}
-
-/// Unwraps a method of version 1, all of which SQLite's own file systems have.
-fn method<T>(method: Option<T>) -> T {
-    method.expect("a file of SQLite's own has this method")
-}
+/// SQLite's file system without locks.
+pub const PLAIN: &CStr = c"unix-none";
 
 /// A registered layer; must outlive the connections that use it.
 pub struct FileSystem(*mut Layer);
@@ -207,7 +129,7 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// Has the hooks write what they buffer of the connection's write-ahead log.
+/// Writes what the hooks buffer of the connection's write-ahead log (WAL).
 pub fn flush(connection: &Connection) -> Done {
     let mut wal: *mut sqlite3_file = ptr::null_mut();
     // SAFETY: the connection is open, and a null name means the main database.

@@ -1,12 +1,9 @@
 //! Hooks into the file operations of a connection.
 
-use super::file_system::File;
+use super::file::{Done, File};
 use rusqlite::ffi;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The result of an operation; the error is one of SQLite's codes.
-pub type Done<T = ()> = Result<T, c_int>;
 
 /// The kind of a file, as seen from the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

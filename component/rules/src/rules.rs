@@ -1,0 +1,208 @@
+//! The rules of sessions: what each operation makes of the row that it finds.
+//!
+//! Each function is a decision without side effects. An engine checks the
+//! arguments first, reads the row, asks the rule, and writes what it answers, all in
+//! one transaction and at one time, `now`. So a refused request writes nothing.
+
+use crate::error::Error;
+use crate::json::{self, Patch};
+use crate::options::Options;
+use crate::row::{Head, Stored, is_expired};
+use crate::types::{END_OF_TIME, Milliseconds, Session, Timestamp, Written};
+
+/// The longest subject, in bytes.
+pub const LONGEST_SUBJECT: usize = 255;
+
+/// The rules of one store for the requests of one transaction.
+#[derive(Clone, Copy)]
+pub struct Rules<'a> {
+    /// The options of the store.
+    pub options: &'a Options,
+    /// The time of the transaction.
+    pub now: Timestamp,
+}
+
+/// What `set` or `update` makes of the row that it found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// A new session, to be inserted in place of nothing or of an expired row.
+    Insert(Session),
+    /// The payload of a live session, `before`, is replaced.
+    Overwrite {
+        /// The session as it was found.
+        before: Head,
+        /// Its version and expiry from now on.
+        written: Written,
+    },
+    /// Nothing is written: the session has another version than the expected one.
+    Stale,
+    /// Nothing is written: there is no session, or it ended less than `tombstone` ago.
+    Gone,
+}
+
+impl Rules<'_> {
+    /// Refuses a payload longer than `maxData`.
+    pub fn check_data(&self, data: &[u8]) -> Result<(), Error> {
+        if data.len() as u64 > self.options.max_data {
+            return Err(Error::TooLarge(self.options.max_data));
+        }
+        Ok(())
+    }
+
+    /// Parses a merge patch; refuses one that is no JSON or longer than `maxData`.
+    pub fn check_patch<'p>(&self, patch: &'p str) -> Result<Patch<'p>, Error> {
+        self.check_data(patch.as_bytes())?;
+        Patch::parse(patch)
+            .ok_or_else(|| Error::invalid("patch: not JSON, or nested deeper than 128"))
+    }
+
+    /// A session that starts now, at version 1.
+    pub fn start(&self, data: &[u8], ttl: Option<Milliseconds>, subject: Option<&str>) -> Session {
+        Session {
+            data: data.to_vec(),
+            subject: subject.map(str::to_owned),
+            version: 1,
+            created: self.now.min(END_OF_TIME),
+            updated: self.now.min(END_OF_TIME),
+            expires: self.expiry(ttl, data, self.now),
+        }
+    }
+
+    /// `set`: writes the session whether or not it exists. A late `set` that finds a
+    /// tombstone does not revive the session.
+    pub fn set(
+        &self,
+        found: Option<Stored<Head>>,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+    ) -> Write {
+        match found {
+            Some(Stored::Tombstone) => Write::Gone,
+            Some(Stored::Live(head)) => self.overwrite(head, data, ttl),
+            None => Write::Insert(self.start(data, ttl, None)),
+        }
+    }
+
+    /// `update`: writes the session if it exists and has the expected version
+    /// (compare-and-swap). Version 0 stands for a session that does not exist.
+    pub fn update(
+        &self,
+        found: Option<Stored<Head>>,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+        expected: Option<u64>,
+    ) -> Write {
+        match (found, expected) {
+            (Some(Stored::Tombstone), _) => Write::Gone,
+            (Some(Stored::Live(head)), Some(version)) if version != head.version => Write::Stale,
+            (Some(Stored::Live(head)), _) => self.overwrite(head, data, ttl),
+            (None, Some(0)) => Write::Insert(self.start(data, ttl, None)),
+            (None, _) => Write::Gone,
+        }
+    }
+
+    fn overwrite(&self, before: Head, data: &[u8], ttl: Option<Milliseconds>) -> Write {
+        Write::Overwrite {
+            before,
+            written: Written {
+                version: before.version + 1,
+                updated: self.now.min(END_OF_TIME),
+                expires: self.expiry(ttl, data, before.created),
+            },
+        }
+    }
+
+    /// `merge`: the session with the patched payload, to be written in place of
+    /// `session`.
+    pub fn merge(
+        &self,
+        session: Session,
+        patch: &Patch,
+        ttl: Option<Milliseconds>,
+    ) -> Result<Session, Error> {
+        let Some(merged) = patch.apply(&session.data) else {
+            return Err(Error::invalid(
+                "merge: the payload of this session is not JSON, or nested deeper than 128",
+            ));
+        };
+        self.check_data(merged.as_bytes())?;
+        Ok(Session {
+            version: session.version + 1,
+            created: session.created.min(self.now),
+            updated: self.now.min(END_OF_TIME),
+            expires: self.expiry(ttl, merged.as_bytes(), session.created),
+            data: merged.into_bytes(),
+            subject: session.subject,
+        })
+    }
+
+    /// `touch`: the new expiry of a live session; `None` if it gains less than
+    /// `renewalStep`, for which nothing is written. A shorter life is always written.
+    /// `data` is the payload; it does not matter if there is a `ttl`.
+    pub fn touch(&self, head: &Head, data: &[u8], ttl: Option<Milliseconds>) -> Option<Timestamp> {
+        let expires = self.expiry(ttl, data, head.created);
+        let gained = expires.saturating_sub(head.expires);
+        let is_later = expires >= head.expires;
+        let is_renewed = !is_later || (gained > 0 && gained >= self.options.renewal_step);
+        is_renewed.then_some(expires)
+    }
+
+    /// `rotate`: the live session as it goes on under a new id; its old id becomes a
+    /// tombstone. A `subject` is bound to it, which is a write like any other.
+    pub fn rotate(&self, session: Session, subject: Option<&str>) -> Session {
+        match subject {
+            None => session,
+            Some(subject) => Session {
+                subject: Some(subject.to_owned()),
+                version: session.version + 1,
+                updated: self.now,
+                ..session
+            },
+        }
+    }
+
+    /// `maxPerSubject`: the subject, if there is a limit for it, and how many of its
+    /// other sessions may stay beside one that expires at `expires` and was just
+    /// given to it. The oldest others are ended.
+    pub fn limit<'s>(
+        &self,
+        subject: Option<&'s str>,
+        expires: Timestamp,
+    ) -> Option<(&'s str, u64)> {
+        // A session that is expired from the start counts for nothing.
+        if is_expired(expires, self.now) {
+            return None;
+        }
+        Some((subject?, self.options.max_per_subject? - 1))
+    }
+
+    /// Until when a session that ends now leaves a tombstone.
+    pub fn tombstone(&self) -> Timestamp {
+        self.now.saturating_add(self.options.tombstone)
+    }
+
+    /// When a session that is written or touched now expires: after `ttl`, else the
+    /// payload's `cookie.maxAge`, else `browserSessionLifetime`, but never later than
+    /// `absoluteLifetime` after `created`. A `created` in the future, from a clock
+    /// that was ahead, counts as now.
+    pub fn expiry(&self, ttl: Option<Milliseconds>, data: &[u8], created: Timestamp) -> Timestamp {
+        let life = ttl
+            .or_else(|| json::cookie_max_age(data))
+            .unwrap_or(self.options.browser_session_lifetime);
+        let limit = match self.options.absolute_lifetime {
+            Some(lifetime) => created.min(self.now).saturating_add(lifetime),
+            None => END_OF_TIME,
+        };
+        self.now.saturating_add(life).min(limit).min(END_OF_TIME)
+    }
+}
+
+/// Refuses a subject that is empty or longer than [`LONGEST_SUBJECT`].
+pub fn check_subject(subject: Option<&str>) -> Result<(), Error> {
+    match subject {
+        Some(subject) if !(1..=LONGEST_SUBJECT).contains(&subject.len()) => {
+            Err(Error::invalid("subject: must be 1 to 255 bytes long"))
+        }
+        _ => Ok(()),
+    }
+}

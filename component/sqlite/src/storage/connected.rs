@@ -1,0 +1,103 @@
+//! A connection to the database with its prepared statements, and the layer below
+//! SQLite that it uses.
+
+use super::failure::failure;
+use super::gathering::Gathering;
+use super::lock::Lock;
+use super::statements::{Prepared, Statements};
+use super::vfs::{self, FileSystem, Hooks};
+use rusqlite::ffi;
+use rusqlite::{Connection, OpenFlags};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::options::{Durability, Options};
+
+/// A connection, its statements, and the layer below them.
+pub struct Connected {
+    prepared: Prepared,
+    /// The hooks that buffer writes to the WAL; with exclusive access only.
+    pub gathering: Option<Arc<Gathering>>,
+    /// Whether commits do not wait for the disk, although the options say so: during
+    /// a step of a collection.
+    pub is_relaxed: Cell<bool>,
+    /// Dropped last: the connection uses it.
+    _file_system: FileSystem,
+}
+
+impl Connected {
+    /// Opens the database at `location`; creates the file if `makes_file`. Nothing
+    /// is read yet.
+    pub fn open(
+        location: &str,
+        options: &Options,
+        makes_file: bool,
+        lock: Option<&Arc<Lock>>,
+    ) -> Result<Self, Error> {
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if makes_file {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let gathering = lock.is_none().then(|| Arc::new(Gathering::new()));
+        let hooks: Arc<dyn Hooks> = match (&gathering, lock) {
+            (Some(gathering), _) => gathering.clone(),
+            (None, Some(lock)) => lock.clone(),
+            (None, None) => unreachable!("a store without a lock gathers writes"),
+        };
+        #[cfg(test)]
+        let below = super::faults::file_system();
+        #[cfg(not(test))]
+        let below = vfs::PLAIN;
+        let file_system = FileSystem::over(below, hooks)
+            .ok_or_else(|| Error::Other("SQLite refused the layer over its file system".into()))?;
+        let connection = Connection::open_with_flags_and_vfs(location, flags, file_system.name());
+        let mut connection = connection.map_err(|error| match failure(error) {
+            Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
+            error => error,
+        })?;
+        // Retries are in `attempts`, and dead locks are handled in `lock`.
+        connection.busy_timeout(Duration::ZERO).map_err(failure)?;
+        if let Some(lock) = lock {
+            lock.keep_alive(&mut connection).map_err(failure)?;
+        }
+        let table = &options.table_name;
+        let prepared = Prepared::new(connection, |connection| Statements::new(connection, table));
+        Ok(Connected {
+            prepared,
+            gathering,
+            is_relaxed: Cell::new(false),
+            _file_system: file_system,
+        })
+    }
+
+    /// The connection itself.
+    pub fn connection(&self) -> &Connection {
+        self.prepared.borrow_owner()
+    }
+
+    /// Passes the prepared statements to `work`.
+    pub fn with_statements<T>(&self, work: impl FnOnce(&Statements) -> T) -> T {
+        self.prepared
+            .with_dependent(|_, statements| work(statements))
+    }
+
+    /// Writes all of the buffered WAL, before an answer depends on it.
+    pub fn flush(&self) -> Result<(), Error> {
+        vfs::flush(self.connection()).map_err(|code| match code & 0xff {
+            ffi::SQLITE_FULL => Error::StorageFull,
+            _ => Error::Other(format!(
+                "the write-ahead log cannot be written: {}",
+                ffi::code_to_str(code)
+            )),
+        })
+    }
+}
+
+/// The pragma that sets this durability.
+pub fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Full => "synchronous = FULL",
+        Durability::Relaxed => "synchronous = NORMAL",
+    }
+}

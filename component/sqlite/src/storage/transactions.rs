@@ -1,0 +1,107 @@
+//! An open database: what the store does with it in reads, snapshots and
+//! transactions, and what it says of the file as a whole.
+
+use super::attempts::Room;
+use super::connection::check_location;
+use super::database::Storage;
+use super::failure::failure;
+use super::rows::Rows;
+use rusqlite::TransactionBehavior::{Deferred, Immediate};
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::options::Options;
+use wasi_sessions_rules::types::Timestamp;
+
+impl Storage {
+    /// Opens the database at `location`, which is created if it is missing and
+    /// `sync` is on, and prepares the table.
+    pub fn open(location: &str, options: &Options, now: Timestamp) -> Result<Storage, Error> {
+        check_location(location)?;
+        let storage = Storage::closed(location, options);
+        let opened = storage.open_when_free(now);
+        opened.map_err(|error| match error {
+            Error::Corrupt(message) => Error::Corrupt(format!("`{location}`: {message}")),
+            Error::Other(message) => Error::Other(format!("`{location}`: {message}")),
+            error => error,
+        })?;
+        // On a full disk the store opens nevertheless: sessions can be read and
+        // ended.
+        let _ = storage.cover_growth();
+        Ok(storage)
+    }
+
+    /// Does work that only reads, with a single statement.
+    pub fn read<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
+        self.continue_reading(|| self.rows(&work))
+    }
+
+    /// Does work that only reads, with several statements, from one snapshot.
+    pub fn snapshot<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
+        self.wait(|| self.transact(Deferred, &mut || self.rows(&work)))
+    }
+
+    /// Does work that may write, all of it or nothing. On a full disk only work that
+    /// frees space goes on, in the space of the reserve.
+    pub fn transaction<T>(
+        &self,
+        room: Room,
+        work: impl Fn(Rows) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.repeat(room, &mut || {
+            self.transact(Immediate, &mut || {
+                let done = self.rows(&work)?;
+                if room == Room::Growing {
+                    self.cover_growth()?;
+                }
+                Ok(done)
+            })
+        })
+    }
+
+    /// Like [`Storage::transaction`], for a shared database, in which requests are
+    /// counted: adds `requests` if the work wrote anything, and returns the sum, or
+    /// else 0.
+    pub fn counted_transaction<T>(
+        &self,
+        requests: u64,
+        work: impl Fn(Rows) -> Result<T, Error>,
+    ) -> Result<(T, u64), Error> {
+        self.wait(|| {
+            self.transact(Immediate, &mut || {
+                let before = self.connection().total_changes();
+                let done = self.rows(&work)?;
+                let has_written = self.connection().total_changes() > before;
+                let counted = match has_written {
+                    true => self.rows(|rows| rows.count_requests(requests))?,
+                    false => 0,
+                };
+                Ok((done, counted))
+            })
+        })
+    }
+
+    /// The size of the database, in bytes.
+    pub fn size(&self) -> Result<u64, Error> {
+        let page_size: i64 = self.ask("PRAGMA page_size")?;
+        Ok(
+            self.statements(|statements| statements.all_pages.number([]))?
+                * page_size.unsigned_abs(),
+        )
+    }
+
+    /// Reads the whole database; returns what is damaged.
+    pub fn check(&self) -> Result<Vec<String>, Error> {
+        let damage = self.wait(|| {
+            let connection = self.connection();
+            let mut check = connection
+                .prepare("PRAGMA integrity_check")
+                .map_err(failure)?;
+            let lines = check.query_map([], |row| row.get::<_, String>(0));
+            lines.and_then(|lines| lines.collect()).map_err(failure)
+        });
+        match damage {
+            Ok(lines) if lines == ["ok"] => Ok(vec![]),
+            Err(Error::Corrupt(damage)) => Ok(vec![damage]),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The layer between SQLite and its file system (VFS), with all `unsafe` of this
+//! crate.
+
+mod file;
+mod hooks;
+mod layer;
+
+pub use file::{Done, File};
+pub use hooks::{Failed, Hooks, Kind};
+pub use layer::{FileSystem, PLAIN, flush};

@@ -1,0 +1,52 @@
+//! The write-ahead log (WAL) of an exclusive database: checkpoints, and whether
+//! commits wait for the disk.
+
+use super::connected::synchronous;
+use super::database::Storage;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::options::Durability;
+
+impl Storage {
+    /// Relaxes the durability for a step of a collection, which does not wait for the
+    /// disk: after a loss of power there are expired rows again, no more. A shared
+    /// database has no WAL, and could be damaged.
+    pub(super) fn relax_durability(&self) -> Result<(), Error> {
+        if self.lock.is_none() {
+            self.connected().is_relaxed.set(true);
+            self.pragma(synchronous(Durability::Relaxed), None)?;
+        }
+        Ok(())
+    }
+
+    /// Restores the durability of the options, before anything else is written.
+    pub(super) fn restore_durability(&self) -> Result<(), Error> {
+        if self.connected().is_relaxed.get() {
+            self.pragma(synchronous(self.options.durability), None)?;
+            self.connected().is_relaxed.set(false);
+        }
+        Ok(())
+    }
+
+    /// How many pages of the WAL are not in the database file yet.
+    pub(super) fn wal_pages(&self) -> Result<u64, Error> {
+        let pages = self.statements(|statements| {
+            statements.inspect_wal.first([], |row| {
+                let (all, checkpointed): (i64, i64) = (row.get(1)?, row.get(2)?);
+                Ok((all - checkpointed).max(0).unsigned_abs())
+            })
+        })?;
+        Ok(pages.unwrap_or(0))
+    }
+
+    /// Copies the pages of the WAL into the database file.
+    pub(super) fn checkpoint(&self) -> Result<(), Error> {
+        self.statements(|statements| statements.checkpoint.number([]))?;
+        Ok(())
+    }
+
+    /// Checkpoints the WAL and truncates its file.
+    pub(super) fn truncate_wal(&self) -> Result<(), Error> {
+        self.statements(|statements| statements.truncate_wal.number([]))?;
+        Ok(())
+    }
+}
