@@ -1,4 +1,5 @@
-//! Finds a Rust and a C compiler for WASI on this machine.
+//! Finds a Rust and a C compiler for WASI on this machine: for the build scripts
+//! and, through `find.rs`, for `setup`.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -6,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{TARGET, variable};
+/// The target that components are compiled for.
+pub const TARGET: &str = "wasm32-wasip2";
 
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -14,59 +16,51 @@ const DEBIAN_STD: &str = "/usr/lib/rustlib/src/rust/library/std/Cargo.toml";
 const DEBIAN_HEADERS: &str = "/usr/include/wasm32-wasi";
 const DEBIAN_LIBRARIES: &str = "/usr/lib/wasm32-wasi";
 
-/// How to call the cargo that builds the component.
+/// The cargo that builds components, and what it needs to be given.
 pub struct Toolchain {
+    /// The program.
     pub cargo: PathBuf,
-    /// Arguments that stand before cargo's command.
-    pub arguments: Vec<&'static str>,
+    /// Flags for rustc.
     pub rustflags: Vec<String>,
-    pub environment: Variables,
+    /// Environment variables for cargo.
+    pub rust: Variables,
+    /// Environment variables for the crate `cc`; none if the caller has set them.
+    pub c: Variables,
 }
 
 type Variables = Vec<(&'static str, OsString)>;
 
 impl Toolchain {
-    /// The Rust that builds the host when it has the target, else Debian's,
-    /// which has the source of the standard library. The error names what is
-    /// missing.
-    pub fn find() -> Result<Self, String> {
-        let rustc = variable("RUSTC");
+    /// The Rust of `cargo` and `rustc` if it has the target, else Debian's, which has
+    /// the source of the standard library. `oldest` is the oldest version of Rust
+    /// that will do, as `1.NN`. The error names what is missing.
+    pub fn find(cargo: OsString, rustc: OsString, oldest: &str) -> Result<Self, String> {
         if has_target(&rustc) {
-            Self::with_target(rustc)
+            Ok(Self {
+                cargo: cargo.into(),
+                rustflags: Vec::new(),
+                rust: vec![("RUSTC", rustc)],
+                c: c_compiler()?,
+            })
         } else {
-            Self::from_debian(&rustc)
+            Self::from_debian(&rustc, oldest)
         }
     }
 
-    fn with_target(rustc: OsString) -> Result<Self, String> {
-        let mut environment = c_compiler()?;
-        environment.push(("RUSTC", rustc));
-        Ok(Self {
-            cargo: variable("CARGO").into(),
-            arguments: Vec::new(),
-            rustflags: Vec::new(),
-            environment,
-        })
-    }
-
     /// Debian's Rust has no component linker: the host's brings it.
-    fn from_debian(host_rustc: &OsStr) -> Result<Self, String> {
-        for file in [DEBIAN_CARGO, DEBIAN_RUSTC, DEBIAN_STD] {
-            if !Path::new(file).exists() {
-                return Err(format!(
-                    "Rust's target {TARGET}, or Debian's Rust with its source,"
-                ));
-            }
+    fn from_debian(host_rustc: &OsStr, oldest: &str) -> Result<Self, String> {
+        let files = [DEBIAN_CARGO, DEBIAN_RUSTC, DEBIAN_STD];
+        let is_there = files.iter().all(|file| Path::new(file).exists());
+        if !is_there || minor_version(DEBIAN_RUSTC.as_ref()) < minor(oldest) {
+            return Err(format!(
+                "Rust's target {TARGET}, or Debian's Rust {oldest} with its source,"
+            ));
         }
         let version = debian_clang(&["clang", "llvm-ar", "wasm-ld"])?;
         let wasm_ld = debian_program("wasm-ld", version);
         let linker = component_linker(host_rustc).ok_or("wasm-component-ld")?;
-        let mut environment = debian_c_compiler(version);
-        environment.push(("RUSTC", DEBIAN_RUSTC.into()));
-        environment.push(("RUSTC_BOOTSTRAP", "1".into()));
         Ok(Self {
             cargo: DEBIAN_CARGO.into(),
-            arguments: vec!["-Zbuild-std=std,panic_abort"],
             rustflags: vec![
                 format!("-Clinker={}", linker.display()),
                 format!("-Clink-arg=--wasm-ld-path={}", wasm_ld.display()),
@@ -74,9 +68,25 @@ impl Toolchain {
                 format!("-Clink-arg={DEBIAN_LIBRARIES}/crt1-reactor.o"),
                 format!("-L{DEBIAN_LIBRARIES}"),
             ],
-            environment,
+            rust: vec![
+                ("RUSTC", DEBIAN_RUSTC.into()),
+                ("RUSTC_BOOTSTRAP", "1".into()),
+                ("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort".into()),
+            ],
+            c: debian_c_compiler(version),
         })
     }
+}
+
+/// The version of `rustc`, without its `1.`; `None` if it does not run.
+fn minor_version(rustc: &OsStr) -> Option<u32> {
+    let version = printed(rustc, &["--version"])?;
+    minor(version.strip_prefix("rustc ")?)
+}
+
+/// The second number of a version.
+fn minor(version: &str) -> Option<u32> {
+    version.split('.').nth(1)?.parse().ok()
 }
 
 /// Whether the target's standard library is installed beside `rustc`.
@@ -93,8 +103,6 @@ fn has_target(rustc: &OsStr) -> bool {
 /// Variables for the crate `cc`: none when the caller has set them, else for
 /// the WASI SDK's compiler or Debian's.
 fn c_compiler() -> Result<Variables, String> {
-    println!("cargo::rerun-if-env-changed=CC_wasm32_wasip2");
-    println!("cargo::rerun-if-env-changed=WASI_SDK_PATH");
     if env::var_os("CC_wasm32_wasip2").is_some() {
         return Ok(Vec::new());
     }
@@ -188,7 +196,7 @@ fn component_linker(host_rustc: &OsStr) -> Option<PathBuf> {
     programs.find(|program| program.exists())
 }
 
-/// What `rustc` prints, when it runs at all.
+/// What `rustc` prints; `None` if it does not run or fails.
 fn printed(rustc: &OsStr, arguments: &[&str]) -> Option<String> {
     let output = Command::new(rustc).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

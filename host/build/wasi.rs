@@ -11,11 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-use toolchain::Toolchain;
+use toolchain::{TARGET, Toolchain};
 
 mod toolchain;
-
-const TARGET: &str = "wasm32-wasip2";
 
 /// For libsqlite3-sys: what WASI does well (one call for a page, in place of a
 /// seek and a stream), and nothing that a session store does not use.
@@ -64,7 +62,16 @@ pub fn build(package: &str, sources: &[&str]) -> Result<PathBuf, String> {
         let source = workspace.join(source);
         println!("cargo::rerun-if-changed={}", source.display());
     }
-    let toolchain = Toolchain::find().map_err(|missing| {
+    for variable in ["CC_wasm32_wasip2", "WASI_SDK_PATH"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    let oldest = variable("CARGO_PKG_RUST_VERSION");
+    let found = Toolchain::find(
+        variable("CARGO"),
+        variable("RUSTC"),
+        &oldest.to_string_lossy(),
+    );
+    let toolchain = found.map_err(|missing| {
         format!("{package} cannot be built: {missing} is missing, which ./setup installs")
     })?;
     let target_directory = target_directory().join("component");
@@ -99,8 +106,8 @@ fn cargo(toolchain: &Toolchain) -> Command {
         .current_dir(workspace())
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags)
         .env("LIBSQLITE3_FLAGS", SQLITE_FLAGS)
-        .envs(toolchain.environment.iter().cloned())
-        .args(&toolchain.arguments);
+        .envs(toolchain.rust.iter().cloned())
+        .envs(toolchain.c.iter().cloned());
     cargo
 }
 
