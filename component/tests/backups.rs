@@ -1,4 +1,4 @@
-//! Backups: whole, beside nobody's files, and over none.
+//! Backups: complete, and without touching any other file.
 
 use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
 use std::fs;

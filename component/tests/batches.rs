@@ -91,7 +91,7 @@ fn a_batch_replies_to_each_request_in_order_and_each_sees_those_before_it() {
 }
 
 #[test]
-fn a_request_that_is_refused_has_its_error_as_reply_and_leaves_the_others_alone() {
+fn a_refused_request_has_its_error_as_reply_and_the_others_go_on() {
     for access in BOTH {
         let mut store = Database::with(access, |options| options.max_data = 5).open();
         let requests = [
@@ -118,7 +118,7 @@ fn a_request_that_is_refused_has_its_error_as_reply_and_leaves_the_others_alone(
 }
 
 #[test]
-fn a_batch_that_cannot_be_kept_fails_as_a_whole_and_nothing_of_it_is_done() {
+fn a_failed_batch_changes_nothing() {
     for access in BOTH {
         for action in ["ABORT", "ROLLBACK", "FAIL"] {
             let database = Database::new(access);

@@ -114,7 +114,7 @@ fn ending_what_was_ended_lengthens_no_tombstone() {
 }
 
 #[test]
-fn a_tombstone_of_0_refuses_nobody() {
+fn a_tombstone_of_0_refuses_no_write() {
     let mut store = Database::with(Access::Exclusive, |options| options.tombstone = 0).open();
     let id = create(&mut store, NOW, None);
     assert_eq!(store.destroy(NOW, &id), Ok(true));
@@ -138,7 +138,7 @@ fn a_tombstone_keeps_neither_payload_nor_subject() {
 }
 
 #[test]
-fn a_tombstone_outlives_the_session_it_stands_for() {
+fn a_tombstone_outlives_the_life_of_its_session() {
     let mut store = Database::new(Access::Exclusive).open();
     let id = store.create(NOW, b"", Some(10), None).unwrap().id;
     store.destroy(NOW, &id).unwrap();
@@ -191,7 +191,7 @@ fn a_handle_that_no_listing_made_names_nothing() {
     for other in ["", "x", &name.to_uppercase(), &name[1..], &id, &handle("y")] {
         assert_eq!(store.terminate(NOW, other), Ok(false));
     }
-    // Nobody takes a session over with its handle.
+    // A handle is not an id: it gives no access to a session.
     assert_eq!(store.get(NOW, &name), Ok(None));
     assert!(is_live(&mut store, NOW, &id));
 }

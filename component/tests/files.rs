@@ -93,7 +93,7 @@ fn a_subject_that_is_not_text_is_damage() {
     }
 }
 
-/// A shared database whose count of requests stands at a value it cannot have.
+/// A shared database whose count of requests has an impossible value.
 fn miscounted(requests: i64) -> Database {
     let database = Database::with(Access::Shared, |options| options.gc_frequency = 4);
     drop(database.open());
@@ -236,7 +236,7 @@ fn no_error_carries_an_id_or_a_payload() {
     store.set(NOW, id, data.as_bytes(), None).unwrap();
     let long_id = id.repeat(50);
     let long_data = data.repeat(50);
-    let mut told = vec![
+    let mut messages = vec![
         words(store.set(NOW, &long_id, b"", None)),
         words(store.set(NOW, id, long_data.as_bytes(), None)),
         words(store.merge(NOW, id, data, None)),
@@ -248,8 +248,8 @@ fn no_error_carries_an_id_or_a_payload() {
                 BEGIN INSERT INTO Sessions SELECT * FROM Sessions; END;";
     database.raw().execute_batch(harm).unwrap();
     let mut store = database.open();
-    told.push(words(store.set(NOW, id, data.as_bytes(), None)));
-    told.push(words(store.destroy(NOW, id)));
+    messages.push(words(store.set(NOW, id, data.as_bytes(), None)));
+    messages.push(words(store.destroy(NOW, id)));
     drop(store);
     let harm = "DROP TRIGGER harm; PRAGMA ignore_check_constraints = 1;
                 UPDATE Sessions SET version = -1;";
@@ -257,8 +257,8 @@ fn no_error_carries_an_id_or_a_payload() {
     let mut store = database.open();
     let damaged = store.get(NOW, id);
     assert!(matches!(damaged, Err(Error::Corrupt(_))));
-    told.push(words(damaged));
-    for words in told {
+    messages.push(words(damaged));
+    for words in messages {
         assert!(
             !words.contains("secret") && !words.contains(&handle(id)),
             "{words}"

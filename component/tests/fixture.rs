@@ -82,8 +82,8 @@ impl Database {
             .prepare("SELECT key, rest FROM Sessions")
             .unwrap()
             .query_map([], |row| {
-                let (place, rest): (i64, [u8; 24]) = (row.get(0)?, row.get(1)?);
-                Ok(hex::encode(place.to_be_bytes()) + &hex::encode(rest))
+                let (head, tail): (i64, [u8; 24]) = (row.get(0)?, row.get(1)?);
+                Ok(hex::encode(head.to_be_bytes()) + &hex::encode(tail))
             })
             .unwrap()
             .map(Result::unwrap)

@@ -14,5 +14,6 @@ mod model;
 mod recovery;
 mod refusals;
 mod sharing;
+mod space;
 mod subjects;
 mod writes;

@@ -250,7 +250,7 @@ impl Run {
         }
     }
 
-    /// `#0` stands for the id made last, `#1` for the one before it, and so on;
+    /// `#0` means the id made last, `#1` for the one before it, and so on;
     /// any other id for itself.
     fn id(&self, id: &str) -> String {
         let Some(age) = id.strip_prefix('#') else {

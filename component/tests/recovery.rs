@@ -1,4 +1,4 @@
-//! What is there after a crash, and after another kind of access.
+//! What a store finds after a crash, and after another kind of access.
 
 use crate::fixture::{BOTH, Database, NOW, create, handle, is_live};
 use rusqlite::{Connection, OpenFlags};
@@ -94,7 +94,7 @@ fn many_shared_stores_can_take_over_at_once_what_an_exclusive_one_left() {
 }
 
 #[test]
-fn a_log_that_was_cut_off_loses_whole_transactions_from_its_end() {
+fn a_truncated_wal_loses_whole_transactions_from_its_end() {
     let database = Database::new(Access::Exclusive);
     let mut store = database.open();
     let id = create(&mut store, NOW, None);
@@ -108,10 +108,10 @@ fn a_log_that_was_cut_off_loses_whole_transactions_from_its_end() {
     let mut counts = vec![];
     for part in 1..=10 {
         let left = crashed(&database, Access::Exclusive, |_| {});
-        let log = fs::File::options()
+        let wal = fs::File::options()
             .write(true)
             .open(left.file("sessions.db-wal"));
-        log.unwrap().set_len(whole * part / 10 - 1).unwrap();
+        wal.unwrap().set_len(whole * part / 10 - 1).unwrap();
         let mut store = left.open();
         assert_eq!(store.check(), Ok(vec![]));
         counts.push(store.count_sessions(NOW, None).unwrap());

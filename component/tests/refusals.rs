@@ -4,7 +4,7 @@ use crate::fixture::{BOTH, Database, NOW, create};
 use std::fs;
 use wasi_sessions_component::{Access, Error};
 
-/// Somebody else's tables, each refused as `Sessions`.
+/// Tables of other programs, each refused as `Sessions`.
 const FOREIGN: [&str; 8] = [
     "CREATE TABLE Sessions (name TEXT); INSERT INTO Sessions VALUES ('x')",
     "CREATE TABLE Sessions (id INTEGER PRIMARY KEY, data TEXT, expires INTEGER, price REAL);
@@ -95,7 +95,7 @@ fn a_newer_schema_keeps_every_byte() {
 }
 
 #[test]
-fn a_log_that_a_refused_database_was_left_with_stays() {
+fn the_wal_of_a_refused_database_stays() {
     let database = Database::new(Access::Exclusive);
     let newer = database.raw();
     newer

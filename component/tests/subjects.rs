@@ -58,16 +58,16 @@ fn terminate_subject_ends_all_of_one_subject_but_the_exception() {
             .map(|_| create(&mut store, NOW, Some("alice")))
             .collect();
         let bobs = create(&mut store, NOW, Some("bob"));
-        let nobodys = create(&mut store, NOW, None);
+        let unbound = create(&mut store, NOW, None);
 
         let ended = store.terminate_subject(NOW, "alice", Some(&alices[2]));
         assert_eq!(ended, Ok(3));
-        let all: Vec<&String> = alices.iter().chain([&bobs, &nobodys]).collect();
+        let all: Vec<&String> = alices.iter().chain([&bobs, &unbound]).collect();
         let left = live(&mut store, NOW, &all);
-        assert_eq!(left, [&alices[2], &bobs, &nobodys]);
+        assert_eq!(left, [&alices[2], &bobs, &unbound]);
 
         // Another's id, an id in the clothes of a handle, or one that cannot
-        // exist spares nobody.
+        // exist spares no session.
         let first_handle = handle(&alices[2]);
         let long = "x".repeat(256);
         for except in [bobs.as_str(), &first_handle, "", &long] {
@@ -150,7 +150,7 @@ fn expired_and_ended_sessions_take_no_place() {
     let newest = create(&mut store, NOW + 3, Some("alice"));
     let both = [&lasting, &newest];
     assert_eq!(live(&mut store, NOW + 3, &both), both);
-    // One that ends at once takes no place either.
+    // A session that is expired from the start does not count either.
     store.create(NOW + 4, b"", Some(0), Some("alice")).unwrap();
     assert_eq!(live(&mut store, NOW + 4, &both), both);
 }

@@ -94,7 +94,7 @@ fn only_set_and_an_update_that_starts_refuse_an_id_that_cannot_exist() {
 }
 
 #[test]
-fn an_update_with_the_wrong_version_hands_back_what_stands() {
+fn an_update_with_the_wrong_version_answers_the_live_session() {
     for access in BOTH {
         let mut store = Database::new(access).open();
         let id = create(&mut store, NOW, None);

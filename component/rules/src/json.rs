@@ -1,7 +1,7 @@
-//! What the store reads and changes in payloads that are JSON.
+//! Payloads that are JSON: reading `cookie.maxAge`, and merge patches.
 //!
-//! Values that are only passed along are never parsed into numbers or maps:
-//! they stay the text they were.
+//! Values that are only copied are never parsed into numbers or maps: they keep
+//! their text.
 
 mod cursor;
 #[cfg(test)]
@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use std::borrow::Cow;
 
 /// The `cookie.maxAge` of a payload, in milliseconds and without its fraction;
-/// none when the payload is not JSON or that is not a number of 1 or more.
+/// `None` if the payload is not JSON or `maxAge` is not a number of 1 or more.
 pub fn cookie_max_age(payload: &[u8]) -> Option<u64> {
     let document = Cursor::over(std::str::from_utf8(payload).ok()?)?;
     let max_age = document.member("cookie")?.member("maxAge")?.value();
@@ -27,14 +27,14 @@ pub fn cookie_max_age(payload: &[u8]) -> Option<u64> {
 pub struct Patch<'a>(Value<'a>);
 
 impl<'a> Patch<'a> {
-    /// None when the text is not JSON.
+    /// Parses a patch; `None` if the text is not JSON.
     pub fn parse(text: &'a str) -> Option<Patch<'a>> {
         let mut cursor = Cursor::over(text)?;
         Some(Patch(read(&mut cursor, Detail::All)))
     }
 
-    /// The patched document; none when the document is not JSON. What the patch
-    /// does not name stays as it was: the order of members, the digits of
+    /// The patched document; `None` if the document is not JSON. What the patch
+    /// does not name keeps its text: the order of members, the digits of
     /// numbers, the escapes in strings.
     ///
     /// Reads each byte of the document once, whatever its nesting.

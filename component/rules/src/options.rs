@@ -18,25 +18,25 @@ pub struct Options {
     pub model_name: String,
     /// `sync`: create or migrate the table.
     pub sync: bool,
-    /// `syncTimeout`: how long to wait for a database that somebody else holds.
+    /// `syncTimeout`: how long to wait for the lock of a shared database.
     pub sync_timeout: Milliseconds,
-    /// `gcFrequency`: requests after which a collection starts; 0 for never.
+    /// `gcFrequency`: requests after which a collection starts; 0 for none.
     pub gc_frequency: u64,
-    /// `gcStep`: rows one request may remove while a collection is on.
+    /// `gcStep`: rows that one request may remove during a collection.
     pub gc_step: u64,
-    /// `browserSessionLifetime`: the life of a session that was given none.
+    /// `browserSessionLifetime`: the life of a session without `ttl` or `maxAge`.
     pub browser_session_lifetime: Milliseconds,
-    /// `absoluteLifetime`: no session outlives it.
+    /// `absoluteLifetime`: the longest life from creation on.
     pub absolute_lifetime: Option<Milliseconds>,
-    /// `renewalStep`: a touch that gains less writes nothing.
+    /// `renewalStep`: a touch that gains less than this writes nothing.
     pub renewal_step: Milliseconds,
-    /// `tombstone`: how long an ended id is refused to late writers.
+    /// `tombstone`: for how long late writes to an ended session are refused.
     pub tombstone: Milliseconds,
     /// `maxData`: the longest payload, in bytes.
     pub max_data: u64,
-    /// `maxPerSubject`: sessions one subject may have.
+    /// `maxPerSubject`: the most sessions of one subject.
     pub max_per_subject: Option<u64>,
-    /// `access`: whether others may use the database too.
+    /// `access`: whether other instances may use the database.
     pub access: Access,
     /// `durability`: what survives a loss of power.
     pub durability: Durability,
@@ -45,18 +45,18 @@ pub struct Options {
 /// Who may use the database while this store has it open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Others may use it too, a moment at a time.
+    /// Other instances, too: each locks it for one transaction.
     Shared,
-    /// Nobody else: the host holds a lock that proves it.
+    /// This store only: the host holds a lock.
     Exclusive,
 }
 
 /// What survives a loss of power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Every answered write.
+    /// Every answered write: commits wait for the disk.
     Full,
-    /// A consistent database that may lack the last writes.
+    /// A consistent database, perhaps without the last writes.
     Relaxed,
 }
 
@@ -82,7 +82,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads a JSON object; empty text stands for the defaults. Fails on an
+    /// Reads a JSON object; empty text means the defaults. Fails on an
     /// unknown name and on a value out of range, and says which.
     pub fn parse(text: &str) -> Result<Options, Error> {
         let mut options = Options::default();
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn null_stands_for_none_where_that_is_the_default() {
+    fn null_means_none_where_that_is_the_default() {
         let options = Options::parse(r#"{"absoluteLifetime":null,"maxPerSubject":null}"#);
         assert_eq!(options, Ok(Options::default()));
     }

@@ -84,7 +84,7 @@ impl Rules<'_> {
     }
 
     /// `update`: writes the session if it exists and has the expected version
-    /// (compare-and-swap). Version 0 stands for a session that does not exist.
+    /// (compare-and-swap). An expected version of 0 means that there is no session.
     pub fn update(
         &self,
         found: Option<Stored<Head>>,

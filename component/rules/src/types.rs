@@ -18,9 +18,9 @@ pub const END_OF_TIME: Timestamp = i64::MAX as Timestamp;
 /// A live session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// What the application keeps, as it was written.
+    /// The payload, as the application wrote it.
     pub data: Vec<u8>,
-    /// Whose session it is, once that is known.
+    /// The subject that the session is bound to, if any.
     pub subject: Option<String>,
     /// 1 when created, one more at each write of `data` or `subject`.
     pub version: u64,
@@ -28,7 +28,7 @@ pub struct Session {
     pub created: Timestamp,
     /// When `data` or `subject` was last written.
     pub updated: Timestamp,
-    /// The first moment at which it is no longer there.
+    /// The time from which it no longer exists.
     pub expires: Timestamp,
 }
 
@@ -37,9 +37,9 @@ pub struct Session {
 pub struct Created {
     /// 43 characters of base64url.
     pub id: String,
-    /// The version it stands at.
+    /// Its version.
     pub version: u64,
-    /// The first moment at which it is no longer there.
+    /// The time from which it no longer exists.
     pub expires: Timestamp,
 }
 
@@ -50,18 +50,18 @@ pub struct Written {
     pub version: u64,
     /// When it was written.
     pub updated: Timestamp,
-    /// The first moment at which the session is no longer there.
+    /// The time from which the session no longer exists.
     pub expires: Timestamp,
 }
 
 /// How a write ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done.
+    /// The session is written.
     Written(Written),
-    /// Somebody else wrote first; this is what stands now.
+    /// The session has another version than the expected one; carries the session.
     Stale(Session),
-    /// The session is missing, expired, or was ended a moment ago.
+    /// The session is missing or expired, or ended less than `tombstone` ago.
     Gone,
 }
 
@@ -203,9 +203,9 @@ pub type Replies = Vec<Result<Reply, Error>>;
 /// A session as a listing shows it: everything but the payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The name it has in listings.
+    /// Its name in listings.
     pub handle: String,
-    /// Whose session it is.
+    /// The subject that it is bound to, if any.
     pub subject: Option<String>,
     /// 1 when created, one more at each write.
     pub version: u64,
@@ -213,7 +213,7 @@ pub struct Entry {
     pub created: Timestamp,
     /// When it was last written.
     pub updated: Timestamp,
-    /// The first moment at which it is no longer there.
+    /// The time from which it no longer exists.
     pub expires: Timestamp,
     /// Length of the payload, in bytes.
     pub size: u64,
@@ -224,7 +224,7 @@ pub struct Entry {
 pub struct Page {
     /// The sessions, in the listing's fixed order.
     pub entries: Vec<Entry>,
-    /// Where the next page starts; none after the last.
+    /// The cursor for the next page; `None` after the last.
     pub next: Option<String>,
 }
 
@@ -244,7 +244,7 @@ pub struct Statistics {
     pub name: String,
     /// The engine and its version.
     pub engine: String,
-    /// Sessions that are there.
+    /// Live sessions.
     pub live: u64,
     /// Rows waiting for collection.
     pub expired: u64,

@@ -26,7 +26,8 @@ export!(Component);
 struct OpenStore(RefCell<Store>);
 
 impl OpenStore {
-    /// Does one request at one moment, and puts the store's name into its error.
+    /// Does one request, and puts the store's name into its error. The clock is read
+    /// once.
     fn at_one_moment<T>(
         &self,
         request: impl FnOnce(&mut Store, Timestamp) -> Result<T, Error>,
@@ -36,14 +37,14 @@ impl OpenStore {
     }
 }
 
-/// The one place where the time is read: once per request.
+/// The time, which is read nowhere else.
 fn now() -> Timestamp {
     let now = wall_clock::now();
     let milliseconds = now.seconds.saturating_mul(1000);
     milliseconds.saturating_add((now.nanoseconds / 1_000_000).into())
 }
 
-/// The error with the store's name, the option `modelName`, before its words. An
+/// The error with the store's name, the option `modelName`, before its message. An
 /// `invalid-argument` is about the caller and has no name.
 fn with_name(name: &str, error: Error) -> Error {
     match error {

@@ -1,5 +1,5 @@
-//! When a collection may and must be on, as far as can be told from outside:
-//! after its last row it may go on, giving pages back, without being seen.
+//! When a collection may and must be active, as far as it shows from outside: after
+//! its last row it may go on to give pages back, which does not show.
 
 /// Follows the counting of requests towards `gcFrequency`.
 pub struct Garbage {

@@ -102,9 +102,11 @@ impl Reference {
                 expires: session.expires,
                 size: session.data.len() as u64,
             })
-            .filter(|entry| cursor.is_none_or(|cursor| place(&entry.handle) > place(cursor)))
+            .filter(|entry| {
+                cursor.is_none_or(|cursor| hash_head(&entry.handle) > hash_head(cursor))
+            })
             .collect();
-        entries.sort_by_key(|entry| place(&entry.handle));
+        entries.sort_by_key(|entry| hash_head(&entry.handle));
         let more = entries.len() > limit as usize;
         entries.truncate(limit as usize);
         let next = entries.last().filter(|_| more);
@@ -158,7 +160,7 @@ impl Reference {
     }
 
     /// Writes the session if it has the expected version, if one is expected;
-    /// 0 stands for a session that is not there.
+    /// 0 means a session that does not exist.
     fn write(&mut self, id: &str, data: &[u8], ttl: Option<u64>, expected: Option<u64>) -> Outcome {
         let standing = self
             .rows
@@ -296,7 +298,7 @@ impl Reference {
             let oldest = self
                 .live_rows(Some(subject))
                 .filter(|(id, _)| *id != newest)
-                .min_by_key(|(id, session)| (session.created, -i128::from(place(&handle(id)))))
+                .min_by_key(|(id, session)| (session.created, -i128::from(hash_head(&handle(id)))))
                 .map(|(id, _)| id.to_owned());
             self.end(|id, _| Some(id) == oldest.as_deref());
         }
@@ -350,7 +352,7 @@ fn invalid() -> Error {
     Error::InvalidArgument(String::new())
 }
 
-/// Where a session stands in listings.
-fn place(handle: &str) -> i64 {
+/// The position of a session in listings.
+fn hash_head(handle: &str) -> i64 {
     u64::from_str_radix(&handle[..16], 16).unwrap() as i64
 }

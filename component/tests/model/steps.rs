@@ -9,7 +9,7 @@ use wasi_sessions_component::{
     Options, Request, RotateRequest, SetRequest, TouchRequest, UpdateRequest,
 };
 
-/// One step of a sequence. An id `#0` stands for the one made last, `#1` for
+/// One step of a sequence. An id `#0` means the one made last, `#1`
 /// the one before it, and so on.
 #[derive(Debug, Clone)]
 pub enum Step {

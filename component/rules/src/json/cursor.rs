@@ -97,9 +97,9 @@ const WHITE_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 /// The length of the string that `text` starts with, quotes included.
 fn string_length(text: &str) -> usize {
     let mut bytes = text.bytes().enumerate().skip(1);
-    while let Some((place, byte)) = bytes.next() {
+    while let Some((offset, byte)) = bytes.next() {
         match byte {
-            b'"' => return place + 1,
+            b'"' => return offset + 1,
             b'\\' => drop(bytes.next()),
             _ => {}
         }
@@ -116,7 +116,7 @@ fn scalar_length(text: &str) -> usize {
 /// The length of the array or object that `text` starts with.
 fn container_length(text: &str) -> usize {
     let end = depths(text).find(|&(_, depth)| depth == 0);
-    end.map_or(text.len(), |(place, _)| place + 1)
+    end.map_or(text.len(), |(offset, _)| offset + 1)
 }
 
 /// How deep arrays and objects are nested in `text`, if it is JSON.
@@ -130,18 +130,18 @@ fn depths(text: &str) -> impl Iterator<Item = (usize, usize)> {
     let (mut depth, mut in_string) = (0usize, false);
     iter::from_fn(move || {
         loop {
-            let (place, byte) = bytes.next()?;
+            let (offset, byte) = bytes.next()?;
             match byte {
                 b'"' => in_string = !in_string,
                 b'\\' if in_string => drop(bytes.next()),
                 _ if in_string => {}
                 b'{' | b'[' => {
                     depth += 1;
-                    return Some((place, depth));
+                    return Some((offset, depth));
                 }
                 b'}' | b']' => {
                     depth = depth.saturating_sub(1);
-                    return Some((place, depth));
+                    return Some((offset, depth));
                 }
                 _ => {}
             }

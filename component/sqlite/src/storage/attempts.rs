@@ -19,7 +19,7 @@ pub enum Room {
     Any,
 }
 
-/// The longest pause between two tries.
+/// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The state of one piece of work over its attempts.
@@ -124,8 +124,9 @@ impl Storage {
         }
     }
 
-    /// Work that only reads, with a single statement. The only owner goes on
-    /// reading where it left off: to begin and to end takes as long as to read.
+    /// Does work that only reads, with a single statement. With exclusive access the
+    /// transaction of earlier reads stays open: to begin and end one takes as long as
+    /// to read.
     pub(super) fn continue_reading<T>(
         &self,
         mut work: impl FnMut() -> Result<T, Error>,
@@ -148,8 +149,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Makes the reserve cover what the database has grown by. A shared database
-    /// has no reserve.
+    /// Grows the reserve as the database has grown. A shared database has no reserve.
     pub(super) fn cover_growth(&self) -> Result<(), Error> {
         let Some(reserve) = &self.reserve else {
             return Ok(());
@@ -158,8 +158,7 @@ impl Storage {
         reserve.cover(pages, self.page_size.get())
     }
 
-    /// Makes one attempt, on a connection that is sound and has no transaction
-    /// open.
+    /// Makes one attempt, on a sound connection without an open transaction.
     pub(super) fn attempt<T>(
         &self,
         attempt: &mut dyn FnMut() -> Result<T, Error>,
@@ -174,7 +173,7 @@ impl Storage {
         self.restore_durability()
     }
 
-    /// One transaction; on failure nothing of it is kept.
+    /// Does work in one transaction; a failure undoes all of it.
     pub(super) fn transact<T>(
         &self,
         behavior: TransactionBehavior,
@@ -183,7 +182,7 @@ impl Storage {
         self.begin(behavior)?;
         let done = work().and_then(|done| self.commit().map(|()| done));
         // SQLite itself may have rolled back already. The first error says more
-        // than the failure of the roll-back, after which the connection is given up
+        // than the failure of the rollback, after which the connection is given up
         // anyway.
         if done.is_err() {
             let _ = self.roll_back();

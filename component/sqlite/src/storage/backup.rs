@@ -1,4 +1,4 @@
-//! Backups: a consistent copy of the database, which appears once it is whole.
+//! Backups: a consistent copy of the database, which appears once it is complete.
 
 use super::connection::check_location;
 use super::database::Storage;
@@ -11,10 +11,9 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id;
 
 impl Storage {
-    /// Writes a consistent copy to `location`, where nothing may be yet. Until
-    /// it is whole it has a name beside that which nobody else can know; who is
-    /// killed meanwhile leaves such a file behind, as nobody can tell whose it
-    /// is.
+    /// Writes a consistent copy to `location`, where no file may be yet. Until it is
+    /// complete it has a random name, `….partial`; a process that is killed meanwhile
+    /// leaves that file behind, and it is not removed later, since it may be another's.
     pub fn backup(&self, location: &str) -> Result<(), Error> {
         check_location(location)?;
         self.check_target(location)?;
@@ -33,7 +32,7 @@ impl Storage {
             })
             .and_then(|_| {
                 mark::write(&partial, mark::MARK).map_err(|error| cannot("mark", error))?;
-                // To rename replaces a file that came here meanwhile.
+                // A rename would replace a file that was created meanwhile.
                 self.check_target(location)?;
                 fs::rename(&partial, location).map_err(|error| cannot("rename", error))?;
                 mark::sync_directory(location);
@@ -45,15 +44,15 @@ impl Storage {
         copied
     }
 
-    /// Refuses a place for a backup where something is, or where this database
-    /// keeps or will keep its own files.
+    /// Refuses a location where there is a file already, and the names of this
+    /// database's own files.
     fn check_target(&self, location: &str) -> Result<(), Error> {
         let target = Path::new(location);
         if target.components().any(|part| part == Component::ParentDir) {
             return Err(Error::invalid("location: must not have `..` in it"));
         }
-        // Not every one of these is there at all times. They are refused in
-        // every directory, since one directory can have several names.
+        // These files do not always exist. Their names are refused in every directory,
+        // since one directory can have several paths.
         let lower_case = |path: &Path| path.file_name().map(|name| name.to_ascii_lowercase());
         let name = lower_case(target).unwrap_or_default();
         let own = lower_case(Path::new(&self.location)).unwrap_or_default();
@@ -62,7 +61,7 @@ impl Storage {
             let own = ["-wal", "-journal", "-shm", "-reserve", ".lock"];
             own.iter().any(|own| suffix.starts_with(own.as_bytes()))
         });
-        // A link that leads nowhere is something, too.
+        // A dangling link counts as a file.
         let is_free =
             fs::symlink_metadata(target).is_err_and(|error| error.kind() == ErrorKind::NotFound);
         if is_own || !is_free {
@@ -74,15 +73,14 @@ impl Storage {
     }
 }
 
-/// A name for the copy while it is made: one cut off half-way must not look
-/// like a backup, and nothing of others can have this name.
+/// The name of the copy until it is complete, so that an incomplete one does not look
+/// like a backup. It is random, so that it is no other file's.
 fn partial(location: &str) -> Result<String, Error> {
     let random = hex::encode(id::random::<8>()?);
     Ok(format!("{location}.{random}.partial"))
 }
 
-/// Removes what a copy that failed left behind, if it can: its own error says
-/// more than that of the removal.
+/// Removes the file of a failed copy. If that fails, too, the first error says more.
 fn remove(partial: &str) {
     let _ = fs::remove_file(partial);
 }

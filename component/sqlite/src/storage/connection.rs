@@ -35,7 +35,7 @@ impl Storage {
             return self.connect_alone(opening);
         };
         lock.reset();
-        // Many who open at once take their turns faster with one lock for all of it.
+        // One lock for all of it: many instances that open at once take turns faster.
         lock.hold(|| self.connect_alone(opening))
     }
 
@@ -183,9 +183,9 @@ impl Storage {
         else {
             return Ok(());
         };
-        let log = fs::metadata(format!("{}-wal", self.location));
-        if log.is_ok_and(|log| log.len() > 0) {
-            // Otherwise closing would checkpoint the log that another program left.
+        let wal = fs::metadata(format!("{}-wal", self.location));
+        if wal.is_ok_and(|wal| wal.len() > 0) {
+            // Otherwise closing would checkpoint the WAL that another program left.
             self.connection()
                 .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
                 .map_err(failure)?;

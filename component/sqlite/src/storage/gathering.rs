@@ -3,9 +3,8 @@
 //!
 //! SQLite writes each page in two pieces, and each piece is a call out of the
 //! component. The buffer is flushed before any other operation on the file, and
-//! before anything is answered. This code does not look at what is written. When
-//! the
-//! connection is given up; see [`Damage`].
+//! before anything is answered. What is written does not matter here. After a failure
+//! the WAL may need a repair before the database is reopened; see [`Damage`].
 
 use super::vfs::{Done, Failed, File, Hooks, Kind};
 use std::ffi::c_int;

@@ -36,11 +36,11 @@ pub fn adopt(location: &str) -> Result<(), Error> {
     let adopt = || {
         for suffix in FOREIGN {
             let path = format!("{location}{suffix}");
-            // Empty on the disk first: the removal of a name may be lost with the
-            // power.
-            if let Ok(log) = File::options().write(true).open(&path) {
-                log.set_len(0)?;
-                log.sync_all()?;
+            // Truncated and synced first, since a loss of power may undo the removal of
+            // a name.
+            if let Ok(file) = File::options().write(true).open(&path) {
+                file.set_len(0)?;
+                file.sync_all()?;
             }
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

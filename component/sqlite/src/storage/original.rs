@@ -1,4 +1,4 @@
-//! The table of koa-generic-session-sequelize: recognised, and taken over.
+//! The table of koa-generic-session-sequelize: recognised, and migrated.
 //!
 //! It has `id`, `data`, `expires` in whole seconds and, where its option
 //! `timestamps` was on, `createdAt` and `updatedAt`.

@@ -1,4 +1,4 @@
-//! The reserve of an exclusive database: a file of no use beside it, which is
+//! The reserve of an exclusive database: a file of random bytes beside it, which is
 //! removed when the disk is full, so that sessions can still be ended.
 //!
 //! It holds [`RESERVE`] bytes for what ending sessions writes to the write-ahead
@@ -73,7 +73,7 @@ impl Reserve {
         let growth = pages.saturating_sub(in_file) * page_size;
         let wanted = RESERVE + growth.next_multiple_of(STEP);
         let mut file = match self.open() {
-            // Left by a run of another user, in a directory that is this user's.
+            // A store that ran as another user left it in a directory of this user.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 fs::remove_file(self.path())?;
                 self.open()?
@@ -118,7 +118,8 @@ impl Reserve {
     }
 }
 
-/// A file system that compresses would keep no room for zeros.
+/// Writes random bytes: a file system that compresses would allocate no space for
+/// zeros.
 fn write_random(file: &mut File, bytes: u64) -> io::Result<()> {
     let mut piece = vec![0; bytes as usize];
     getrandom::fill(&mut piece).map_err(|_| io::Error::other("no random bytes"))?;

@@ -8,8 +8,8 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::types::Timestamp;
 
-/// Finds what has the name of the table of `options`. Reads one snapshot, since
-/// another program may be creating the table. Changes nothing.
+/// Finds what has the name of the table of `options`, in one snapshot, since another
+/// instance may be creating the table. Changes nothing.
 pub fn find(connection: &Connection, options: &Options) -> Result<Found, Error> {
     let snapshot =
         Transaction::new_unchecked(connection, TransactionBehavior::Deferred).map_err(failure)?;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_schema_is_refused_and_left_alone() {
+    fn a_newer_schema_is_refused_and_not_changed() {
         let (_directory, location) = file();
         drop(Storage::open(&location, &Options::default(), NOW).unwrap());
         let newer = Connection::open(&location).unwrap();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_somebody_else_is_refused_and_left_alone() {
+    fn another_table_of_that_name_is_refused_and_not_changed() {
         let (_directory, location) = file();
         let other = Connection::open(&location).unwrap();
         other
@@ -157,7 +157,7 @@ mod tests {
         let first = Storage::open(&location, &named("Sessions"), NOW).unwrap();
         let second = Storage::open(&location, &named("Other"), NOW).unwrap();
         let same = Storage::open(&location, &named("SESSIONS"), NOW).unwrap();
-        let key = IdHash::of("a").unwrap();
+        let hash = IdHash::of("a").unwrap();
         let session = Session {
             data: b"{}".to_vec(),
             subject: None,
@@ -167,7 +167,7 @@ mod tests {
             expires: NOW + 1,
         };
         first
-            .transaction(Room::Growing, |rows| rows.insert(&key, &session, NOW))
+            .transaction(Room::Growing, |rows| rows.insert(&hash, &session, NOW))
             .unwrap();
         assert_eq!(second.read(|rows| rows.count(None, NOW)), Ok(0));
         assert_eq!(same.read(|rows| rows.count(None, NOW)), Ok(1));

@@ -13,7 +13,8 @@
 //! | payloads in a table of their own | 101 | 8.5 | 51 | 47 | 2,801 |
 //!
 //! One table, `wasi-sessions`, keeps the schema version of every store in the
-//! file. Names with a hyphen or a space are ours: no `tableName` can be one.
+//! file. It cannot collide with a `tableName`, which has no hyphen, nor can the names
+//! of the indexes, which have a space.
 
 use super::failure::failure;
 use rusqlite::Transaction;
@@ -75,10 +76,9 @@ impl Found {
 
 /// Creates `table` in the current version.
 pub fn create(transaction: &Transaction, table: &str) -> Result<(), Error> {
-    // `key` is the start of the id's hash and `rest` its end; `data` comes
-    // last, so that the other columns never lie on an overflow page.
-    // The index on `due` serves collection and, as `ended` is in it, counting,
-    // without a look at most of the rows.
+    // `key` is the head of the id's hash and `rest` its tail. `data` comes last, so
+    // that no other column is on an overflow page. The index on `due` serves
+    // collection and, with `ended`, counting, which then reads few of the rows.
     transaction
         .execute_batch(&format!(
             r#"

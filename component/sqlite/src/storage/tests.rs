@@ -44,8 +44,8 @@ fn colliding(hash: &IdHash) -> IdHash {
     other
 }
 
-fn live(rows: Rows, key: &IdHash, now: Timestamp) -> Option<Session> {
-    match rows.find(key, now).unwrap() {
+fn live(rows: Rows, hash: &IdHash, now: Timestamp) -> Option<Session> {
+    match rows.find(hash, now).unwrap() {
         Some(Stored::Live(session)) => Some(session),
         _ => None,
     }
@@ -77,9 +77,9 @@ fn of_two_colliding_hashes_the_second_is_not_inserted() {
 fn an_exception_with_a_colliding_hash_spares_no_other_session() {
     let (_directory, storage) = open(Access::Exclusive);
     storage.rows(|rows| {
-        let key = IdHash([0; 32]);
-        rows.insert(&key, &session(b""), NOW).unwrap();
-        let ended = rows.end_subject("alice", Some(&colliding(&key)), NOW, NOW + 1);
+        let hash = IdHash([0; 32]);
+        rows.insert(&hash, &session(b""), NOW).unwrap();
+        let ended = rows.end_subject("alice", Some(&colliding(&hash)), NOW, NOW + 1);
         assert_eq!(ended, Ok(1));
     });
 }
@@ -118,15 +118,15 @@ fn pages_go_from_the_first_hash_to_the_last() {
     storage.rows(|rows| {
         // The heads are signed numbers, so 0x80… comes first and 0x7f… last.
         let order = [0x80, 0xff, 0x00, 0x7f].map(|first| IdHash([first; 32]));
-        for key in &order {
-            rows.insert(key, &session(b""), NOW).unwrap();
+        for hash in &order {
+            rows.insert(hash, &session(b""), NOW).unwrap();
         }
         let mut cursor = None;
-        for key in &order {
+        for hash in &order {
             let page = rows.list(None, cursor.as_ref(), 1, NOW).unwrap();
-            assert_eq!(page.entries[0].handle, key.handle());
+            assert_eq!(page.entries[0].handle, hash.handle());
             assert_eq!(page.next.is_none(), page.entries[0].handle.starts_with('7'));
-            cursor = Some(*key);
+            cursor = Some(*hash);
         }
         let behind = rows.list(None, Some(&IdHash([0x7f; 32])), 1, NOW).unwrap();
         assert!(behind.entries.is_empty());
@@ -137,26 +137,26 @@ fn pages_go_from_the_first_hash_to_the_last() {
 
 /// A hash with the largest head.
 fn last() -> IdHash {
-    let mut key = IdHash([0xff; 32]);
-    key.0[0] = 0x7f;
-    key
+    let mut hash = IdHash([0xff; 32]);
+    hash.0[0] = 0x7f;
+    hash
 }
 
 #[test]
 fn a_transaction_without_room_is_undone_and_others_go_on() {
     for access in [Access::Exclusive, Access::Shared] {
         let (_directory, storage) = open(access);
-        let keys: Vec<IdHash> = (0..40).map(|n| IdHash([n; 32])).collect();
+        let hashes: Vec<IdHash> = (0..40).map(|n| IdHash([n; 32])).collect();
         storage
             .transaction(Room::Growing, |rows| {
-                rows.insert(&keys[0], &session(b"kept"), NOW)
+                rows.insert(&hashes[0], &session(b"kept"), NOW)
             })
             .unwrap();
         let most: i64 = storage.ask("PRAGMA max_page_count = 20").unwrap();
         assert_eq!(most, 20);
         let filled = storage.transaction(Room::Growing, |rows| {
-            for key in &keys[1..] {
-                rows.insert(key, &session(&[0; 4000]), NOW)?;
+            for hash in &hashes[1..] {
+                rows.insert(hash, &session(&[0; 4000]), NOW)?;
             }
             Ok(())
         });
@@ -199,7 +199,7 @@ fn what_was_committed_is_in_the_files_with_either_durability() {
         let directory = tempfile::tempdir().unwrap();
         let location = directory.path().join("sessions.db");
         let storage = Storage::open(location.to_str().unwrap(), &options, NOW).unwrap();
-        // One page, and more than are written at once.
+        // One page, and more than are written together.
         for (first, count) in [(0, 1), (1, 100)] {
             let insert = |rows: Rows| {
                 for number in first..first + count {
@@ -259,11 +259,11 @@ fn half_expired() -> (TempDir, Storage) {
     let (directory, storage) = open(Access::Exclusive);
     let insert_all = |rows: Rows| {
         for number in 0..400_u16 {
-            let mut key = IdHash([0; 32]);
-            key.0[..2].copy_from_slice(&number.to_be_bytes());
+            let mut hash = IdHash([0; 32]);
+            hash.0[..2].copy_from_slice(&number.to_be_bytes());
             let mut session = session(&[0; 1500]);
             session.expires += u64::from(number % 2);
-            rows.insert(&key, &session, NOW)?;
+            rows.insert(&hash, &session, NOW)?;
         }
         Ok(())
     };
@@ -274,8 +274,8 @@ fn half_expired() -> (TempDir, Storage) {
 }
 
 fn wal_length(storage: &Storage) -> u64 {
-    let log = fs::metadata(format!("{}-wal", storage.location));
-    log.unwrap().len()
+    let wal = fs::metadata(format!("{}-wal", storage.location));
+    wal.unwrap().len()
 }
 
 #[test]
@@ -333,9 +333,9 @@ fn a_commit_that_rewrites_its_own_pages_is_in_the_files_too() {
     storage.checkpoint().unwrap();
     let insert = |rows: Rows, number: u16| {
         // Far from each other, so that pages are written more than once.
-        let mut key = IdHash([9; 32]);
-        key.0[..2].copy_from_slice(&number.wrapping_mul(40503).to_be_bytes());
-        rows.insert(&key, &session(&[0; 30_000]), NOW)
+        let mut hash = IdHash([9; 32]);
+        hash.0[..2].copy_from_slice(&number.wrapping_mul(40503).to_be_bytes());
+        rows.insert(&hash, &session(&[0; 30_000]), NOW)
     };
     storage
         .transaction(Room::Growing, |rows| insert(rows, 0))

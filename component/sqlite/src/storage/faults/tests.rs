@@ -26,9 +26,9 @@ fn insert(storage: &Storage, group: u8, size: usize) -> Result<(), Error> {
     };
     storage.transaction(Room::Growing, |rows| {
         for number in 0..GROUP {
-            let mut key = IdHash([number; 32]);
-            key.0[1] = group;
-            rows.insert(&key, &session, NOW)?;
+            let mut hash = IdHash([number; 32]);
+            hash.0[1] = group;
+            rows.insert(&hash, &session, NOW)?;
         }
         Ok(())
     })
@@ -41,9 +41,9 @@ fn groups(storage: &Storage) -> Result<BTreeSet<u8>, Error> {
         for group in 0..20 {
             let mut here = 0;
             for number in 0..GROUP {
-                let mut key = IdHash([number; 32]);
-                key.0[1] = group;
-                here += u8::from(rows.find_head(&key, NOW)?.is_some());
+                let mut hash = IdHash([number; 32]);
+                hash.0[1] = group;
+                here += u8::from(rows.find_head(&hash, NOW)?.is_some());
             }
             assert!(here == 0 || here == GROUP, "{here} of group {group}");
             if here > 0 {

@@ -484,7 +484,7 @@ fn a_take_over_removes_what_instances_left_that_were_killed_as_they_made_a_lock(
 }
 
 #[test]
-fn where_no_lock_can_be_made_nobody_waits_for_one() {
+fn where_no_lock_can_be_made_no_store_waits_for_one() {
     let (directory, storage) = open(3_600_000);
     let permissions = fs::metadata(directory.path()).unwrap().permissions();
     let mut read_only = permissions.clone();

@@ -1,7 +1,4 @@
-//! An open file of one of SQLite's own file systems (VFS), which [`Hooks`] read and
-//! write.
-//!
-//! [`Hooks`]: super::hooks::Hooks
+//! An open file of one of SQLite's own file systems (VFS), for the hooks to use.
 
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_io_methods};
 use std::ffi::c_int;
@@ -9,8 +6,9 @@ use std::ffi::c_int;
 /// The result of an operation; the error is one of SQLite's codes.
 pub type Done<T = ()> = Result<T, c_int>;
 
-/// The pointer is to an open file, or null for the journal of a copy, which is not
-/// written: a copy that fails is removed, and needs no roll-back.
+/// An open file of the file system below the layer. The pointer is null for the
+/// journal of a copy, which is not written: a copy that fails is removed, and needs no
+/// rollback.
 pub struct File(pub(super) *mut sqlite3_file);
 
 impl File {

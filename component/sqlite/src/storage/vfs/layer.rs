@@ -221,7 +221,8 @@ unsafe extern "C" fn open(
 }
 
 unsafe extern "C" fn delete(vfs: *mut sqlite3_vfs, name: *const c_char, sync: c_int) -> c_int {
-    // SAFETY: SQLite's arguments are passed on as they are.
+    // SAFETY: `vfs` is a layer's and `name` NUL-terminated; SQLite's arguments are
+    // passed on unchanged.
     unsafe {
         let layer = layer(vfs);
         let path = CStr::from_ptr(name).to_bytes();
@@ -323,7 +324,7 @@ unsafe extern "C" fn check_reserved_lock(_: *mut sqlite3_file, is_held: *mut c_i
 }
 
 unsafe extern "C" fn control(file: *mut sqlite3_file, what: c_int, with: *mut c_void) -> c_int {
-    // SAFETY: SQLite's arguments are passed on as they are.
+    // SAFETY: the file is open; SQLite's arguments are passed on unchanged.
     unsafe {
         let (_, _, below) = hooks(file);
         match below.0.is_null() {
