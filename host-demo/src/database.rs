@@ -78,10 +78,9 @@ impl Database {
     /// Waits for a store to open; an error names the database.
     pub fn opened(&self, answer: Answer<Sessions>) -> anyhow::Result<Sessions> {
         let table = &self.table;
-        let no_table = format!("table `{table}` is missing: open it once with `sync`");
         let opened = answer.wait().map_err(|error| match error {
             // The advice is for programs.
-            Error::Other(reason) if reason.ends_with(&no_table) => {
+            Error::MissingTable(_) => {
                 anyhow!("no table `{table}` in database `{}`", self.path().display())
             }
             // These name the directory themselves.

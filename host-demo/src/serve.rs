@@ -16,7 +16,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime;
 use tracing::level_filters::LevelFilter;
-use wasi_sessions::web::Server;
+use wasi_sessions::web::{Error, Server};
 use wasi_sessions::{Sessions, Stores};
 
 use crate::arguments::{Location, at_least};
@@ -115,11 +115,16 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
         }
         let stop = stop_signal()?;
         let server = server.bind(site.address).await.map_err(|error| {
-            let wants_admin = error.to_string().contains("wasi-sessions:store/admin");
+            let advice = match error {
+                Error::AdminNotLinked => {
+                    Some("the component imports `admin`: allow it with --admin")
+                }
+                _ => None,
+            };
             let error = anyhow::Error::new(error);
-            match wants_admin {
-                true => error.context("the component imports `admin`: allow it with --admin"),
-                false => error,
+            match advice {
+                Some(advice) => error.context(advice),
+                None => error,
             }
         })?;
         let url = format!("http://{}", server.local_address());

@@ -55,6 +55,10 @@ pub enum Error {
     /// The stored data is damaged; says where.
     #[error("the stored data is damaged: {0}")]
     Corrupt(String),
+    /// The table is missing and the option `sync` is off; says where. Once it was
+    /// opened with `sync`, it is there.
+    #[error("{0}")]
+    MissingTable(String),
     /// Anything else, in words for a log.
     #[error("{0}")]
     Other(String),
@@ -77,6 +81,7 @@ impl From<contract::Error> for Error {
             contract::Error::TooLarge(limit) => Self::TooLarge(limit),
             contract::Error::StorageFull => Self::StorageFull,
             contract::Error::Corrupt(place) => Self::Corrupt(place),
+            contract::Error::MissingTable(place) => Self::MissingTable(place),
             contract::Error::Other(reason) => Self::Other(reason),
         }
     }

@@ -178,7 +178,7 @@ impl Stage {
             Ok(damage) if damage.is_empty() => return Ok(()),
             Ok(damage) => damage.join("; "),
             Err(Error::Corrupt(damage)) => damage,
-            Err(Error::Other(reason)) => {
+            Err(Error::MissingTable(reason) | Error::Other(reason)) => {
                 return Err(refused(
                     &source.given,
                     &format!("this is no database with the sessions of table `{table}`: {reason}"),

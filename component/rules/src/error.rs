@@ -14,6 +14,8 @@ pub enum Error {
     StorageFull,
     /// The stored data is damaged; says where.
     Corrupt(String),
+    /// The table is missing and `sync` is off; says where.
+    MissingTable(String),
     /// Anything else, as a message for a log.
     Other(String),
 }

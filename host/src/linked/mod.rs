@@ -205,6 +205,7 @@ impl From<Error> for contract::Error {
             Error::TooLarge(limit) => Self::TooLarge(limit),
             Error::StorageFull => Self::StorageFull,
             Error::Corrupt(place) => Self::Corrupt(place),
+            Error::MissingTable(place) => Self::MissingTable(place),
             Error::Crashed | Error::Closed | Error::Other(_) => Self::Other(error.to_string()),
             Error::InUse { .. } | Error::Directory { .. } | Error::Start(_) => {
                 Self::Other("the session store could not be started".to_owned())

@@ -7,6 +7,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
+use super::Error;
 use super::guest::Guest;
 use crate::sandbox::compiled::{self, Cache};
 
@@ -48,10 +49,19 @@ pub(super) fn prepare(
     crate::add_to_linker(&mut linker, Guest::stores)?;
     if admin {
         crate::add_admin_to_linker(&mut linker, Guest::stores)?;
+    } else if imports_admin(&component) {
+        return Err(Error::AdminNotLinked.into());
     }
     let prepared = ProxyPre::new(linker.instantiate_pre(&component)?)?;
     tick(&engine)?;
     Ok(prepared)
+}
+
+/// Whether the component imports `admin`, in whichever version.
+fn imports_admin(component: &Component) -> bool {
+    let of_component = component.component_type();
+    let mut imports = of_component.imports(component.engine());
+    imports.any(|(name, _)| name.starts_with("wasi-sessions:store/admin@"))
 }
 
 fn configuration() -> Config {

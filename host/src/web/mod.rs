@@ -207,7 +207,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Component`] for a file that is not a component of
+    /// [`Error::AdminNotLinked`]; [`Error::Component`] for a file that is not a component of
     /// `wasi:http/proxy`, for one with an import that is not provided, or if a
     /// store's component could write in the cache directory; [`Error::Address`].
     pub async fn bind(mut self, address: SocketAddr) -> Result<Listening, Error> {
@@ -222,7 +222,10 @@ impl Server {
         let service = compiled
             .await
             .map_err(|error| Error::Component(error.to_string()))?
-            .map_err(|error| Error::Component(format!("{error:#}")))?;
+            .map_err(|error| match error.downcast() {
+                Ok(known) => known,
+                Err(error) => Error::Component(format!("{error:#}")),
+            })?;
         Ok(Listening {
             listener,
             local_address,
@@ -238,12 +241,17 @@ pub enum Error {
     /// The component cannot be run; says why.
     #[error("the web component cannot be run: {0}")]
     Component(String),
+    /// The component imports `admin`, which it is not allowed to use:
+    /// [`Server::admin`].
+    #[error("the web component imports `wasi-sessions:store/admin`, which is not linked")]
+    AdminNotLinked,
     /// The address cannot be listened at.
-    #[error("cannot listen at {address}: {reason}")]
+    #[error("cannot listen at {address}")]
     Address {
         /// The address that was asked for.
         address: SocketAddr,
         /// What the operating system says.
+        #[source]
         reason: io::Error,
     },
 }

@@ -101,7 +101,8 @@ mod tests {
             sync: false,
             ..Options::default()
         };
-        assert!(matches!(refusal(&location, &without_sync), Error::Other(_)));
+        let missing = refusal(&location, &without_sync);
+        assert!(matches!(missing, Error::MissingTable(_)), "{missing:?}");
         assert!(!std::fs::exists(&location).unwrap());
 
         let original = Connection::open(&location).unwrap();

@@ -64,7 +64,9 @@ impl Found {
                 "table `{table}` of koa-generic-session-sequelize cannot be taken over: {why}"
             ),
             (Found::Nothing, false) => {
-                format!("table `{table}` is missing: open it once with `sync`")
+                return Err(Error::MissingTable(format!(
+                    "table `{table}` is missing: open it once with `sync`"
+                )));
             }
             (Found::Original, false) => {
                 format!("table `{table}` has an older schema: open it once with `sync`")
