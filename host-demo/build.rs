@@ -1,5 +1,5 @@
-//! Builds the components that the program and its tests run, and sees whether
-//! there is a browser for the tests.
+//! Builds the web component that `serve` embeds, and looks for the browser that
+//! one test drives.
 
 use std::path::Path;
 
@@ -12,21 +12,11 @@ const PROGRAMS: &str = "/usr/bin";
 const BROWSER: [&str; 2] = ["/usr/bin/chromedriver", "/usr/bin/chromium"];
 
 fn main() {
-    for (package, source, name) in [
-        ("web-demo", "web-demo", "WEB_DEMO_COMPONENT_FILE"),
-        (
-            "test-guest",
-            "tests/guests/test_guest",
-            "TEST_GUEST_COMPONENT_FILE",
-        ),
-        ("counter", "tests/guests/counter", "COUNTER_COMPONENT_FILE"),
-    ] {
-        let component = wasi::build(package, &[source]);
-        let embedded = component.and_then(|file| wasi::embed(&file, name));
-        // Cargo shows what is logged so as one line, and fails.
-        if let Err(error) = embedded {
-            println!("cargo::error={error}");
-        }
+    let component = wasi::build("web-demo", &["web-demo"]);
+    let embedded = component.and_then(|file| wasi::embed(&file, "WEB_DEMO_COMPONENT_FILE"));
+    // Cargo shows what is logged so as one line, and fails.
+    if let Err(error) = embedded {
+        println!("cargo::error={error}");
     }
     find_browser();
 }

@@ -75,7 +75,7 @@ fn a_truncated_database_is_refused_and_left_alone() {
         fs::write(home.database(), &whole[..length]).unwrap();
         refused_and_left_alone(&home, is_corrupt);
     }
-    // Whoever has the rest has everything.
+    // A user who can read the rest can read everything.
     fs::write(home.database(), &whole).unwrap();
     let sessions = home.open();
     assert_eq!(sessions.count_sessions(None).wait(), Ok(50));
@@ -134,7 +134,7 @@ fn a_directory_that_can_only_be_read_is_named_and_nothing_in_it_changes() {
     let before = fs::read(home.database()).unwrap();
     let count = || fs::read_dir(home.path()).unwrap().count();
     let files = count();
-    let ran = as_somebody_who_may_only_read(&home, &["stats"]);
+    let ran = as_a_user_who_may_only_read(&home, &["stats"]);
     assert_eq!(ran.code, 3, "{}", ran.errors);
     let directory = home.path().display().to_string();
     assert!(ran.error().contains(&directory), "{}", ran.errors);
@@ -152,7 +152,7 @@ fn a_database_that_can_only_be_read_is_refused_and_left_alone() {
     let before = fs::read(home.database()).unwrap();
     fs::set_permissions(home.database(), Permissions::from_mode(0o444)).unwrap();
     fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
-    let ran = run_as_somebody_else(&home, &["create", "{}"]);
+    let ran = run_as_another_user(&home, &["create", "{}"]);
     assert_eq!(ran.code, 3, "{}", ran.errors);
     let database = home.database().display().to_string();
     assert!(ran.error().contains(&database), "{}", ran.errors);
@@ -213,7 +213,7 @@ fn the_error_names_a_database_of_another_user() {
     let lock = home.path().join(".wasi-sessions.lock");
     fs::write(&lock, "").unwrap();
     fs::set_permissions(&lock, Permissions::from_mode(0o600)).unwrap();
-    let ran = run_as_somebody_else(&home, &["stats"]);
+    let ran = run_as_another_user(&home, &["stats"]);
     assert_eq!(ran.code, 3, "{}", ran.errors);
     let database = home.database().display().to_string();
     assert!(ran.error().contains(&database), "{}", ran.errors);
@@ -247,7 +247,7 @@ fn a_backup_that_cannot_be_written_names_its_target() {
     fs::set_permissions(&closed, Permissions::from_mode(0o555)).unwrap();
     fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
     fs::set_permissions(home.database(), Permissions::from_mode(0o666)).unwrap();
-    let ran = run_as_somebody_else(&home, &["backup", target.to_str().unwrap()]);
+    let ran = run_as_another_user(&home, &["backup", target.to_str().unwrap()]);
     assert_eq!(ran.code, 3, "{}", ran.errors);
     assert!(ran.error().contains(target.to_str().unwrap()));
     assert!(ran.error().contains("Permission denied"), "{}", ran.errors);
@@ -288,7 +288,8 @@ fn four_gigabytes_of_address_space_are_enough() {
     let limited = |arguments: &str| -> Ran {
         let script = format!("ulimit -v 4194304 && exec \"$0\" {arguments} --directory \"$1\"");
         Command::new("sh")
-            .args(["-c", &script, PROGRAM])
+            .args(["-c", &script])
+            .arg(&*PROGRAM)
             .arg(home.path())
             .env("XDG_CACHE_HOME", &*CACHE)
             .output()
@@ -350,16 +351,16 @@ fn a_directory_may_be_relative_and_need_not_be_text() {
 
 /// Runs the command line as a user who can read the store's directory and no
 /// more.
-fn as_somebody_who_may_only_read(home: &Home, arguments: &[&str]) -> Ran {
+fn as_a_user_who_may_only_read(home: &Home, arguments: &[&str]) -> Ran {
     fs::set_permissions(home.path(), Permissions::from_mode(0o555)).unwrap();
-    run_as_somebody_else(home, arguments)
+    run_as_another_user(home, arguments)
 }
 
-/// Runs the command line as somebody whom permissions hold back: root is not.
-fn run_as_somebody_else(home: &Home, arguments: &[&str]) -> Ran {
-    // Nobody may look into a temporary directory, or where this was built.
+/// Runs the command line as a user for whom permissions count; for root they do not.
+fn run_as_another_user(home: &Home, arguments: &[&str]) -> Ran {
+    // Other users may read neither a temporary directory nor the build directory.
     let program = home.beside("host-demo");
-    fs::copy(PROGRAM, &program).unwrap();
+    fs::copy(&*PROGRAM, &program).unwrap();
     let parent = home.path().parent().unwrap().to_owned();
     fs::set_permissions(&parent, Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(program);

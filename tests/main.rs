@@ -1,23 +1,30 @@
-//! What the project promises, kept: through the host on the real component, and through the command line.
+//! Integration tests: what the project promises, through the host on the real
+//! component, and through the command line.
+//!
+//! There are three layers of tests, and a rule belongs to the lowest one that can
+//! break it:
+//! - `component/tests`, native and without wasmtime: what a session is, what each
+//!   operation makes of it, what is stored, and what SQLite and the file system
+//!   may do to it.
+//! - The unit tests in `host/src`: what the host decides by itself, such as what
+//!   its memory answers, how writes are gathered, and the limits of its queue.
+//! - These: what needs the component in its sandbox, a process, a network or a
+//!   browser, and the contract's rules as a user of the crate sees them.
 
-// What the tests stand on.
-mod command;
-mod fixture;
-mod guests;
+// What the tests share, under the crate's own paths.
+use test_support::{command, fixture, guests};
 #[cfg(unix)]
-mod served;
-#[cfg(unix)]
-mod visitors;
+use test_support::{served, visitors};
 
 // The contract, theme by theme.
 mod admin;
 mod concurrency;
+mod contract_corners;
 mod errors;
 mod garbage;
 mod ids;
 mod life;
 mod schema;
-mod settled;
 mod size;
 mod time;
 mod writes;

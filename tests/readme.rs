@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::command::PROGRAM;
 use crate::fixture::{CACHE, Home};
+use crate::guests;
 use crate::served::{Answer, Site};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -33,14 +34,15 @@ fn its_commands_run_one_after_the_other() {
         .iter()
         .flat_map(|block| block.lines())
         .filter_map(|line| line.strip_prefix("cargo run -- "))
-        // That one goes on until it is told to stop, and has tests of its own.
+        // `serve` runs until a signal, and has tests of its own.
         .filter(|command| !command.starts_with("serve"))
         .collect();
     assert!(!commands.is_empty());
     for arguments in commands {
         let arguments = arguments.replace("/tmp/shop", &directory);
         let ran = Command::new("sh")
-            .args(["-c", &format!("\"$0\" {arguments}"), PROGRAM])
+            .args(["-c", &format!("\"$0\" {arguments}")])
+            .arg(&*PROGRAM)
             .env("XDG_CACHE_HOME", &*CACHE)
             .output()
             .unwrap();
@@ -72,7 +74,7 @@ fn its_web_component_is_the_one_that_counts_here() {
     assert!(blocks("rust,ignore").iter().any(|block| block == source));
 
     let home = Home::new();
-    let site = Site::start(&home, &["--component", env!("COUNTER_COMPONENT_FILE")]);
+    let site = Site::start(&home, &["--component", guests::COUNTER]);
     let first = site.get("/");
     assert_eq!((first.status, &*first.body), (200, "visit 1\n"));
     let cookie = first.headers.iter().find(|(name, _)| name == "set-cookie");

@@ -130,11 +130,13 @@ pub fn embed(component: &Path, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The directory of the workspace, in which the crate that is built is a folder.
+/// The directory of the workspace: the nearest one above the crate that has a
+/// `Cargo.lock`, or else the one that holds the crate.
 pub fn workspace() -> PathBuf {
-    let mut directory = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
-    directory.pop();
-    directory
+    let package = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
+    let above = || package.ancestors().skip(1);
+    let locked = above().find(|directory| directory.join("Cargo.lock").exists());
+    locked.or(above().next()).unwrap_or(&package).to_owned()
 }
 
 /// The target directory, which cargo marks with a file, or else a place of the

@@ -20,9 +20,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use crate::guests::State;
-
-const WEB_DEMO: &str = env!("WEB_DEMO_COMPONENT_FILE");
+use crate::guests::{State, WEB_DEMO};
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();

@@ -1,19 +1,28 @@
 //! The real command line, as a process of its own.
 
+use std::env;
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use crate::fixture::{CACHE, Home};
 
-/// The program that is tested.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_host-demo");
+/// The program that is tested, which cargo builds before it runs the tests.
+pub static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let program = env::var_os("CARGO_BIN_EXE_host-demo");
+    program.expect("`cargo test` runs the tests").into()
+});
 
 /// What a process that has ended left behind.
 pub struct Ran {
+    /// The exit code.
     pub code: i32,
+    /// The standard output.
     pub output: String,
+    /// The standard error.
     pub errors: String,
 }
 
@@ -55,7 +64,7 @@ impl From<Output> for Ran {
 
 /// `host-demo` with these arguments, on no directory yet.
 pub fn bare(arguments: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(&*PROGRAM);
     command
         .args(arguments)
         .env("XDG_CACHE_HOME", &*CACHE)
@@ -95,6 +104,7 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Starts it on the store of this home.
     pub fn start(home: &Home) -> Self {
         let mut child = command(home, &["write-until-killed"])
             .stdout(Stdio::piped())

@@ -10,9 +10,11 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+// The documentation is in the WIT files.
+#[allow(missing_docs)]
 mod bindings {
     wasmtime::component::bindgen!({
-        path: ["../wit", "../tests/guests/test_guest/src/guest.wit"],
+        path: ["../../wit", "../guests/test_guest/src/guest.wit"],
         world: "test:guest/guest",
         exports: { default: async },
     });
@@ -21,8 +23,14 @@ mod bindings {
 pub use bindings::exports::test::guest::calls;
 pub use bindings::wasi_sessions::store::types::{self, Error as Refusal};
 
-/// The guest's file.
+/// The file of the tests' own guest.
 pub const FILE: &str = env!("TEST_GUEST_COMPONENT_FILE");
+
+/// The file of the README's web component.
+pub const COUNTER: &str = env!("COUNTER_COMPONENT_FILE");
+
+/// The file of the web demo.
+pub const WEB_DEMO: &str = env!("WEB_DEMO_COMPONENT_FILE");
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::default);
 static COMPONENT: LazyLock<Component> =
@@ -70,11 +78,13 @@ impl Guests {
 
 /// An instance of the guest.
 pub struct Instance {
+    /// Its state, limits and fuel.
     pub store: Store<State>,
     guest: bindings::Guest,
 }
 
 impl Instance {
+    /// Has it open a store, with the options as JSON or none.
     pub async fn open(&mut self, location: &str, options: &str) -> Result<(), Refusal> {
         let (calls, store) = self.calls();
         calls.call_open(store, location, options).await.unwrap()

@@ -1,4 +1,5 @@
-//! The points of the contract that a reader could take either way.
+//! Corners of the contract: how spans, versions, ids and limits combine where the
+//! texts of two functions meet.
 
 use wasi_sessions::{Error, GetRequest, Options, Outcome, Request, Sessions};
 
@@ -50,16 +51,16 @@ fn a_max_age_loses_its_fraction_and_counts_only_as_a_positive_number() {
 fn a_touch_that_gains_less_than_the_renewal_step_writes_nothing() {
     let (home, sessions) = store();
     let id = sessions.create("{}", Some(10_000), None).wait().unwrap().id;
-    let stands = START + 10_000;
+    let expires = START + 10_000;
     home.advance(999);
-    assert_eq!(sessions.touch(&id, Some(10_000)).wait(), Ok(Some(stands)));
-    assert_eq!(session(&sessions, &id).expires, stands);
+    assert_eq!(sessions.touch(&id, Some(10_000)).wait(), Ok(Some(expires)));
+    assert_eq!(session(&sessions, &id).expires, expires);
     home.advance(1);
     assert_eq!(
         sessions.touch(&id, Some(10_000)).wait(),
-        Ok(Some(stands + 1000))
+        Ok(Some(expires + 1000))
     );
-    assert_eq!(session(&sessions, &id).expires, stands + 1000);
+    assert_eq!(session(&sessions, &id).expires, expires + 1000);
 }
 
 #[test]
@@ -138,8 +139,8 @@ fn update_with_expected_0_inserts_if_absent() {
     let (home, sessions) = store();
     let insert = |data: &str| sessions.update("brought", data, Some(100), Some(0)).wait();
     assert_eq!(written(insert("one").unwrap()).version, 1);
-    let stands = session(&sessions, "brought");
-    assert_eq!(insert("two"), Ok(Outcome::Stale(stands)));
+    let stored = session(&sessions, "brought");
+    assert_eq!(insert("two"), Ok(Outcome::Stale(stored)));
     home.advance(100);
     assert_eq!(written(insert("three").unwrap()).version, 1);
     assert_eq!(sessions.destroy("brought").wait(), Ok(true));
@@ -215,7 +216,7 @@ fn a_changed_absolute_lifetime_shortens_nothing_until_the_next_write_or_touch() 
     let home = Home::new();
     let sessions = home.open();
     let [read, written_to, touched] = [(); 3].map(|()| create(&sessions, "{}"));
-    let stands = session(&sessions, &read).expires;
+    let expires = session(&sessions, &read).expires;
     drop(sessions);
 
     let sessions = home.open_with(Options {
@@ -223,7 +224,7 @@ fn a_changed_absolute_lifetime_shortens_nothing_until_the_next_write_or_touch() 
         ..Options::default()
     });
     home.advance(1000);
-    assert_eq!(session(&sessions, &read).expires, stands);
+    assert_eq!(session(&sessions, &read).expires, expires);
     let write = written(sessions.set(&written_to, "{}", LIFE).wait().unwrap());
     assert_eq!(write.expires, START + 5000);
     assert_eq!(
@@ -270,7 +271,7 @@ fn max_per_subject_ends_those_created_longest_ago_and_never_the_new_one() {
         [false, true, true, true]
     );
 
-    // Sessions of nobody are not limited, nor is a set.
+    // Sessions without a subject are not limited, nor is a set.
     for _ in 0..5 {
         create(&sessions, "{}");
     }

@@ -14,6 +14,7 @@ use crate::fixture::Home;
 /// `host-demo serve` on a port of its own, killed when dropped.
 pub struct Site {
     child: Child,
+    /// Where it listens.
     pub address: SocketAddr,
     log: Option<JoinHandle<String>>,
 }
@@ -172,8 +173,11 @@ impl Drop for Site {
 /// A response.
 #[derive(Debug)]
 pub struct Answer {
+    /// The status code.
     pub status: u16,
+    /// The headers in order, with names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The body, which must be UTF-8.
     pub body: String,
 }
 

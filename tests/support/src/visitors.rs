@@ -1,4 +1,4 @@
-//! The web demo behind the real server, and those who visit it.
+//! The web demo behind the real server, and its visitors.
 
 use crate::fixture::Home;
 use crate::served::{Answer, Site};
@@ -24,7 +24,7 @@ pub struct Visitor<'a> {
 }
 
 impl<'a> Visitor<'a> {
-    /// Somebody who has not been here before.
+    /// A new visitor, without a cookie.
     pub fn new(site: &'a Site) -> Self {
         Self {
             site,
@@ -34,7 +34,7 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    /// Somebody who has logged in.
+    /// A visitor who has logged in.
     pub fn logged_in(site: &'a Site, name: &str) -> Self {
         let mut visitor = Self::new(site);
         visitor.get("/");

@@ -1,4 +1,4 @@
-//! What every test stands on: a directory of its own, and a clock that only the test moves.
+//! A store of its own for each test: its directory, and a clock that only the test moves.
 
 use std::env;
 use std::fs;
@@ -11,7 +11,9 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use wasi_sessions::{Builder, Entry, Options, Outcome, Session, Sessions, Written};
 
-/// Where the clock of every test stands at first.
+use crate::command::PROGRAM;
+
+/// What the clock of every test shows at first.
 pub const START: u64 = 1_700_000_000_000;
 
 /// The latest point in time.
@@ -27,7 +29,7 @@ pub const READ_CACHES: [usize; 2] = [0, 1 << 20];
 /// What the command line takes for the user's cache directory, so that all
 /// tests and all processes they start share one compiled component.
 pub static CACHE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    let cache = PROGRAM.with_file_name("test-cache");
     // One test compiles while the others wait, instead of all at once.
     let scratch = tempfile::tempdir().unwrap();
     let first = Builder::new(scratch.path()).cache_directory(compiled_in(&cache));
@@ -47,6 +49,8 @@ pub struct Home {
 }
 
 impl Home {
+    /// An empty home, whose clock shows [`START`].
+    #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
@@ -69,18 +73,22 @@ impl Home {
         self.path().join("sessions.db")
     }
 
+    /// What the clock shows, in milliseconds since the epoch.
     pub fn now(&self) -> u64 {
         self.now.load(Ordering::SeqCst)
     }
 
+    /// Sets the clock, in milliseconds since the epoch.
     pub fn set_clock(&self, now: u64) {
         self.now.store(now, Ordering::SeqCst);
     }
 
+    /// Moves the clock forward.
     pub fn advance(&self, milliseconds: u64) {
         self.now.fetch_add(milliseconds, Ordering::SeqCst);
     }
 
+    /// A builder for the store, with this clock and the compiled code of all tests.
     pub fn builder(&self) -> Builder {
         let now = self.now.clone();
         let builder = Builder::new(self.path())
@@ -93,14 +101,17 @@ impl Home {
         }
     }
 
+    /// The store with the defaults.
     pub fn open(&self) -> Sessions {
         self.open_with(Options::default())
     }
 
+    /// The store with these options.
     pub fn open_with(&self, options: Options) -> Sessions {
         self.builder().options(options).open().wait().unwrap()
     }
 
+    /// The store with these options and so many bytes of read cache.
     pub fn open_with_read_cache(&self, bytes: usize, options: Options) -> Sessions {
         let builder = self.builder().read_cache(bytes).options(options);
         builder.open().wait().unwrap()
@@ -112,8 +123,8 @@ impl Home {
         Connection::open(self.database()).unwrap()
     }
 
-    /// Has SQLite refuse something with `RAISE (ABORT)`, for whoever opens the
-    /// store afterwards: `when` is what follows `CREATE TRIGGER name`.
+    /// Has SQLite refuse something with `RAISE (ABORT)` in stores that are opened
+    /// afterwards: `when` is what follows `CREATE TRIGGER name`.
     pub fn sabotage(&self, when: &str) {
         let trigger =
             format!("CREATE TRIGGER sabotage {when} BEGIN SELECT RAISE(ABORT, 'no'); END");

@@ -1,1 +1,0 @@
-//! Nothing: only the dependencies of this package matter.
