@@ -133,7 +133,7 @@ fn terminate_subject_ends_all_of_one_subject_but_the_one_excepted() {
     create_many(&sessions, "alice", 5);
     let own = create_for(&sessions, "alice");
     let other = create_for(&sessions, "bob");
-    let nobody = create(&sessions, "{}");
+    let without_subject = create(&sessions, "{}");
     assert_eq!(
         sessions.terminate_subject("alice", Some(&own)).wait(),
         Ok(5)
@@ -144,7 +144,7 @@ fn terminate_subject_ends_all_of_one_subject_but_the_one_excepted() {
     );
     assert_eq!(listed(&sessions, Some("alice")).len(), 1);
 
-    // One that is not there, or is somebody else's, spares nothing.
+    // An id that is missing or of another subject spares nothing.
     for except in ["missing", &other] {
         let id = create_for(&sessions, "alice");
         let ended = sessions.terminate_subject("alice", Some(except)).wait();
@@ -153,7 +153,7 @@ fn terminate_subject_ends_all_of_one_subject_but_the_one_excepted() {
     }
     assert_eq!(data(&sessions, &own), None);
     assert_eq!(sessions.terminate_subject("ALICE", None).wait(), Ok(0));
-    for id in [other, nobody] {
+    for id in [other, without_subject] {
         assert!(data(&sessions, &id).is_some());
     }
 }

@@ -49,7 +49,7 @@ impl Driver {
         Self { process, url }
     }
 
-    /// A browser that nobody has used before.
+    /// A browser with an empty profile.
     async fn browser(&self, arguments: &[&str]) -> Browser {
         let profile = tempfile::tempdir().unwrap();
         let own = format!("--user-data-dir={}", profile.path().display());
@@ -148,11 +148,11 @@ async fn a_user_counts_logs_in_and_ends_sessions_in_two_browsers() {
     );
     let clients = [first.client.clone(), second.client.clone()];
     // Browsers outlive their driver, so they are closed whatever happens.
-    let told = tokio::spawn(story(first, second)).await;
+    let ended = tokio::spawn(story(first, second)).await;
     for client in clients {
         client.close().await.unwrap();
     }
-    told.unwrap();
+    ended.unwrap();
 }
 
 fn url(site: &Site, path: &str) -> String {

@@ -1,15 +1,16 @@
 //! The command line by hand: one command after the other on one directory.
 
 use std::fs;
-use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::command::{Ran, bare, command, host_demo, host_demo_reading};
+use crate::command::{Ran, command, host_demo, host_demo_reading};
 use crate::fixture::Home;
 use crate::guests;
 #[cfg(unix)]
 use crate::served::Site;
+
+mod refusals;
 
 /// The id of a session that was just created with this payload.
 fn create(home: &Home, arguments: &[&str]) -> String {
@@ -152,7 +153,7 @@ fn sessions_are_listed_and_ended_by_handle_and_by_subject() {
     create(&home, &["{}"]);
     assert_eq!(listed(&home, &[]).len(), 6);
     assert_eq!(listed(&home, &["--limit", "4"]).len(), 4);
-    assert_eq!(listed(&home, &["--subject", "nobody"]).len(), 0);
+    assert_eq!(listed(&home, &["--subject", "unknown"]).len(), 0);
     let table = host_demo(&home, &["list", "--subject", "bob"]);
     assert_eq!(table.output.lines().count(), 3, "{}", table.output);
     assert!(table.output.starts_with("HANDLE"), "{}", table.output);
@@ -328,120 +329,4 @@ fn a_token_reaches_the_component_and_no_list_of_processes() {
         assert_eq!(ran.code, 3);
         assert!(ran.error().contains(reason), "{}", ran.errors);
     }
-}
-
-#[test]
-fn a_wrong_command_is_a_usage_error() {
-    let home = Home::new();
-    for arguments in [
-        vec!["dance"],
-        vec!["get"],
-        vec!["create", "{}", "--ttl", "soon"],
-        vec!["create", "{}", "--ttl", "-1"],
-        vec!["get", "id", "--sessions", "5"],
-        vec!["terminate"],
-        vec!["terminate", "handle", "--subject", "alice"],
-        vec!["list", "--limit", "0"],
-        vec!["get", ""],
-        vec!["create", "{}", "--subject", ""],
-        vec!["--sessions", "0"],
-    ] {
-        let ran = host_demo(&home, &arguments);
-        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.errors);
-        assert_eq!(ran.output, "");
-        assert!(!ran.errors.is_empty());
-    }
-    let without_directory = bare(&["stats"]).output().unwrap();
-    assert_eq!(without_directory.status.code(), Some(2));
-    let errors = String::from_utf8(without_directory.stderr).unwrap();
-    let usage = "Usage: host-demo stats --directory <DIR> [OPTIONS]\n";
-    assert!(errors.contains(usage), "{errors}");
-    assert!(!home.path().exists());
-}
-
-#[test]
-fn only_a_start_makes_a_database() {
-    let home = Home::new();
-    let copy = home.beside("copy.db");
-    let copy = copy.to_str().unwrap();
-    for arguments in [
-        vec!["get", "id"],
-        vec!["touch", "id"],
-        vec!["destroy", "id"],
-        vec!["list"],
-        vec!["terminate", "handle"],
-        vec!["terminate", "--subject", "alice"],
-        vec!["collect"],
-        vec!["stats"],
-        vec!["check"],
-        vec!["backup", copy],
-    ] {
-        let ran = host_demo(&home, &arguments);
-        assert_eq!(ran.code, 3, "{arguments:?}");
-        assert!(ran.error().contains("no database"), "{}", ran.errors);
-        assert!(!home.path().exists(), "{arguments:?}");
-    }
-    let directory = home.path().display().to_string();
-    assert!(host_demo(&home, &["stats"]).error().contains(&directory));
-    let made = host_demo(&home, &["set", "mine", "{}"]);
-    assert_eq!(made.code, 0);
-    let database = home.database().display().to_string();
-    assert_eq!(
-        made.errors,
-        format!("host-demo: made a new database `{database}`\n")
-    );
-    assert!(home.database().exists());
-    assert_eq!(host_demo(&home, &["create", "{}"]).errors, "");
-
-    let no_table = host_demo(&home, &["list", "--table", "Missing"]);
-    assert_eq!(no_table.code, 3);
-    assert_eq!(
-        no_table.error(),
-        format!("no table `Missing` in database `{database}`")
-    );
-}
-
-#[test]
-fn an_error_is_one_line_without_ids_and_payloads() {
-    let home = Home::new();
-    create(&home, &["S3CR3T"]);
-    let long_id = "S3CR3T".repeat(50);
-    let large = vec![b'x'; 1_048_577];
-    for (ran, code) in [
-        (host_demo(&home, &["get", "S3CR3T"]), 1),
-        (host_demo(&home, &["touch", "S3CR3T"]), 1),
-        (host_demo(&home, &["destroy", "S3CR3T"]), 1),
-        (host_demo(&home, &["terminate", "S3CR3T"]), 1),
-        (host_demo(&home, &["get", "S3CR3T", "--json"]), 1),
-        (host_demo(&home, &["set", &long_id, "S3CR3T"]), 3),
-        (
-            host_demo(&home, &["create", "S3CR3T", "--subject", &long_id]),
-            3,
-        ),
-        (host_demo_reading(&home, &["create"], &large), 3),
-        (host_demo(&home, &["list", "--table", "no table!"]), 3),
-        (host_demo(&home, &["list", "--file", "../sessions.db"]), 3),
-        (host_demo(&home, &["list", "--table", "Missing"]), 3),
-    ] {
-        assert_eq!(ran.code, code, "{}", ran.errors);
-        assert!(!ran.error().contains("S3CR3T"), "{}", ran.errors);
-        assert!(!ran.error().is_empty());
-    }
-}
-
-#[test]
-fn nobody_reading_the_output_is_no_reason_to_panic() {
-    let home = Home::new();
-    for _ in 0..3 {
-        create(&home, &["{}"]);
-    }
-    let mut child = command(&home, &["list"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let ended = child.wait_with_output().unwrap();
-    assert_eq!(ended.stderr, b"");
-    assert_eq!(ended.status.code(), Some(141));
 }

@@ -1,5 +1,5 @@
 //! The web demo composed with the store into one file: many instances on one
-//! directory, killed wherever they stand.
+//! directory, killed at any point.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
@@ -30,7 +30,7 @@ const DEAD_AFTER: Duration = Duration::from_secs(15);
 /// How an instance comes to its end before its answer.
 #[derive(Clone, Copy)]
 enum End {
-    /// Whoever runs it drops it.
+    /// The caller drops the future.
     Dropped,
     /// It traps when it next runs.
     Trapped,
@@ -261,7 +261,7 @@ fn end_everywhere(end: End) {
         }
         locks += u64::from(place.let_the_lock_grow_old());
 
-        // Nothing that was answered is lost, and nobody is locked out; what was
+        // Nothing that was answered is lost, and no instance is locked out; what was
         // not answered may be kept or not.
         let next = place.visit(Some(&cookie)).visits();
         let kept = next - counted;
@@ -316,10 +316,10 @@ fn instances_that_are_killed_among_others_take_nothing_from_them() {
     let visitors = || cookies.iter().map(|cookie| Some(cookie.as_str()));
     let answers = place.visit_together(visitors());
     let ended = place.runtime.block_on(victims.join_all());
-    assert!(ended.iter().any(Option::is_none), "nobody was killed");
+    assert!(ended.iter().any(Option::is_none), "no instance was killed");
 
-    // Who was killed with the lock has it for a while, in which the others are
-    // told that the store is busy. Then everything goes on.
+    // The lock of a killed instance is only dead after a while, until which the
+    // store is busy for the others.
     assert!(
         answers
             .iter()

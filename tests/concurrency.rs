@@ -38,19 +38,19 @@ fn a_lost_update_shows_in_the_version_and_the_answer_is_what_stands() {
 
     for expected in [1, 3, u64::MAX, 0] {
         let slower = sessions.update(&id, "slower", LIFE, Some(expected));
-        let stands = session(&sessions, &id);
-        assert_eq!(slower.wait(), Ok(Outcome::Stale(stands)), "{expected}");
+        let stored = session(&sessions, &id);
+        assert_eq!(slower.wait(), Ok(Outcome::Stale(stored)), "{expected}");
     }
-    let stands = session(&sessions, &id);
-    assert_eq!(stands.data, b"faster");
-    assert_eq!((stands.version, stands.updated), (2, home.now()));
+    let stored = session(&sessions, &id);
+    assert_eq!(stored.data, b"faster");
+    assert_eq!((stored.version, stored.updated), (2, home.now()));
     assert_eq!(
-        stands.expires,
+        stored.expires,
         home.now() + 100,
         "a stale write renews nothing"
     );
 
-    let again = sessions.update(&id, "slower", LIFE, Some(stands.version));
+    let again = sessions.update(&id, "slower", LIFE, Some(stored.version));
     assert_eq!(written(again.wait().unwrap()).version, 3);
     let blind = sessions.update(&id, "whatever", LIFE, None);
     assert_eq!(written(blind.wait().unwrap()).version, 4);

@@ -173,7 +173,7 @@ fn what_was_asked_is_done_though_the_answer_is_dropped() {
 }
 
 #[test]
-fn thousands_of_dropped_answers_harm_nobody() {
+fn thousands_of_dropped_answers_harm_no_other_request() {
     let home = Home::new();
     let sessions = relaxed(&home).open().wait().unwrap();
     let other = sessions.clone();

@@ -161,7 +161,7 @@ fn a_handle_is_not_an_id_and_an_id_is_not_a_handle() {
 }
 
 #[test]
-fn a_handle_or_cursor_that_nobody_gave_names_nothing() {
+fn an_invented_handle_or_cursor_names_nothing() {
     let (_home, sessions) = store();
     let id = create(&sessions, "{}");
     let handle = only_handle(&sessions);

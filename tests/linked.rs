@@ -1,16 +1,12 @@
 //! A running store that a host links into guests: many instances, one owner.
 
 use std::fmt::Debug;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
-use tokio::task::JoinSet;
 use wasi_sessions::{Options, Sessions, Stores};
 
 use crate::fixture::{Home, LIFE, START};
 use crate::guests::types::*;
-use crate::guests::{Guests, Instance, Refusal, calls};
+use crate::guests::{Guests, Refusal, calls};
 
 async fn opened(home: &Home, options: Options) -> (Sessions, Guests) {
     let sessions = home.builder().options(options).open().await.unwrap();
@@ -25,6 +21,8 @@ macro_rules! call {
         calls.$function(store, $($argument),*).await.unwrap()
     }};
 }
+
+mod instances;
 
 /// Both sides have types of their own for the same; they look alike.
 fn assert_alike(guest: impl Debug, host: impl Debug) {
@@ -52,7 +50,7 @@ async fn every_function_of_sessions_does_for_a_guest_what_it_does_for_the_host()
     assert_eq!((read.data.as_slice(), read.created), (&b"{}"[..], START));
     assert_eq!(read.subject.as_deref(), Some("alice"));
     assert_alike(Some(read), sessions.get(id).await.unwrap());
-    assert!(call!(guest, call_get("nobody")).unwrap().is_none());
+    assert!(call!(guest, call_get("no-such-id")).unwrap().is_none());
 
     home.advance(10_000);
     let set = call!(guest, call_set(id, br#"{"a":1}"#, LIFE)).unwrap();
@@ -61,11 +59,11 @@ async fn every_function_of_sessions_does_for_a_guest_what_it_does_for_the_host()
     };
     assert_eq!((written.version, written.expires), (2, START + 3_610_000));
     let stale = call!(guest, call_update(id, b"late", None, Some(1))).unwrap();
-    let calls::Outcome::Stale(stands) = stale else {
+    let calls::Outcome::Stale(stored) = stale else {
         panic!("{stale:?}");
     };
-    assert_alike(Some(stands), sessions.get(id).await.unwrap());
-    let gone = call!(guest, call_update("nobody", b"", None, None)).unwrap();
+    assert_alike(Some(stored), sessions.get(id).await.unwrap());
+    let gone = call!(guest, call_update("no-such-id", b"", None, None)).unwrap();
     assert!(matches!(gone, calls::Outcome::Gone), "{gone:?}");
 
     let merged = call!(guest, call_merge(id, r#"{"b":2}"#, LIFE)).unwrap();
@@ -73,7 +71,7 @@ async fn every_function_of_sessions_does_for_a_guest_what_it_does_for_the_host()
     assert_alike(merged, sessions.get(id).await.unwrap());
     let expires = call!(guest, call_touch(id, Some(60_000))).unwrap();
     assert_eq!(expires, Some(START + 70_000));
-    assert_eq!(call!(guest, call_touch("nobody", None)).unwrap(), None);
+    assert_eq!(call!(guest, call_touch("no-such-id", None)).unwrap(), None);
 
     let rotated = call!(guest, call_rotate(id, Some("bob"))).unwrap().unwrap();
     assert_eq!(sessions.get(id).await, Ok(None));
@@ -151,95 +149,6 @@ async fn a_guests_batch_answers_each_request_in_its_own_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guests_batch_leaves_the_store_to_others() {
-    let home = Home::new();
-    let (sessions, guests) = opened(&home, Options::default()).await;
-    let mut guest = guests.open().await;
-    // What the guest hands on to the test is no concern of the store's.
-    guest.store.set_hostcall_fuel(1 << 30);
-    let largest = vec![b'x'; 1 << 20];
-    let id = sessions.create(largest, LIFE, None).await.unwrap().id;
-    let gets = |count| vec![Request::Get(GetRequest { id: id.clone() }); count];
-    let touches = |count| {
-        vec![
-            Request::Touch(TouchRequest {
-                id: id.clone(),
-                ttl: LIFE
-            });
-            count
-        ]
-    };
-    let renewals = |count| {
-        vec![
-            Request::Touch(TouchRequest {
-                id: id.clone(),
-                ttl: None
-            });
-            count
-        ]
-    };
-    let rotations = |count| {
-        vec![
-            Request::Rotate(RotateRequest {
-                id: id.clone(),
-                subject: None
-            });
-            count
-        ]
-    };
-    let endings = |count| {
-        vec![
-            Request::Destroy(DestroyRequest {
-                id: "nobody".to_owned()
-            });
-            count
-        ]
-    };
-    let merge = Request::Merge(MergeRequest {
-        id: id.clone(),
-        patch: "{}".to_owned(),
-        ttl: LIFE,
-    });
-    let merges = |count| vec![merge.clone(); count];
-    let creates = |count| {
-        vec![
-            Request::Create(CreateRequest {
-                data: b"{}".to_vec(),
-                ttl: LIFE,
-                subject: None
-            });
-            count
-        ]
-    };
-
-    for (fits, count) in [
-        (gets(126), 126),
-        (touches(63), 63),
-        (renewals(31), 31),
-        (merges(15), 15),
-        (creates(1000), 1000),
-        (endings(1000), 1000),
-    ] {
-        assert_eq!(call!(guest, call_batch(&fits)).unwrap().len(), count);
-    }
-    for (refused, names) in [
-        (gets(400), "400 in one batch"),
-        (merges(126), "126 in one batch"),
-        (merges(17), "send fewer at a time"),
-        (touches(1000), "1000 in one batch"),
-        (renewals(100), "100 in one batch"),
-        (rotations(100), "100 in one batch"),
-        (touches(1001), "at most 1000"),
-        (gets(100_000), "at most 1000"),
-    ] {
-        let words = refusal(call!(guest, call_batch(&refused)));
-        assert!(words.contains(names), "{words}");
-    }
-    assert!(call!(guest, call_get(&id)).unwrap().is_some());
-    assert!(sessions.get(&id).await.unwrap().is_some());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn every_function_of_admin_does_for_a_guest_what_it_does_for_the_host() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
@@ -265,7 +174,7 @@ async fn every_function_of_admin_does_for_a_guest_what_it_does_for_the_host() {
     let inspected = call!(guest, call_inspect(handle)).unwrap();
     assert!(inspected.is_some());
     assert_alike(inspected, sessions.inspect(handle).await.unwrap());
-    assert!(call!(guest, call_inspect("nobody")).unwrap().is_none());
+    assert!(call!(guest, call_inspect("no-such-id")).unwrap().is_none());
 
     assert!(call!(guest, call_terminate(handle)).unwrap());
     assert!(!call!(guest, call_terminate(handle)).unwrap());
@@ -406,183 +315,4 @@ async fn copies_are_left_to_the_host() {
     assert!(words.contains("by its host"), "{words}");
     sessions.backup(home.beside("copy.db")).await.unwrap();
     assert!(home.beside("copy.db").exists());
-}
-
-/// Adds 1 to the number that is the payload, as often as it takes to be first.
-async fn increment(guest: &mut Instance, id: &str) {
-    let mut session = call!(guest, call_get(id)).unwrap().unwrap();
-    loop {
-        let number: u64 = String::from_utf8(session.data).unwrap().parse().unwrap();
-        let next = (number + 1).to_string();
-        let version = Some(session.version);
-        match call!(guest, call_update(id, next.as_bytes(), LIFE, version)).unwrap() {
-            calls::Outcome::Written(_) => return,
-            calls::Outcome::Stale(stands) => session = stands,
-            calls::Outcome::Gone => panic!("nobody ended it"),
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_instances_share_one_store() {
-    const INSTANCES: usize = 64;
-    let home = Home::new();
-    let (sessions, guests) = opened(&home, Options::default()).await;
-    let id = sessions.create("0", LIFE, None).await.unwrap().id;
-    let mut tasks = JoinSet::new();
-    for _ in 0..INSTANCES {
-        let mut guest = guests.open().await;
-        let id = id.clone();
-        tasks.spawn(async move {
-            for _ in 0..5 {
-                increment(&mut guest, &id).await;
-            }
-        });
-    }
-    tasks.join_all().await;
-    let session = sessions.get(&id).await.unwrap().unwrap();
-    assert_eq!(session.data, b"320");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_guest_that_is_killed_in_the_middle_loses_nothing_answered() {
-    let home = Home::new();
-    let (sessions, guests) = opened(&home, Options::default()).await;
-    for round in 1..=20 {
-        let mut guest = guests.open().await;
-        let writing = tokio::spawn(async move {
-            let (calls, store) = guest.calls();
-            calls.call_write_until_killed(store).await
-        });
-        // Each write is sent after the one before was answered.
-        let far = (round * 3).to_string();
-        while sessions.get(&far).await.unwrap().is_none() {
-            assert!(!writing.is_finished());
-            tokio::task::yield_now().await;
-        }
-        writing.abort();
-        assert!(writing.await.unwrap_err().is_cancelled());
-
-        let written = sessions.count_sessions(None).await.unwrap();
-        for id in 0..written {
-            let session = sessions.get(&id.to_string()).await.unwrap();
-            assert!(session.is_some(), "{id} of {written}");
-        }
-        let mut next = guests.open().await;
-        assert!(call!(next, call_get("0")).unwrap().is_some());
-        assert_eq!(call!(next, call_clear()).unwrap(), written);
-        home.advance(60_000);
-    }
-    assert_eq!(sessions.check().await, Ok(vec![]));
-}
-
-#[test]
-fn a_guest_that_calls_without_end_lets_other_tasks_of_its_thread_run() {
-    in_time(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        runtime.unwrap().block_on(async {
-            let home = Home::new();
-            let (sessions, guests) = opened(&home, Options::default()).await;
-            let id = sessions.create("{}", LIFE, None).await.unwrap().id;
-            for reads in [true, false] {
-                let mut guest = guests.open().await;
-                let target = id.clone();
-                let calling = tokio::spawn(async move {
-                    let (calls, store) = guest.calls();
-                    match reads {
-                        true => calls.call_read_until_killed(store, &target).await,
-                        false => calls.call_write_until_killed(store).await,
-                    }
-                });
-                for _ in 0..100 {
-                    assert!(sessions.get(&id).await.unwrap().is_some());
-                    tokio::task::yield_now().await;
-                }
-                calling.abort();
-                assert!(calling.await.unwrap_err().is_cancelled());
-            }
-        });
-    });
-}
-
-/// Does some work on another thread; fails if it takes too long.
-fn in_time(work: impl FnOnce() + Send + 'static) {
-    let (done, finished) = mpsc::channel();
-    thread::spawn(move || {
-        work();
-        done.send(())
-    });
-    let finished = finished.recv_timeout(Duration::from_secs(60));
-    finished.expect("the work does not hang or panic");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn large_payloads_go_both_ways() {
-    const LARGE: usize = 16 << 20;
-    let home = Home::new();
-    let options = Options {
-        max_data: LARGE as u64,
-        ..Options::default()
-    };
-    let (sessions, guests) = opened(&home, options).await;
-    let mut guest = guests.open().await;
-    let payload: Vec<u8> = (0..LARGE).map(|place| (place % 251) as u8).collect();
-    let created = call!(guest, call_create(&payload, LIFE, None)).unwrap();
-    let read = call!(guest, call_get(&created.id)).unwrap().unwrap();
-    assert!(read.data == payload);
-    let read = sessions.get(&created.id).await.unwrap().unwrap();
-    assert!(read.data == payload);
-
-    let longer = [payload, vec![0]].concat();
-    let refused = call!(guest, call_create(&longer, LIFE, None));
-    assert!(matches!(refused, Err(Refusal::TooLarge(limit)) if limit == LARGE as u64));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_guest_closes_stays_open_for_everybody_else() {
-    let home = Home::new();
-    let (sessions, guests) = opened(&home, Options::default()).await;
-    let mut first = guests.open().await;
-    let mut second = guests.open().await;
-    call!(first, call_set("x", b"1", LIFE)).unwrap();
-    call!(first, call_close());
-    assert!(call!(second, call_get("x")).unwrap().is_some());
-    first.open("sessions.db", "").await.unwrap();
-    drop(first);
-    assert!(call!(second, call_get("x")).unwrap().is_some());
-    assert!(sessions.get("x").await.unwrap().is_some());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_crashes_is_an_error_for_the_guest_which_goes_on() {
-    let home = Home::new();
-    let options = Options {
-        max_data: 64 << 20,
-        ..Options::default()
-    };
-    let builder = home.builder().options(options).memory_limit(16 << 20);
-    let sessions = builder.open().await.unwrap();
-    let guests = Guests::new(Stores::new().with("sessions.db", sessions));
-    let mut guest = guests.open().await;
-    call!(guest, call_set("x", b"1", LIFE)).unwrap();
-    let crashed = call!(guest, call_create(&vec![b'x'; 32 << 20], LIFE, None));
-    let Err(Refusal::Other(words)) = crashed else {
-        panic!("{crashed:?}");
-    };
-    assert!(words.contains("crashed"), "{words}");
-    assert!(call!(guest, call_get("x")).unwrap().is_some());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stores_keep_what_they_offer_open_and_let_go_of_it() {
-    let home = Home::new();
-    let (sessions, guests) = opened(&home, Options::default()).await;
-    drop(sessions);
-    let mut guest = guests.open().await;
-    call!(guest, call_set("x", b"1", LIFE)).unwrap();
-    drop(guests);
-    drop(guest);
-    let again = tokio::time::timeout(Duration::from_secs(10), home.builder().open());
-    let again = again.await.unwrap().unwrap();
-    assert!(again.get("x").await.unwrap().is_some());
 }

@@ -174,7 +174,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_table_of_somebody_else_is_refused_and_left_alone() {
+fn a_foreign_table_is_refused_and_left_alone() {
     let home = Home::new();
     home.native()
         .execute_batch("CREATE TABLE Sessions (name TEXT); INSERT INTO Sessions VALUES ('x')")

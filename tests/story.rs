@@ -48,11 +48,11 @@ fn the_story_holds_with_small_numbers() {
     );
     assert!(promises(&story) >= names.len());
 
-    // The table and what is told of the kill agree.
+    // The table and the note about the kill agree.
     let kill = &story["phases"][9];
-    let told = kill["notes"][0].as_str().unwrap();
+    let note = kill["notes"][0].as_str().unwrap();
     assert!(
-        told.contains(&format!("{} writes", kill["operations"])),
+        note.contains(&format!("{} writes", kill["operations"])),
         "{kill}"
     );
 }

@@ -1,4 +1,4 @@
-//! 32 tasks on one session: no update is lost, one insert wins, a log-out stands.
+//! 32 tasks on one session: no update is lost, one insert wins, a log-out is final.
 
 use std::future::Future;
 
@@ -36,8 +36,8 @@ async fn increment(sessions: &Sessions, id: &str) -> u64 {
         let update = sessions.update(id, next, LIFE, Some(session.version));
         match update.await.unwrap() {
             Outcome::Written(written) => return written.version,
-            Outcome::Stale(stands) => session = stands,
-            Outcome::Gone => panic!("nobody ended it"),
+            Outcome::Stale(stored) => session = stored,
+            Outcome::Gone => panic!("the session was ended"),
         }
     }
 }
@@ -78,16 +78,16 @@ async fn of_32_inserts_of_one_id_exactly_one_wins() {
             (number, insert.unwrap())
         });
         let outcomes = outcomes.await;
-        let stands = sessions.get(id).await.unwrap().unwrap();
-        assert_eq!(stands.version, 1);
+        let stored = sessions.get(id).await.unwrap().unwrap();
+        assert_eq!(stored.version, 1);
         let mut winners = 0;
         for (number, outcome) in outcomes {
             match outcome {
                 Outcome::Written(Written { version: 1, .. }) => {
                     winners += 1;
-                    assert_eq!(stands.data, number.to_string().as_bytes());
+                    assert_eq!(stored.data, number.to_string().as_bytes());
                 }
-                Outcome::Stale(shown) => assert_eq!(shown, stands),
+                Outcome::Stale(shown) => assert_eq!(shown, stored),
                 other => panic!("{other:?}"),
             }
         }

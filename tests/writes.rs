@@ -155,10 +155,10 @@ fn of_a_rotation_that_cannot_be_kept_nothing_was_done() {
     let id = create(&sessions, "{}");
     let before = session(&sessions, &id);
     drop(sessions);
-    home.sabotage("BEFORE INSERT ON Sessions WHEN NEW.subject = 'nobody'");
+    home.sabotage("BEFORE INSERT ON Sessions WHEN NEW.subject = 'refused'");
 
     let sessions = home.open();
-    let rotation = sessions.rotate(&id, Some("nobody")).wait();
+    let rotation = sessions.rotate(&id, Some("refused")).wait();
     assert!(matches!(rotation, Err(Error::Other(_))));
     assert_eq!(session(&sessions, &id), before);
     written(sessions.set(&id, "{}", LIFE).wait().unwrap());
@@ -195,7 +195,7 @@ fn a_refused_request_changes_nothing() {
     let before = session(&sessions, &id);
     home.advance(10);
     let large = "x".repeat(21);
-    let nobody = "x".repeat(256);
+    let too_long = "x".repeat(256);
     assert_eq!(
         sessions.set(&id, large.as_str(), LIFE).wait(),
         Err(Error::TooLarge(20))
@@ -211,8 +211,8 @@ fn a_refused_request_changes_nothing() {
     );
     assert!(sessions.merge(&id, "{", LIFE).wait().is_err());
     assert!(sessions.rotate(&id, Some("")).wait().is_err());
-    assert!(sessions.rotate(&id, Some(&nobody)).wait().is_err());
-    assert!(sessions.create("{}", LIFE, Some(&nobody)).wait().is_err());
+    assert!(sessions.rotate(&id, Some(&too_long)).wait().is_err());
+    assert!(sessions.create("{}", LIFE, Some(&too_long)).wait().is_err());
     assert_eq!(
         sessions.create(large, LIFE, None).wait(),
         Err(Error::TooLarge(20))

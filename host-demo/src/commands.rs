@@ -125,8 +125,8 @@ fn set(
     }
 }
 
-/// Tells whoever mistyped a directory; only when all went well, as an error is
-/// one line.
+/// Reports a new database, so that a mistyped directory is noticed. Only after a
+/// success, since an error is one line.
 fn say_if_new(database: &Database, is_new: bool) {
     if is_new {
         let path = database.path();

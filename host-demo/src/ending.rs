@@ -15,7 +15,7 @@ Exit codes:
   2    the command line is wrong
   3    it failed for another reason
   4    the database is in use by another process
-  141  nobody reads the output any more";
+  141  the reader of the output is gone";
 
 /// An answer of no, in words; not a failure, but scripts want to know.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Prints a line to standard error.
 pub fn say(line: impl Display) {
-    // Without standard error there is nobody left to tell.
+    // Without standard error there is no place to report this.
     let _ = writeln!(io::stderr(), "host-demo: {line}");
 }
 

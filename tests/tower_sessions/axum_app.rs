@@ -178,7 +178,7 @@ fn a_log_out_stands_against_a_request_in_flight() {
 }
 
 #[test]
-fn a_cookie_that_somebody_made_up_starts_no_session_of_that_id() {
+fn a_made_up_cookie_starts_no_session_of_that_id() {
     let (_home, sessions, app) = app();
     let mut browser = app.browser();
     for made_up in ["id=AAAAAAAAAAAAAAAAAAAAAA", "id=nonsense", "id="] {

@@ -13,7 +13,7 @@ use wasi_sessions::{Outcome, Sessions};
 
 use super::payload::payload;
 use super::telling::{Phase, bar};
-use super::{Time, at_once, open_at};
+use super::{Time, in_parallel, open_at};
 use crate::database::Database;
 use crate::output::count;
 
@@ -34,7 +34,7 @@ pub type Written = BTreeMap<String, u64>;
 pub fn write_until_killed(database: &Database) -> anyhow::Result<()> {
     let sessions = database.create()?;
     let failed = AtomicBool::new(false);
-    at_once(WRITERS, |_| {
+    in_parallel(WRITERS, |_| {
         let mut done = Ok(());
         while done.is_ok() && !failed.load(Ordering::Relaxed) {
             done = write_session(&sessions);
@@ -111,7 +111,7 @@ pub fn kill_in_mid_write(database: &Database, phase: &mut Phase) -> anyhow::Resu
 fn read_answer(lines: &mut impl BufRead, written: &mut Written) -> anyhow::Result<bool> {
     let mut line = String::new();
     lines.read_line(&mut line)?;
-    // A line that was cut off is one that nobody was told.
+    // A line without its end was cut off by the kill, and is no answer.
     let Some(line) = line.strip_suffix('\n') else {
         return Ok(false);
     };

@@ -11,7 +11,7 @@ use wasi_sessions::Sessions;
 
 use super::fill::{expected, is_short};
 use super::telling::{Phase, bar};
-use super::{Time, at_once};
+use super::{Time, in_parallel};
 use crate::arguments::Scale;
 use crate::database::Database;
 use crate::output::count;
@@ -74,7 +74,7 @@ pub fn collect(
     let (steps, readings) = phase.time(|| {
         let (steps, readings) = thread::scope(|scope| {
             let readers = scope.spawn(|| {
-                at_once(READERS, |reader| {
+                in_parallel(READERS, |reader| {
                     keep_reading(sessions, ids, scale, reader, &collected)
                 })
             });

@@ -46,7 +46,7 @@ pub fn log_out(sessions: &Sessions, ids: &[String], phase: &mut Phase) -> anyhow
     let left = sessions.count_sessions(Some(ALICE)).wait()?;
     phase.equal("none is left", left, 0);
     let left = sessions.count_sessions(None).wait()?;
-    phase.equal("nobody else's ends", left + DEVICES, before);
+    phase.equal("no other user's session ends", left + DEVICES, before);
 
     let (mut absent, mut refused) = (0, 0);
     for id in ids {

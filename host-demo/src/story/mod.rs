@@ -138,8 +138,8 @@ fn check(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The time in the story: it stands still until it is moved forward, so that
-/// nothing expires before that, however slow the machine is.
+/// The clock of the story. It moves only with `advance`, so that nothing expires
+/// by itself on a slow machine.
 #[derive(Clone)]
 struct Time {
     start: SystemTime,
@@ -163,8 +163,8 @@ impl Time {
     }
 }
 
-/// Does the work on several threads at once; each is told its number.
-fn at_once<T: Send>(
+/// Does the work on several threads in parallel; each gets its number.
+fn in_parallel<T: Send>(
     threads: usize,
     work: impl Fn(usize) -> anyhow::Result<T> + Sync,
 ) -> anyhow::Result<Vec<T>> {

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use wasi_sessions::{Outcome, Sessions};
 
-use super::at_once;
+use super::in_parallel;
 use super::telling::{Phase, bar};
 use crate::output::count;
 
@@ -22,7 +22,7 @@ pub fn run(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<()> {
         .map(|_| Ok(sessions.create(counter(0), None, None).wait()?.id))
         .collect::<anyhow::Result<Vec<String>>>()?;
     let caught = phase.time(|| {
-        let caught = at_once(THREADS, |thread| {
+        let caught = in_parallel(THREADS, |thread| {
             let mut caught = 0;
             for _ in 0..INCREMENTS {
                 caught += increment(sessions, &ids[thread % SESSIONS])?;
@@ -72,13 +72,13 @@ fn overtake(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<()> {
         matches!(first, Outcome::Written(_)),
     );
     phase.holds(
-        "the second is told, and handed what stands",
-        matches!(second, Outcome::Stale(stands) if stands.data == counter(1).as_bytes()),
+        "the second is refused, and gets the stored session",
+        matches!(second, Outcome::Stale(stored) if stored.data == counter(1).as_bytes()),
     );
     Ok(())
 }
 
-/// Counts up by one; how many times somebody else was faster.
+/// Counts up by one; returns how many writes were refused as stale.
 fn increment(sessions: &Sessions, id: &str) -> anyhow::Result<u64> {
     let mut caught = 0;
     let mut session = sessions.get(id).wait()?.context("a counter is gone")?;
@@ -89,7 +89,7 @@ fn increment(sessions: &Sessions, id: &str) -> anyhow::Result<u64> {
             .wait()?
         {
             Outcome::Written(_) => return Ok(caught),
-            Outcome::Stale(stands) => session = stands,
+            Outcome::Stale(stored) => session = stored,
             Outcome::Gone => bail!("a counter is gone"),
         }
         caught += 1;

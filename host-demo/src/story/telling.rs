@@ -106,7 +106,7 @@ pub fn bar(length: u64) -> ProgressBar {
     bar
 }
 
-/// How long the work will still take; in its first second nobody can tell.
+/// How long the work will still take; an estimate takes a second to be of use.
 fn left(state: &ProgressState, text: &mut dyn fmt::Write) {
     if state.elapsed() >= Duration::from_secs(1) {
         // The text grows in memory, which does not fail.

@@ -1,0 +1,204 @@
+//! The command line: what it accepts, and what its help says.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::bench::Plan;
+use crate::database::Database;
+use crate::ending::EXIT_CODES;
+use crate::serve::Site;
+
+mod command;
+#[cfg(test)]
+mod tests;
+
+pub use command::Command;
+
+/// Keeps sessions in SQLite inside a WebAssembly component, from the command line.
+///
+/// Without a command it tells the store's story on a new database, checks every
+/// promise on the way, and ends with a table of what each phase took. A story
+/// that is interrupted leaves its temporary directory behind.
+///
+/// With a command it works on the database in a directory that no other program
+/// has open; only `create`, `set` and `restore` make one that is missing. Programs can do
+/// more with the crate `wasi-sessions`: update, merge, rotate and clear.
+///
+/// Every user of a machine can read its command lines. So a command that takes an
+/// id accepts `-` for the first line of standard input, and one that takes a
+/// payload accepts `-` for all of standard input, or for what is left after the id.
+///
+/// Compiled code is cached in `$XDG_CACHE_HOME/wasi-sessions`, or else in
+/// `~/.cache/wasi-sessions`, but never in the database's directory.
+#[derive(Debug, Parser)]
+#[command(name = "host-demo", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// What to do; without it, the story.
+    #[command(subcommand)]
+    pub command: Option<Task>,
+    /// Where the database is.
+    #[command(flatten)]
+    pub location: Location,
+    /// Print JSON, one document a line; moments are milliseconds since 1970, spans are milliseconds,
+    /// with a fraction where they were measured
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How large the story is.
+    #[command(flatten)]
+    pub scale: Scale,
+}
+
+/// Where the database is.
+#[derive(Debug, Args)]
+pub struct Location {
+    /// The database's directory, which every command on a database needs; without it `serve` and
+    /// the story make a temporary one. `bench` makes its own in it
+    #[arg(long, global = true, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// The database's file in the directory
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        default_value = "sessions.db"
+    )]
+    pub file: String,
+    /// The table that holds the sessions
+    #[arg(long, global = true, value_name = "NAME", default_value = "Sessions")]
+    pub table: String,
+}
+
+impl Location {
+    /// The database in the directory that was given.
+    pub fn database(&self) -> anyhow::Result<Database> {
+        let directory = self.directory.as_ref().context(NEEDS_DIRECTORY)?;
+        Ok(self.database_in(directory))
+    }
+
+    /// The database in another directory.
+    pub fn database_in(&self, directory: &Path) -> Database {
+        Database {
+            directory: directory.to_owned(),
+            file: self.file.clone(),
+            table: self.table.clone(),
+        }
+    }
+}
+
+const NEEDS_DIRECTORY: &str = "a command needs --directory <DIR>";
+
+/// How large the story is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Story")]
+pub struct Scale {
+    /// Sessions to create [default: 10000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    sessions: Option<u32>,
+    /// Users to whom they belong [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    users: Option<u32>,
+}
+
+impl Scale {
+    /// How many sessions are created.
+    pub fn sessions(&self) -> u32 {
+        self.sessions.unwrap_or(10_000)
+    }
+
+    /// To how many users they belong.
+    pub fn users(&self) -> u32 {
+        self.users.unwrap_or(500)
+    }
+}
+
+/// What to do instead of telling the story.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    #[command(flatten)]
+    Command(Command),
+    /// Measure the store beside SQLite itself, on the disk of --directory or a temporary one
+    Bench(Plan),
+    /// Serve a web component whose sessions the store keeps, by default a demo
+    ///
+    /// Prints the URL once it listens, and a line for each request on standard
+    /// error. It ends with SIGINT or SIGTERM, after the requests in flight.
+    /// Without --directory the sessions are in a temporary one and end with it.
+    Serve(Site),
+}
+
+/// Parses a whole number that is at least `LEAST`.
+pub fn at_least<const LEAST: u64>(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number >= LEAST);
+    number.ok_or_else(|| format!("it must be a whole number from {LEAST} to {}", u64::MAX))
+}
+
+impl Arguments {
+    /// The arguments of this process; ends it when they make no sense.
+    pub fn parse_or_exit() -> Self {
+        Self::read(env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The arguments in a line of words, of which the first is the program.
+    fn read<Word>(line: impl IntoIterator<Item = Word>) -> Result<Self, clap::Error>
+    where
+        Word: Into<OsString> + Clone,
+    {
+        let mut definition = definition();
+        let matches = definition.try_get_matches_from_mut(line)?;
+        let arguments =
+            Self::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
+        let name = matches.subcommand_name();
+        if let Some(command) = name.and_then(|name| definition.find_subcommand_mut(name)) {
+            arguments.check(command)?;
+        }
+        Ok(arguments)
+    }
+
+    /// Checks what clap cannot: which options go with a command.
+    fn check(&self, command: &mut clap::Command) -> Result<(), clap::Error> {
+        let mut refused = |kind, reason| Err(command.error(kind, reason));
+        let on_a_database = matches!(self.command, Some(Task::Command(_)));
+        if on_a_database && self.location.directory.is_none() {
+            refused(ErrorKind::MissingRequiredArgument, NEEDS_DIRECTORY)
+        } else if self.scale.sessions.or(self.scale.users).is_some() {
+            let reason = "--sessions and --users belong to the story, which has no command";
+            refused(ErrorKind::ArgumentConflict, reason)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The definition for clap: as derived, but the usage of each command on a
+/// database has `--directory`. Clap takes no required option before *and* after a command.
+/// A negative number is passed to the option before it, which reports what is
+/// wrong; otherwise clap would take it for an unknown option.
+fn definition() -> clap::Command {
+    let negative = |option: Arg| {
+        let names = option.get_value_names().unwrap_or_default();
+        // A span with a unit is not a number for clap.
+        let time = names.iter().any(|name| name == "TIME");
+        match option.is_positional() {
+            true => option,
+            false if time => option.allow_hyphen_values(true),
+            false => option.allow_negative_numbers(true),
+        }
+    };
+    let mut definition = Arguments::command()
+        .mut_args(negative)
+        .mut_subcommands(|command| command.mut_args(negative));
+    definition.build();
+    definition.mut_subcommands(|mut command| {
+        if !Command::has_subcommand(command.get_name()) {
+            return command;
+        }
+        let usage = command.render_usage().to_string();
+        let usage = usage.replacen("[OPTIONS]", "--directory <DIR> [OPTIONS]", 1);
+        command.override_usage(usage.trim_start_matches("Usage: ").to_owned())
+    })
+}
