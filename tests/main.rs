@@ -11,6 +11,8 @@
 //! - These: what needs the component in its sandbox, a process, a network or a
 //!   browser, and the contract's rules as a user of the crate sees them.
 
+#![forbid(unsafe_code)]
+
 // What the tests share, under the crate's own paths.
 use test_support::{command, fixture, guests};
 #[cfg(unix)]

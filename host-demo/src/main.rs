@@ -1,6 +1,8 @@
 //! The command line: tells the store's story, measures it, serves a web component
 //! with it, or works on a database in a directory.
 
+#![forbid(unsafe_code)]
+
 mod arguments;
 mod bench;
 mod commands;

@@ -1,5 +1,7 @@
 //! The name of a browser for lists of sessions, and whether it shows a page.
 
+#![forbid(unsafe_code)]
+
 use http::{HeaderMap, Method};
 
 /// The longest name of a browser that is not known here, in characters.

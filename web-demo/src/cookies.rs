@@ -3,6 +3,8 @@
 //! Behind https it is `Secure` and its name has the prefix `__Host-`, so that no
 //! other host and no plain connection can have set it.
 
+#![forbid(unsafe_code)]
+
 use cookie::Cookie;
 use http::header::COOKIE;
 use http::{HeaderMap, Uri};

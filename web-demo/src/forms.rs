@@ -1,5 +1,7 @@
 //! What a form sends, and whether this site's own page sent it.
 
+#![forbid(unsafe_code)]
+
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Uri};

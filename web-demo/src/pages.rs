@@ -1,5 +1,7 @@
 //! The pages. `html!` escapes whatever is put into them.
 
+#![forbid(unsafe_code)]
+
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, html};
 

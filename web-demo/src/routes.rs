@@ -1,5 +1,7 @@
 //! Which method of which path is what.
 
+#![forbid(unsafe_code)]
+
 use http::Method;
 
 /// What a request asks for.

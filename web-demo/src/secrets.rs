@@ -1,5 +1,7 @@
 //! Random tokens, and comparing what only one side may know.
 
+#![forbid(unsafe_code)]
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq;
 

@@ -7,6 +7,8 @@
 //! who has shown the token before is not affected. A limit for each address can be
 //! set in a proxy in front.
 
+#![forbid(unsafe_code)]
+
 /// The tries that can be made at once after a pause.
 pub const BURST: u64 = 10;
 

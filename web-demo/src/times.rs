@@ -1,5 +1,7 @@
 //! Points in time, for people.
 
+#![forbid(unsafe_code)]
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The last millisecond that has a date of four digits.

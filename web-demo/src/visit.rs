@@ -1,5 +1,7 @@
 //! What the site keeps in a session: the payload, as JSON.
 
+#![forbid(unsafe_code)]
+
 use serde::{Deserialize, Serialize};
 
 use crate::secrets;

@@ -19,6 +19,8 @@ use crate::sandbox::guest_files::{self, GuestFiles};
 use crate::settings::{Random, Settings};
 use crate::{Error, Reply, Request, Session};
 
+// The documentation is in `wit/`.
+#[allow(missing_docs)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: "wit",
