@@ -220,12 +220,16 @@ fn a_second_click_on_log_in_leads_where_the_first_did() {
 
     let early = shown.clone();
     let late = shown.bringing(&visitor.cookie);
-    for (second, name) in [(&early, "alice"), (&late, "alice"), (&late, "bob")] {
+    for (second, name, path) in [
+        (&early, "alice", "/account?late"),
+        (&late, "alice", "/account"),
+        (&late, "bob", "/account"),
+    ] {
         let answer = second.clone().post("/login", &[("name", name)]);
-        assert_eq!(answer.leads_to(), (303, Some("/account")));
+        assert_eq!(answer.leads_to(), (303, Some(path)));
         assert_eq!(answer.header("set-cookie"), None);
+        assert_eq!(visitor.get(path).sessions(), 1);
     }
-    assert_eq!(visitor.get("/account").sessions(), 1);
 
     let mut carol = Visitor::new(&site);
     carol.get("/");
@@ -244,7 +248,7 @@ fn a_second_click_on_log_in_leads_where_the_first_did() {
     assert!(
         clicks
             .iter()
-            .all(|click| click.leads_to() == (303, Some("/account")))
+            .all(|click| matches!(click.leads_to(), (303, Some("/account" | "/account?late"))))
     );
     let given = clicks
         .iter()
@@ -291,10 +295,30 @@ fn a_second_click_on_the_operators_form_leads_where_the_first_did() {
     let shown = visitor.clone();
     visitor.post("/operator", &[("secret", OPERATOR_TOKEN)]);
     let late = shown.bringing(&visitor.cookie);
-    for mut second in [shown, late] {
+    for (mut second, path) in [(shown, "/operator?late"), (late, "/operator")] {
         let answer = second.post("/operator", &[("secret", OPERATOR_TOKEN)]);
-        assert_eq!(answer.leads_to(), (303, Some("/operator")));
+        assert_eq!(answer.leads_to(), (303, Some(path)));
         assert_eq!(answer.header("set-cookie"), None);
+        let page = visitor.get(path);
+        assert!(page.between("id=\"live\">", "<").is_some(), "{}", page.body);
+    }
+}
+
+#[test]
+fn a_form_of_a_session_that_has_expired_says_so() {
+    let (_home, site) = demo();
+    let mut visitor = Visitor::new(&site);
+    visitor.get("/");
+    // An id of a session that is gone, as after 15 minutes.
+    let gone = format!("session={}", "A".repeat(43));
+    let mut late = visitor.bringing(&Some(gone));
+    for (form, field) in [("/login", "name"), ("/operator", "secret")] {
+        let answer = late.post(form, &[(field, "alice")]);
+        let (status, path) = answer.leads_to();
+        assert_eq!(status, 303, "{form}");
+        let page = late.get(path.unwrap());
+        assert_eq!(page.status, 403, "{form}");
+        assert!(page.body.contains("15 minutes"), "{}", page.body);
     }
 }
 

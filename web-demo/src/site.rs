@@ -14,8 +14,10 @@ use crate::{browser, cookies, secrets, times};
 
 /// Why a request is not done.
 enum Refused {
-    /// Nobody is logged in: the start page is the place to do so.
+    /// The visitor is not logged in: the start page is the place to do so.
     NotLoggedIn,
+    /// The session of a form had ended before the form was sent.
+    SessionEnded,
     /// The form does not come from a page that this visitor was shown.
     Foreign,
     /// The same form was sent before, by the first of two clicks; leads to the page
@@ -54,6 +56,11 @@ pub fn answer(request: Request<Vec<u8>>, route: Route) -> Answer {
     };
     answer.unwrap_or_else(|refused| match refused {
         Refused::NotLoggedIn => answers::see_other("/"),
+        Refused::SessionEnded => answers::refused(
+            StatusCode::FORBIDDEN,
+            "Your session had ended before you sent the form: a new one lives for 15 minutes, \
+             and for a day from your second request on. Nothing was done. Please start again.",
+        ),
         Refused::Foreign => answers::refused(
             StatusCode::FORBIDDEN,
             "This form is not from a page that you were shown, or your session has ended \
@@ -117,7 +124,8 @@ impl Site {
 
     fn log_in(&self) -> Result<Answer, Refused> {
         const DONE: &str = "/account";
-        let (current, form) = self.form_once(DONE, |current| current.user.is_some())?;
+        let (current, form) =
+            self.form_once(DONE, "/account?late", |current| current.user.is_some())?;
         if current.user.is_some() {
             return Ok(answers::see_other(DONE));
         }
@@ -139,15 +147,19 @@ impl Site {
         if self.ids.is_empty() {
             return Err(Refused::Done(DONE));
         }
-        let (current, _) = self.form_once(DONE, |current| !may_log_out(current))?;
+        let (current, _) = self.form_once(DONE, DONE, |current| !may_log_out(current))?;
         self.sessions.log_out(&current.id)?;
         let cookie = cookies::without_id(self.secure);
         Ok(answers::with_cookie(answers::see_other(DONE), &cookie))
     }
 
     fn account(&self) -> Result<Answer, Refused> {
-        let current = self.current()?.ok_or(Refused::NotLoggedIn)?;
-        let user = current.user.as_deref().ok_or(Refused::NotLoggedIn)?;
+        let not_logged_in = || match self.is_late() {
+            true => Refused::SessionEnded,
+            false => Refused::NotLoggedIn,
+        };
+        let current = self.current()?.ok_or_else(not_logged_in)?;
+        let user = current.user.as_deref().ok_or_else(not_logged_in)?;
         let (sessions, more) = self.sessions.list(user)?;
         let mut listed: Vec<pages::Listed> = sessions
             .into_iter()
@@ -183,7 +195,15 @@ impl Site {
 
     fn operator(&self) -> Result<Answer, Refused> {
         operator_secret()?;
-        let Some(current) = self.current()? else {
+        let current = self.current()?;
+        if self.is_late()
+            && !current
+                .as_ref()
+                .is_some_and(|current| current.visit.operator)
+        {
+            return Err(Refused::SessionEnded);
+        }
+        let Some(current) = current else {
             // The form needs a session, which its token belongs to.
             return self.start(0, |viewer| {
                 let page = pages::operator_token(viewer, false);
@@ -211,7 +231,8 @@ impl Site {
     fn operator_token(&self) -> Result<Answer, Refused> {
         const DONE: &str = "/operator";
         let secret = operator_secret()?;
-        let (current, form) = self.form_once(DONE, |current| current.visit.operator)?;
+        let (current, form) =
+            self.form_once(DONE, "/operator?late", |current| current.visit.operator)?;
         if !self.sessions.take_try()? {
             return Ok(answers::too_many_tries());
         }
@@ -268,12 +289,14 @@ impl Site {
     ///
     /// A second click sends the same form again: with the id that the first one's
     /// answer replaced, or with the new id and the token of the old page. If its
-    /// session is gone, or `is_done` says that the form's work is done, the answer
-    /// leads to `done`, like the first one's. That changes nothing, so no token is
-    /// needed.
+    /// work is done, as `is_done` says, the answer leads to `done`, like the first
+    /// one's. If its session is gone, it leads to `late`, the same page, which says so
+    /// unless the browser has a newer session by then. That changes nothing, so no
+    /// token is needed.
     fn form_once(
         &self,
         done: &'static str,
+        late: &'static str,
         is_done: fn(&Current) -> bool,
     ) -> Result<(Current, Form), Refused> {
         let form = Form::parse(self.request.body());
@@ -282,7 +305,7 @@ impl Site {
                 Ok((current, form))
             }
             Some(current) if is_done(&current) => Err(Refused::Done(done)),
-            None if !self.ids.is_empty() => Err(Refused::Done(done)),
+            None if !self.ids.is_empty() => Err(Refused::Done(late)),
             _ => Err(Refused::Foreign),
         }
     }
@@ -302,6 +325,11 @@ impl Site {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a form of a session that is gone has led here.
+    fn is_late(&self) -> bool {
+        self.request.uri().query() == Some("late")
     }
 
     fn shows_a_page(&self) -> bool {
