@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::command::command;
+use crate::command::{command, host_demo};
 use crate::fixture::Home;
 use crate::guests;
 use crate::served::Site;
@@ -212,6 +212,68 @@ fn a_body_that_is_late_is_408() {
     }
     let log = site.stop();
     assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
+fn an_upload_goes_on_after_the_response_when_the_server_stops() {
+    let home = Home::new();
+    let site = guest(&home, &["--head-timeout", "300ms"]);
+    let head = "POST /answer-and-read HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+    let mut upload = after(&site, head.as_bytes());
+    upload.write_all(&[b'x'; 70_000]).unwrap();
+    let mut seen = String::new();
+    while !seen.ends_with("answered\r\n0\r\n\r\n") {
+        let mut part = [0; 1024];
+        let length = upload.read(&mut part).unwrap();
+        assert_ne!(length, 0, "closed after {seen:?}");
+        seen.push_str(std::str::from_utf8(&part[..length]).unwrap());
+    }
+    upload.write_all(&[b'x'; 10_000]).unwrap();
+    site.begin_to_stop();
+    upload.write_all(&[b'x'; 20_000]).unwrap();
+    assert_eq!(rest(&mut upload), "");
+    let (_, log) = site.ended();
+    assert!(!log.contains("WARN"), "{log}");
+    let uploaded = host_demo(&home, &["get", "uploaded"]);
+    assert_eq!(uploaded.code, 0, "{log}");
+}
+
+#[test]
+fn an_upload_after_the_response_does_not_give_way_and_is_idle_afterwards() {
+    let home = Home::new();
+    let site = guest(&home, &["--connections", "2", "--body-timeout", "60s"]);
+    let head = "POST /answer-and-read HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+    let mut upload = after(&site, head.as_bytes());
+    upload.write_all(&[b'x'; 70_000]).unwrap();
+    upload.read_exact(&mut [0; 1]).unwrap();
+    let mut idle = idle(&site);
+    assert_eq!(site.get("/hello").status, 200);
+    assert_eq!(rest(&mut idle), "");
+    upload.write_all(&[b'x'; 30_000]).unwrap();
+    let started = Instant::now();
+    while site.get("/count").body != "1" {
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+    upload.write_all(REQUEST).unwrap();
+    hello(&mut upload);
+}
+
+#[test]
+fn a_client_that_reads_nothing_frees_its_instance_long_before_the_request_is_late() {
+    let home = Home::new();
+    let site = guest(&home, &["--body-timeout", "300ms"]);
+    let own = site.sockets();
+    let started = Instant::now();
+    let mut unread = after(&site, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+    unread.read_exact(&mut [0; 1]).unwrap();
+    while site.sockets() > own {
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+    // It waits for all instances.
+    let log = site.stop();
+    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(!log.contains("WARN"), "{log}");
+    assert!(log.contains(r#"path="/large" status=499 "#), "{log}");
 }
 
 #[test]

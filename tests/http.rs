@@ -228,6 +228,34 @@ fn a_client_that_goes_away_is_one_line_with_499_and_no_warning() {
     assert!(!log.contains("WARN"), "{log}");
 }
 
+#[test]
+fn a_trap_after_a_response_without_a_body_is_in_the_log() {
+    let home = Home::new();
+    let site = guest(&home);
+    for request in [
+        "HEAD /trap-after-the-body HTTP/1.0\r\n\r\n",
+        "GET /trap-after/204 HTTP/1.0\r\n\r\n",
+        "GET /trap-after/304 HTTP/1.0\r\n\r\n",
+    ] {
+        let answer = answer(&site, request.as_bytes());
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+    assert_eq!(site.get("/go").status, 200);
+    let log = site.stop();
+    let failed = log.matches("WARN the component failed").count();
+    assert_eq!(failed, 3, "{log}");
+}
+
+#[test]
+fn a_component_can_write_the_body_of_a_response_to_head() {
+    let home = Home::new();
+    let site = guest(&home);
+    let answer = answer(&site, b"HEAD /insist HTTP/1.0\r\n\r\n");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    let log = site.stop();
+    assert!(!log.contains("WARN"), "{log}");
+}
+
 /// Waits until the store has `count` sessions.
 fn wait_for_sessions(site: &Site, count: &str) {
     let started = Instant::now();

@@ -209,6 +209,35 @@ fn a_time_out_may_be_longer_than_a_lifetime() {
 }
 
 #[test]
+fn a_time_out_of_zero_is_refused() {
+    let home = Home::new();
+    for option in [
+        "--timeout",
+        "--head-timeout",
+        "--idle-timeout",
+        "--body-timeout",
+    ] {
+        let refused = host_demo(&home, &["serve", option, "0s"]);
+        assert_eq!(refused.code, 2, "{option}");
+        assert!(refused.errors.contains("more than 0"), "{}", refused.errors);
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let zero = Duration::ZERO;
+    let servers: [(&str, fn(Server, Duration) -> Server); 4] = [
+        ("time_out", Server::time_out),
+        ("head_time_out", Server::head_time_out),
+        ("idle_time_out", Server::idle_time_out),
+        ("body_time_out", Server::body_time_out),
+    ];
+    for (name, set) in servers {
+        let server = set(Server::new(b"", Stores::new()), zero);
+        let bound = runtime.block_on(server.bind("127.0.0.1:0".parse().unwrap()));
+        let refused = bound.err().unwrap().to_string();
+        assert_eq!(refused, format!("`{name}` must be more than 0"));
+    }
+}
+
+#[test]
 fn what_a_component_says_is_in_the_log_up_to_a_limit() {
     let home = Home::new();
     let site = guest(&home, &[]);

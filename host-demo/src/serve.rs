@@ -45,7 +45,7 @@ pub struct Site {
     /// The component, one of wasi:http 0.2 [default: a demo]
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
-    /// Let that component list, read and end everybody's sessions, if it wants to
+    /// Let that component list, read and end the sessions of all users
     #[arg(long, requires = "component")]
     admin: bool,
     /// File whose first line is the operator's token, the component's
@@ -59,16 +59,17 @@ pub struct Site {
           value_parser = NonEmptyStringValueParser::new())]
     operator_token: Option<String>,
     /// How long a request may take, such as 500ms or 1m
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time_out)]
     timeout: Duration,
     /// How long the head of a request may take
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time_out)]
     head_timeout: Duration,
     /// How long a connection may be idle between requests
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time_out)]
     idle_timeout: Duration,
-    /// How long the next part of a request's body may take
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    /// How long the next part of a request's body may take, and how long a client may
+    /// read nothing of its response
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time_out)]
     body_timeout: Duration,
     /// The most open connections; beyond that a new one replaces the one that is
     /// idle longest
@@ -167,6 +168,15 @@ fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&s
         server = server.environment(TOKEN, token);
     }
     server
+}
+
+/// A time-out; 0 is refused, since no request could be answered with it.
+fn time_out(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be more than 0".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Requests, one on a line, on standard error.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
@@ -15,8 +16,8 @@ use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::failure::Failure;
-use super::progress::Progress;
-use super::time_outs::after;
+use super::progress::{Progress, Upload};
+use super::settings::after;
 
 /// The bytes of a body that are buffered before the request gets an instance.
 const FIRST_PART: usize = 64 << 10;
@@ -27,7 +28,7 @@ type Refused = (Failure, Error);
 type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
 /// The body of a request, with a limit on its length and time-outs.
-pub(super) struct Arriving {
+pub(super) struct RequestBody {
     body: Incoming,
     /// Bytes that were gathered and are not read yet.
     gathered: Vec<u8>,
@@ -42,21 +43,26 @@ pub(super) struct Arriving {
     failed: Option<oneshot::Sender<Failure>>,
     /// Set before a component sees that its body is cut short.
     excused: Arc<AtomicBool>,
+    /// There while more of the body is to come.
+    upload: Option<Upload>,
 }
 
-impl Arriving {
+impl RequestBody {
     /// A body of at most `limit` bytes, of which each part must arrive within
     /// `patience` and all of it until `deadline`. Otherwise `excused` is set, and
-    /// then the receiver gets the failure.
+    /// then the receiver gets the failure. `upload` is dropped when the body has
+    /// arrived, or is dropped itself.
     pub(super) fn new(
         body: Incoming,
         limit: u64,
         patience: Duration,
         deadline: Instant,
         excused: Arc<AtomicBool>,
+        upload: Upload,
     ) -> (Self, oneshot::Receiver<Failure>) {
-        let (failed, heard) = oneshot::channel();
-        let arriving = Self {
+        let (failed, failure) = oneshot::channel();
+        let request_body = Self {
+            upload: (!body.is_end_stream()).then_some(upload),
             body,
             gathered: Vec::new(),
             trailers: None,
@@ -67,7 +73,7 @@ impl Arriving {
             failed: Some(failed),
             excused,
         };
-        (arriving, heard)
+        (request_body, failure)
     }
 
     /// Waits for the whole body, or for its first part if it is long.
@@ -99,6 +105,9 @@ impl Arriving {
             return Poll::Ready(Some(Err(late)));
         };
         self.overdue = None;
+        if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
+            self.upload = None;
+        }
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -116,7 +125,7 @@ impl Arriving {
     }
 }
 
-impl Body for Arriving {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -146,7 +155,8 @@ impl Body for Arriving {
     }
 }
 
-/// Sets the flag on drop, unless it was withdrawn.
+/// Sets a flag on drop, unless it was withdrawn: the client did not get the whole
+/// response, and what the component does from then on is not its fault.
 pub(super) struct Excuse(Option<Arc<AtomicBool>>);
 
 impl Excuse {
@@ -228,19 +238,45 @@ impl Body for CheckedBody {
     }
 }
 
+/// A body for a response of which only the head is sent. Reads and discards what the
+/// instance writes, so that it does not fail; `excuse` is withdrawn, since the client
+/// gets all there is.
+pub(super) fn discard(mut body: HyperOutgoingBody, mut excuse: Excuse) -> Unsent {
+    excuse.withdraw();
+    let size = body.size_hint();
+    tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
+    Unsent(size)
+}
+
+/// A body that is never read, of a size from which hyper writes the head.
+pub(super) struct Unsent(SizeHint);
+
+impl Body for Unsent {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
+        Poll::Ready(None)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.clone()
+    }
+}
+
 /// The body of any response, which reports its end to the connection's progress.
-pub(super) struct Reported {
+pub(super) struct TrackedBody {
     body: HyperOutgoingBody,
     progress: Arc<Progress>,
 }
 
-impl Reported {
+impl TrackedBody {
     pub(super) fn new(body: HyperOutgoingBody, progress: Arc<Progress>) -> Self {
         Self { body, progress }
     }
 }
 
-impl Body for Reported {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -257,7 +293,7 @@ impl Body for Reported {
     }
 }
 
-impl Drop for Reported {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         self.progress.complete();
     }

@@ -12,35 +12,40 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
 use super::progress::Progress;
-use super::time_outs::after;
+use super::settings::{TimeOuts, after};
 
 /// How long the client may take to close its side after the server has (lingering
 /// close). Closing a socket with unread bytes resets the connection, and then data
 /// that was sent to the client may be lost.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A stream whose writes fail once something to be sent has waited too long.
+/// A stream whose writes fail if the client reads nothing for the body's time-out, or
+/// has not read all that waits after the request's time-out.
 ///
-/// Only a client that has taken all that waited is given as much time again:
-/// one that takes a little now and then would hold the connection for ever.
+/// The second starts anew only when all has been written: a client that reads a little
+/// now and then would hold the connection for ever.
 pub(super) struct Client {
     stream: TcpStream,
     progress: Arc<Progress>,
-    patience: Duration,
-    /// There while something waits to be sent.
+    time_outs: TimeOuts,
+    /// The time-out of all that waits, from the first write that had to wait to the
+    /// flush.
     overdue: Option<Pin<Box<Sleep>>>,
+    /// The time-out of the next write, while it waits.
+    stalled: Option<Pin<Box<Sleep>>>,
     /// The time-out of the lingering close, once the server has closed its side.
     closing: Option<Pin<Box<Sleep>>>,
 }
 
 impl Client {
-    /// The stream of a client that may keep the server waiting for `patience`.
-    pub(super) fn new(stream: TcpStream, progress: Arc<Progress>, patience: Duration) -> Self {
+    /// The stream of a client that has just connected.
+    pub(super) fn new(stream: TcpStream, progress: Arc<Progress>, time_outs: TimeOuts) -> Self {
         Self {
             stream,
             progress,
-            patience,
+            time_outs,
             overdue: None,
+            stalled: None,
             closing: None,
         }
     }
@@ -50,28 +55,31 @@ impl Client {
         self.stream
     }
 
-    /// What a write has come to: where it waits, that is for so long at most.
-    fn waiting(
+    /// The result of a write, or a time-out for one that waits.
+    fn limited(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         self.progress.write();
         if written.is_ready() {
+            self.stalled = None;
             return written;
         }
-        let patience = self.patience;
-        let overdue = self
-            .overdue
-            .get_or_insert_with(|| Box::pin(sleep_until(after(patience))));
-        overdue
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        for (timer, time) in [
+            (&mut self.stalled, self.time_outs.body),
+            (&mut self.overdue, self.time_outs.request),
+        ] {
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(after(time))));
+            if timer.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        Poll::Pending
     }
 
     /// Reads and discards, until the client closes its side.
-    fn drained(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut bytes = [0; 4096];
             let mut buffer = ReadBuf::new(&mut bytes);
@@ -105,7 +113,7 @@ impl AsyncWrite for Client {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.waiting(context, written)
+        self.limited(context, written)
     }
 
     fn poll_write_vectored(
@@ -114,7 +122,7 @@ impl AsyncWrite for Client {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.waiting(context, written)
+        self.limited(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -142,7 +150,7 @@ impl AsyncWrite for Client {
             Some(closing) => closing.as_mut().poll(context),
             None => Poll::Ready(()),
         };
-        match closed.is_ready() || self.drained(context).is_ready() {
+        match closed.is_ready() || self.drain(context).is_ready() {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }

@@ -8,10 +8,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::HEAD_LIMIT;
 use super::client::Client;
 use super::progress::Progress;
 use super::service::Service;
+use super::settings::HEAD_LIMIT;
 
 /// The response to a client whose head did not arrive in time.
 const LATE: &[u8] =
@@ -40,7 +40,7 @@ pub(super) async fn serve(
         progress: progress.clone(),
         component_failed: false,
     };
-    let client = Client::new(stream, progress.clone(), time_outs.request);
+    let client = Client::new(stream, progress.clone(), time_outs);
     let mut connection = http1::Builder::new()
         // A client that has closed its sending side still gets its answer.
         .half_close(true)

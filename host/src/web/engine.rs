@@ -1,38 +1,47 @@
-//! The engine of web components: many short-lived instances, which it can interrupt.
+//! The engine of web components: a pool of short-lived instances that it can interrupt.
 
 use std::thread;
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::Error;
-use super::guest::Guest;
+use super::instance::WebInstance;
+use super::limits::{CORE_INSTANCES, MEMORIES, TABLES};
 use crate::sandbox::compiled::{self, Cache};
 
-/// How long an instance may compute before others have their turn.
+/// How long an instance may compute before it yields.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Address space behind a memory where there is little of it, in bytes.
+/// The guard region behind a memory if there is no address space for the pool, in
+/// bytes.
 const SMALL_GUARD: u64 = 64 << 10;
 
-/// Address space for a memory to grow without being moved, likewise.
+/// Address space in which a memory without a pool grows before it is moved, in bytes.
 const GROWTH: u64 = 1 << 20;
 
-/// Parts that one component may have.
-pub(super) const CORE_INSTANCES: u32 = 16;
-pub(super) const MEMORIES: u32 = 2;
-pub(super) const TABLES: u32 = 8;
+/// How much of each memory a slot of the pool keeps for the next instance, in bytes.
+/// Giving pages back and mapping them again takes more time than resetting them.
+const KEPT_OF_MEMORY: usize = 1 << 20;
 
-/// The component, compiled and linked, ready to be instantiated.
+/// How much of each table a slot keeps, in bytes.
+const KEPT_OF_TABLE: usize = 64 << 10;
+
+/// How much of its stack a slot keeps, in bytes.
+const KEPT_OF_STACK: usize = 256 << 10;
+
+/// Compiles and links the component.
 pub(super) fn prepare(
     component: &[u8],
     cache: Option<&Cache>,
     admin: bool,
     memory_limit: usize,
     instances: u32,
-) -> wasmtime::Result<ProxyPre<Guest>> {
+) -> wasmtime::Result<ProxyPre<WebInstance>> {
     // Where there is no address space for the pool (ulimit -v), each instance maps
     // no more than it uses, and moves a memory that grows.
     let engine = Engine::new(configuration().allocation_strategy(pool(memory_limit, instances)))
@@ -46,9 +55,9 @@ pub(super) fn prepare(
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    crate::add_to_linker(&mut linker, Guest::stores)?;
+    crate::add_to_linker(&mut linker, WebInstance::stores)?;
     if admin {
-        crate::add_admin_to_linker(&mut linker, Guest::stores)?;
+        crate::add_admin_to_linker(&mut linker, WebInstance::stores)?;
     } else if imports_admin(&component) {
         return Err(Error::AdminNotLinked.into());
     }
@@ -70,7 +79,7 @@ fn configuration() -> Config {
     config.epoch_interruption(true);
     // WASI 0.2 has no concurrent calls, and others are faster without.
     config.concurrency_support(false);
-    // A backtrace tells nothing without the names that components are stripped of.
+    // Backtraces are useless without names, of which components are stripped.
     config.wasm_backtrace_max_frames(None);
     config.generate_address_map(false);
     config
@@ -87,11 +96,17 @@ fn pool(memory_limit: usize, instances: u32) -> InstanceAllocationStrategy {
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
         .max_memory_size(memory_limit);
+    pool.linear_memory_keep_resident(KEPT_OF_MEMORY)
+        .table_keep_resident(KEPT_OF_TABLE)
+        .async_stack_keep_resident(KEPT_OF_STACK)
+        // Resets only the pages that were written, where the kernel tells which
+        // (Linux 6.7); otherwise all that is kept.
+        .pagemap_scan(Enabled::Auto);
     InstanceAllocationStrategy::Pooling(pool)
 }
 
-/// Has whoever computes stop and let others go first, again and again, as long
-/// as the engine is there. A thread of its own does it: all others may be computing.
+/// Increments the epoch every [`TICK`] so that running instances yield; ends when the
+/// engine is dropped. It has a thread of its own because all others may be computing.
 fn tick(engine: &Engine) -> wasmtime::Result<()> {
     let engine = engine.weak();
     thread::Builder::new()

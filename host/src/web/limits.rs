@@ -2,10 +2,17 @@
 
 use wasmtime::ResourceLimiter;
 
-use super::engine::{CORE_INSTANCES, MEMORIES, TABLES};
+/// The most core instances of one component.
+pub(super) const CORE_INSTANCES: u32 = 16;
 
-/// What is left for an instance, in bytes: its memories and its tables take
-/// from it as they grow, and give nothing back before the instance ends.
+/// The most memories of one component.
+pub(super) const MEMORIES: u32 = 2;
+
+/// The most tables of one component.
+pub(super) const TABLES: u32 = 8;
+
+/// The bytes by which the memories and tables of one instance may still grow,
+/// together. Nothing is given back before the instance ends.
 pub(super) struct Limits {
     left: usize,
 }
@@ -15,7 +22,8 @@ impl Limits {
         Self { left: bytes }
     }
 
-    /// Whether something may grow, which it does, then.
+    /// Takes what a memory or table needs to grow from `current` to `desired` units
+    /// of `unit` bytes; returns whether it may.
     fn take(
         &mut self,
         current: usize,
@@ -54,7 +62,7 @@ impl ResourceLimiter for Limits {
         Ok(self.take(current, desired, maximum, size_of::<usize>()))
     }
 
-    // A pool has its own numbers; these hold where there is none.
+    // The pool enforces its own limits; these are for engines without a pool.
     fn instances(&self) -> usize {
         CORE_INSTANCES as usize
     }

@@ -52,40 +52,30 @@ use tokio::net::TcpListener;
 
 use crate::Stores;
 use service::Service;
-use time_outs::TimeOuts;
+use settings::Settings;
 
 pub use listening::Listening;
 
 mod access_log;
 mod authority;
 mod body;
+mod call;
 mod client;
 mod connection;
 mod engine;
 mod failure;
-mod guest;
 mod guest_stderr;
+mod instance;
 mod limits;
 mod listening;
 mod progress;
 mod service;
-mod time_outs;
-
-/// Longest head of a request, in bytes; a longer one is answered with 431.
-const HEAD_LIMIT: usize = 64 << 10;
+mod settings;
 
 /// A server for one web component, before it listens.
 pub struct Server {
     component: Vec<u8>,
-    stores: Stores,
-    admin: bool,
-    environment: Vec<(String, String)>,
-    time_outs: TimeOuts,
-    connection_limit: usize,
-    instance_limit: u32,
-    body_limit: u64,
-    memory_limit: usize,
-    cache_directory: Option<PathBuf>,
+    settings: Settings,
 }
 
 impl Server {
@@ -94,37 +84,29 @@ impl Server {
     pub fn new(component: impl Into<Vec<u8>>, stores: Stores) -> Self {
         Self {
             component: component.into(),
-            stores,
-            admin: false,
-            environment: Vec::new(),
-            time_outs: TimeOuts::default(),
-            connection_limit: 1024,
-            instance_limit: 256,
-            body_limit: 1 << 20,
-            memory_limit: 64 << 20,
-            cache_directory: None,
+            settings: Settings::new(stores),
         }
     }
 
     /// Whether the component may import the contract's `admin`, which lets it
-    /// list, read and end everybody's sessions; by default it may not.
+    /// list, read and end the sessions of all users; by default it may not.
     pub fn admin(mut self, linked: bool) -> Self {
-        self.admin = linked;
+        self.settings.admin = linked;
         self
     }
 
     /// One more environment variable of the component.
     pub fn environment(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.environment.push((name.into(), value.into()));
+        self.settings.environment.push((name.into(), value.into()));
         self
     }
 
     /// The time-out of a request, from the end of its head to the end of the
     /// response; 30 seconds by default. Then its instance is stopped, and the
-    /// answer is 504, or is cut off if it has begun. A client that does not read
-    /// its answer for as long loses its connection.
+    /// answer is 504, or is cut off if it has begun. A client that has not read all
+    /// that waits for it after as long loses its connection.
     pub fn time_out(mut self, time: Duration) -> Self {
-        self.time_outs.request = time;
+        self.settings.time_outs.request = time;
         self
     }
 
@@ -132,23 +114,26 @@ impl Server {
     /// of a new connection that sends nothing; 10 seconds by default. Then the
     /// connection is closed, after a 408 if a part of a head was received.
     pub fn head_time_out(mut self, time: Duration) -> Self {
-        self.time_outs.head = time;
+        self.settings.time_outs.head = time;
         self
     }
 
     /// The keep-alive time-out: how long a connection may be idle after a response;
     /// 60 seconds by default. Then it is closed.
     pub fn idle_time_out(mut self, time: Duration) -> Self {
-        self.time_outs.idle = time;
+        self.settings.time_outs.idle = time;
         self
     }
 
-    /// The time-out of each part of a request's body; 10 seconds by default. Then
-    /// the answer is 408, if the component has not answered yet, and the component
-    /// cannot read more of the body. The same happens when the whole body does not
-    /// arrive within [`Server::time_out`].
+    /// The time-out of each part of a body; 10 seconds by default.
+    ///
+    /// If a request's body is late, the answer is 408, if the component has not
+    /// answered yet, and the component cannot read more of the body. The same happens
+    /// when the whole body does not arrive within [`Server::time_out`]. A client that
+    /// reads nothing of a response for as long loses its connection, and the instance
+    /// cannot write more.
     pub fn body_time_out(mut self, time: Duration) -> Self {
-        self.time_outs.body = time;
+        self.settings.time_outs.body = time;
         self
     }
 
@@ -162,7 +147,7 @@ impl Server {
     /// Up to 128 KiB of a body are buffered for each connection until an instance
     /// reads it.
     pub fn connection_limit(mut self, connections: usize) -> Self {
-        self.connection_limit = connections.max(1);
+        self.settings.connection_limit = connections.max(1);
         self
     }
 
@@ -170,16 +155,26 @@ impl Server {
     /// default. Requests beyond that wait, and are answered with 503 if none is
     /// free within [`Server::time_out`]. A request gets its instance once its body
     /// was received, or the first 64 KiB of it.
+    ///
+    /// On Linux each slot of the pool keeps memory for the next instance: at most
+    /// 1 MiB of each of its two memories, 64 KiB of each of its eight tables and
+    /// 256 KiB of its stack, less than 3 MiB in all. Only what instances have written
+    /// counts, and only in slots that were used: 64 requests of the demo at the same
+    /// time and the store take 50 MB. For 256 instances the sum is at most 700 MiB; a
+    /// machine with little memory takes a lower limit. Before Linux 6.7, which tells
+    /// what pages were written, all that is kept is reset after each request, which
+    /// takes longer for components with large memories; on other systems nothing is
+    /// kept.
     pub fn instance_limit(mut self, instances: u32) -> Self {
         // What the semaphore of tokio can count on any machine.
-        self.instance_limit = instances.clamp(1, u32::MAX >> 3);
+        self.settings.instance_limit = instances.clamp(1, u32::MAX >> 3);
         self
     }
 
     /// Longest body of a request, in bytes; 1 MiB by default. A longer one is
     /// answered with 413, by the server if the component has not answered yet.
     pub fn body_limit(mut self, bytes: u64) -> Self {
-        self.body_limit = bytes;
+        self.settings.body_limit = bytes;
         self
     }
 
@@ -189,7 +184,7 @@ impl Server {
     /// instance beside that, its headers and bodies on their way, is bounded, too:
     /// about 32 MiB for the worst of all.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
-        self.memory_limit = bytes;
+        self.settings.memory_limit = bytes;
         self
     }
 
@@ -198,7 +193,7 @@ impl Server {
     /// it may be shared; by default nowhere, and each start compiles for seconds.
     /// It must not lie inside the directory of one of the stores.
     pub fn cache_directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.cache_directory = Some(directory.into());
+        self.settings.cache_directory = Some(directory.into());
         self
     }
 
@@ -209,16 +204,21 @@ impl Server {
     ///
     /// [`Error::AdminNotLinked`]; [`Error::Component`] for a file that is not a component of
     /// `wasi:http/proxy`, for one with an import that is not provided, or if a
-    /// store's component could write in the cache directory; [`Error::Address`].
-    pub async fn bind(mut self, address: SocketAddr) -> Result<Listening, Error> {
+    /// store's component could write in the cache directory; [`Error::Address`];
+    /// [`Error::ZeroTimeOut`].
+    pub async fn bind(self, address: SocketAddr) -> Result<Listening, Error> {
+        if let Some(name) = self.settings.time_outs.zero() {
+            return Err(Error::ZeroTimeOut(name));
+        }
         let refused = |reason| Error::Address { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let local_address = listener.local_addr().map_err(refused)?;
         // It is compiled on all processors, but this one thread waits for them.
-        let compiled = tokio::task::spawn_blocking(move || {
-            let component = std::mem::take(&mut self.component);
-            Service::new(self, &component)
-        });
+        let Self {
+            component,
+            settings,
+        } = self;
+        let compiled = tokio::task::spawn_blocking(move || Service::new(settings, &component));
         let service = compiled
             .await
             .map_err(|error| Error::Component(error.to_string()))?
@@ -245,6 +245,10 @@ pub enum Error {
     /// [`Server::admin`].
     #[error("the web component imports `wasi-sessions:store/admin`, which is not linked")]
     AdminNotLinked,
+    /// A time-out is 0, with which no request could be answered; names the method of
+    /// [`Server`] that set it.
+    #[error("`{0}` must be more than 0")]
+    ZeroTimeOut(&'static str),
     /// The address cannot be listened at.
     #[error("cannot listen at {address}")]
     Address {

@@ -9,19 +9,19 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::access_log::LogLine;
-use super::time_outs::{TimeOuts, after};
+use super::settings::{TimeOuts, after};
 
 /// The progress of one connection; shared by its task, its stream, the requests on
 /// it, and the server's list of connections.
 pub(super) struct Progress {
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
     /// Asks the connection's task to close it.
     give_way: Notify,
     /// Wakes the server, which may wait for a connection that can give way.
     waits: Arc<Notify>,
 }
 
-struct State {
+struct ConnectionState {
     phase: Phase,
     since: Instant,
     /// Whether bytes of a response are still to be written.
@@ -30,6 +30,10 @@ struct State {
     chosen: bool,
     /// The request whose response is not sent yet.
     line: Option<LogLine>,
+    /// How many requests there were.
+    requests: u64,
+    /// The number of the request whose body is still to come.
+    upload: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +53,8 @@ enum Phase {
     Request,
     /// The response is complete, and not all of it is written.
     Sending,
+    /// The response is sent, and the instance still reads the request's body.
+    Upload,
 }
 
 impl Progress {
@@ -56,12 +62,14 @@ impl Progress {
     /// one that can give way.
     pub(super) fn new(waits: Arc<Notify>) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(ConnectionState {
                 phase: Phase::Fresh,
                 since: Instant::now(),
                 unsent: false,
                 chosen: false,
                 line: None,
+                requests: 0,
+                upload: None,
             }),
             give_way: Notify::new(),
             waits,
@@ -83,6 +91,32 @@ impl Progress {
         let mut state = self.state();
         state.enter(Phase::Body);
         state.line = Some(line);
+        state.requests += 1;
+        state.upload = None;
+    }
+
+    /// Records that a body follows, until the returned guard is dropped: as long, the
+    /// connection is not idle, even if the response is sent before.
+    pub(super) fn upload(self: &Arc<Self>) -> Upload {
+        let mut state = self.state();
+        state.upload = Some(state.requests);
+        Upload {
+            request: state.requests,
+            progress: self.clone(),
+        }
+    }
+
+    fn uploaded(&self, request: u64) {
+        let mut state = self.state();
+        // The next request may have begun already.
+        if state.upload != Some(request) {
+            return;
+        }
+        state.upload = None;
+        if state.phase == Phase::Upload {
+            state.enter(Phase::Idle);
+            self.waits.notify_one();
+        }
     }
 
     /// Records that enough of the body is there for an instance.
@@ -121,7 +155,11 @@ impl Progress {
         if state.phase != Phase::Sending {
             return;
         }
-        state.enter(Phase::Idle);
+        let next = match state.upload {
+            Some(_) => Phase::Upload,
+            None => Phase::Idle,
+        };
+        state.enter(next);
         let line = state.line.take();
         drop(state);
         if let Some(line) = line {
@@ -168,7 +206,7 @@ impl Progress {
                 Some(deadline) => deadline.min(next),
                 None => next,
             };
-            // Without a minimum, a time-out of zero would never yield.
+            // Without a minimum, a time-out below a millisecond would never yield.
             sleep_until(wake.max(after(Duration::from_millis(1)))).await;
         }
     }
@@ -200,12 +238,12 @@ impl Progress {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ConnectionState {
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.since = Instant::now();
@@ -217,6 +255,18 @@ impl State {
 
     fn can_give_way(&self) -> bool {
         self.phase <= Phase::Body && !self.unsent
+    }
+}
+
+/// The body of a request that is still to come, for the connection's progress.
+pub(super) struct Upload {
+    progress: Arc<Progress>,
+    request: u64,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.progress.uploaded(self.request);
     }
 }
 

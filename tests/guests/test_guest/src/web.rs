@@ -80,6 +80,28 @@ impl Guest for Server {
             }
             "/panic" => panic!("the guest's last words"),
             "/large" => answer(response, 200, &vec![b'x'; 10_000_000]),
+            "/answer-and-read" => {
+                answer(response, 200, b"answered");
+                if read(body).is_ok() {
+                    set("uploaded");
+                }
+            }
+            "/trap-after-the-body" => {
+                answer(response, 200, b"answered");
+                wait_for_go();
+                process::abort();
+            }
+            "/trap-after/204" | "/trap-after/304" => {
+                answer(response, path[12..].parse().unwrap(), b"content");
+                wait_for_go();
+                process::abort();
+            }
+            "/insist" => {
+                let (_body, stream) = start(response, 200);
+                for _ in 0..100 {
+                    write(&stream, &[b'x'; CHUNK]).unwrap();
+                }
+            }
             "/trap-in-the-body" => {
                 let (_body, stream) = start(response, 200);
                 write(&stream, &vec![b'x'; 1_000_000]).unwrap();

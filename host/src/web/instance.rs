@@ -1,4 +1,4 @@
-//! What one instance of a web component is given.
+//! The host's data of one instance: what its component is given.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use super::HEAD_LIMIT;
 use super::guest_stderr::GuestStderr;
 use super::limits::Limits;
+use super::settings::{HEAD_LIMIT, Settings};
 use crate::{Stores, StoresView};
 
-/// Things of the host that an instance may hold at the same time. Each takes
-/// memory that is not the instance's: at most a small multiple of the next two.
+/// The most resources of the host that an instance may hold at the same time. Each
+/// takes memory of the host: at most a small multiple of [`FIELDS`] or [`CHUNK`].
 const RESOURCES: usize = 256;
 
 /// The most that one set of headers takes, in bytes: names, values and about 40
@@ -27,9 +27,9 @@ const FIELDS: usize = HEAD_LIMIT;
 /// The most of a body that waits to be sent, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// The data of one instance: clocks, randomness, an environment, stores, and
+/// The store data of one instance: clocks, randomness, an environment, stores, and
 /// standard error, which goes into the log. No arguments, files or network.
-pub(super) struct Guest {
+pub(super) struct WebInstance {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -38,28 +38,23 @@ pub(super) struct Guest {
     network: NoNetwork,
 }
 
-impl Guest {
+impl WebInstance {
     /// `excused` is set once the client has gone: what the instance then writes to
     /// standard error is logged at a lower level.
-    pub(super) fn new(
-        environment: &[(String, String)],
-        stores: &Stores,
-        memory_limit: usize,
-        excused: Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(settings: &Settings, excused: Arc<AtomicBool>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS);
         Self {
             wasi: WasiCtxBuilder::new()
-                .envs(environment)
+                .envs(&settings.environment)
                 .stderr(GuestStderr::new(excused))
                 .build(),
             http,
             table,
-            stores: stores.clone(),
-            limits: Limits::new(memory_limit),
+            stores: settings.stores.clone(),
+            limits: Limits::new(settings.memory_limit),
             network: NoNetwork,
         }
     }
@@ -72,7 +67,7 @@ impl Guest {
     }
 }
 
-impl WasiView for Guest {
+impl WasiView for WebInstance {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
             ctx: &mut self.wasi,
@@ -81,7 +76,7 @@ impl WasiView for Guest {
     }
 }
 
-impl WasiHttpView for Guest {
+impl WasiHttpView for WebInstance {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView {
             ctx: &mut self.http,
