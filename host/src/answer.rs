@@ -1,17 +1,17 @@
 //! An answer on its way, for async code and for plain threads alike.
 
-use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
+use tokio::task::coop;
 use tokio::task::unconstrained;
 
-use crate::{Error, Sessions};
+use crate::Error;
 
 /// How long a thread looks out for what it waits for before it sleeps: about
 /// as long as it takes to wake one.
@@ -25,32 +25,35 @@ pub(crate) const LINGER: Duration = Duration::from_micros(50);
 /// done; dropped later, the request is done all the same and nobody hears of
 /// it. It keeps the store open until it is answered or dropped.
 #[must_use = "nothing is asked before the answer is awaited or waited for"]
-pub struct Answer<T>(State<T>);
-
-enum State<T> {
-    Asking(Asking<T>),
-    /// `None` once it was found.
-    Looking(Option<PendingRead<T>>),
+pub struct Answer<T> {
+    asking: Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>,
+    blocking: Blocking,
+    /// Whether it let other tasks run before it was asked.
+    has_yielded: bool,
 }
 
-pub(crate) type Asking<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+/// Whether the thread of a request's caller blocks until the answer is there. It is
+/// set when an answer is waited for, whether or not it was polled before.
+#[derive(Clone, Default)]
+pub(crate) struct Blocking(Arc<AtomicBool>);
 
-/// An answer that may be had at once, from memory or by this thread itself, and
-/// how to ask for it if not.
-pub(crate) struct PendingRead<T> {
-    pub(crate) sessions: Sessions,
-    pub(crate) id: String,
-    pub(crate) find: fn(&Sessions, &str) -> Option<Result<T, Error>>,
-    pub(crate) ask: fn(Sessions, String) -> Asking<T>,
+impl Blocking {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl<T> Answer<T> {
-    pub(crate) fn new(answer: impl Future<Output = Result<T, Error>> + Send + 'static) -> Self {
-        Self(State::Asking(Box::pin(answer)))
-    }
-
-    pub(crate) fn look(look: PendingRead<T>) -> Self {
-        Self(State::Looking(Some(look)))
+    pub(crate) fn new<F>(ask: impl FnOnce(Blocking) -> F) -> Self
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let blocking = Blocking::default();
+        Self {
+            asking: Box::pin(ask(blocking.clone())),
+            blocking,
+            has_yielded: false,
+        }
     }
 
     /// Blocks this thread until the answer is there. It works on every thread that
@@ -62,20 +65,21 @@ impl<T> Answer<T> {
     /// randomness and, on its thread, wakers. Where the answer would have to wait
     /// for that very code, it is [`Error::Other`] at once.
     ///
-    /// The thread does the request itself when nobody else is waiting, if it has
-    /// a mebibyte of stack left and does not belong to a tokio runtime.
+    /// The thread does the request itself when no other request is waiting.
     pub fn wait(mut self) -> Result<T, Error> {
-        let _blocking = Blocking::here();
+        self.blocking.0.store(true, Ordering::Relaxed);
         match self.linger() {
             Some(answer) => answer,
-            None => pollster::block_on(self),
+            None => pollster::block_on(unconstrained(self)),
         }
     }
 
     /// The answer, if it comes soon.
     fn linger(&mut self) -> Option<Result<T, Error>> {
         let mut context = Context::from_waker(Waker::noop());
-        let mut poll = || match Pin::new(&mut *self).poll(&mut context) {
+        // A task's budget is renewed only when the task yields, which it cannot do
+        // while its thread is blocked.
+        let mut poll = || match Pin::new(&mut unconstrained(&mut *self)).poll(&mut context) {
             Poll::Ready(answer) => Some(answer),
             Poll::Pending => None,
         };
@@ -91,56 +95,6 @@ impl<T> Answer<T> {
             }
         }
         None
-    }
-}
-
-/// The component's stack is half a mebibyte; the rest is ample for wasmtime.
-const STACK: usize = 1 << 20;
-
-thread_local! {
-    static BLOCKING: Cell<bool> = const { Cell::new(false) };
-    /// The number of look-ups in memory so far, for deciding when to yield.
-    static LOOKS: Cell<u8> = const { Cell::new(0) };
-}
-
-/// Whether this thread is blocked in `wait` until the answer that it polls is
-/// there.
-pub(crate) fn is_blocking() -> bool {
-    BLOCKING.get()
-}
-
-/// Whether a task must yield before its next look-up: answers from memory are ready
-/// at once, and a task that only reads would never yield.
-fn has_to_yield() -> bool {
-    const LOOKS_IN_A_ROW: u8 = 128;
-    let looks = LOOKS.replace(LOOKS.get().wrapping_add(1));
-    !is_blocking() && looks % LOOKS_IN_A_ROW == LOOKS_IN_A_ROW - 1
-}
-
-/// Whether what is polled on this thread now may wait for files in it: inside of
-/// a runtime nothing may, as wasmtime does it.
-pub(crate) fn may_work() -> bool {
-    is_blocking()
-        && Handle::try_current().is_err_and(|error| error.is_missing_context())
-        && stacker::remaining_stack().is_some_and(|left| left >= STACK)
-}
-
-/// While it lives, this thread does nothing but wait for its answer.
-struct Blocking {
-    before: bool,
-}
-
-impl Blocking {
-    fn here() -> Self {
-        Self {
-            before: BLOCKING.replace(true),
-        }
-    }
-}
-
-impl Drop for Blocking {
-    fn drop(&mut self) {
-        BLOCKING.set(self.before);
     }
 }
 
@@ -166,31 +120,34 @@ impl Drop for SpinPermit {
 impl<T> Future for Answer<T> {
     type Output = Result<T, Error>;
 
+    /// Takes from tokio's cooperative budget, since many answers are there at the first
+    /// poll. It yields at most once: another executor inside of a task polls again
+    /// without renewing the budget.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let look = match &mut self.0 {
-            State::Asking(asking) => return poll(asking, context),
-            State::Looking(look) => look,
-        };
-        if has_to_yield() {
+        if !self.has_yielded && !coop::has_budget_remaining() {
+            self.has_yielded = true;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let look = look.take().expect("polled after it was there");
-        if let Some(found) = (look.find)(&look.sessions, &look.id) {
-            return Poll::Ready(found);
-        }
-        let mut asking = (look.ask)(look.sessions, look.id);
-        let answer = poll(&mut asking, context);
-        self.0 = State::Asking(asking);
-        answer
+        take(1, context);
+        self.asking.as_mut().poll(context)
     }
 }
 
-/// Polls without tokio's cooperative budget. A used-up budget is renewed only when
-/// the task yields, which it cannot do while its thread is blocked, by `wait` or by
-/// another executor inside of the task. Answers through the queue yield anyway.
-fn poll<T>(asking: &mut Asking<T>, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
-    Pin::new(&mut unconstrained(asking)).poll(context)
+/// Takes so many units from the budget of the task that awaits this, if it has them.
+pub(crate) async fn spend(units: u32) {
+    poll_fn(|context| Poll::Ready(take(units, context))).await;
+}
+
+fn take(units: u32, context: &mut Context<'_>) {
+    for _ in 0..units {
+        if !coop::has_budget_remaining() {
+            return;
+        }
+        if let Poll::Ready(unit) = coop::poll_proceed(context) {
+            unit.made_progress();
+        }
+    }
 }
 
 #[cfg(test)]

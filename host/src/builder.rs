@@ -79,10 +79,11 @@ impl Builder {
         self
     }
 
-    /// Replaces the wall clock, for tests. It is read on the store's thread and on
-    /// any that waits for an answer, and must not wait for an answer itself. If it
-    /// panics during a request, the store closes, and whether the requests in
-    /// flight were done is unknown.
+    /// Replaces the wall clock, for tests. It is read on the store's thread and on any
+    /// that polls an answer or waits for one. It must not wait for an answer of the
+    /// store itself: [`wait`](Answer::wait) would fail, and blocking on it in another
+    /// way would never end. If it panics during a request, the store closes, and
+    /// whether the requests in flight were done is unknown.
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.0.clock = Arc::new(now);
         self
@@ -114,7 +115,7 @@ impl Builder {
     /// [`Error::Corrupt`] for one that is damaged.
     pub fn restore(self, copy: impl AsRef<Path>) -> Answer<()> {
         let copy = copy.as_ref().to_owned();
-        Answer::new(async move {
+        Answer::new(|_| async move {
             let settings = self.0;
             check_file_name(&settings.file_name)?;
             let (done, answer) = oneshot::channel();
@@ -138,7 +139,7 @@ impl Builder {
     /// [`Error::InvalidArgument`] for a setting out of range, and what the
     /// database answers to being opened.
     pub fn open(self) -> Answer<Sessions> {
-        Answer::new(async move {
+        Answer::new(|_| async move {
             let settings = self.0;
             check_file_name(&settings.file_name)?;
             let clock = StoreClock::new(settings.clock.clone());

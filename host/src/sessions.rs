@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
-use crate::answer::PendingRead;
+use crate::answer::Blocking;
 use crate::cache::ReadCache;
 #[cfg(feature = "tower-sessions")]
 use crate::clock::StoreClock;
@@ -106,19 +106,14 @@ impl Sessions {
     /// from memory, on the thread that polls the answer: as it was left by all
     /// that was answered before, and without waiting for what is in the queue.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
-        Answer::look(PendingRead {
-            sessions: self.clone(),
-            id: limits::shortened(id).to_owned(),
-            find: |sessions, id| {
-                let Open { cache, owner, .. } = &*sessions.0;
-                let known = cache.get(id).map(|session| Ok(Some(session)));
-                known.or_else(|| owner.at_once(|owner| owner.get(id)))
-            },
-            ask: |sessions, id| {
-                Box::pin(
-                    async move { sessions.ask(Request::Get(GetRequest { id }), session).await },
-                )
-            },
+        let id = limits::shortened(id).to_owned();
+        let sessions = self.clone();
+        Answer::new(|blocking| async move {
+            if let Some(known) = sessions.0.cache.get(&id) {
+                return Ok(Some(known));
+            }
+            // Boxed, so that answers from memory allocate little.
+            Box::pin(sessions.ask(Request::Get(GetRequest { id }), session, &blocking)).await
         })
     }
 
@@ -218,7 +213,7 @@ impl Sessions {
     /// that nothing was done, [`Error::Crashed`] excepted.
     pub fn batch(&self, requests: Vec<Request>) -> Answer<Vec<Result<Reply, Error>>> {
         let sessions = self.clone();
-        Answer::new(async move { sessions.send(requests).await })
+        Answer::new(|blocking| async move { sessions.send(requests, &blocking).await })
     }
 
     /// Live sessions, all or one subject's, in a fixed order; the next page
@@ -232,8 +227,10 @@ impl Sessions {
         limit: u32,
     ) -> Answer<Page> {
         let (subject, cursor) = (owned(subject), owned(cursor));
-        self.admin(Ends::Nothing, move |admin, store, opened| {
-            admin.call_list_sessions(store, opened, subject.as_deref(), cursor.as_deref(), limit)
+        self.admin(Ends::Nothing, async move |admin, store, opened| {
+            admin
+                .call_list_sessions(store, opened, subject.as_deref(), cursor.as_deref(), limit)
+                .await
         })
     }
 
@@ -242,8 +239,10 @@ impl Sessions {
     /// subject with a million.
     pub fn count_sessions(&self, subject: Option<&str>) -> Answer<u64> {
         let subject = owned(subject);
-        self.admin(Ends::Nothing, move |admin, store, opened| {
-            admin.call_count_sessions(store, opened, subject.as_deref())
+        self.admin(Ends::Nothing, async move |admin, store, opened| {
+            admin
+                .call_count_sessions(store, opened, subject.as_deref())
+                .await
         })
     }
 
@@ -251,16 +250,16 @@ impl Sessions {
     /// missing or expired.
     pub fn inspect(&self, handle: &str) -> Answer<Option<Session>> {
         let handle = limits::shortened(handle).to_owned();
-        self.admin(Ends::Nothing, move |admin, store, opened| {
-            admin.call_inspect(store, opened, &handle)
+        self.admin(Ends::Nothing, async move |admin, store, opened| {
+            admin.call_inspect(store, opened, &handle).await
         })
     }
 
     /// Ends the session that a listing names; false when it was not there.
     pub fn terminate(&self, handle: &str) -> Answer<bool> {
         let handle = limits::shortened(handle).to_owned();
-        self.admin(Ends::Any, move |admin, store, opened| {
-            admin.call_terminate(store, opened, &handle)
+        self.admin(Ends::Any, async move |admin, store, opened| {
+            admin.call_terminate(store, opened, &handle).await
         })
     }
 
@@ -271,19 +270,19 @@ impl Sessions {
     pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
         let subject = limits::shortened(subject).to_owned();
         let except = owned(except);
-        self.admin(
-            Ends::OfSubject(subject.clone()),
-            move |admin, store, opened| {
-                admin.call_terminate_subject(store, opened, &subject, except.as_deref())
-            },
-        )
+        let ends = Ends::OfSubject(subject.clone());
+        self.admin(ends, async move |admin, store, opened| {
+            admin
+                .call_terminate_subject(store, opened, &subject, except.as_deref())
+                .await
+        })
     }
 
     /// Ends every session; answers how many. Time and memory are as for
     /// [`terminate_subject`](Sessions::terminate_subject).
     pub fn clear(&self) -> Answer<u64> {
-        self.admin(Ends::Any, |admin, store, opened| {
-            admin.call_clear(store, opened)
+        self.admin(Ends::Any, async |admin, store, opened| {
+            admin.call_clear(store, opened).await
         })
     }
 
@@ -297,15 +296,15 @@ impl Sessions {
     /// between which other requests are done; how many rows it removed.
     pub fn collect_all(&self) -> Answer<u64> {
         let sessions = self.clone();
-        Answer::new(async move {
+        Answer::new(|blocking| async move {
             let (mut limit, mut removed) = (SMALLEST_STEP, 0);
             loop {
-                let step = sessions.0.owner.call(move |owner| {
+                let step = move |owner: &mut Owner| {
                     let started = Instant::now();
                     let collected = owner.collect(limit)?;
                     Ok((collected, started.elapsed()))
-                });
-                let (collected, took) = step.await?;
+                };
+                let (collected, took) = sessions.0.owner.call(step, &blocking).await?;
                 removed += collected.removed;
                 if !collected.more {
                     return Ok(removed);
@@ -322,8 +321,8 @@ impl Sessions {
     /// Figures about the store. Reads an index of all sessions, while other
     /// requests wait: a quarter of a second for a million sessions.
     pub fn stats(&self) -> Answer<Statistics> {
-        self.admin(Ends::Nothing, |admin, store, opened| {
-            admin.call_stats(store, opened)
+        self.admin(Ends::Nothing, async |admin, store, opened| {
+            admin.call_stats(store, opened).await
         })
     }
 
@@ -371,17 +370,26 @@ impl Sessions {
 
     fn request<T: 'static>(&self, request: Request, read: fn(Reply) -> Option<T>) -> Answer<T> {
         let sessions = self.clone();
-        Answer::new(async move { sessions.ask(request, read).await })
+        Answer::new(|blocking| async move { sessions.ask(request, read, &blocking).await })
     }
 
     /// Sends one request; `read` takes the answer out of its kind of reply.
-    async fn ask<T>(&self, request: Request, read: fn(Reply) -> Option<T>) -> Result<T, Error> {
-        let reply = self.send(vec![request]).await?.pop();
+    async fn ask<T>(
+        &self,
+        request: Request,
+        read: fn(Reply) -> Option<T>,
+        blocking: &Blocking,
+    ) -> Result<T, Error> {
+        let reply = self.send(vec![request], blocking).await?.pop();
         let answer = reply.transpose()?.and_then(read);
         answer.ok_or_else(|| Error::Other("the component broke its contract".to_owned()))
     }
 
-    async fn send(&self, mut requests: Vec<Request>) -> Result<Replies, Error> {
+    async fn send(
+        &self,
+        mut requests: Vec<Request>,
+        blocking: &Blocking,
+    ) -> Result<Replies, Error> {
         let max_data = self.0.options.max_data;
         let checks: Vec<Result<(), Error>> = requests
             .iter_mut()
@@ -390,7 +398,7 @@ impl Sessions {
         let mut accepted = checks.iter().map(Result::is_ok);
         requests.retain(|_| accepted.next() == Some(true));
 
-        let mut replies = self.0.owner.batch(requests).await?.into_iter();
+        let mut replies = self.0.owner.batch(requests, blocking).await?.into_iter();
         let mut reply = |()| replies.next().unwrap_or(Err(Error::Closed));
         Ok(checks
             .into_iter()
@@ -402,7 +410,7 @@ impl Sessions {
     fn admin<T: Send + 'static>(
         &self,
         ends: Ends,
-        call: impl FnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+        call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
     ) -> Answer<T> {
         self.call(move |owner| owner.admin(&ends, call))
     }
@@ -413,7 +421,7 @@ impl Sessions {
         call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
     ) -> Answer<T> {
         let sessions = self.clone();
-        Answer::new(async move { sessions.0.owner.call(call).await })
+        Answer::new(|blocking| async move { sessions.0.owner.call(call, &blocking).await })
     }
 }
 

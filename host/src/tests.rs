@@ -5,14 +5,13 @@ use std::fs;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tokio::runtime::{EnterGuard, Runtime};
 
 use crate::{
     Answer, Builder, CreateRequest, Created, DestroyRequest, Error, GetRequest, Options, Outcome,
@@ -28,16 +27,6 @@ pub(crate) fn builder(home: &TempDir) -> Builder {
 
 pub(crate) fn home() -> TempDir {
     tempfile::tempdir().unwrap()
-}
-
-/// While it lives, requests of this thread are done on the store's.
-pub(crate) fn on_the_stores_thread() -> EnterGuard<'static> {
-    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap()
-    });
-    RUNTIME.enter()
 }
 
 pub(crate) fn create(sessions: &Sessions, data: &str) -> Created {
@@ -290,7 +279,7 @@ pub(crate) fn behind_one_another<T>(
     let mut answers = answers(&sessions);
     let before = readings.load(Ordering::SeqCst);
     let hold = held_up.lock().unwrap();
-    let mut first = sessions.get("nobody");
+    let mut first = sessions.count_sessions(None);
     let mut context = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut first).poll(&mut context).is_pending());
     while readings.load(Ordering::SeqCst) == before {
@@ -480,14 +469,17 @@ fn a_store_that_nobody_uses_collects_its_garbage() {
         });
         idle.0.idle = Duration::from_millis(5);
         let sessions = idle.open().wait().unwrap();
-        let _there = through_the_queue.then(on_the_stores_thread);
+        let done = |batch: Answer<_>| match through_the_queue {
+            true => pollster::block_on(batch),
+            false => batch.wait(),
+        };
         let create = Request::Create(CreateRequest {
             data: vec![b'x'; 4000],
             ttl: Some(1000),
             subject: None,
         });
         for _ in 0..10 {
-            sessions.batch(vec![create.clone(); 100]).wait().unwrap();
+            done(sessions.batch(vec![create.clone(); 100])).unwrap();
         }
         let file = home.path().join("store/sessions.db");
         let size = || fs::metadata(&file).unwrap().len();

@@ -157,6 +157,25 @@ fn a_loop_of_reads_from_memory_lets_other_tasks_run() {
     });
 }
 
+#[test]
+fn a_loop_of_requests_that_its_task_does_lets_other_tasks_run() {
+    let home = home();
+    let sessions = open(&home);
+    runtimes()[0].block_on(async {
+        assert!(is_written(set(&sessions, 0).await));
+        let other = tokio::spawn(async {});
+        for _ in 0..200 {
+            assert_eq!(sessions.get("missing").await, Ok(None));
+        }
+        assert!(other.is_finished());
+        let other = tokio::spawn(async {});
+        for _ in 0..200 {
+            assert!(is_written(set(&sessions, 0).await));
+        }
+        assert!(other.is_finished());
+    });
+}
+
 /// A store whose thread is blocked in its clock.
 struct HeldUp {
     sessions: Sessions,

@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::tests::{COMPILED, behind_one_another, on_the_stores_thread, refuse};
+use crate::owner::shared::Serving;
+use crate::tests::{COMPILED, behind_one_another, refuse};
 use crate::{
     Builder, CreateRequest, DestroyRequest, Durability, Error, GetRequest, MergeRequest, Options,
     Outcome, Reply, Request, RotateRequest, Session, Sessions, SetRequest, TouchRequest,
@@ -90,7 +91,7 @@ impl Clock {
 }
 
 fn is_the_store() -> bool {
-    thread::current().name() == Some("wasi-sessions")
+    Serving::is_of_any()
 }
 
 fn get(sessions: &Sessions, id: &str) -> Option<Session> {
@@ -106,7 +107,6 @@ fn create_known(sessions: &Sessions, data: &str, subject: Option<&str>) -> Strin
 
 #[test]
 fn the_second_read_and_those_after_a_touch_or_a_write_are_from_memory() {
-    let _there = on_the_stores_thread();
     let home = home();
     let clock = Clock::new();
     let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
@@ -257,7 +257,6 @@ fn any_size_of_the_cache_will_do() {
 
 #[test]
 fn a_store_that_is_closed_answers_nothing_more() {
-    let _there = on_the_stores_thread();
     let home = home();
     let broken = Arc::new(AtomicBool::new(false));
     let clock = broken.clone();
@@ -285,7 +284,6 @@ fn a_store_that_is_closed_answers_nothing_more() {
 
 #[test]
 fn a_crash_leaves_nothing_in_memory() {
-    let _there = on_the_stores_thread();
     let home = home();
     let clock = Clock::new();
     let options = Options {
@@ -403,7 +401,6 @@ fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
 #[test]
 fn the_cache_is_used_and_correct_after_a_clock_was_ahead() {
     const YEARS: u64 = 80 * 365 * 86_400_000;
-    let _there = on_the_stores_thread();
     for collects in [false, true] {
         let home = home();
         let clock = Clock::new();
@@ -447,7 +444,6 @@ fn the_cache_is_used_and_correct_after_a_clock_was_ahead() {
 
 #[test]
 fn sessions_that_a_login_ends_are_forgotten_and_those_of_others_are_not() {
-    let _there = on_the_stores_thread();
     let home = home();
     let clock = Clock::new();
     let one_each = Options {

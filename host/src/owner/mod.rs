@@ -2,6 +2,7 @@
 
 pub(crate) mod caller;
 pub(crate) mod group;
+mod inline;
 pub(crate) mod limits;
 pub(crate) mod shared;
 pub(crate) mod thread;
@@ -15,6 +16,7 @@ use wasmtime::component::ResourceAny;
 
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
+use crate::owner::inline::Inline;
 use crate::request::Ends;
 use crate::sandbox::backup;
 use crate::sandbox::descriptors;
@@ -30,14 +32,19 @@ pub(crate) type Replies = Vec<Result<Reply, Error>>;
 /// The interval at which the names of the database's files are checked.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Whoever holds it may call the component, on any thread that may wait for
-/// files.
+/// The holder of its lock may call the component, on any thread. What may wait for the
+/// disk must not be done on the thread of a runtime; see [`Owner::waits_for_disk`].
 pub(crate) struct Owner {
     /// `None` from a crash to the next request.
     guest: Option<Guest>,
     launcher: Launcher,
     cache: Arc<ReadCache>,
     clock: Arc<StoreClock>,
+    /// The requests after which a request carries a collection step; 0 for never.
+    gc_frequency: u64,
+    /// The most requests that the component may have counted since the last complete
+    /// collection.
+    counted: u64,
     /// When the names of the database's files were last found to be right.
     looked: Instant,
     /// The error of every request once the names were found to be wrong.
@@ -53,6 +60,7 @@ impl Owner {
         clock: Arc<StoreClock>,
         cache: Arc<ReadCache>,
     ) -> Result<Self, Error> {
+        let gc_frequency = settings.options.gc_frequency;
         let mut directory = Directory::lock(&settings.directory, &settings.file_name)?;
         check_descriptors(&directory)?;
         let launcher = Launcher::new(settings, clock.clone(), &directory)?;
@@ -62,6 +70,8 @@ impl Owner {
             launcher,
             cache,
             clock,
+            gc_frequency,
+            counted: 0,
             looked: Instant::now(),
             replaced: None,
             directory,
@@ -78,9 +88,24 @@ impl Owner {
         }
     }
 
+    /// Whether this much work may wait for the disk: it starts the component, reopens
+    /// the database, begins the write-ahead log anew, or ends with a checkpoint.
+    pub(crate) fn waits_for_disk(&self, work: &Inline) -> bool {
+        let Some(guest) = &self.guest else {
+            return true;
+        };
+        let files = guest.files();
+        !files.are_sound() || work.writes() && !files.wal.has_room(work.pages, work.bytes)
+    }
+
+    /// Whether one of so many requests may carry a collection step.
+    pub(crate) fn collects_within(&self, requests: u64) -> bool {
+        self.gc_frequency > 0 && self.counted.saturating_add(requests) >= self.gc_frequency
+    }
+
     /// The session, if it is there.
     pub(crate) fn get(&mut self, id: &str) -> Result<Option<Session>, Error> {
-        let session = self.ask(|guest| guest.get(id))?;
+        let session = self.ask(1, |guest| guest.get(id))?;
         if let Some(session) = &session {
             self.cache.remember_read(id, session);
         }
@@ -94,7 +119,7 @@ impl Owner {
             return Ok(vec![Ok(Reply::Session(self.get(id)?))]);
         }
         let forgotten = self.cache.forget(requests);
-        let replies = self.call(|guest| guest.batch(requests))?;
+        let replies = self.write(requests.len() as u64, |guest| guest.batch(requests))?;
         let replies: Replies = replies
             .into_iter()
             .map(|reply| reply.map_err(Error::from))
@@ -108,7 +133,7 @@ impl Owner {
     pub(crate) fn admin<T>(
         &mut self,
         ends: &Ends,
-        call: impl FnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T>,
+        call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T>,
     ) -> Result<T, Error> {
         self.cache.forget_ended(ends);
         self.call(|guest| guest.admin(call))
@@ -117,7 +142,15 @@ impl Owner {
     /// Calls the component for a request that may write, and fails if the database
     /// or its log has no name any more.
     fn call<T>(&mut self, call: impl FnOnce(&mut Guest) -> Called<T>) -> Result<T, Error> {
-        let answer = self.ask(call);
+        self.write(1, call)
+    }
+
+    fn write<T>(
+        &mut self,
+        requests: u64,
+        call: impl FnOnce(&mut Guest) -> Called<T>,
+    ) -> Result<T, Error> {
+        let answer = self.ask(requests, call);
         let log = self.guest.as_ref().and_then(Guest::log);
         let linked = self.directory.refuse_unlinked(log.as_deref());
         linked.map_err(|replaced| self.give_up(replaced))?;
@@ -127,7 +160,11 @@ impl Owner {
     /// Calls the component, which is restarted first if it has crashed. If it
     /// crashes now, its instance is dropped, and SQLite recovers the database at
     /// the restart.
-    fn ask<T>(&mut self, call: impl FnOnce(&mut Guest) -> Called<T>) -> Result<T, Error> {
+    fn ask<T>(
+        &mut self,
+        requests: u64,
+        call: impl FnOnce(&mut Guest) -> Called<T>,
+    ) -> Result<T, Error> {
         if self.guest.is_none() || self.looked.elapsed() >= LOOK {
             self.look()?;
         }
@@ -139,6 +176,7 @@ impl Owner {
             }
         };
         self.clock.start_call();
+        self.counted = self.counted.saturating_add(requests);
         let called = call(guest);
         if self.clock.went_far_back() {
             self.cache.forget_all();
@@ -182,14 +220,20 @@ impl Owner {
     /// Checks the names of the files, and reads the whole database.
     pub(crate) fn check(&mut self) -> Result<Vec<String>, Error> {
         self.look()?;
-        self.call(|guest| guest.admin(|admin, store, opened| admin.call_check(store, opened)))
+        self.call(|guest| {
+            guest.admin(async |admin, store, opened| admin.call_check(store, opened).await)
+        })
     }
 
     /// Removes at most `limit` rows that no longer count.
     pub(crate) fn collect(&mut self, limit: u32) -> Result<Collected, Error> {
-        self.call(|guest| {
-            guest.admin(|admin, store, opened| admin.call_collect(store, opened, limit))
-        })
+        let collected = self.call(|guest| {
+            guest.admin(async |admin, store, opened| admin.call_collect(store, opened, limit).await)
+        })?;
+        if !collected.more {
+            self.counted = 0;
+        }
+        Ok(collected)
     }
 
     /// Has the component write a copy beside the target, and moves the copy there.

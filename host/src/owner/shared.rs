@@ -10,9 +10,10 @@ use std::task::Poll;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::Error;
+use crate::answer::Blocking;
 use crate::owner::Owner;
 use crate::owner::caller::{Contained, contain};
-use crate::{Error, answer};
 
 /// The number of permits of the queue, one for each request of a task that waits
 /// for the owner. When all are taken, further tasks wait for a permit
@@ -31,6 +32,12 @@ pub(crate) struct SharedOwner {
     pub(crate) resting: AtomicBool,
     /// Whether there was a request since the thread last checked.
     pub(crate) active: AtomicBool,
+    /// Whether tasks queue because requests carry collection steps now. The thread goes
+    /// on with the collection until nothing is left.
+    pub(crate) collecting: AtomicBool,
+    /// Whether many requests wait together, so that tasks had better queue: to do them
+    /// as one transaction is faster than one by one.
+    pub(crate) crowded: AtomicBool,
 }
 
 impl SharedOwner {
@@ -42,6 +49,8 @@ impl SharedOwner {
             permits: Arc::new(Semaphore::new(QUEUE)),
             resting: AtomicBool::new(false),
             active: AtomicBool::new(false),
+            collecting: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
         }
     }
 
@@ -93,16 +102,16 @@ impl Queued {
     /// Waits for a permit, unless this thread blocks until it is answered. Such a
     /// thread has one request at a time, and the permits may be held by tasks that
     /// only this thread can run.
-    pub(crate) async fn take(shared_owner: &Arc<SharedOwner>) -> Self {
+    pub(crate) async fn take(shared_owner: &Arc<SharedOwner>, blocking: &Blocking) -> Self {
         shared_owner.waiting.fetch_add(1, Ordering::SeqCst);
         let mut queued = Self {
             shared_owner: shared_owner.clone(),
             _permit: None,
         };
-        if !answer::is_blocking() {
+        if !blocking.is_set() {
             queued._permit = match shared_owner.permits.clone().try_acquire_owned() {
                 Ok(permit) => Some(Contained::new(permit)),
-                Err(_none_free) => wait_for_permit(shared_owner).await,
+                Err(_none_free) => wait_for_permit(shared_owner, blocking).await,
             };
         }
         queued
@@ -110,10 +119,10 @@ impl Queued {
 }
 
 /// Waits for a free permit; `None` if the thread blocks meanwhile.
-async fn wait_for_permit(shared_owner: &SharedOwner) -> Option<Permit> {
+async fn wait_for_permit(shared_owner: &SharedOwner, blocking: &Blocking) -> Option<Permit> {
     let mut permit = Contained::new(Box::pin(shared_owner.permits.clone().acquire_owned()));
     poll_fn(|context| match permit.get_mut() {
-        Some(permit) if !answer::is_blocking() => {
+        Some(permit) if !blocking.is_set() => {
             let free = permit.as_mut().poll(context);
             free.map(|permit| permit.ok().map(Contained::new))
         }
@@ -143,6 +152,12 @@ impl Serving {
         Self {
             before: SERVED.replace(shared_owner),
         }
+    }
+
+    /// Whether this thread does requests of any store now.
+    #[cfg(test)]
+    pub(crate) fn is_of_any() -> bool {
+        !SERVED.get().is_null()
     }
 
     /// Whether this thread does requests of this store now.

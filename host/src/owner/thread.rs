@@ -9,20 +9,26 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::task::unconstrained;
 use tokio::time::timeout;
 
-use crate::answer::{self, LINGER};
+use crate::answer::{self, Blocking, LINGER};
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
 use crate::owner::caller::Caller;
 use crate::owner::group::{self, Budget, Waiting};
+use crate::owner::inline::Inline;
 use crate::owner::shared::{Queued, Serving, SharedOwner};
 use crate::owner::{Owner, Replies};
 use crate::settings::Settings;
-use crate::{Error, Request};
+use crate::{Error, Options, Request};
 
-/// Half a mebibyte of it is the component's; the rest is ample for wasmtime.
-const STACK: usize = 4 << 20;
+/// A group of so many requests means that tasks had better queue.
+const CROWD: usize = 4;
+
+/// What a request that a task does itself takes from tokio's cooperative budget, in
+/// units of 128, so that other tasks wait for a few dozen at most.
+const INLINE_COST: u32 = 7;
 
 /// What handles ask of the owner. Requests travel as the contract's `request`,
 /// so that those that wait together can be done together.
@@ -42,6 +48,7 @@ type Tell = Box<dyn FnOnce() + Send>;
 pub(crate) struct OwnerThread {
     shared_owner: Arc<SharedOwner>,
     pub(crate) budget: Budget,
+    options: Options,
     queue: Option<mpsc::UnboundedSender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,64 +62,101 @@ impl OwnerThread {
     ) -> Result<Self, Error> {
         let shared_owner = Arc::new(SharedOwner::new());
         let budget = Budget::new(settings.memory_limit, settings.options.max_data);
+        let options = settings.options.clone();
         let (queue, commands) = mpsc::unbounded_channel();
         let (ready, opened) = Caller::new();
         let shared = shared_owner.clone();
         let thread = thread::Builder::new()
             .name("wasi-sessions".to_owned())
-            .stack_size(STACK)
             .spawn(move || run(settings, clock, cache, &shared, budget, commands, ready))
             .map_err(|error| Error::Start(error.to_string()))?;
         opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(Self {
             shared_owner,
             budget,
+            options,
             queue: Some(queue),
             thread: Some(thread),
         })
     }
 
     /// Does all requests in one transaction, with those of others perhaps.
-    pub(crate) async fn batch(&self, requests: Vec<Request>) -> Result<Replies, Error> {
-        if let Some(owner) = self.idle() {
-            return self.work(owner, |owner| owner.batch(&requests));
+    pub(crate) async fn batch(
+        &self,
+        requests: Vec<Request>,
+        blocking: &Blocking,
+    ) -> Result<Replies, Error> {
+        if let Some(replies) = self.batch_here(&requests, blocking) {
+            answer::spend(INLINE_COST).await;
+            return replies;
         }
-        let (caller, replies) = Caller::new();
-        let command = |queued| {
-            Command::Sessions(Waiting {
-                requests,
-                caller,
-                queued,
-            })
-        };
-        self.send(command).await?;
-        replies.await.map_err(|_| Error::Closed)?
+        unconstrained(async {
+            let (caller, replies) = Caller::new();
+            let command = |queued| {
+                Command::Sessions(Waiting {
+                    requests,
+                    caller,
+                    queued,
+                })
+            };
+            self.send(command, blocking).await?;
+            replies.await.map_err(|_| Error::Closed)?
+        })
+        .await
     }
 
     /// Has the owner do something.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
+        blocking: &Blocking,
     ) -> Result<T, Error> {
-        if let Some(owner) = self.idle() {
+        if blocking.is_set()
+            && let Some(owner) = self.shared_owner.try_lock()
+        {
             return self.work(owner, call);
         }
-        let (caller, answer) = Caller::new();
-        let call = move |owner: &mut Owner| -> Tell {
-            let done = call(owner);
-            Box::new(move || caller.answer(done))
-        };
-        self.send(|queued| Command::Other(Box::new(call), queued))
-            .await?;
-        answer.await.map_err(|_| Error::Closed)?
+        unconstrained(async {
+            let (caller, answer) = Caller::new();
+            let call = move |owner: &mut Owner| -> Tell {
+                let done = call(owner);
+                Box::new(move || caller.answer(done))
+            };
+            self.send(|queued| Command::Other(Box::new(call), queued), blocking)
+                .await?;
+            answer.await.map_err(|_| Error::Closed)?
+        })
+        .await
     }
 
-    /// Does something with the owner on this thread, if that can be at once.
-    pub(crate) fn at_once<T>(
+    /// Does the requests on this thread, if the owner is free and nothing waits for it:
+    /// that is faster than to wake another thread twice. A thread that does not block
+    /// anyway belongs to other tasks as well, so what may take long or wait for the disk
+    /// is not done on it.
+    fn batch_here(
         &self,
-        work: impl FnOnce(&mut Owner) -> Result<T, Error>,
-    ) -> Option<Result<T, Error>> {
-        Some(self.work(self.idle()?, work))
+        requests: &[Request],
+        blocking: &Blocking,
+    ) -> Option<Result<Replies, Error>> {
+        let work = |owner: &mut Owner| owner.batch(requests);
+        if blocking.is_set() {
+            return Some(self.work(self.shared_owner.try_lock()?, work));
+        }
+        let inline = Inline::of(requests, &self.options)?;
+        if self.shared_owner.crowded.load(Ordering::Relaxed) {
+            return None;
+        }
+        let owner = self.shared_owner.try_lock()?;
+        if let Some(open) = &*owner {
+            if open.collects_within(inline.requests) {
+                self.shared_owner.collecting.store(true, Ordering::SeqCst);
+                return None;
+            }
+            if open.waits_for_disk(&inline) {
+                return None;
+            }
+        }
+        Some(self.work(owner, work))
     }
 
     fn work<T>(
@@ -123,14 +167,6 @@ impl OwnerThread {
         let done = self.shared_owner.work(owner, work);
         self.note_work();
         done
-    }
-
-    /// The owner, when this thread may work and nobody else wants it: to do a
-    /// request here is faster than to wake another thread twice.
-    fn idle(&self) -> Option<MutexGuard<'_, Option<Owner>>> {
-        answer::may_work()
-            .then(|| self.shared_owner.try_lock())
-            .flatten()
     }
 
     /// Lets the thread know that there may be garbage one day.
@@ -144,14 +180,18 @@ impl OwnerThread {
     }
 
     /// Queues a command once there is a permit for it.
-    async fn send(&self, command: impl FnOnce(Queued) -> Command) -> Result<(), Error> {
-        if answer::is_blocking() && Serving::is_of(&self.shared_owner) {
+    async fn send(
+        &self,
+        command: impl FnOnce(Queued) -> Command,
+        blocking: &Blocking,
+    ) -> Result<(), Error> {
+        if blocking.is_set() && Serving::is_of(&self.shared_owner) {
             return Err(Error::Other(
                 "the store's own clock, randomness and wakers cannot wait for the store".to_owned(),
             ));
         }
         let queue = self.queue.as_ref().ok_or(Error::Closed)?;
-        let command = command(Queued::take(&self.shared_owner).await);
+        let command = command(Queued::take(&self.shared_owner, blocking).await);
         queue.send(command).map_err(|_| Error::Closed)
     }
 }
@@ -205,6 +245,10 @@ fn run(
         }
     };
     ready.answer(Ok(()));
+    let after_command = || match shared_owner.collecting.load(Ordering::SeqCst) {
+        true => Rest::Not,
+        false => after_work,
+    };
     let mut rest = after_work;
     let mut next = None;
     // Dropped first: whoever is told that the store is closed finds it so.
@@ -218,10 +262,12 @@ fn run(
             Received::Command(Command::Sessions(first)) => {
                 let (group, command) = group::gather(first, &mut commands, &budget);
                 next = command;
+                let crowded = group.len() >= CROWD;
+                shared_owner.crowded.store(crowded, Ordering::Relaxed);
                 group::answer(group, |requests| {
                     shared_owner.work(shared_owner.lock(), |owner| owner.batch(requests))
                 });
-                rest = after_work;
+                rest = after_command();
             }
             Received::Command(Command::Other(call, queued)) => {
                 let done = shared_owner.work(shared_owner.lock(), |owner| Ok(call(owner)));
@@ -229,10 +275,13 @@ fn run(
                 if let Ok(tell) = done {
                     tell();
                 }
-                rest = after_work;
+                rest = after_command();
             }
             Received::Command(Command::Active) => rest = after_work,
-            Received::Nothing if shared_owner.active.swap(false, Ordering::SeqCst) => {
+            Received::Nothing
+                if !shared_owner.collecting.load(Ordering::SeqCst)
+                    && shared_owner.active.swap(false, Ordering::SeqCst) =>
+            {
                 rest = after_work;
             }
             Received::Nothing => {
@@ -240,7 +289,10 @@ fn run(
                 let collected = shared_owner.work(shared_owner.lock(), |owner| owner.collect(step));
                 rest = match collected {
                     Ok(collected) if collected.more => Rest::Not,
-                    _ => Rest::UntilActive,
+                    _ => {
+                        shared_owner.collecting.store(false, Ordering::SeqCst);
+                        Rest::UntilActive
+                    }
                 };
             }
             Received::End => break,
@@ -326,3 +378,6 @@ fn receive(
     };
     command.map_or(Received::End, Received::Command)
 }
+
+#[cfg(test)]
+mod tests;

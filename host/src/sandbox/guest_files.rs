@@ -1,22 +1,23 @@
-//! How the component opens files. The host replaces two functions of WASI, because
-//! a component cannot choose permissions and cannot be given another directory
-//! later.
+//! How the component opens, writes and syncs files. The host replaces some functions
+//! of WASI, because a component cannot choose permissions, cannot be given another
+//! directory later, and does not say when its next checkpoint is due.
 
 use std::fs::File;
-use std::mem;
 use std::sync::{Arc, Weak};
+use std::{mem, ptr};
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemView};
 use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as Preopens;
-use wasmtime_wasi::p2::bindings::sync::filesystem::types::{
-    DescriptorFlags, Host, HostDescriptor, OpenFlags, PathFlags,
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    DescriptorFlags, ErrorCode, Filesize, Host, HostDescriptor, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use crate::sandbox::instance::State;
+use crate::sandbox::instance::{State, complete};
+use crate::sandbox::wal::Wal;
 
 /// The interfaces, with the version of wasmtime-wasi, whose functions are replaced.
 /// If the version differed, no component would import the replacements, so the
@@ -33,6 +34,11 @@ pub(crate) struct GuestFiles {
     mode: u32,
     database: Weak<File>,
     log: Weak<File>,
+    /// What is known about the write-ahead log.
+    pub(crate) wal: Wal,
+    /// Whether a write or a sync failed since the database was opened: the component
+    /// may reopen it at the next request.
+    has_failed: bool,
     /// The descriptor of [`GuestFiles::BACKUP`] in the component's table.
     backup: Option<u32>,
 }
@@ -49,6 +55,8 @@ impl GuestFiles {
             mode,
             database: Weak::new(),
             log: Weak::new(),
+            wal: Wal::default(),
+            has_failed: false,
             backup: None,
         }
     }
@@ -68,10 +76,23 @@ impl GuestFiles {
         self.log.upgrade()
     }
 
+    /// Whether the component has the database open, and will not reopen it.
+    pub(crate) fn are_sound(&self) -> bool {
+        self.database.strong_count() > 0 && !self.has_failed
+    }
+
+    fn synced(&mut self, well: bool) {
+        #[cfg(test)]
+        SYNCS.set(SYNCS.get() + 1);
+        self.wal.note_sync();
+        self.has_failed |= !well;
+    }
+
     /// Remembers the first open file of a name, which is SQLite's: other code of
     /// the component opens these files only for a moment.
     fn note(&mut self, name: &str, file: &Arc<File>) {
         let known = if name == self.file_name {
+            self.has_failed = false;
             &mut self.database
         } else if name == self.log_name {
             &mut self.log
@@ -84,7 +105,13 @@ impl GuestFiles {
     }
 }
 
-/// Replaces the functions of WASI that open files.
+#[cfg(test)]
+thread_local! {
+    /// The number of syncs on this thread, of any store.
+    pub(crate) static SYNCS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Replaces functions of WASI.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance(PREOPENS)?.func_wrap(
@@ -98,18 +125,69 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
             Ok((directories,))
         },
     )?;
-    linker.instance(TYPES)?.func_wrap(
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap(
         "[method]descriptor.open-at",
         |mut store: StoreContextMut<'_, State>, arguments: OpenAt| {
             let state = store.data_mut();
-            Ok((match open_at(state, arguments) {
-                Ok(descriptor) => Ok(descriptor),
-                Err(error) => Err(Host::convert_error_code(&mut state.filesystem(), error)?),
-            },))
+            let opened = open_at(state, arguments);
+            answer(state, opened)
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.write",
+        |mut store: StoreContextMut<'_, State>, arguments: Write| {
+            let state = store.data_mut();
+            let written = write(state, arguments);
+            answer(state, written)
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.sync",
+        |mut store: StoreContextMut<'_, State>, (file,): (Resource<Descriptor>,)| {
+            let state = store.data_mut();
+            let synced = complete(state.filesystem().sync(file));
+            state.files.synced(synced.is_ok());
+            answer(state, synced)
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.sync-data",
+        |mut store: StoreContextMut<'_, State>, (file,): (Resource<Descriptor>,)| {
+            let state = store.data_mut();
+            let synced = complete(state.filesystem().sync_data(file));
+            state.files.synced(synced.is_ok());
+            answer(state, synced)
         },
     )?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// What WASI's functions answer: the outer error is a trap.
+type Answered<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
+
+fn answer<T>(state: &mut State, done: FsResult<T>) -> Answered<T> {
+    Ok((match done {
+        Ok(done) => Ok(done),
+        Err(error) => Err(Host::convert_error_code(&mut state.filesystem(), error)?),
+    },))
+}
+
+type Write = (Resource<Descriptor>, Vec<u8>, Filesize);
+
+/// Writes as WASI does, and notes what is written to the log.
+fn write(state: &mut State, (file, data, offset): Write) -> FsResult<Filesize> {
+    let log = match state.table.get(&file)? {
+        Descriptor::File(file) => ptr::eq(Arc::as_ptr(&file.file), state.files.log.as_ptr()),
+        Descriptor::Dir(_) => false,
+    };
+    if log {
+        state.files.wal.note_write(&data, offset);
+    }
+    let written = complete(state.filesystem().write(file, data, offset));
+    state.files.has_failed |= written.is_err();
+    written
 }
 
 type OpenAt = (
@@ -128,7 +206,6 @@ fn open_at(
 ) -> FsResult<Resource<Descriptor>> {
     #[cfg(unix)]
     if how.contains(OpenFlags::CREATE) {
-        use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
         let made = create(state, &directory, &path)?;
         if !made && how.contains(OpenFlags::EXCLUSIVE) {
             return Err(ErrorCode::Exist.into());
@@ -137,14 +214,8 @@ fn open_at(
     }
     let mut filesystem = state.filesystem();
     let follow = PathFlags::empty();
-    let opened = HostDescriptor::open_at(
-        &mut filesystem,
-        directory,
-        follow,
-        path.clone(),
-        how,
-        access,
-    )?;
+    let opened = filesystem.open_at(directory, follow, path.clone(), how, access);
+    let opened = complete(opened)?;
     if let Descriptor::File(file) = filesystem.table.get(&opened)? {
         let file = file.file.clone();
         state.files.note(&path, &file);
@@ -158,7 +229,6 @@ fn open_at(
 fn create(state: &mut State, directory: &Resource<Descriptor>, path: &str) -> FsResult<bool> {
     use rustix::fs::{Mode, OFlags, openat};
     use rustix::io::Errno;
-    use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
     let mode = Mode::from_raw_mode(state.files.mode as _);
     let filesystem = state.filesystem();

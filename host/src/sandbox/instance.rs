@@ -2,10 +2,13 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rand_core::TryRng;
+use tokio::task::unconstrained;
 use wasmtime::component::{Linker, ResourceAny, ResourceTable};
 use wasmtime::{
     Config, Engine, Memory, MemoryType, OptLevel, Store, StoreLimits, StoreLimitsBuilder,
@@ -25,6 +28,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "wit",
         world: "session-store",
+        exports: { default: async },
         additional_derives: [PartialEq, Eq],
         trappable_error_type: { "wasi-sessions:store/types.error" => wasmtime::Error },
     });
@@ -95,16 +99,12 @@ impl Launcher {
         // An answer may be as large as the memory it comes from; wasmtime's own
         // limit is below the largest payload.
         store.set_hostcall_fuel(self.settings.memory_limit);
-        let bindings = self
-            .component
-            .instantiate(&mut store)
-            .map_err(start_error)?;
+        let bindings =
+            complete(self.component.instantiate_async(&mut store)).map_err(start_error)?;
         let location = format!("/{}", self.settings.file_name);
-        let opened = bindings
-            .wasi_sessions_store_sessions()
-            .store()
-            .call_open(&mut store, &location, &self.options)
-            .map_err(start_error)??;
+        let sessions = bindings.wasi_sessions_store_sessions().store();
+        let opened = sessions.call_open(&mut store, &location, &self.options);
+        let opened = complete(opened).map_err(start_error)??;
         let files = &store.data().files;
         if !files.are_in_effect() {
             let words = "WASI opens files in another way than this host expects";
@@ -119,6 +119,19 @@ impl Launcher {
     }
 }
 
+/// Runs a call of the component on this thread. The call has a stack of its own,
+/// and WASI's files block the thread instead of waiting for a runtime, so the call
+/// is complete after one poll, inside a runtime or not. If it is not, this blocks
+/// until it is: a dropped call would leave an instance of no use.
+pub(super) fn complete<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    let mut context = Context::from_waker(Waker::noop());
+    match call.as_mut().poll(&mut context) {
+        Poll::Ready(done) => done,
+        Poll::Pending => pollster::block_on(unconstrained(call)),
+    }
+}
+
 fn prepare(
     memory_limit: usize,
     cache: Option<&Cache>,
@@ -126,7 +139,7 @@ fn prepare(
     let engine = engine(memory_limit)?;
     let component = compiled::compile(&engine, COMPONENT, cache)?;
     let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     guest_files::add_to_linker(&mut linker)?;
     let component = bindings::SessionStorePre::new(linker.instantiate_pre(&component)?)?;
     Ok((engine, component))
@@ -175,7 +188,7 @@ impl Guest {
     /// The session, if it is there.
     pub(crate) fn get(&mut self, id: &str) -> Called<Option<Session>> {
         let sessions = self.bindings.wasi_sessions_store_sessions().store();
-        sessions.call_get(&mut self.store, self.opened, id)
+        complete(sessions.call_get(&mut self.store, self.opened, id))
     }
 
     /// Does all requests in one transaction, as the contract's `batch`.
@@ -184,16 +197,16 @@ impl Guest {
         requests: &[Request],
     ) -> Called<Vec<Result<Reply, contract::Error>>> {
         let sessions = self.bindings.wasi_sessions_store_sessions().store();
-        sessions.call_batch(&mut self.store, self.opened, requests)
+        complete(sessions.call_batch(&mut self.store, self.opened, requests))
     }
 
     /// Calls one function of the contract's `admin`.
     pub(crate) fn admin<T>(
         &mut self,
-        call: impl FnOnce(&contract::Admin, &mut Store<State>, ResourceAny) -> Called<T>,
+        call: impl AsyncFnOnce(&contract::Admin, &mut Store<State>, ResourceAny) -> Called<T>,
     ) -> Called<T> {
         let admin = self.bindings.wasi_sessions_store_admin();
-        call(admin, &mut self.store, self.opened)
+        complete(call(admin, &mut self.store, self.opened))
     }
 
     /// Has the component write a copy of the database to [`BACKUP`] in `directory`.
@@ -201,10 +214,16 @@ impl Guest {
         let lent = guest_files::lend(directory);
         let own = self.store.data_mut().exchange_backup_directory(lent)?;
         let location = format!("{}/{BACKUP}", GuestFiles::BACKUP);
-        let done =
-            self.admin(|admin, store, opened| admin.call_backup(store, opened, &location))?;
+        let done = self.admin(async |admin, store, opened| {
+            admin.call_backup(store, opened, &location).await
+        })?;
         self.store.data_mut().exchange_backup_directory(own)?;
         Ok(done)
+    }
+
+    /// The files that the component has open.
+    pub(crate) fn files(&self) -> &GuestFiles {
+        &self.store.data().files
     }
 
     /// The write-ahead log that the component has open.
@@ -215,7 +234,7 @@ impl Guest {
     /// Closes the database.
     pub(crate) fn close(mut self) {
         // A trap here leaves the database to the recovery of the next open.
-        let _ = self.opened.resource_drop(&mut self.store);
+        let _ = complete(self.opened.resource_drop_async(&mut self.store));
     }
 }
 

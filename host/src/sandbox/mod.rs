@@ -10,3 +10,4 @@ pub(crate) mod file_lock;
 pub(crate) mod guest_files;
 pub(crate) mod instance;
 pub(crate) mod mark;
+pub(crate) mod wal;

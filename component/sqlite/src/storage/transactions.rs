@@ -20,9 +20,7 @@ impl Storage {
         let opened = storage.open_when_free(now);
         opened.map_err(|error| match error {
             Error::Corrupt(message) => Error::Corrupt(format!("`{location}`: {message}")),
-            Error::MissingTable(message) => {
-                Error::MissingTable(format!("`{location}`: {message}"))
-            }
+            Error::MissingTable(message) => Error::MissingTable(format!("`{location}`: {message}")),
             Error::Other(message) => Error::Other(format!("`{location}`: {message}")),
             error => error,
         })?;

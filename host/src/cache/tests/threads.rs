@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use super::{Clock, builder, get, home, relaxed};
-use crate::tests::on_the_stores_thread;
 use crate::{GetRequest, Options, Outcome, Reply, Request, Sessions, SetRequest};
 
 const LIVES: usize = 60;
@@ -150,7 +149,6 @@ fn a_reader_sees_whatever_was_answered_to_a_writer_before() {
         for _ in 0..READERS {
             let (sessions, lives, done) = (&sessions, &lives, &done);
             scope.spawn(move || {
-                let _there = on_the_stores_thread();
                 let mut seen = [0; LIVES];
                 loop {
                     let now = done.load(Ordering::SeqCst);
@@ -192,7 +190,6 @@ fn an_expiry_that_was_answered_is_read_from_then_on() {
         });
         for _ in 0..READERS {
             scope.spawn(|| {
-                let _there = on_the_stores_thread();
                 let mut seen = 0;
                 while !done.load(Ordering::SeqCst) {
                     let answered = life.expires.load(Ordering::SeqCst);

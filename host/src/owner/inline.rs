@@ -1,0 +1,140 @@
+//! Which requests a task does itself, on the thread of its runtime: small ones that wait
+//! for no disk.
+
+use crate::{CreateRequest, Durability, Options, Request};
+
+/// The most requests of a task's batch.
+const MOST_REQUESTS: usize = 16;
+
+/// The most bytes of payloads that a task's batch brings.
+const MOST_BYTES: usize = 64 << 10;
+
+/// The most pages that a small request writes apart from payloads: from the root to
+/// the leaf of the table and of both indexes, each of which may be split, and the pages
+/// that record which are free.
+const PAGES: u64 = 20;
+
+/// An upper bound on what requests write.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Inline {
+    pub(crate) requests: u64,
+    pub(crate) pages: u64,
+    /// The bytes of payloads.
+    pub(crate) bytes: u64,
+}
+
+impl Inline {
+    /// What these requests write; `None` if a task must not do them itself, whatever
+    /// the state of the store.
+    pub(crate) fn of(requests: &[Request], options: &Options) -> Option<Self> {
+        let brought = requests.iter().map(|request| request.payload().len());
+        let brought = brought.fold(0, usize::saturating_add);
+        if requests.len() > MOST_REQUESTS || brought > MOST_BYTES {
+            return None;
+        }
+        let mut work = Self {
+            requests: requests.len() as u64,
+            pages: 0,
+            bytes: brought as u64,
+        };
+        for request in requests {
+            // The stored payload that the request may write again.
+            let stored = match request {
+                Request::Get(_) => continue,
+                Request::Create(CreateRequest { subject: None, .. })
+                | Request::Set(_)
+                | Request::Update(_) => 0,
+                Request::Merge(_) | Request::Touch(_) | Request::Destroy(_) => options.max_data,
+                // A log-in may end any number of sessions.
+                Request::Create(CreateRequest {
+                    subject: Some(_), ..
+                })
+                | Request::Rotate(_) => return None,
+            };
+            work.pages += PAGES;
+            work.bytes = work.bytes.saturating_add(stored);
+        }
+        let allowed = !work.writes() || options.durability == Durability::Relaxed;
+        allowed.then_some(work)
+    }
+
+    /// Whether anything is written.
+    pub(crate) fn writes(&self) -> bool {
+        self.pages > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GetRequest, RotateRequest, SetRequest, TouchRequest};
+
+    fn relaxed() -> Options {
+        Options {
+            durability: Durability::Relaxed,
+            ..Options::default()
+        }
+    }
+
+    fn get() -> Request {
+        Request::Get(GetRequest {
+            id: "id".to_owned(),
+        })
+    }
+
+    fn set(length: usize) -> Request {
+        Request::Set(SetRequest {
+            id: "id".to_owned(),
+            data: vec![0; length],
+            ttl: None,
+        })
+    }
+
+    #[test]
+    fn reads_write_nothing_and_are_done_with_any_durability() {
+        let read = Inline::of(&[get()], &Options::default()).unwrap();
+        assert!(!read.writes());
+        assert_eq!(Inline::of(&[get()], &relaxed()), Some(read));
+    }
+
+    #[test]
+    fn durable_writes_and_log_ins_are_never_done_by_tasks() {
+        assert_eq!(Inline::of(&[set(1)], &Options::default()), None);
+        assert_eq!(Inline::of(&[get(), set(1)], &Options::default()), None);
+        let rotate = Request::Rotate(RotateRequest {
+            id: "id".to_owned(),
+            subject: None,
+        });
+        assert_eq!(Inline::of(&[rotate], &relaxed()), None);
+        let create = Request::Create(CreateRequest {
+            data: vec![],
+            ttl: None,
+            subject: Some("alice".to_owned()),
+        });
+        assert_eq!(Inline::of(&[create], &relaxed()), None);
+    }
+
+    #[test]
+    fn a_batch_of_a_task_is_bounded_in_requests_and_in_bytes() {
+        let sets = |count, length| vec![set(length); count];
+        assert!(Inline::of(&sets(MOST_REQUESTS, 1), &relaxed()).is_some());
+        assert_eq!(Inline::of(&sets(MOST_REQUESTS + 1, 1), &relaxed()), None);
+        assert!(Inline::of(&sets(1, MOST_BYTES), &relaxed()).is_some());
+        assert_eq!(Inline::of(&sets(2, MOST_BYTES / 2 + 1), &relaxed()), None);
+    }
+
+    #[test]
+    fn a_request_that_may_rewrite_a_stored_payload_counts_as_the_largest() {
+        let touch = Request::Touch(TouchRequest {
+            id: "id".to_owned(),
+            ttl: None,
+        });
+        let work = Inline::of(&[set(7), touch], &relaxed()).unwrap();
+        let expected = Inline {
+            requests: 2,
+            pages: 2 * PAGES,
+            bytes: 7 + Options::default().max_data,
+        };
+        assert_eq!(work, expected);
+    }
+}

@@ -1,0 +1,171 @@
+//! Tests which thread does what, on the real component.
+
+use std::fs;
+use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
+
+use tempfile::TempDir;
+use tokio::runtime::Builder as RuntimeBuilder;
+
+use super::*;
+use crate::sandbox::guest_files::SYNCS;
+use crate::tests::{builder, home};
+use crate::{Durability, Outcome, Reply};
+
+const NOW: u64 = 1_700_000_000_000;
+
+/// An open store, the time that its clock shows, and how often the clock was read by
+/// the store's thread and by others: once for each request.
+struct Store {
+    home: TempDir,
+    owner: OwnerThread,
+    now: Arc<AtomicU64>,
+    there: Arc<AtomicU64>,
+    here: Arc<AtomicU64>,
+}
+
+impl Store {
+    fn open(options: Options) -> Self {
+        let home = home();
+        let now = Arc::new(AtomicU64::new(NOW));
+        let (there, here) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let shown = now.clone();
+        let counts = [there.clone(), here.clone()];
+        let read = move || {
+            let is_here = thread::current().name() != Some("wasi-sessions");
+            counts[usize::from(is_here)].fetch_add(1, Ordering::SeqCst);
+            SystemTime::UNIX_EPOCH + Duration::from_millis(shown.load(Ordering::SeqCst))
+        };
+        let settings = builder(&home).options(options).clock(read);
+        let clock = StoreClock::new(settings.clock.clone());
+        let cache = Arc::new(ReadCache::new(0, clock.clone(), false));
+        let owner = pollster::block_on(OwnerThread::open(settings, clock, cache)).unwrap();
+        there.store(0, Ordering::SeqCst);
+        Self {
+            home,
+            owner,
+            now,
+            there,
+            here,
+        }
+    }
+
+    fn ask(&self, request: Request) -> impl Future<Output = Reply> {
+        async {
+            let replies = self.owner.batch(vec![request], &Blocking::default()).await;
+            replies.unwrap().pop().unwrap().unwrap()
+        }
+    }
+
+    async fn set(&self, id: u64, ttl: u64) {
+        let written = self.ask(set(id, ttl)).await;
+        assert!(matches!(written, Reply::Outcome(Outcome::Written(_))));
+    }
+
+    async fn get(&self, id: u64) {
+        let id = id.to_string();
+        assert!(matches!(
+            self.ask(Request::Get(id)).await,
+            Reply::Session(_)
+        ));
+    }
+
+    /// How many requests the store's thread did, and how many others.
+    fn done_there_and_here(&self) -> (u64, u64) {
+        (
+            self.there.load(Ordering::SeqCst),
+            self.here.load(Ordering::SeqCst),
+        )
+    }
+}
+
+fn relaxed() -> Options {
+    Options {
+        durability: Durability::Relaxed,
+        ..Options::default()
+    }
+}
+
+fn set(id: u64, ttl: u64) -> Request {
+    Request::Set((id.to_string(), vec![b'x'; 500], Some(ttl)))
+}
+
+#[test]
+fn the_hosts_functions_for_writes_and_syncs_are_in_effect() {
+    let store = Store::open(relaxed());
+    let work = Inline::of(&[set(1, 1000)], &relaxed()).unwrap();
+    let waits = || {
+        store
+            .owner
+            .shared_owner
+            .lock()
+            .as_ref()
+            .unwrap()
+            .waits_for_disk(&work)
+    };
+    pollster::block_on(store.set(1, 1000));
+    assert!(!waits());
+    store.now.fetch_add(1000, Ordering::SeqCst);
+    pollster::block_on(
+        store
+            .owner
+            .call(|owner| owner.collect(1), &Blocking::default()),
+    )
+    .unwrap();
+    assert!(waits(), "a complete collection empties the log");
+}
+
+#[test]
+fn small_reads_and_relaxed_writes_are_done_by_their_task() {
+    for workers in [0, 1, 2] {
+        let store = Arc::new(Store::open(relaxed()));
+        let runtime = match workers {
+            0 => RuntimeBuilder::new_current_thread().build().unwrap(),
+            workers => RuntimeBuilder::new_multi_thread()
+                .worker_threads(workers)
+                .build()
+                .unwrap(),
+        };
+        let task = store.clone();
+        let requests = async move {
+            for id in 0..300 {
+                task.set(id, 1000).await;
+                task.get(id).await;
+            }
+        };
+        runtime.block_on(runtime.spawn(requests)).unwrap();
+        let (there, here) = store.done_there_and_here();
+        assert_eq!(there + here, 600);
+        assert!(here > 300, "{here} were done by the task");
+    }
+}
+
+#[test]
+fn no_fsync_is_done_by_a_task() {
+    let options = [
+        relaxed(),
+        Options::default(),
+        Options {
+            gc_frequency: 100,
+            gc_step: 50,
+            ..relaxed()
+        },
+    ];
+    for options in options {
+        let store = Store::open(options.clone());
+        let runtime = RuntimeBuilder::new_current_thread().build().unwrap();
+        let before = SYNCS.get();
+        runtime.block_on(async {
+            for id in 0..3_000 {
+                store.set(id, 100).await;
+                store.get(id).await;
+                store.now.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        assert_eq!(SYNCS.get() - before, 0, "{options:?}");
+        let (_, here) = store.done_there_and_here();
+        assert!(here > 300, "{here} were done by the task");
+        let file = fs::metadata(store.home.path().join("store/sessions.db"));
+        assert!(file.unwrap().len() > 100_000, "there was a checkpoint");
+    }
+}
