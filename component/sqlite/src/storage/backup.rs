@@ -4,6 +4,7 @@ use super::connection::check_location;
 use super::database::Storage;
 use super::failure::failure;
 use super::mark;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
@@ -53,7 +54,7 @@ impl Storage {
         }
         // These files do not always exist. Their names are refused in every directory,
         // since one directory can have several paths.
-        let lower_case = |path: &Path| path.file_name().map(|name| name.to_ascii_lowercase());
+        let lower_case = |path: &Path| path.file_name().map(OsStr::to_ascii_lowercase);
         let name = lower_case(target).unwrap_or_default();
         let own = lower_case(Path::new(&self.location)).unwrap_or_default();
         let suffix = name.as_encoded_bytes().strip_prefix(own.as_encoded_bytes());

@@ -4,6 +4,12 @@
 //! The files build on each other: those of a group below use only files of groups
 //! above it. [`Storage`] gets its functions in the groups from `connection` on.
 
+#![deny(unsafe_code)]
+
+#[expect(
+    unsafe_code,
+    reason = "SQLite calls its file system through C functions"
+)]
 mod vfs;
 
 mod failure;

@@ -358,7 +358,7 @@ fn a_commit_that_was_kept_is_not_tried_again_however_long_the_timeout_is() {
             let_pass(&lock, STOPPED);
             count(&other).unwrap();
         });
-        let done = first.transaction(|_| add(&first, stops));
+        let done = first.transaction(Room::Growing, |_| add(&first, stops));
         // Tried again, it would find its own session.
         assert!(
             matches!(done, Ok(true) | Err(Error::Busy)),
