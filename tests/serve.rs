@@ -223,13 +223,14 @@ fn a_time_out_of_zero_is_refused() {
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let zero = Duration::ZERO;
-    let servers: [(&str, fn(Server, Duration) -> Server); 4] = [
+    type Set = fn(Server, Duration) -> Server;
+    let setters: [(&str, Set); 4] = [
         ("time_out", Server::time_out),
         ("head_time_out", Server::head_time_out),
         ("idle_time_out", Server::idle_time_out),
         ("body_time_out", Server::body_time_out),
     ];
-    for (name, set) in servers {
+    for (name, set) in setters {
         let server = set(Server::new(b"", Stores::new()), zero);
         let bound = runtime.block_on(server.bind("127.0.0.1:0".parse().unwrap()));
         let refused = bound.err().unwrap().to_string();
