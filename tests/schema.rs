@@ -17,7 +17,7 @@ fn table(name: &str) -> Options {
 fn refusal(home: &Home, options: Options) -> String {
     match home.builder().options(options).open().wait() {
         Ok(_) => panic!("opened"),
-        Err(Error::Other(words)) => words,
+        Err(Error::MissingTable(words) | Error::Other(words)) => words,
         Err(error) => panic!("{error:?}"),
     }
 }

@@ -52,7 +52,8 @@ fn refused(database: &Database, sync: bool) {
         });
         let error = opened.err().expect("it is refused");
         assert!(
-            matches!(&error, Error::Other(words) if words.contains("table `Sessions`")),
+            matches!(&error, Error::MissingTable(words) | Error::Other(words)
+                if words.contains("table `Sessions`")),
             "{error:?}"
         );
         assert!(files(database) == before, "{access:?} changed the files");
