@@ -330,7 +330,7 @@ fn a_request_that_writes_nothing_leaves_the_files_alone() {
                 sessions
                     .batch(vec![Request::Get(GetRequest { id: id.into() })])
                     .wait(),
-            )
+            );
         },
     ];
     for request in quiet {

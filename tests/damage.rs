@@ -172,10 +172,10 @@ fn a_name_that_is_not_a_regular_file_is_refused_before_anything_is_created() {
             symlink(home.beside("dangling"), path).unwrap();
         }),
         ("a link", |home, path| {
-            symlink(home.database(), path).unwrap()
+            symlink(home.database(), path).unwrap();
         }),
         ("a link", |home, path| {
-            symlink(home.beside("file"), path).unwrap()
+            symlink(home.beside("file"), path).unwrap();
         }),
         ("a directory", |_, path| fs::create_dir(path).unwrap()),
         ("a pipe", |_, path| {

@@ -302,7 +302,7 @@ fn compiled_code_is_not_kept_where_a_component_can_write() {
     let stores = Stores::new().with("a", home.open()).with("b", other.open());
     for store in [&home, &other] {
         let directory = store.path();
-        for inside in [directory.to_owned(), directory.join("compiled")] {
+        for inside in [directory.clone(), directory.join("compiled")] {
             let server = Server::new(fs::read(guests::FILE).unwrap(), stores.clone());
             let server = server.admin(true).cache_directory(&inside);
             let bound = runtime.block_on(server.bind("127.0.0.1:0".parse().unwrap()));

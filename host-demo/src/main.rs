@@ -34,7 +34,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Some(Task::Serve(site)) => serve::run(site, &arguments.location, &mut output)?,
         Some(Task::Command(command)) => {
-            commands::run(command, &arguments.location.database()?, &mut output)?
+            commands::run(command, &arguments.location.database()?, &mut output)?;
         }
     }
     Ok(output.flush()?)
