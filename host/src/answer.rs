@@ -136,7 +136,11 @@ impl<T> Future for Answer<T> {
 
 /// Takes so many units from the budget of the task that awaits this, if it has them.
 pub(crate) async fn spend(units: u32) {
-    poll_fn(|context| Poll::Ready(take(units, context))).await;
+    poll_fn(|context| {
+        take(units, context);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 fn take(units: u32, context: &mut Context<'_>) {

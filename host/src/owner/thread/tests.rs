@@ -10,7 +10,7 @@ use tokio::runtime::Builder as RuntimeBuilder;
 use super::*;
 use crate::sandbox::guest_files::SYNCS;
 use crate::tests::{builder, home};
-use crate::{Durability, Outcome, Reply};
+use crate::{Durability, GetRequest, Outcome, Reply, SetRequest};
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -36,7 +36,7 @@ impl Store {
             counts[usize::from(is_here)].fetch_add(1, Ordering::SeqCst);
             SystemTime::UNIX_EPOCH + Duration::from_millis(shown.load(Ordering::SeqCst))
         };
-        let settings = builder(&home).options(options).clock(read);
+        let settings = builder(&home).options(options).clock(read).0;
         let clock = StoreClock::new(settings.clock.clone());
         let cache = Arc::new(ReadCache::new(0, clock.clone(), false));
         let owner = pollster::block_on(OwnerThread::open(settings, clock, cache)).unwrap();
@@ -65,7 +65,7 @@ impl Store {
     async fn get(&self, id: u64) {
         let id = id.to_string();
         assert!(matches!(
-            self.ask(Request::Get(id)).await,
+            self.ask(Request::Get(GetRequest { id })).await,
             Reply::Session(_)
         ));
     }
@@ -87,7 +87,11 @@ fn relaxed() -> Options {
 }
 
 fn set(id: u64, ttl: u64) -> Request {
-    Request::Set((id.to_string(), vec![b'x'; 500], Some(ttl)))
+    Request::Set(SetRequest {
+        id: id.to_string(),
+        data: vec![b'x'; 500],
+        ttl: Some(ttl),
+    })
 }
 
 #[test]
