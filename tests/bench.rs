@@ -44,9 +44,12 @@ fn every_workload_is_measured_on_both_sides() {
         assert_eq!(row["unit"], unit, "{row}");
         let durability = row["durability"].as_str().unwrap_or("-");
         let (clients, sessions) = (&row["clients"], &row["sessions"]);
-        measured.insert(format!("{name}, {clients}, {durability}, {sessions}"));
+        let caller = row["caller"].as_str().unwrap();
+        measured.insert(format!(
+            "{name}, {clients}, {durability}, {sessions}, {caller}"
+        ));
     }
-    let mut expected = vec![
+    let by_both = [
         "collect, 2, durable, 1280",
         "collect: reader stalls, 2, durable, 1280",
         "collect: writer stalls, 2, durable, 1280",
@@ -60,8 +63,6 @@ fn every_workload_is_measured_on_both_sides() {
         "read past the cache, 1, -, 64",
         "read, 1, -, 128",
         "read, 1, -, 64",
-        "start, 1, -, 64",
-        "start, compiling, 1, -, 64",
         "touch, 1, durable, 64",
         "touch, 1, relaxed, 64",
         "update, 1, durable, 128",
@@ -71,9 +72,13 @@ fn every_workload_is_measured_on_both_sides() {
         "update, 64, durable, 64",
         "update, 64, relaxed, 64",
     ];
+    let mut by_threads = vec!["start, 1, -, 64", "start, compiling, 1, -, 64"];
     if cfg!(target_os = "linux") {
-        expected.extend(["memory, 1, -, 128", "memory, 1, -, 64"]);
+        by_threads.extend(["memory, 1, -, 128", "memory, 1, -, 64"]);
     }
+    let threads = by_both.iter().chain(&by_threads);
+    let mut expected: Vec<String> = threads.map(|row| format!("{row}, thread")).collect();
+    expected.extend(by_both.map(|row| format!("{row}, task")));
     expected.sort();
     assert_eq!(Vec::from_iter(&measured), Vec::from_iter(&expected));
     assert_eq!(rows.len(), expected.len());
@@ -82,6 +87,6 @@ fn every_workload_is_measured_on_both_sides() {
 #[test]
 fn a_workload_can_be_measured_alone() {
     let rows = rows(&["--json", "--only", "touch"]);
-    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.len(), 4);
     assert!(rows.iter().all(|row| row["workload"] == "touch"));
 }

@@ -1,28 +1,33 @@
-//! Many clients at once, each a task that waits for its answer before it asks again.
+//! Many clients together, each a task or a thread that gets its answer before it asks
+//! again.
 //!
 //! On the native side one thread does the operations one by one, each a
 //! transaction of its own: what a lock around the connection comes to, without
 //! the cost of the lock.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use wasi_sessions::{Durability, Options, Sessions};
 
 use super::Bench;
-use super::held::{Held, LIFE};
+use super::held::Held;
 use super::plan::Name;
 use super::population::Population;
-use super::report::{Unit, Workload};
-use super::rounds::{Random, each, repeat, rounds};
+use super::report::{Sides, Unit, Workload};
+use super::rounds::{Random, TURN, repeat, turns};
 use super::single::{compare_all, read, update};
-use super::store::is_written;
+use super::store::{Caller, Client, Store};
 
 /// How many clients ask at once where many do.
 const MANY: usize = 64;
+
+/// A side's turn where many clients ask: long against the time that they take to start.
+const LONG_TURN: Duration = Duration::from_millis(25);
 
 /// Of a hundred operations of the mix, so many are updates.
 const MIXED: usize = 10;
@@ -31,18 +36,18 @@ const MIXED: usize = 10;
 pub fn run(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
     for durability in [Durability::Full, Durability::Relaxed] {
         if bench.plan.has(Name::Update) {
-            at_once(bench, population, "update", 100, MANY, durability)?;
+            together(bench, population, "update", 100, MANY, durability)?;
         }
         if bench.plan.has(Name::Mix) {
             for clients in [1, MANY] {
-                at_once(bench, population, "mix 90/10", MIXED, clients, durability)?;
+                together(bench, population, "mix 90/10", MIXED, clients, durability)?;
             }
         }
     }
     Ok(())
 }
 
-fn at_once(
+fn together(
     bench: &mut Bench,
     population: &Population,
     name: &'static str,
@@ -50,91 +55,159 @@ fn at_once(
     clients: usize,
     durability: Durability,
 ) -> anyhow::Result<()> {
-    let options = Options {
-        durability,
-        ..Options::default()
-    };
-    let mut ours = population.open_ours(options)?;
-    let mut native = population.open_native(durability)?;
-    let (of_ours, of_native) = (&population.ours, &population.native);
-    let bar = bench.report.doing(name, bench.plan.rounds.into());
-    compare_all(&mut ours, of_ours)?;
-    compare_all(&mut native, of_native)?;
-
-    let runtime = Runtime::new()?;
-    let slice = bench.plan.slice();
-    let mut random = Random::new(0);
-    let sides = rounds(
-        bench.plan.rounds,
-        bar,
-        || runtime.block_on(all_clients(&ours, of_ours, updates, clients, slice)),
-        || {
-            repeat(slice, || {
-                let index = random.below(of_native.len());
-                match random.below(100) < updates {
-                    true => update(&mut native, of_native, index),
-                    false => read(&mut native, of_native, index),
-                }
-            })
-        },
-    )?;
-    compare_all(&mut ours, of_ours)?;
-    compare_all(&mut native, of_native)?;
-    let workload = Workload {
-        workload: name,
-        sessions: of_ours.len(),
-        clients,
-        durability: Some(durability),
-        unit: Unit::Milliseconds,
-    };
-    Ok(bench.report.row(workload, sides)?)
+    for caller in Caller::ALL {
+        let options = Options {
+            durability,
+            ..Options::default()
+        };
+        let sessions = population.open_ours(options)?;
+        let native = population.open_native(durability)?;
+        let ask = Asking {
+            sessions,
+            held: population.ours.clone(),
+            updates,
+            clients,
+            caller,
+            runtime: bench.runtime.handle().clone(),
+        };
+        let measured = measure(bench, population, name, ask, native);
+        let sides = bench.runtime.block_on(measured)?;
+        let workload = Workload {
+            workload: name,
+            sessions: population.ours.len(),
+            clients,
+            caller,
+            durability: Some(durability),
+            unit: Unit::Milliseconds,
+        };
+        bench.report.row(workload, sides)?;
+    }
+    Ok(())
 }
 
-/// The time per operation with all clients together, in milliseconds.
-async fn all_clients(
-    sessions: &Sessions,
-    held: &Arc<Held>,
+/// What the clients of our store ask for.
+#[derive(Clone)]
+struct Asking {
+    sessions: Sessions,
+    held: Arc<Held>,
+    /// Of a hundred operations, so many are updates.
     updates: usize,
     clients: usize,
-    slice: Duration,
-) -> anyhow::Result<f64> {
-    let started = Instant::now();
-    let mut tasks = JoinSet::new();
-    for client in 0..clients {
-        let (sessions, held) = (sessions.clone(), held.clone());
-        tasks.spawn(async move {
-            // Nobody else has this client's sessions, so that it knows what
-            // they hold: every session of which the number leaves its own.
-            let own = held.len() / clients;
-            let mut random = Random::new(client as u64);
-            let mut operations = 0;
-            // Each asks at least once, however late it was given a turn.
-            loop {
-                let index = random.below(own) * clients + client;
-                let updates = random.below(100) < updates;
-                ask(&sessions, &held, index, updates).await?;
-                operations += 1;
-                if started.elapsed() >= slice {
-                    return anyhow::Ok(operations);
-                }
-            }
-        });
-    }
-    let mut operations = 0;
-    while let Some(done) = tasks.join_next().await {
-        operations += done??;
-    }
-    Ok(each(started.elapsed(), operations))
+    caller: Caller,
+    runtime: Handle,
 }
 
-async fn ask(sessions: &Sessions, held: &Held, index: usize, updates: bool) -> anyhow::Result<()> {
-    let id = held.id(index);
-    if !updates {
-        return held.compare(index, sessions.get(id).await?);
+async fn measure(
+    bench: &Bench<'_>,
+    population: &Population,
+    name: &'static str,
+    asking: Asking,
+    mut native: impl Store,
+) -> anyhow::Result<Sides> {
+    let (of_ours, of_native) = (&population.ours, &population.native);
+    let mut ours = asking.client();
+    let plan = bench.plan;
+    let bar = bench.report.doing(name, plan.rounds.into());
+    compare_all(&mut ours, of_ours).await?;
+    compare_all(&mut native, of_native).await?;
+    let turn = match asking.clients {
+        1 => TURN,
+        _ => LONG_TURN,
+    };
+    let mut random = Random::new(0);
+    let updates = asking.updates;
+    let sides = turns(
+        plan.rounds,
+        plan.slice(),
+        turn,
+        bar,
+        async |turn, side| {
+            let started = Instant::now();
+            let times = asking.all_clients(turn).await?;
+            side.add(started.elapsed(), times);
+            Ok(())
+        },
+        async |turn, side| {
+            repeat(turn, side, async || {
+                let index = random.below(of_native.len());
+                match random.below(100) < updates {
+                    true => update(&mut native, of_native, index).await,
+                    false => read(&mut native, of_native, index).await,
+                }
+            })
+            .await
+        },
+    )
+    .await?;
+    compare_all(&mut ours, of_ours).await?;
+    compare_all(&mut native, of_native).await?;
+    Ok(sides)
+}
+
+impl Asking {
+    fn client(&self) -> Client {
+        Client {
+            sessions: self.sessions.clone(),
+            caller: self.caller,
+        }
     }
-    let outcome = sessions
-        .update(id, held.next(index), Some(LIFE), None)
-        .await?;
-    ensure!(is_written(outcome)?, "a session was lost");
-    Ok(())
+
+    /// The times of all clients' operations.
+    async fn all_clients(&self, turn: Duration) -> anyhow::Result<Vec<Duration>> {
+        let started = Instant::now();
+        let mut times = Vec::new();
+        if self.caller == Caller::Task {
+            let mut tasks = JoinSet::new();
+            for client in 0..self.clients {
+                let asking = self.clone();
+                tasks.spawn(async move { asking.one_client(client, started, turn).await });
+            }
+            while let Some(done) = tasks.join_next().await {
+                times.extend(done??);
+            }
+            return Ok(times);
+        }
+        thread::scope(|scope| {
+            let clients = (0..self.clients).map(|client| {
+                scope.spawn(move || {
+                    self.runtime
+                        .block_on(self.one_client(client, started, turn))
+                })
+            });
+            let clients: Vec<_> = clients.collect();
+            for client in clients {
+                times.extend(client.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+            }
+            Ok(times)
+        })
+    }
+
+    async fn one_client(
+        &self,
+        client: usize,
+        started: Instant,
+        turn: Duration,
+    ) -> anyhow::Result<Vec<Duration>> {
+        // Nobody else has this client's sessions, so that it knows what they hold:
+        // every session of which the number leaves its own.
+        let own = self.held.len() / self.clients;
+        let mut random = Random::new(client as u64);
+        let mut store = self.client();
+        let mut times = Vec::new();
+        let mut before = Instant::now();
+        // Each asks at least once, however late it was given a turn.
+        loop {
+            let index = random.below(own) * self.clients + client;
+            match random.below(100) < self.updates {
+                true => update(&mut store, &self.held, index).await?,
+                false => read(&mut store, &self.held, index).await?,
+            }
+            let now = Instant::now();
+            times.push(now - before);
+            before = now;
+            if started.elapsed() >= turn {
+                return Ok(times);
+            }
+        }
+    }
 }

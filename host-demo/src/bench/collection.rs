@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use tokio::runtime::Runtime;
 use wasi_sessions::{Durability, Options};
 
 use super::Bench;
@@ -15,6 +16,7 @@ use super::population::Population;
 use super::report::{Sides, Unit, Workload};
 use super::rounds::{Random, median};
 use super::single::{read, update};
+use super::store::{Caller, Client};
 use crate::output::milliseconds;
 
 /// Every second session has expired; of the others the reader has every second
@@ -40,57 +42,74 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
         _ => 1,
     };
     let filled = Population::fill(bench.directory("collect"), count, life)?;
-    let (mut ours, mut native) = (Took::default(), Took::default());
-    for round in 0..bench.plan.rounds {
-        let bar = bench.report.doing("collect", bench.plan.rounds.into());
-        bar.set_position(round.into());
-        let copy = filled.copy(bench.directory("round"))?;
-        collect_ours(&copy, &mut ours)?;
-        collect_native(&copy, &mut native)?;
-        copy.remove()?;
-    }
-    let rows = [
-        ("collect", ours.total, native.total),
-        ("collect: reader stalls", ours.reader, native.reader),
-        ("collect: writer stalls", ours.writer, native.writer),
-    ];
-    for (name, ours, native) in rows {
-        let workload = Workload {
-            workload: name,
-            sessions: count as usize,
-            clients: 2,
-            durability: Some(Durability::Full),
-            unit: Unit::Milliseconds,
-        };
-        let sides = Sides {
-            ours: median(ours),
-            native: median(native),
-        };
-        bench.report.row(workload, sides)?;
+    for caller in Caller::ALL {
+        let (mut ours, mut native) = (Took::default(), Took::default());
+        for round in 0..bench.plan.rounds {
+            let bar = bench.report.doing("collect", bench.plan.rounds.into());
+            bar.set_position(round.into());
+            let copy = filled.copy(bench.directory("round"))?;
+            collect_ours(&bench.runtime, &copy, caller, &mut ours)?;
+            collect_native(&bench.runtime, &copy, &mut native)?;
+            copy.remove()?;
+        }
+        let rows = [
+            ("collect", ours.total, native.total),
+            ("collect: reader stalls", ours.reader, native.reader),
+            ("collect: writer stalls", ours.writer, native.writer),
+        ];
+        for (name, ours, native) in rows {
+            let workload = Workload {
+                workload: name,
+                sessions: count as usize,
+                clients: 2,
+                caller,
+                durability: Some(Durability::Full),
+                unit: Unit::Milliseconds,
+            };
+            let sides = Sides {
+                ours: median(ours),
+                native: median(native),
+                details: None,
+            };
+            bench.report.row(workload, sides)?;
+        }
     }
     filled.remove()
 }
 
-fn collect_ours(population: &Population, took: &mut Took) -> anyhow::Result<()> {
+fn collect_ours(
+    runtime: &Runtime,
+    population: &Population,
+    caller: Caller,
+    took: &mut Took,
+) -> anyhow::Result<()> {
     let sessions = population.open_ours(Options {
         gc_frequency: 0,
         ..Options::default()
     })?;
     let held = &population.ours;
-    let (mut reader, mut writer) = (sessions.clone(), sessions.clone());
+    let client = || Client {
+        sessions: sessions.clone(),
+        caller,
+    };
+    let (mut reader, mut writer) = (client(), client());
     let removed = observe(
         took,
         held.len(),
-        || Ok(sessions.collect_all().wait()?),
-        |index| read(&mut reader, held, index),
-        |index| update(&mut writer, held, index),
+        || runtime.block_on(caller.answer(sessions.collect_all())),
+        |index| runtime.block_on(read(&mut reader, held, index)),
+        |index| runtime.block_on(update(&mut writer, held, index)),
     )?;
     ensure!(removed == held.len() as u64 / 2, "not all was collected");
     Ok(())
 }
 
 /// As every store on SQLite does it: one statement removes all.
-fn collect_native(population: &Population, took: &mut Took) -> anyhow::Result<()> {
+fn collect_native(
+    runtime: &Runtime,
+    population: &Population,
+    took: &mut Took,
+) -> anyhow::Result<()> {
     let store = Mutex::new(population.open_native(Durability::Full)?);
     let lock = || {
         store
@@ -102,8 +121,8 @@ fn collect_native(population: &Population, took: &mut Took) -> anyhow::Result<()
         took,
         held.len(),
         || lock().collect(),
-        |index| read(&mut *lock(), held, index),
-        |index| update(&mut *lock(), held, index),
+        |index| runtime.block_on(read(&mut *lock(), held, index)),
+        |index| runtime.block_on(update(&mut *lock(), held, index)),
     )?;
     ensure!(removed == held.len() as u64 / 2, "not all was collected");
     Ok(())

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use crate::output::Output;
 use held::LIFE;
@@ -31,6 +32,8 @@ struct Bench<'a> {
     plan: &'a Plan,
     report: Report<'a>,
     home: TempDir,
+    /// The runtime of clients that are tasks.
+    runtime: Runtime,
 }
 
 impl Bench<'_> {
@@ -53,6 +56,7 @@ pub fn run(plan: &Plan, directory: Option<&Path>, output: &mut Output) -> anyhow
         plan,
         report: Report::start(output)?,
         home: home.context("a temporary directory cannot be made")?,
+        runtime: Runtime::new()?,
     };
     of_a_usual_store(&mut bench)?;
     if plan.has(Name::Create) {

@@ -101,7 +101,7 @@ impl Native {
 }
 
 impl Store for Native {
-    fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String> {
+    async fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String> {
         let mut random = [0; 32];
         getrandom::fill(&mut random)?;
         let id = URL_SAFE_NO_PAD.encode(random);
@@ -109,7 +109,7 @@ impl Store for Native {
         Ok(id)
     }
 
-    fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>> {
+    async fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>> {
         let mut get = self.0.prepare_cached(
             "SELECT data, subject, version, created, updated, expires
              FROM Sessions WHERE key = ?1 AND rest = ?2 AND expires > ?3",
@@ -128,7 +128,12 @@ impl Store for Native {
         Ok(session.optional()?)
     }
 
-    fn update(&mut self, id: &str, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<bool> {
+    async fn update(
+        &mut self,
+        id: &str,
+        data: Vec<u8>,
+        life: Milliseconds,
+    ) -> anyhow::Result<bool> {
         let mut update = self.0.prepare_cached(
             "UPDATE Sessions SET data = ?4, version = version + 1, updated = ?3, expires = ?5
              WHERE key = ?1 AND rest = ?2 AND expires > ?3 RETURNING version",
@@ -142,7 +147,7 @@ impl Store for Native {
         Ok(version.is_some())
     }
 
-    fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool> {
+    async fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool> {
         let mut touch = self.0.prepare_cached(
             "UPDATE Sessions SET expires = ?4 WHERE key = ?1 AND rest = ?2 AND expires > ?3",
         )?;

@@ -8,6 +8,7 @@ use std::{env, fs};
 
 use anyhow::{Context, anyhow, ensure};
 use indicatif::ProgressBar;
+use tokio::runtime::Builder;
 use wasi_sessions::Durability;
 
 use super::Bench;
@@ -16,7 +17,7 @@ use super::native::Native;
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
 use super::rounds::rounds;
-use super::store::Store;
+use super::store::{Caller, Client, Store};
 use crate::database::Database;
 use crate::output::milliseconds;
 
@@ -24,16 +25,21 @@ use crate::output::milliseconds;
 /// its standard input, a line each. Prints a line after the first, and at the
 /// end its resident memory in bytes, which is 0 where that is not known.
 pub fn read_sessions(database: &Database, native: bool) -> anyhow::Result<()> {
+    let runtime = Builder::new_current_thread().build()?;
     if native {
-        read_all(&mut Native::open(&database.path(), Durability::Full)?)
+        let mut native = Native::open(&database.path(), Durability::Full)?;
+        runtime.block_on(read_all(&mut native))
     } else {
-        read_all(&mut database.open()?)
+        let sessions = database.open()?;
+        let caller = Caller::Thread;
+        runtime.block_on(read_all(&mut Client { sessions, caller }))
     }
 }
 
-fn read_all(store: &mut impl Store) -> anyhow::Result<()> {
+async fn read_all(store: &mut impl Store) -> anyhow::Result<()> {
     for (number, id) in io::stdin().lines().enumerate() {
-        let there = store.get(&id?)?.is_some();
+        let id = id?;
+        let there = store.get(&id).await?.is_some();
         ensure!(there, "a session is missing");
         if number == 0 {
             writeln!(io::stdout(), "answered")?;
@@ -82,6 +88,7 @@ pub fn memory(bench: &mut Bench, population: &Population) -> anyhow::Result<()> 
     let sides = Sides {
         ours: resident_after_all(population, false, bar)?,
         native: resident_after_all(population, true, bar)?,
+        details: None,
     };
     // Only Linux tells.
     if sides.ours > 0.0 {
@@ -97,6 +104,7 @@ fn workload(name: &'static str, population: &Population, unit: Unit) -> Workload
         workload: name,
         sessions: population.ours.len(),
         clients: 1,
+        caller: Caller::Thread,
         durability: None,
         unit,
     }

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use wasi_sessions::Durability;
 
 use super::plan::Plan;
+use super::store::Caller;
 use crate::output::{Output, span};
 
 /// What was measured, on both sides alike.
@@ -19,6 +20,9 @@ pub struct Workload {
     pub sessions: usize,
     /// Clients that ask at the same time.
     pub clients: usize,
+    /// How our clients get their answers.
+    #[serde(serialize_with = "caller")]
+    pub caller: Caller,
     /// What survives a loss of power, where something is written.
     #[serde(serialize_with = "durability")]
     pub durability: Option<Durability>,
@@ -34,11 +38,35 @@ pub enum Unit {
     Bytes,
 }
 
-/// A number of each side.
+/// A number of each side: where operations were timed, the time for one.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Sides {
     pub ours: f64,
     pub native: f64,
+    #[serde(flatten)]
+    pub details: Option<Details>,
+}
+
+/// What is known where both sides took short turns.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Details {
+    /// The median of the rounds' ratios; the lowest and the highest.
+    #[serde(skip)]
+    pub ratio: f64,
+    pub lowest: f64,
+    pub highest: f64,
+    pub ours_times: Times,
+    pub native_times: Times,
+    /// Whether the native side's speed changed much between the rounds.
+    pub unsteady: bool,
+}
+
+/// The milliseconds of single operations.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Times {
+    pub median: f64,
+    pub p99: f64,
+    pub longest: f64,
 }
 
 #[derive(Serialize)]
@@ -63,8 +91,9 @@ impl<'a> Report<'a> {
     pub fn start(output: &'a mut Output) -> io::Result<Self> {
         if !output.json {
             output.line(format_args!(
-                "{:22}  {:>9}  {:>7}  {:10}  {:>9}  {:>9}  {:>6}",
-                "workload", "sessions", "clients", "durability", "ours", "native", "ratio"
+                "{:22}  {:>9}  {:>7}  {:6}  {:10}  {:>9}  {:>9}  {:>6}  {:>13}  {:>9}  {:>9}  {:>9}",
+                "workload", "sessions", "clients", "caller", "durability", "ours", "native",
+                "ratio", "lowest-highest", "median", "99 %", "longest"
             ))?;
             output.flush()?;
         }
@@ -89,7 +118,10 @@ impl<'a> Report<'a> {
         let row = Row {
             workload,
             sides,
-            ratio: sides.native / sides.ours,
+            ratio: match sides.details {
+                Some(details) => details.ratio,
+                None => sides.native / sides.ours,
+            },
         };
         if !self.output.json {
             let output = &mut self.output;
@@ -113,7 +145,9 @@ impl<'a> Report<'a> {
         });
         self.output.result(
             report,
-            "\nMedians for one operation; a ratio above 1 says how many times better ours is.",
+            "\nOurs and native: the time for one operation, the median of the rounds. A ratio \
+             above 1 says\nhow many times better ours is; beside it the lowest and the highest of \
+             the rounds. The times\non the right are those of single operations of ours.",
         )
     }
 }
@@ -128,19 +162,52 @@ impl Display for Row {
             workload,
             sessions,
             clients,
+            caller,
             durability,
             ..
         } = self.workload;
         write!(
             formatter,
-            "{workload:22}  {:>9}  {clients:>7}  {:10}  {:>9}  {:>9}  {:>6.2}",
+            "{workload:22}  {:>9}  {clients:>7}  {:6}  {:10}  {:>9}  {:>9}  {:>6.2}",
             HumanCount(sessions as u64).to_string(),
+            way(caller),
             durability.map_or("", name),
             number(self.sides.ours),
             number(self.sides.native),
             self.ratio,
-        )
+        )?;
+        let Some(details) = self.sides.details else {
+            return Ok(());
+        };
+        let spread = format!("{:.2}-{:.2}", details.lowest, details.highest);
+        let Times {
+            median,
+            p99,
+            longest,
+        } = details.ours_times;
+        write!(
+            formatter,
+            "  {spread:>14}  {:>9}  {:>9}  {:>9}",
+            span(median),
+            span(p99),
+            span(longest)
+        )?;
+        if details.unsteady {
+            write!(formatter, "  the disk or the machine changed its speed")?;
+        }
+        Ok(())
     }
+}
+
+fn way(caller: Caller) -> &'static str {
+    match caller {
+        Caller::Task => "task",
+        Caller::Thread => "thread",
+    }
+}
+
+fn caller<S: Serializer>(caller: &Caller, serializer: S) -> Result<S::Ok, S::Error> {
+    way(*caller).serialize(serializer)
 }
 
 fn name(durability: Durability) -> &'static str {

@@ -1,4 +1,4 @@
-//! One client on a thread of its own, that waits for each answer.
+//! One client, a task or a thread, that gets each answer before it asks again.
 
 use anyhow::ensure;
 use wasi_sessions::{Durability, Options};
@@ -7,9 +7,9 @@ use super::Bench;
 use super::held::{Held, LIFE, compare, payload};
 use super::plan::Name;
 use super::population::Population;
-use super::report::{Unit, Workload};
-use super::rounds::{Random, repeat, rounds};
-use super::store::Store;
+use super::report::{Sides, Unit, Workload};
+use super::rounds::{Random, TURN, repeat, turns};
+use super::store::{Caller, Client, Store};
 
 /// Sessions that are compared with what was written, before and after.
 const COMPARED: usize = 20_000;
@@ -71,51 +71,78 @@ fn operation(
     cached: bool,
     durability: Option<Durability>,
 ) -> anyhow::Result<()> {
-    let workload = Workload {
-        workload: name,
-        sessions: population.ours.len(),
-        clients: 1,
-        durability,
-        unit: Unit::Milliseconds,
-    };
-    let durability = durability.unwrap_or(Durability::Full);
-    let options = Options {
-        durability,
-        ..Options::default()
-    };
-    let mut ours = match cached {
-        true => population.open_ours(options)?,
-        false => population.open_uncached(options)?,
-    };
-    let mut native = population.open_native(durability)?;
-    let (of_ours, of_native) = (&population.ours, &population.native);
-    let bar = bench.report.doing(name, bench.plan.rounds.into());
-    // Both start with what they keep in memory.
-    compare_all(&mut ours, of_ours)?;
-    compare_all(&mut native, of_native)?;
-    // As in use: before the first write SQLite asks for the size of the file
-    // each time it reads.
-    Store::touch(&mut ours, of_ours.id(0), of_ours.next_life())?;
-    Store::touch(&mut native, of_native.id(0), of_native.next_life())?;
-
-    let slice = bench.plan.slice();
-    let (mut random, mut native_random) = (Random::new(1), Random::new(1));
-    let sides = rounds(
-        bench.plan.rounds,
-        bar,
-        || repeat(slice, || ask(&mut ours, of_ours, operation, &mut random)),
-        || {
-            repeat(slice, || {
-                ask(&mut native, of_native, operation, &mut native_random)
-            })
-        },
-    )?;
-    compare_all(&mut ours, of_ours)?;
-    compare_all(&mut native, of_native)?;
-    Ok(bench.report.row(workload, sides)?)
+    for caller in Caller::ALL {
+        let workload = Workload {
+            workload: name,
+            sessions: population.ours.len(),
+            clients: 1,
+            caller,
+            durability,
+            unit: Unit::Milliseconds,
+        };
+        let durability = durability.unwrap_or(Durability::Full);
+        let options = Options {
+            durability,
+            ..Options::default()
+        };
+        let sessions = match cached {
+            true => population.open_ours(options)?,
+            false => population.open_uncached(options)?,
+        };
+        let ours = Client { sessions, caller };
+        let native = population.open_native(durability)?;
+        let measured = measure(bench, population, name, operation, ours, native);
+        let sides = bench.runtime.block_on(measured)?;
+        bench.report.row(workload, sides)?;
+    }
+    Ok(())
 }
 
-fn ask(
+async fn measure(
+    bench: &Bench<'_>,
+    population: &Population,
+    name: &'static str,
+    operation: Operation,
+    mut ours: Client,
+    mut native: impl Store,
+) -> anyhow::Result<Sides> {
+    let (of_ours, of_native) = (&population.ours, &population.native);
+    let plan = bench.plan;
+    let bar = bench.report.doing(name, plan.rounds.into());
+    // Both start with what they keep in memory.
+    compare_all(&mut ours, of_ours).await?;
+    compare_all(&mut native, of_native).await?;
+    // As in use: before the first write SQLite asks for the size of the file
+    // each time it reads.
+    ours.touch(of_ours.id(0), of_ours.next_life()).await?;
+    native.touch(of_native.id(0), of_native.next_life()).await?;
+
+    let (mut random, mut native_random) = (Random::new(1), Random::new(1));
+    let sides = turns(
+        plan.rounds,
+        plan.slice(),
+        TURN,
+        bar,
+        async |turn, side| {
+            repeat(turn, side, async || {
+                ask(&mut ours, of_ours, operation, &mut random).await
+            })
+            .await
+        },
+        async |turn, side| {
+            repeat(turn, side, async || {
+                ask(&mut native, of_native, operation, &mut native_random).await
+            })
+            .await
+        },
+    )
+    .await?;
+    compare_all(&mut ours, of_ours).await?;
+    compare_all(&mut native, of_native).await?;
+    Ok(sides)
+}
+
+async fn ask(
     store: &mut impl Store,
     held: &Held,
     operation: Operation,
@@ -123,10 +150,10 @@ fn ask(
 ) -> anyhow::Result<()> {
     let index = random.below(held.len());
     match operation {
-        Operation::Read => read(store, held, index),
-        Operation::Update => update(store, held, index),
+        Operation::Read => read(store, held, index).await,
+        Operation::Update => update(store, held, index).await,
         Operation::Touch => {
-            let there = store.touch(held.id(index), held.next_life())?;
+            let there = store.touch(held.id(index), held.next_life()).await?;
             ensure!(there, "a session was lost");
             Ok(())
         }
@@ -134,68 +161,89 @@ fn ask(
 }
 
 /// Reads a session, which has to hold what was written.
-pub fn read(store: &mut impl Store, held: &Held, index: usize) -> anyhow::Result<()> {
-    held.compare(index, store.get(held.id(index))?)
+pub async fn read(store: &mut impl Store, held: &Held, index: usize) -> anyhow::Result<()> {
+    held.compare(index, store.get(held.id(index)).await?)
 }
 
 /// Writes another payload.
-pub fn update(store: &mut impl Store, held: &Held, index: usize) -> anyhow::Result<()> {
-    let there = store.update(held.id(index), held.next(index), LIFE)?;
+pub async fn update(store: &mut impl Store, held: &Held, index: usize) -> anyhow::Result<()> {
+    let there = store.update(held.id(index), held.next(index), LIFE).await?;
     ensure!(there, "a session was lost");
     Ok(())
 }
 
 /// Compares all sessions, or enough of a large store, with what was written.
-pub fn compare_all(store: &mut impl Store, held: &Held) -> anyhow::Result<()> {
+pub async fn compare_all(store: &mut impl Store, held: &Held) -> anyhow::Result<()> {
     for index in (0..held.len()).step_by(held.len().div_ceil(COMPARED)) {
-        read(store, held, index)?;
+        read(store, held, index).await?;
     }
     Ok(())
 }
 
 /// Sessions are started in stores that are empty at first.
 pub fn creations(bench: &mut Bench) -> anyhow::Result<()> {
-    for durability in [Durability::Full, Durability::Relaxed] {
+    let ways = [Durability::Full, Durability::Relaxed]
+        .map(|durability| Caller::ALL.map(|caller| (durability, caller)));
+    for (durability, caller) in ways.into_iter().flatten() {
         let population = Population::empty(bench.directory("create"))?;
         let options = Options {
             durability,
             ..Options::default()
         };
-        let mut ours = population.open_ours(options)?;
-        let mut native = population.open_native(durability)?;
+        let sessions = population.open_ours(options)?;
+        let ours = Client { sessions, caller };
+        let native = population.open_native(durability)?;
         let workload = Workload {
             workload: "create",
             sessions: 0,
             clients: 1,
+            caller,
             durability: Some(durability),
             unit: Unit::Milliseconds,
         };
-        let slice = bench.plan.slice();
-        let (mut of_ours, mut of_native) = (Vec::new(), Vec::new());
-        let bar = bench.report.doing("create", bench.plan.rounds.into());
-        let sides = rounds(
-            bench.plan.rounds,
-            bar,
-            || repeat(slice, || create(&mut ours, &mut of_ours)),
-            || repeat(slice, || create(&mut native, &mut of_native)),
-        )?;
-        compare_created(&mut ours, &of_ours)?;
-        compare_created(&mut native, &of_native)?;
+        let sides = bench
+            .runtime
+            .block_on(measure_creations(bench, ours, native))?;
         bench.report.row(workload, sides)?;
-        drop((ours, native));
         population.remove()?;
     }
     Ok(())
 }
 
-fn create(store: &mut impl Store, ids: &mut Vec<String>) -> anyhow::Result<()> {
-    ids.push(store.create(payload(ids.len() as u64), LIFE)?);
+async fn measure_creations(
+    bench: &Bench<'_>,
+    mut ours: Client,
+    mut native: impl Store,
+) -> anyhow::Result<Sides> {
+    let plan = bench.plan;
+    let (mut of_ours, mut of_native) = (Vec::new(), Vec::new());
+    let sides = turns(
+        plan.rounds,
+        plan.slice(),
+        TURN,
+        bench.report.doing("create", plan.rounds.into()),
+        async |turn, side| repeat(turn, side, async || create(&mut ours, &mut of_ours).await).await,
+        async |turn, side| {
+            repeat(turn, side, async || {
+                create(&mut native, &mut of_native).await
+            })
+            .await
+        },
+    )
+    .await?;
+    compare_created(&mut ours, &of_ours).await?;
+    compare_created(&mut native, &of_native).await?;
+    Ok(sides)
+}
+
+async fn create(store: &mut impl Store, ids: &mut Vec<String>) -> anyhow::Result<()> {
+    ids.push(store.create(payload(ids.len() as u64), LIFE).await?);
     Ok(())
 }
 
-fn compare_created(store: &mut impl Store, ids: &[String]) -> anyhow::Result<()> {
+async fn compare_created(store: &mut impl Store, ids: &[String]) -> anyhow::Result<()> {
     for (number, id) in ids.iter().enumerate() {
-        compare(store.get(id)?, number as u64)?;
+        compare(store.get(id).await?, number as u64)?;
     }
     Ok(())
 }

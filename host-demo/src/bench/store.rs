@@ -1,43 +1,80 @@
 //! What is asked of both sides, ours and the native one, in the same words.
 
 use anyhow::bail;
-use wasi_sessions::{Milliseconds, Outcome, Session, Sessions};
+use wasi_sessions::{Answer, Milliseconds, Outcome, Session, Sessions};
 
 /// A store as one client uses it.
 pub trait Store {
     /// Starts a session under a new id; the id.
-    fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String>;
+    async fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String>;
 
     /// The session, if it is there.
-    fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>>;
+    async fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>>;
 
     /// Writes a session; false when it is not there.
-    fn update(&mut self, id: &str, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<bool>;
+    async fn update(&mut self, id: &str, data: Vec<u8>, life: Milliseconds)
+    -> anyhow::Result<bool>;
 
     /// Renews a session; false when it is not there.
-    fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool>;
+    async fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool>;
 }
 
-impl Store for Sessions {
-    fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String> {
-        Ok(Sessions::create(self, data, Some(life), None).wait()?.id)
+/// How a client gets its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// It awaits them in a task of tokio.
+    Task,
+    /// It blocks its thread.
+    Thread,
+}
+
+impl Caller {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Task, Self::Thread];
+
+    /// The answer, in this way.
+    pub async fn answer<T>(self, answer: Answer<T>) -> anyhow::Result<T> {
+        Ok(match self {
+            Self::Task => answer.await?,
+            Self::Thread => answer.wait()?,
+        })
+    }
+}
+
+/// A client of our store.
+pub struct Client {
+    pub sessions: Sessions,
+    pub caller: Caller,
+}
+
+impl Store for Client {
+    async fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String> {
+        let created = self.sessions.create(data, Some(life), None);
+        Ok(self.caller.answer(created).await?.id)
     }
 
-    fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>> {
-        Ok(Sessions::get(self, id).wait()?)
+    async fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>> {
+        self.caller.answer(self.sessions.get(id)).await
     }
 
-    fn update(&mut self, id: &str, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<bool> {
-        is_written(Sessions::update(self, id, data, Some(life), None).wait()?)
+    async fn update(
+        &mut self,
+        id: &str,
+        data: Vec<u8>,
+        life: Milliseconds,
+    ) -> anyhow::Result<bool> {
+        let update = self.sessions.update(id, data, Some(life), None);
+        is_written(self.caller.answer(update).await?)
     }
 
-    fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool> {
-        Ok(Sessions::touch(self, id, Some(life)).wait()?.is_some())
+    async fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool> {
+        let touch = self.sessions.touch(id, Some(life));
+        Ok(self.caller.answer(touch).await?.is_some())
     }
 }
 
 /// Whether an update that expects no version found its session.
-pub fn is_written(outcome: Outcome) -> anyhow::Result<bool> {
+fn is_written(outcome: Outcome) -> anyhow::Result<bool> {
     match outcome {
         Outcome::Written(_) => Ok(true),
         Outcome::Gone => Ok(false),
