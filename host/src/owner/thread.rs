@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Active,
 }
 
-/// Something to do with the owner, and how its caller is told what it came to.
+/// A function to run with the owner, which returns a function that answers the caller.
 type Call = Box<dyn FnOnce(&mut Owner) -> Tell + Send>;
 type Tell = Box<dyn FnOnce() + Send>;
 
@@ -251,7 +251,7 @@ fn run(
     };
     let mut rest = after_work;
     let mut next = None;
-    // Dropped first: whoever is told that the store is closed finds it so.
+    // Dropped first: a caller that is answered `Closed` finds the store closed.
     let _closing = ClosedByPanic(shared_owner);
     loop {
         let received = match next.take() {
@@ -285,7 +285,7 @@ fn run(
                 rest = after_work;
             }
             Received::Nothing => {
-                // A failure here is nobody's; requests will meet the same.
+                // A failure here fails no request; later requests meet the same.
                 let collected = shared_owner.work(shared_owner.lock(), |owner| owner.collect(step));
                 rest = match collected {
                     Ok(collected) if collected.more => Rest::Not,
@@ -317,7 +317,7 @@ impl Drop for ClosedByPanic<'_> {
     }
 }
 
-/// What the thread does while nobody asks for anything.
+/// What the thread does while no command waits.
 #[derive(Clone, Copy, PartialEq)]
 enum Rest {
     /// It goes on with a collection.
