@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
-use crate::answer::Blocking;
+use crate::answer::{Blocking, PendingRead};
 use crate::cache::ReadCache;
 #[cfg(feature = "tower-sessions")]
 use crate::clock::StoreClock;
@@ -106,14 +106,14 @@ impl Sessions {
     /// from memory, on the thread that polls the answer: as it was left by all
     /// that was answered before, and without waiting for what is in the queue.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
-        let id = limits::shortened(id).to_owned();
-        let sessions = self.clone();
-        Answer::new(|blocking| async move {
-            if let Some(known) = sessions.0.cache.get(&id) {
-                return Ok(Some(known));
-            }
-            // Boxed, so that answers from memory allocate little.
-            Box::pin(sessions.ask(Request::Get(GetRequest { id }), session, &blocking)).await
+        Answer::read(PendingRead {
+            sessions: self.clone(),
+            id: limits::shortened(id).to_owned(),
+            find: |sessions, id| sessions.0.cache.get(id).map(Some),
+            ask: |sessions, id, blocking| {
+                let request = Request::Get(GetRequest { id });
+                Box::pin(async move { sessions.ask(request, session, &blocking).await })
+            },
         })
     }
 

@@ -52,7 +52,7 @@ impl Store {
 
     fn ask(&self, request: Request) -> impl Future<Output = Reply> {
         async {
-            let replies = self.owner.batch(vec![request], &Blocking::default()).await;
+            let replies = self.owner.batch(vec![request], &Blocking::new(false)).await;
             replies.unwrap().pop().unwrap().unwrap()
         }
     }
@@ -113,7 +113,7 @@ fn the_hosts_functions_for_writes_and_syncs_are_in_effect() {
     pollster::block_on(
         store
             .owner
-            .call(|owner| owner.collect(1), &Blocking::default()),
+            .call(|owner| owner.collect(1), &Blocking::new(false)),
     )
     .unwrap();
     assert!(waits(), "a complete collection empties the log");
