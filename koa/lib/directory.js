@@ -1,0 +1,93 @@
+'use strict';
+
+const fs = require('node:fs');
+const path = require('node:path');
+
+const { SessionsError, fromSystem, invalid } = require('./errors.js');
+const { lock } = require('./lock.js');
+
+const { O_DIRECTORY, O_RDONLY } = fs.constants;
+
+/** Files of the host in the directory start with this. */
+const RESERVED = '.wasi-sessions';
+
+/**
+ * A store's directory while this process uses it: open, and locked until it is closed.
+ * The kernel releases the lock when the process dies in any way.
+ */
+class Directory {
+  #fd;
+
+  /** Creates the directory when it is missing, for this user alone, and locks it. */
+  constructor(given, file, isShared) {
+    checkFile(file);
+    try {
+      fs.mkdirSync(given, { recursive: true, mode: 0o700 });
+      /** An absolute path without links: the process may change its working directory. */
+      this.path = fs.realpathSync(given);
+      this.#fd = fs.openSync(this.path, O_RDONLY | (O_DIRECTORY ?? 0));
+    } catch (error) {
+      throw fromSystem(`cannot use the directory \`${given}\``, error);
+    }
+    try {
+      lock(this.#fd, given, isShared);
+      this.#refuseOdd(file);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** How the worker reaches the directory, see `Root`. */
+  get root() {
+    return toRoot(this.#fd, this.path);
+  }
+
+  #refuseOdd(file) {
+    const found = fs.lstatSync(path.join(this.path, file), { throwIfNoEntry: false });
+    if (found && !found.isFile()) {
+      throw new SessionsError({ code: 'directory', message: `\`${file}\` is no regular file` });
+    }
+  }
+
+  close() {
+    fs.closeSync(this.#fd);
+  }
+}
+
+/** Opens the directory of a file for a backup; resolves what `use` does with it. */
+async function withParent(target, use) {
+  const [parent, file] = [path.dirname(path.resolve(target)), path.basename(target)];
+  let fd;
+  try {
+    fd = fs.openSync(parent, O_RDONLY | (O_DIRECTORY ?? 0));
+  } catch (error) {
+    throw fromSystem('cannot write the backup', error);
+  }
+  try {
+    return await use({ ...toRoot(fd, parent), file });
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/**
+ * A path of an open directory that stays valid when it is moved; elsewhere than on Linux
+ * its path, with what identifies it.
+ */
+function toRoot(fd, directory) {
+  const base = `/proc/self/fd/${fd}`;
+  const identity = fs.fstatSync(fd);
+  const found = process.platform === 'linux' && fs.statSync(base, { throwIfNoEntry: false });
+  if (found && found.dev === identity.dev && found.ino === identity.ino) return { base };
+  return { base: directory, identity: { dev: identity.dev, ino: identity.ino } };
+}
+
+function checkFile(file) {
+  const isName = typeof file === 'string' && file !== '' && file === path.basename(file) && !['.', '..'].includes(file);
+  if (!isName || file.includes('\0') || file.toLowerCase().startsWith(RESERVED)) {
+    throw invalid('file: must be the name of a file in the directory');
+  }
+}
+
+module.exports = { Directory, withParent };

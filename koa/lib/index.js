@@ -1,0 +1,7 @@
+'use strict';
+
+const { SessionsError } = require('./errors.js');
+const { open } = require('./open.js');
+
+exports.open = open;
+exports.SessionsError = SessionsError;

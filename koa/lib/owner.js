@@ -1,0 +1,200 @@
+'use strict';
+
+const path = require('node:path');
+const { Worker } = require('node:worker_threads');
+
+const { SessionsError } = require('./errors.js');
+
+const WORKER = path.join(__dirname, 'worker', 'worker.mjs');
+
+/** The most text that the requests of one batch bring, in characters. */
+const MOST_TEXT = 4 << 20;
+
+/** The most text that waits for the worker, in characters; what comes then is refused. */
+const MOST_WAITING = 64 << 20;
+
+/** Milliseconds until another worker is started after one that could not open the store. */
+const PAUSE = 1000;
+
+const CLOSED = { code: 'closed', message: 'the store is closed' };
+const OVERLOADED = { code: 'busy', message: 'too much waits for the database' };
+
+/**
+ * The worker thread with the component, and the queue of what it shall do. At most one
+ * message is on its way; what comes meanwhile waits and is sent as one batch.
+ *
+ * A worker that dies fails what it was doing. The next one is started at once and does
+ * what waits.
+ */
+class Owner {
+  #settings;
+  #worker;
+  #isOpen = false;
+  #queue = [];
+  #waiting = 0;
+  #sent = [];
+  #closing;
+  #onRestart;
+  /** Why and when the last worker could not open the store. */
+  #failed = { at: -Infinity };
+  /** The last time that the component asked for, in milliseconds since the epoch. */
+  now = 0;
+
+  /** Starts the worker, and resolves when the store is open. */
+  static async open(settings, onRestart) {
+    const owner = new Owner(settings, onRestart);
+    await owner.#start();
+    return owner;
+  }
+
+  constructor(settings, onRestart) {
+    this.#settings = settings;
+    this.#onRestart = onRestart;
+  }
+
+  /** Does one of the component's requests, together with others that wait. */
+  request(request) {
+    return this.#enqueue({ request, size: (request.data ?? request.patch ?? '').length });
+  }
+
+  /** Calls another function, in turn. */
+  call(call, parameters) {
+    return this.#enqueue({ call, parameters, size: 0 });
+  }
+
+  /** Does what waits, closes the database and ends the worker. */
+  close() {
+    if (!this.#closing) {
+      const closed = this.call('close', {});
+      this.#closing = closed.then(
+        () => this.#end(),
+        async (error) => {
+          await this.#end();
+          throw error;
+        },
+      );
+    }
+    return this.#closing;
+  }
+
+  #enqueue(item) {
+    if (this.#closing) return Promise.reject(new SessionsError(CLOSED));
+    if (this.#waiting + item.size > MOST_WAITING) return Promise.reject(new SessionsError(OVERLOADED));
+    return new Promise((resolve, reject) => {
+      Object.assign(item, { resolve, reject });
+      this.#queue.push(item);
+      this.#waiting += item.size;
+      this.#send();
+    });
+  }
+
+  /** Sends what waits, unless a message is on its way. */
+  #send() {
+    if (this.#sent.length > 0 || this.#queue.length === 0) return;
+    if (!this.#isOpen) {
+      this.#restart();
+      return;
+    }
+    this.#sent = this.#take();
+    const [{ call, parameters }] = this.#sent;
+    // While a request is out the process must not end.
+    this.#worker.ref();
+    this.#worker.postMessage(call ? { call, parameters } : { call: 'requests', parameters: this.#sent.map(({ request }) => request) });
+  }
+
+  /** The first of the queue, and the requests behind it that fit into a batch with it. */
+  #take() {
+    let [count, size] = [0, 0];
+    for (const item of this.#queue) {
+      if (count > 0 && (item.call || count === this.#settings.mostRequests || size + item.size > MOST_TEXT)) break;
+      count += 1;
+      size += item.size;
+      if (item.call) break;
+    }
+    this.#waiting -= size;
+    return this.#queue.splice(0, count);
+  }
+
+  #answered({ replies, now }) {
+    const sent = this.#sent;
+    this.#sent = [];
+    this.now = now;
+    sent.forEach((item, index) => {
+      const { error, value } = replies[index];
+      if (error) item.reject(new SessionsError(error));
+      else item.resolve(value);
+    });
+    this.#send();
+    if (this.#sent.length === 0) this.#worker.unref();
+  }
+
+  #start() {
+    return new Promise((resolve, reject) => {
+      const worker = new Worker(WORKER, {
+        name: 'wasi-sessions',
+        workerData: this.#settings,
+        // What the application was started with is not meant for this thread.
+        execArgv: [],
+        env: {},
+      });
+      this.#worker = worker;
+      let failure = { code: 'crashed', message: 'the thread of the store ended' };
+      worker.on('message', (message) => {
+        if (message.opened) {
+          this.#isOpen = true;
+          resolve();
+          worker.unref();
+          this.#send();
+        } else if (message.replies) {
+          this.#answered(message);
+        } else {
+          failure = message.refused ?? message.crashed;
+        }
+      });
+      worker.on('error', (error) => {
+        failure = { code: 'crashed', message: `the thread of the store failed: ${error.message}` };
+      });
+      worker.on('exit', () => {
+        const error = new SessionsError(failure);
+        reject(error);
+        if (this.#worker === worker) this.#ended(error);
+      });
+    });
+  }
+
+  /** Fails what the worker was doing, and starts another one if there is more to do. */
+  #ended(error) {
+    const wasOpen = this.#isOpen;
+    this.#isOpen = false;
+    this.#worker = undefined;
+    const sent = this.#sent;
+    this.#sent = [];
+    for (const item of sent) item.reject(error);
+    if (!wasOpen) return;
+    this.#onRestart();
+    if (this.#queue.length > 0) this.#restart();
+  }
+
+  /** Starts a worker for what waits, unless one is starting. If that fails, so does what waits. */
+  async #restart() {
+    if (this.#worker) return;
+    try {
+      if (performance.now() < this.#failed.at + PAUSE) throw this.#failed.error;
+      await this.#start();
+    } catch (error) {
+      if (error !== this.#failed.error) this.#failed = { error, at: performance.now() };
+      this.#waiting = 0;
+      for (const item of this.#queue.splice(0)) item.reject(error);
+    }
+  }
+
+  async #end() {
+    const worker = this.#worker;
+    if (!worker) return;
+    this.#worker = undefined;
+    this.#isOpen = false;
+    await worker.terminate();
+  }
+}
+
+module.exports = { Owner };

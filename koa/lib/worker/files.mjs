@@ -1,0 +1,298 @@
+// The file system of WASI over node:fs: one directory, and nothing outside of it.
+//
+// Only error codes of WASI, as strings, may be thrown to the component: any other
+// exception unwinds through it and leaves it unusable.
+
+import fs from 'node:fs';
+
+import { FileInput, FileOutput } from './streams.mjs';
+
+const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC } = fs.constants;
+
+/** Files of the host in the directory start with this; the component cannot reach them. */
+const RESERVED = '.wasi-sessions';
+
+const FILE_MODE = 0o600;
+const DIRECTORY_MODE = 0o700;
+
+/** The longest read, in bytes. */
+const LONGEST = 16 << 20;
+
+const CODES = {
+  EACCES: 'access',
+  EAGAIN: 'would-block',
+  EBADF: 'bad-descriptor',
+  EBUSY: 'busy',
+  EDQUOT: 'quota',
+  EEXIST: 'exist',
+  EFBIG: 'file-too-large',
+  EINTR: 'interrupted',
+  EINVAL: 'invalid',
+  EISDIR: 'is-directory',
+  ELOOP: 'loop',
+  EMFILE: 'insufficient-memory',
+  ENAMETOOLONG: 'name-too-long',
+  ENFILE: 'insufficient-memory',
+  ENOENT: 'no-entry',
+  ENOMEM: 'insufficient-memory',
+  ENOSPC: 'insufficient-space',
+  ENOTDIR: 'not-directory',
+  ENOTEMPTY: 'not-empty',
+  EPERM: 'not-permitted',
+  EROFS: 'read-only',
+};
+
+/** Runs a file operation and throws what WASI calls its failure. */
+function attempt(operation) {
+  try {
+    return operation();
+  } catch (error) {
+    if (typeof error === 'string') throw error;
+    throw CODES[error?.code] ?? 'io';
+  }
+}
+
+/** A directory that the component was given. */
+export class Root {
+  /**
+   * `base` is a path that stays valid if the directory is moved, such as
+   * `/proc/self/fd/3`. Where there is none, `identity` is that of the directory
+   * that `base` referred to at first, and is compared before a name is changed.
+   */
+  constructor(base, identity) {
+    this.base = base;
+    this.identity = identity;
+  }
+
+  /** The path on this machine of a path of the component, of which no part is a link. */
+  resolve(relative) {
+    const parts = relative.split('/').filter((part) => part !== '' && part !== '.');
+    if (parts.includes('..') || relative.startsWith('/') || relative.includes('\0')) throw 'not-permitted';
+    if (parts[0]?.toLowerCase().startsWith(RESERVED)) throw 'not-permitted';
+    // With the dot, since `base` itself may be a link.
+    let resolved = `${this.base}/.`;
+    parts.forEach((part, index) => {
+      if (index > 0 && !fs.lstatSync(resolved).isDirectory()) throw 'not-directory';
+      resolved = `${resolved}/${part}`;
+    });
+    return resolved;
+  }
+
+  /** Fails if the path of the directory refers to another one by now. */
+  refuseMoved() {
+    if (!this.identity) return;
+    const now = fs.statSync(this.base);
+    if (now.dev !== this.identity.dev || now.ino !== this.identity.ino) throw 'io';
+  }
+}
+
+/** What an open file or directory is to the component: `wasi:filesystem/types.descriptor`. */
+export class Descriptor {
+  #fd;
+  #root;
+  #path;
+
+  /** The directory itself. */
+  static ofRoot(root) {
+    const descriptor = new Descriptor();
+    descriptor.#root = root;
+    descriptor.#path = '';
+    return descriptor;
+  }
+
+  #resolve(relative) {
+    if (this.#root === undefined) throw 'not-directory';
+    return this.#root.resolve(this.#path === '' ? relative : `${this.#path}/${relative}`);
+  }
+
+  openAt(_pathFlags, relative, openFlags, descriptorFlags) {
+    return attempt(() => {
+      const target = this.#resolve(relative);
+      const opened = new Descriptor();
+      const found = fs.lstatSync(target, { throwIfNoEntry: false });
+      if (found?.isSymbolicLink()) throw 'loop';
+      if (found && !found.isFile() && !found.isDirectory()) throw 'not-permitted';
+      if (found?.isDirectory()) {
+        if (openFlags.create && openFlags.exclusive) throw 'exist';
+        if (descriptorFlags.write) throw 'is-directory';
+        opened.#root = this.#root;
+        opened.#path = this.#path === '' ? relative : `${this.#path}/${relative}`;
+        opened.#fd = fs.openSync(target, O_RDONLY | O_DIRECTORY);
+        return opened;
+      }
+      if (openFlags.directory) throw found ? 'not-directory' : 'no-entry';
+      let flags = (descriptorFlags.write ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK;
+      if (openFlags.create) flags |= O_CREAT;
+      if (openFlags.exclusive) flags |= O_EXCL;
+      if (openFlags.truncate) flags |= O_TRUNC;
+      opened.#fd = fs.openSync(target, flags, FILE_MODE);
+      return opened;
+    });
+  }
+
+  #file() {
+    if (this.#fd === undefined) throw 'is-directory';
+    return this.#fd;
+  }
+
+  read(length, offset) {
+    return attempt(() => {
+      const bytes = Buffer.allocUnsafe(Number(length > LONGEST ? LONGEST : length));
+      const count = fs.readSync(this.#file(), bytes, 0, bytes.length, Number(offset));
+      return [bytes.subarray(0, count), count < bytes.length];
+    });
+  }
+
+  write(bytes, offset) {
+    return attempt(() => BigInt(fs.writeSync(this.#file(), bytes, 0, bytes.length, Number(offset))));
+  }
+
+  readViaStream(offset) {
+    return new FileInput(this, Number(offset));
+  }
+
+  writeViaStream(offset) {
+    return new FileOutput(this, Number(offset));
+  }
+
+  appendViaStream() {
+    return new FileOutput(this, Number(this.stat().size));
+  }
+
+  setSize(size) {
+    attempt(() => fs.ftruncateSync(this.#file(), Number(size)));
+  }
+
+  sync() {
+    attempt(() => (this.#fd === undefined ? syncDirectory(this.#resolve('')) : fs.fsyncSync(this.#fd)));
+  }
+
+  syncData() {
+    attempt(() => (this.#fd === undefined ? syncDirectory(this.#resolve('')) : fs.fdatasyncSync(this.#fd)));
+  }
+
+  getFlags() {
+    return { read: true, write: this.#root === undefined, mutateDirectory: this.#root !== undefined };
+  }
+
+  #status() {
+    return this.#fd === undefined
+      ? fs.lstatSync(this.#resolve(''), { bigint: true })
+      : fs.fstatSync(this.#fd, { bigint: true });
+  }
+
+  stat() {
+    return attempt(() => toStat(this.#status()));
+  }
+
+  statAt(_pathFlags, relative) {
+    return attempt(() => toStat(fs.lstatSync(this.#resolve(relative), { bigint: true })));
+  }
+
+  metadataHash() {
+    return attempt(() => toHash(this.#status()));
+  }
+
+  metadataHashAt(_pathFlags, relative) {
+    return attempt(() => toHash(fs.lstatSync(this.#resolve(relative), { bigint: true })));
+  }
+
+  createDirectoryAt(relative) {
+    attempt(() => fs.mkdirSync(this.#resolve(relative), DIRECTORY_MODE));
+  }
+
+  removeDirectoryAt(relative) {
+    attempt(() => {
+      const target = this.#resolve(relative);
+      this.#root.refuseMoved();
+      fs.rmdirSync(target);
+    });
+  }
+
+  unlinkFileAt(relative) {
+    attempt(() => {
+      const target = this.#resolve(relative);
+      this.#root.refuseMoved();
+      fs.unlinkSync(target);
+    });
+  }
+
+  renameAt(relative, directory, newRelative) {
+    attempt(() => {
+      const [from, to] = [this.#resolve(relative), directory.#resolve(newRelative)];
+      this.#root.refuseMoved();
+      directory.#root.refuseMoved();
+      fs.renameSync(from, to);
+    });
+  }
+
+  readDirectory() {
+    return attempt(() => new DirectoryEntryStream(fs.readdirSync(this.#resolve(''), { withFileTypes: true })));
+  }
+
+  /** Links are never followed, so that none is read either. */
+  readlinkAt(_relative) {
+    throw 'not-permitted';
+  }
+
+  setTimesAt() {
+    throw 'unsupported';
+  }
+
+  [Symbol.dispose ?? Symbol.for('dispose')]() {
+    if (this.#fd === undefined) return;
+    const fd = this.#fd;
+    this.#fd = undefined;
+    attempt(() => fs.closeSync(fd));
+  }
+}
+
+/** The entries of a directory. */
+export class DirectoryEntryStream {
+  #entries;
+
+  constructor(entries) {
+    this.#entries = entries[Symbol.iterator]();
+  }
+
+  readDirectoryEntry() {
+    const { value } = this.#entries.next();
+    return value && { name: value.name, type: typeOf(value) };
+  }
+}
+
+/** Syncs the names in a directory. */
+function syncDirectory(directory) {
+  const fd = fs.openSync(directory, O_RDONLY | O_DIRECTORY);
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function typeOf(entry) {
+  if (entry.isFile()) return 'regular-file';
+  if (entry.isDirectory()) return 'directory';
+  return entry.isSymbolicLink() ? 'symbolic-link' : 'unknown';
+}
+
+function toTime(nanoseconds) {
+  return { seconds: nanoseconds / 1_000_000_000n, nanoseconds: Number(nanoseconds % 1_000_000_000n) };
+}
+
+function toStat(found) {
+  return {
+    type: typeOf(found),
+    linkCount: found.nlink,
+    size: found.size,
+    dataAccessTimestamp: toTime(found.atimeNs),
+    dataModificationTimestamp: toTime(found.mtimeNs),
+    statusChangeTimestamp: toTime(found.ctimeNs),
+  };
+}
+
+/** Identifies a file; the same as long as it exists. */
+function toHash(found) {
+  return { upper: BigInt.asUintN(64, found.dev), lower: BigInt.asUintN(64, found.ino) };
+}

@@ -1,0 +1,62 @@
+// What the component imports of WASI: its directories, clocks, randomness and a log.
+
+import { randomBytes } from 'node:crypto';
+
+import { Descriptor, DirectoryEntryStream } from './files.mjs';
+import { FileInput, FileOutput, Pollable, StreamError } from './streams.mjs';
+
+/** The directory of the database, to the component. */
+export const STORE = '/';
+
+/** The directory to which a backup is written, to the component. */
+export const BACKUP = '/.wasi-sessions.backup';
+
+class Nothing {}
+
+/**
+ * The imports for one instance of the component. `roots` maps the component's
+ * directories to a `Root` each; `clock.now` is the last time that it was given.
+ */
+export function imports(roots, log) {
+  const clock = { now: 0 };
+  const directories = [...roots].map(([name, root]) => [Descriptor.ofRoot(root), name]);
+  const interfaces = {
+    'wasi:cli/environment': { getEnvironment: () => [] },
+    'wasi:cli/exit': {
+      exit() {
+        throw new Error('the component ended itself');
+      },
+    },
+    'wasi:cli/stdin': { getStdin: () => new FileInput() },
+    'wasi:cli/stdout': { getStdout: () => log },
+    'wasi:cli/stderr': { getStderr: () => log },
+    'wasi:cli/terminal-input': { TerminalInput: Nothing },
+    'wasi:cli/terminal-output': { TerminalOutput: Nothing },
+    'wasi:cli/terminal-stdin': { getTerminalStdin: () => undefined },
+    'wasi:cli/terminal-stdout': { getTerminalStdout: () => undefined },
+    'wasi:cli/terminal-stderr': { getTerminalStderr: () => undefined },
+    'wasi:clocks/monotonic-clock': {
+      now: () => process.hrtime.bigint(),
+      subscribeInstant: (when) => new Pollable(when),
+      subscribeDuration: (length) => new Pollable(process.hrtime.bigint() + length),
+    },
+    'wasi:clocks/wall-clock': {
+      now() {
+        clock.now = Date.now();
+        return { seconds: BigInt(Math.floor(clock.now / 1000)), nanoseconds: (clock.now % 1000) * 1_000_000 };
+      },
+    },
+    'wasi:filesystem/preopens': { getDirectories: () => directories },
+    'wasi:filesystem/types': { Descriptor, DirectoryEntryStream },
+    'wasi:io/error': { Error: StreamError },
+    'wasi:io/poll': { Pollable },
+    'wasi:io/streams': { InputStream: FileInput, OutputStream: FileOutput },
+    'wasi:random/insecure-seed': { insecureSeed: () => [random(), random()] },
+    'wasi:random/random': { getRandomU64: random },
+  };
+  return { interfaces, clock };
+}
+
+function random() {
+  return randomBytes(8).readBigUInt64LE();
+}
