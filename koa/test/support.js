@@ -1,0 +1,70 @@
+'use strict';
+
+// What several tests need: directories, stores, programs in processes of their own.
+
+const { spawn } = require('node:child_process');
+const { once } = require('node:events');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const readline = require('node:readline');
+
+const { open } = require('koa-wasi-sessions');
+
+// Compiling the component takes seconds of a busy machine. V8 shares the code of modules
+// with the same bytes, as long as one of them is there.
+const component = path.join(__dirname, '..', 'dist', 'store.core.wasm');
+globalThis.compiled = new WebAssembly.Module(fs.readFileSync(component));
+
+/** A new directory, removed after the test. */
+function directory(t) {
+  const made = fs.mkdtempSync(path.join(os.tmpdir(), 'koa-wasi-sessions-'));
+  t.after(() => fs.rmSync(made, { recursive: true, force: true }));
+  return path.join(made, 'sessions');
+}
+
+/** A store in a new directory, closed after the test. */
+async function openStore(t, options = {}) {
+  const store = await open({ directory: directory(t), ...options });
+  t.after(() => store.close());
+  return store;
+}
+
+/** A program of Node in a process of its own, which is killed after the test. */
+class Program {
+  constructor(t, parameters, options = {}) {
+    this.child = spawn(process.execPath, parameters, { stdio: ['pipe', 'pipe', 'pipe'], ...options });
+    this.errors = '';
+    this.child.stderr.on('data', (data) => (this.errors += data));
+    this.exited = once(this.child, 'exit');
+    this.lines = readline.createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
+    t.after(() => this.child.kill('SIGKILL'));
+  }
+
+  /** The next line of its output, as JSON. */
+  async next() {
+    const { value } = await this.lines.next();
+    if (value === undefined) throw new Error(`the program ended: ${this.errors}`);
+    return JSON.parse(value);
+  }
+
+  say(message) {
+    this.child.stdin.write(`${JSON.stringify(message)}\n`);
+  }
+
+  /** Ends it with a signal, and waits until it has ended. */
+  async end(signal = 'SIGTERM') {
+    this.child.kill(signal);
+    return this.exited;
+  }
+}
+
+/** A program given as text, which finds `open` and `directory`. */
+function run(t, directory, text, { parameters = [], ...options } = {}) {
+  const head = `const { open } = require(${JSON.stringify(path.join(__dirname, '..'))});
+    const directory = ${JSON.stringify(directory)};
+    const say = (message) => console.log(JSON.stringify(message));`;
+  return new Program(t, [...parameters, '-e', `${head}\n${text}`], options);
+}
+
+module.exports = { Program, directory, open, openStore, run };
