@@ -125,7 +125,7 @@ class Owner {
       else item.resolve(value);
     });
     this.#send();
-    if (this.#sent.length === 0) this.#worker.unref();
+    if (this.#sent.length === 0) this.#worker?.unref();
   }
 
   #start() {

@@ -1,0 +1,120 @@
+'use strict';
+
+const assert = require('node:assert/strict');
+const { test } = require('node:test');
+const { Worker } = require('node:worker_threads');
+
+const { directory, open, openStore, run } = require('./support.js');
+
+/** The workers that are started while a test runs. */
+function workers(t) {
+  const started = [];
+  const { ref } = Worker.prototype;
+  Worker.prototype.ref = function () {
+    if (!started.includes(this)) started.push(this);
+    return ref.call(this);
+  };
+  t.after(() => (Worker.prototype.ref = ref));
+  return started;
+}
+
+test('a worker that dies fails what it was doing, and the next one goes on', async (t) => {
+  const started = workers(t);
+  const store = await openStore(t);
+  await store.set('a', { x: 1 });
+  const lost = store.set('b', {});
+  const waiting = store.set('c', { x: 3 });
+  started[0].terminate();
+  await assert.rejects(lost, { code: 'crashed' });
+  assert.equal((await waiting).outcome, 'written');
+  assert.deepEqual(await store.get('a'), { x: 1 });
+  assert.equal(started.length, 2);
+});
+
+test('a fault of the shim ends the worker and not the process', async (t) => {
+  const started = workers(t);
+  const store = await openStore(t);
+  await store.set('a', { x: 1 });
+  // A life that is no whole number makes an exception that is no error of WASI.
+  started[0].ref();
+  started[0].postMessage({ call: 'requests', parameters: [{ verb: 'set', id: 'a', data: '{}', ttl: 1.5 }] });
+  await new Promise((resolve) => started[0].once('exit', resolve));
+  assert.deepEqual(await store.read('a').then(({ data }) => data), { x: 1 });
+});
+
+test('a failure that is not awaited does not end the process', async (t) => {
+  const program = run(
+    t,
+    directory(t),
+    `open({ directory, maxData: 100 }).then((store) => {
+      store.on('failure', (error, verb) => say([error.code, verb]));
+      store.set('a', { long: 'x'.repeat(100) });
+      store.minimal.set('a', { long: 'x'.repeat(100) });
+      store.minimal.destroy('a').then(() => say('alive'));
+    });`,
+  );
+  assert.deepEqual([await program.next(), await program.next(), await program.next()], [['too-large', 'set'], ['too-large', 'set'], 'alive']);
+  assert.deepEqual(await program.exited, [0, null]);
+});
+
+test('a process ends by itself once every write is answered, and loses none', async (t) => {
+  const where = directory(t);
+  const program = run(t, where, `open({ directory }).then((store) => { for (let i = 0; i < 500; i += 1) store.set('k' + i, { i }); });`);
+  assert.deepEqual(await program.exited, [0, null]);
+  const store = await open({ directory: where });
+  assert.equal(await store.countSessions(), 500);
+  await store.close();
+});
+
+test('flags of the application are not meant for the worker', async (t) => {
+  const program = run(t, directory(t), `open({ directory }).then((store) => store.close()).then(() => say('closed'));`, {
+    parameters: ['--input-type=commonjs'],
+  });
+  assert.equal(await program.next(), 'closed');
+});
+
+test('koa-generic-session hears a connect and never a disconnect', async (t) => {
+  const store = await openStore(t);
+  const heard = [];
+  for (const event of ['connect', 'disconnect']) store.on(event, () => heard.push(event));
+  await new Promise(setImmediate);
+  await store.close();
+  assert.deepEqual(heard, ['connect']);
+});
+
+const KILLS = Number(process.env.KILLS ?? 20);
+
+test(`killed ${KILLS} times under load, nothing that was answered is lost`, async (t) => {
+  const where = directory(t);
+  for (let round = 0; round < KILLS; round += 1) {
+    const program = run(
+      t,
+      where,
+      `open({ directory }).then((store) => {
+        let next = 0;
+        const write = async () => {
+          for (;;) {
+            const number = next++;
+            await store.set('session ' + number % 1000, { round: ${round}, number });
+            say(number);
+          }
+        };
+        for (let i = 0; i < 16; i += 1) write();
+      });`,
+    );
+    const answered = new Map();
+    const until = 100 + round * 40;
+    for (let count = 0; count < until; count += 1) {
+      const number = await program.next();
+      answered.set(number % 1000, Math.max(number, answered.get(number % 1000) ?? 0));
+    }
+    await program.end('SIGKILL');
+    const store = await open({ directory: where });
+    assert.deepEqual(await store.check(), []);
+    for (const [key, number] of answered) {
+      const found = await store.get(`session ${key}`);
+      assert.ok(found.round === round && found.number >= number, `round ${round}, session ${key}`);
+    }
+    await store.close();
+  }
+});
