@@ -31,11 +31,10 @@ class ReadCache {
 
   /** The text and the expiry of a session; `undefined` when it is not cached. */
   get(id) {
-    const entry = this.#entries.get(id);
-    if (entry === undefined) return undefined;
     // What expired while the clock was ahead may have been collected.
     this.saw(Date.now());
-    if (entry.expires <= this.#latest) return undefined;
+    const entry = this.#entries.get(id);
+    if (entry === undefined || entry.expires <= this.#latest) return undefined;
     entry.isUsed = true;
     return entry;
   }

@@ -52,6 +52,12 @@ function attempt(operation) {
   }
 }
 
+/** A position in a file. Node would take one that is too large for the current one. */
+function toPosition(offset) {
+  if (offset > Number.MAX_SAFE_INTEGER) throw 'invalid';
+  return Number(offset);
+}
+
 /** A directory that the component was given. */
 export class Root {
   /**
@@ -138,13 +144,13 @@ export class Descriptor {
   read(length, offset) {
     return attempt(() => {
       const bytes = Buffer.allocUnsafe(Number(length > LONGEST ? LONGEST : length));
-      const count = fs.readSync(this.#file(), bytes, 0, bytes.length, Number(offset));
+      const count = fs.readSync(this.#file(), bytes, 0, bytes.length, toPosition(offset));
       return [bytes.subarray(0, count), count < bytes.length];
     });
   }
 
   write(bytes, offset) {
-    return attempt(() => BigInt(fs.writeSync(this.#file(), bytes, 0, bytes.length, Number(offset))));
+    return attempt(() => BigInt(fs.writeSync(this.#file(), bytes, 0, bytes.length, toPosition(offset))));
   }
 
   readViaStream(offset) {
@@ -160,7 +166,7 @@ export class Descriptor {
   }
 
   setSize(size) {
-    attempt(() => fs.ftruncateSync(this.#file(), Number(size)));
+    attempt(() => fs.ftruncateSync(this.#file(), toPosition(size)));
   }
 
   sync() {
