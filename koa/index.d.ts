@@ -130,12 +130,12 @@ export interface Store extends EventEmitter {
   /** The session; null when it is missing or has expired. */
   get(sid: string, maxAge?: unknown, options?: unknown): Promise<any>;
   /**
-   * Writes the session, whether or not it is there. `gone` when it was ended less than
+   * Writes the session, whether or not it is there: a {@link Written}, or {@link Gone} when it was ended less than
    * `tombstone` ago. A failure need not be handled: it does not end the process.
    */
-  set(sid: string, session: unknown, ttl?: TimeToLive, options?: unknown): Promise<Written | Gone>;
+  set(sid: string, session: unknown, ttl?: TimeToLive, options?: unknown): Promise<any>;
   /** Ends the session; false when it was not there. A failure need not be handled. */
-  destroy(sid: string, options?: unknown): Promise<boolean>;
+  destroy(sid: string, options?: unknown): Promise<any>;
 
   /** The store for koa-session-minimal: failures of `set` and `destroy` are only emitted. */
   readonly minimal: {
