@@ -96,7 +96,17 @@ class Store extends EventEmitter {
       if (version === 0) throw invalid('id: must be 1 to 255 bytes of UTF-8');
       return { outcome: 'gone' };
     }
-    const request = { verb: 'update', id: sid, data, ttl: timeToLive(ttl, session), expected: version };
+    return this.#update({ verb: 'update', id: sid, data, ttl: timeToLive(ttl, session), expected: version });
+  }
+
+  /** For the import: starts a session with this text of JSON, which is kept as it is, unless it is there. */
+  async insert(sid, data, ttl) {
+    if (!canExist(sid)) throw invalid('id: must be 1 to 255 bytes of UTF-8');
+    return this.#update({ verb: 'update', id: sid, data, ttl, expected: 0 });
+  }
+
+  async #update(request) {
+    const { data } = request;
     const written = await this.#do(request, true, (result) => {
       if (result.outcome === 'written') return { text: data, expires: result.expires };
       return result.session;
