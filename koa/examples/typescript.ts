@@ -29,7 +29,8 @@ export async function main(directory: string): Promise<string> {
   else said = 'logged out meanwhile';
 
   const { sessions } = await store.listSessions({ subject: 'alice' });
-  await store.terminateSubject('alice', { except: sessions[0]?.handle });
+  said += ` of ${sessions.length} session`;
+  await store.terminateSubject('alice', { except: alice.id });
   await store.set('', {}).catch((error: unknown) => {
     if (!(error instanceof SessionsError) || error.code !== 'invalid-argument') throw error;
   });
