@@ -9,6 +9,7 @@ use super::vfs::{self, FileSystem, Hooks};
 use rusqlite::ffi;
 use rusqlite::{Connection, OpenFlags};
 use std::cell::Cell;
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 use wasi_sessions_rules::error::Error;
@@ -53,6 +54,12 @@ impl Connected {
             .ok_or_else(|| Error::Other("SQLite refused the layer over its file system".into()))?;
         let connection = Connection::open_with_flags_and_vfs(location, flags, file_system.name());
         let mut connection = connection.map_err(|error| match failure(error) {
+            Error::Other(_) if !options.sync && matches!(fs::exists(location), Ok(false)) => {
+                let table = &options.table_name;
+                Error::MissingTable(format!(
+                    "there is no file and so no table `{table}`: open it once with `sync`"
+                ))
+            }
             Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
             error => error,
         })?;
