@@ -50,11 +50,9 @@ impl Store {
         }
     }
 
-    fn ask(&self, request: Request) -> impl Future<Output = Reply> {
-        async {
-            let replies = self.owner.batch(vec![request], &Blocking::new(false)).await;
-            replies.unwrap().pop().unwrap().unwrap()
-        }
+    async fn ask(&self, request: Request) -> Reply {
+        let replies = self.owner.batch(vec![request], &Blocking::new(false)).await;
+        replies.unwrap().pop().unwrap().unwrap()
     }
 
     async fn set(&self, id: u64, ttl: u64) {
