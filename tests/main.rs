@@ -65,5 +65,6 @@ mod readme;
 mod serve;
 mod story;
 mod tower_sessions;
+mod versions;
 #[cfg(unix)]
 mod web_demo;

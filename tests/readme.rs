@@ -1,8 +1,9 @@
-//! The README's examples hold: its commands run, its web component serves, and
-//! its options are the contract's.
+//! The examples of the README and of the pages in `docs/` hold: their commands run, their
+//! web component serves, their options are the contract's, and their links lead to files.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Map, Value};
@@ -14,19 +15,52 @@ use crate::served::{Answer, Site};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The code blocks of a language in the README.
+/// The README and the pages in `docs/`, each with its folder.
+fn pages() -> Vec<(PathBuf, String)> {
+    let root = Path::new(ROOT);
+    let mut files = vec![root.join("README.md")];
+    let mut docs: Vec<PathBuf> = fs::read_dir(root.join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    docs.sort();
+    files.append(&mut docs);
+    let page = |file: PathBuf| {
+        let text = fs::read_to_string(&file).unwrap();
+        (file.parent().unwrap().to_owned(), text)
+    };
+    files.into_iter().map(page).collect()
+}
+
+/// The code blocks of a language in all pages, those of the README first.
 fn blocks(language: &str) -> Vec<String> {
-    let readme = fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
     let start = format!("```{language}\n");
-    readme
-        .split(&start)
-        .skip(1)
-        .map(|block| block.split("```").next().unwrap().to_owned())
-        .collect()
+    let blocks_of = |(_, text): (_, String)| {
+        text.split(&start)
+            .skip(1)
+            .map(|block| block.split("```").next().unwrap().to_owned())
+            .collect::<Vec<String>>()
+    };
+    pages().into_iter().flat_map(blocks_of).collect()
 }
 
 #[test]
-fn its_commands_run_one_after_the_other() {
+fn links_lead_to_files() {
+    let mut links = 0;
+    for (folder, text) in pages() {
+        for link in text.split("](").skip(1) {
+            let link = link.split([')', '#']).next().unwrap();
+            if !link.contains("://") && !link.is_empty() {
+                assert!(folder.join(link).exists(), "{link}");
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 10);
+}
+
+#[test]
+fn commands_run_one_after_the_other() {
     let home = Home::new();
     let directory = home.path().display().to_string();
     let blocks = blocks("sh");
@@ -53,7 +87,7 @@ fn its_commands_run_one_after_the_other() {
 
 /// The component is built from this file, where it is for one target only.
 #[test]
-fn its_web_component_is_the_one_that_counts_here() {
+fn the_web_component_is_the_one_that_counts_here() {
     let manifest = include_str!("guests/counter/Cargo.toml");
     let uses: BTreeSet<&str> = manifest
         .lines()

@@ -31,8 +31,8 @@ impl StoreClock {
         })
     }
 
-    /// The time since 1970, for the component. A clock that stands before 1970
-    /// reads as 1970. One past the year 2554 stands still there: SQLite asks through
+    /// The time since 1970, for the component. A time before 1970
+    /// reads as 1970, and one after 2554 as 2554: SQLite asks through
     /// the C library, which has 64 bits of nanoseconds.
     pub(crate) fn tell(&self) -> Duration {
         let time = self.read();
@@ -52,7 +52,7 @@ impl StoreClock {
         self.earliest.load(Ordering::SeqCst)
     }
 
-    /// What the clock shows now, to compute what the component is told next.
+    /// What the clock shows now, to compute a `ttl` from a point in time.
     #[cfg(feature = "tower-sessions")]
     pub(crate) fn shown(&self) -> Timestamp {
         milliseconds(self.read())

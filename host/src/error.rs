@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::sandbox::instance::contract;
 
 /// Why an operation failed. A session that is missing, expired or changed by
-/// somebody else is an answer, never an error.
+/// another caller is an answer, never an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

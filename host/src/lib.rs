@@ -43,13 +43,12 @@
 //! Any executor will do, and so will none: on a plain thread write `.wait()` for
 //! `.await`. An [`Answer`] is lazy, and says what becomes of one that is dropped.
 //!
-//! The component and the open database have one owner at a time: a thread of the
-//! store's, over a bounded queue, or a plain thread that waits for its own request
-//! while nobody else does. [`Sessions`] is a handle that is cheap to clone. The
-//! directory is
-//! locked for one owner, in this process or any other, and released by the
-//! operating system however the owner ends. A component that crashes fails the
-//! request in flight and is started anew before the next one.
+//! One thread at a time uses the component: the store's own thread, which serves a bounded
+//! queue, or a caller's, while the queue is empty. A task of an async runtime runs only
+//! small requests itself that wait for no disk. [`Sessions`] is a handle that is cheap to
+//! clone. The directory is locked for one process, and the operating system releases the
+//! lock however that process ends. A component that crashes fails the request in flight
+//! and is started again before the next one.
 //!
 //! The component gets the directory, the clocks and randomness, and neither
 //! arguments, environment, standard streams nor network. This crate itself reads
@@ -94,7 +93,7 @@ pub use sandbox::instance::contract::types::{
 };
 pub use sessions::Sessions;
 
-/// The README's program, compiled and run as it stands there.
+/// The README's program, compiled as it is there.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -35,12 +35,12 @@ pub struct Options {
     /// Create or migrate the table; when false, one that is missing or of
     /// another version is an error. Default true.
     pub sync: bool,
-    /// How long to wait for a database that somebody else holds. The host's lock
-    /// on the directory keeps everybody else away, so nothing waits as long as
+    /// How long to wait for a database that another owner holds. The host's lock
+    /// on the directory keeps other owners away, so nothing waits as long as
     /// all use the host. Up to 3,600,000; default 3,000.
     pub sync_timeout: Milliseconds,
     /// Requests after which a collection starts; 0 for never. Default 10,000.
-    /// Unless it is 0, a store that nobody uses for some seconds collects, too.
+    /// Unless it is 0, a store that is idle for some seconds collects, too.
     pub gc_frequency: u64,
     /// Rows that one request may remove while a collection is on: 1 to
     /// 1,000,000, default 100.

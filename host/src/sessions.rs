@@ -34,8 +34,8 @@ const LONGEST_STEP: Duration = Duration::from_millis(2);
 /// An open store. Clones are cheap and are handles of the same store.
 ///
 /// The functions are the contract's: a session that is missing, expired or
-/// changed by somebody else is an answer, never an error. Their limits, and
-/// what each keeps and fails with, stand in full in `wit/`.
+/// changed by another caller is an answer, never an error. `wit/` has all their
+/// limits, and what each keeps and fails with.
 ///
 /// Times are whole milliseconds. Each write and each touch gives the session
 /// its life anew: `ttl` from now, 0 ending it at once. With `None` it is the
@@ -78,7 +78,7 @@ impl Sessions {
         }))
     }
 
-    /// Starts a session under a new id, of 43 characters that nobody can guess.
+    /// Starts a session under a new id, of 43 random characters.
     ///
     /// Fails with [`Error::TooLarge`] for a payload over `max_data`, as every
     /// write does, and with [`Error::InvalidArgument`] for a subject that is
@@ -138,7 +138,7 @@ impl Sessions {
     }
 
     /// Writes the session if it is there and, when `expected` is given, still has
-    /// that version; else [`Outcome::Stale`] hands back what stands. An
+    /// that version; else [`Outcome::Stale`] has the newer session. An
     /// `expected` of 0 starts the session under this id if there is none yet.
     pub fn update(
         &self,

@@ -484,7 +484,7 @@ fn a_store_that_nobody_uses_collects_its_garbage() {
         let file = home.path().join("store/sessions.db");
         let size = || fs::metadata(&file).unwrap().len();
         now.fetch_add(1000, Ordering::SeqCst);
-        // A request wakes it; from then on nobody asks for anything.
+        // A request wakes it; from then on there is none.
         assert_eq!(sessions.count_sessions(None).wait(), Ok(0));
         let deadline = Instant::now() + Duration::from_secs(60);
         while size() > 1 << 20 {

@@ -27,8 +27,8 @@ const SERDE_JSON_OWN: &str = "$serde_json::private::";
 
 /// Needs the feature `tower-sessions`.
 ///
-/// A record is the session whose id is the record's id as it stands in the
-/// cookie, 22 characters; its payload is `data` as a JSON object, which any
+/// A record is the session whose id is the record's id as in the cookie, 22
+/// characters; its payload is `data` as a JSON object, which any
 /// other user of the store can read. `expiry_date` is kept as whole
 /// milliseconds, cut off, and counts from when the request is done: later by
 /// what it waited in the queue.

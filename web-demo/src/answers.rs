@@ -61,7 +61,7 @@ pub fn method_not_allowed(allowed: &'static str) -> Answer {
     with(answer, ALLOW, HeaderValue::from_static(allowed))
 }
 
-/// The store is held by somebody else for now.
+/// Another owner holds the store for now.
 pub fn busy() -> Answer {
     let words = "Too much is going on at once. Please try again.";
     let answer = refused(StatusCode::SERVICE_UNAVAILABLE, words);

@@ -14,8 +14,7 @@ pub const MOST_IDS: usize = 8;
 
 /// Whether the visitor came over https: the request says so, or a proxy in front
 /// does in `X-Forwarded-Proto`, where the one nearest to the visitor comes first.
-/// Anybody can send that header; all that comes of it is a stricter cookie for
-/// whoever did.
+/// Any client can send that header; it only makes its own cookie stricter.
 pub fn is_secure(uri: &Uri, headers: &HeaderMap) -> bool {
     let forwarded = headers.get("x-forwarded-proto");
     let forwarded = forwarded.and_then(|schemes| schemes.to_str().ok());

@@ -9,7 +9,7 @@ use http::{HeaderMap, Uri};
 /// The longest body of a form, in bytes.
 pub const LONGEST_FORM: usize = 8 * 1024;
 
-/// The longest name that somebody may log in with, in characters.
+/// The longest name of a user, in characters.
 pub const LONGEST_NAME: usize = 64;
 
 /// The fields of a form that was sent.
@@ -81,7 +81,7 @@ fn origin(scheme: &str, authority: &Authority) -> Option<(String, String, u16)> 
     Some((scheme, host.to_ascii_lowercase(), port))
 }
 
-/// The name that somebody logs in with, without the space around it; none when
+/// The name of the user who logs in, without the space around it; none when
 /// it is empty, too long or has control characters.
 pub fn name(text: &str) -> Option<&str> {
     let name = text.trim();

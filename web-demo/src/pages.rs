@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::forms::LONGEST_NAME;
 use crate::times::{ago, date};
 
-/// What every page knows of whoever looks at it.
+/// What every page knows of its viewer.
 #[derive(Clone, Copy, Default)]
 pub struct Viewer<'a> {
     /// The name they logged in with.
@@ -45,7 +45,7 @@ pub struct Figures {
     pub size: u64,
 }
 
-/// The start page. `refused` is a name that nobody can log in with.
+/// The start page. `refused` is a name that cannot be logged in with.
 pub fn home(viewer: Viewer, visits: u64, refused: Option<&str>) -> Markup {
     let times = if visits == 1 { "visit" } else { "visits" };
     let body = html! {
@@ -96,7 +96,7 @@ fn log_in(viewer: Viewer, refused: Option<&str>) -> Markup {
     }
 }
 
-/// The sessions of whoever is logged in; `more` when there are others.
+/// The sessions of the user who is logged in; `more` when there are others.
 pub fn account(viewer: Viewer, now: u64, sessions: &[Listed], more: bool) -> Markup {
     let body = html! {
         section .card {

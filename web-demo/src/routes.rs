@@ -15,7 +15,7 @@ pub enum Route {
     LogIn,
     /// Logging out of this session.
     LogOut,
-    /// The sessions of whoever is logged in.
+    /// The sessions of the user who is logged in.
     Account,
     /// Ending one of them.
     End,

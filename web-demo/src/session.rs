@@ -1,7 +1,7 @@
 //! The visitor's session: all that this site asks of the store, and an example
 //! of how a component uses it.
 //!
-//! The component is told neither who keeps the sessions nor where. An instance
+//! The component does not know which engine keeps the sessions, or where. An instance
 //! lives for one request and opens the store anew, which its host makes cheap.
 
 use serde_json::json;
@@ -49,7 +49,7 @@ pub struct Sessions(Store);
 
 /// A session that is there.
 pub struct Current {
-    /// Told to nobody but its visitor.
+    /// A secret of the visitor.
     pub id: String,
     /// Who is logged in.
     pub user: Option<String>,
@@ -59,7 +59,7 @@ pub struct Current {
 
 /// A session of a user, in the list of all of theirs.
 pub struct Listed {
-    /// Its name in listings, with which nobody can take it over.
+    /// Its name in listings, which is no secret: requests need the id.
     pub handle: String,
     /// When it was last written, in milliseconds since the epoch.
     pub updated: u64,
@@ -74,7 +74,7 @@ impl Sessions {
     }
 
     /// Starts a session under a new id. An id that a visitor brings is never
-    /// taken for a new session: somebody else may know it.
+    /// taken for a new session: others may know it (session fixation).
     pub fn start(&self, visits: u64) -> Result<Current, Error> {
         let visit = Visit::new(visits);
         let created = self.0.create(&visit.to_json(), Some(FIRST_LIFE), None)?;
@@ -133,7 +133,7 @@ impl Sessions {
         self.promote(id, patch.to_string(), None)
     }
 
-    /// Who may do more than before gets a new id, which nobody else can know.
+    /// Rotates the id of a session that gains rights, since others may know the old one.
     fn promote(
         &self,
         id: &str,

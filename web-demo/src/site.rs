@@ -106,7 +106,7 @@ impl Site {
     }
 
     /// Counting is all that a `GET` changes: that is what a counter of visits is
-    /// for, and nobody is harmed by a page that makes another browser count.
+    /// for, and a page that makes another browser count does no harm.
     fn home(&self) -> Result<Answer, Refused> {
         let page = |viewer: Viewer, visits| {
             let page = pages::home(viewer, visits, None);
@@ -226,8 +226,8 @@ impl Site {
         Ok(answers::page(StatusCode::OK, page))
     }
 
-    /// Whoever shows the token stays an operator for as long as the session is
-    /// there, or until they log out.
+    /// A visitor who shows the token is an operator until the session ends or the
+    /// operator logs out.
     fn operator_token(&self) -> Result<Answer, Refused> {
         const DONE: &str = "/operator";
         let secret = operator_secret()?;
@@ -256,10 +256,10 @@ impl Site {
 
     /// A page for a visitor without a session, who is given one.
     ///
-    /// Whoever brings the id of a session that is gone may have another one by
-    /// now: another tab logs in while this one loads, and a cookie from here
-    /// would replace the one from there. So they are asked to come again, and a
-    /// browser then brings the newest cookie it has.
+    /// A browser that sends the id of an ended session may have a newer one by now:
+    /// another tab logs in while this one loads, and a cookie from here would
+    /// replace the one from there. So the browser is redirected, and sends the
+    /// newest cookie that it has.
     ///
     /// A request that shows no page starts no session.
     fn start(&self, visits: u64, page: impl Fn(Viewer) -> Answer) -> Result<Answer, Refused> {

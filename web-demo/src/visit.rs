@@ -11,7 +11,7 @@ use crate::secrets;
 pub struct Visit {
     /// How often the start page was shown.
     pub visits: u64,
-    /// What every form of this session carries, and nobody else can know.
+    /// The secret that every form of this session carries (against CSRF).
     pub token: String,
     /// The browser that logged in, for people.
     #[serde(default)]
@@ -25,7 +25,7 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Somebody who has seen the start page this often.
+    /// A visitor who has seen the start page this often.
     pub fn new(visits: u64) -> Self {
         Self {
             visits,

@@ -188,7 +188,7 @@ impl Asking {
         started: Instant,
         turn: Duration,
     ) -> anyhow::Result<Vec<Duration>> {
-        // Nobody else has this client's sessions, so that it knows what they hold:
+        // No other client uses this client's sessions, so it knows what they hold:
         // every session of which the number leaves its own.
         let own = self.held.len() / self.clients;
         let mut random = Random::new(client as u64);

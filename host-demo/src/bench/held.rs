@@ -84,8 +84,8 @@ impl Held {
         &self.ids[index]
     }
 
-    /// What is to be written to a session next. Nobody else may read or write
-    /// it until that is done.
+    /// The next payload for a session. No other client may read or write the session
+    /// until it is written.
     pub fn next(&self, index: usize) -> Vec<u8> {
         payload(self.numbers[index].fetch_add(1, Ordering::Relaxed) + 1)
     }

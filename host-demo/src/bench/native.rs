@@ -16,7 +16,7 @@ use wasi_sessions::{Durability, Milliseconds, Session, Timestamp};
 
 use super::store::Store;
 
-/// Where the session with this id stands: the table's key, and the rest of the
+/// The row of the session with this id: the table's key, and the rest of the
 /// hash. The same as in the component, so that both tables have one order.
 pub fn key(id: &str) -> (i64, [u8; 24]) {
     let hash: [u8; 32] = Sha256::new()

@@ -75,7 +75,7 @@ impl Population {
         Ok(filled)
     }
 
-    /// Copies of both databases as they were filled, when nobody has them open.
+    /// Copies of both databases as they were filled, made while they were closed.
     pub fn copy(&self, directory: PathBuf) -> anyhow::Result<Self> {
         let copy = Self::empty(directory)?;
         for database in [self.ours(), self.native()] {

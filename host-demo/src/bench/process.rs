@@ -21,8 +21,8 @@ use super::store::{Caller, Client, Store};
 use crate::database::Database;
 use crate::output::milliseconds;
 
-/// What the process does that is started: reads the sessions whose ids stand on
-/// its standard input, a line each. Prints a line after the first, and at the
+/// The work of a started process: reads the sessions whose ids are on its standard
+/// input, a line each. Prints a line after the first, and at the
 /// end its resident memory in bytes, which is 0 where that is not known.
 pub fn read_sessions(database: &Database, native: bool) -> anyhow::Result<()> {
     let runtime = Builder::new_current_thread().build()?;

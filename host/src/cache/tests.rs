@@ -20,7 +20,7 @@ use crate::{
     Outcome, Reply, Request, RotateRequest, Session, Sessions, SetRequest, TouchRequest,
 };
 
-/// Where the clock of these tests stands at first.
+/// The time that the clock of these tests shows at first.
 const START: u64 = 1_700_000_000_000;
 
 /// In memory if there is such a place: these tests are about no disk.
@@ -388,7 +388,7 @@ fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
     clock.set(START);
     assert_eq!(get(&sessions, &short), None);
 
-    // What nobody told the component may come back.
+    // An expiry that only the cache has seen may be undone.
     let long = sessions.create("{}", Some(30), None).wait().unwrap().id;
     let known = get(&sessions, &long);
     clock.set(START + 9);

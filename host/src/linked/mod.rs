@@ -38,7 +38,7 @@ use bindings::wasi_sessions::store as contracts;
 
 /// Which stores the guests of a host may open, and as what; cheap to clone.
 ///
-/// A guest opens one with the `location` that stands here, and with empty
+/// A guest opens one with its name here as `location`, and with empty
 /// `options`, or with such as the store was opened with. Anything else is an
 /// `invalid-argument` that says what to do. No guest names a file of the host.
 ///

@@ -12,7 +12,7 @@ use crate::{Error, Request};
 #[cfg(test)]
 mod tests;
 
-/// The most requests of a group, so that nobody waits long for the others.
+/// The most requests of a group, so that none waits long for the others.
 const MOST_REQUESTS: usize = 256;
 
 /// What one caller wants done in one transaction.
@@ -107,9 +107,10 @@ pub(crate) fn gather(
     (group, None)
 }
 
-/// Has `batch` do a group as one batch, and gives everybody their replies. If
-/// that fails as a whole, nothing of it was done, and each is tried alone: what
-/// stops one need not stop the others. After a crash nobody knows what was done.
+/// Has `batch` do a group as one batch, and gives each caller its replies. If
+/// the batch fails as a whole, nothing of it was done, and each caller's requests are
+/// tried alone: what stops one need not stop the others. After a crash it is unknown
+/// what was done, and nothing is tried again.
 pub(crate) fn answer(
     mut group: Vec<Waiting>,
     mut batch: impl FnMut(&[Request]) -> Result<Replies, Error>,

@@ -49,7 +49,7 @@ pub(crate) struct Owner {
     looked: Instant,
     /// The error of every request once the names were found to be wrong.
     replaced: Option<Error>,
-    /// Dropped last, so that nobody else opens what is not yet closed.
+    /// Dropped last, so that the lock is held until the database is closed.
     directory: Directory,
 }
 
@@ -259,8 +259,8 @@ fn check_descriptors(directory: &Directory) -> Result<(), Error> {
 }
 
 impl Drop for Owner {
-    /// After a panic there may still be handles, and the directory is about to be
-    /// anybody's.
+    /// Invalidates the cache: after a panic there may still be handles, and another
+    /// owner may lock the directory next.
     fn drop(&mut self) {
         self.cache.forget_all();
     }

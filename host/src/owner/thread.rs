@@ -35,7 +35,8 @@ const INLINE_COST: u32 = 7;
 pub(crate) enum Command {
     Sessions(Waiting),
     Other(Call, Queued),
-    /// Somebody did something without the thread, which rested.
+    /// Wakes the thread after a caller ran a request itself, so that the thread schedules a
+    /// collection.
     Active,
 }
 
@@ -324,7 +325,7 @@ enum Rest {
     Not,
     /// It waits a while for the next command and then collects garbage.
     AWhile(Duration),
-    /// It waits for the next command, or for somebody who did without it.
+    /// It waits for the next command, or until a caller has run a request itself.
     UntilActive,
     /// It waits for the next command.
     UntilAsked,
@@ -365,7 +366,7 @@ fn receive(
         }
         Rest::UntilActive => {
             shared_owner.resting.store(true, Ordering::SeqCst);
-            // Whoever worked before this did not see it.
+            // A caller that ran a request before this did not see `resting`.
             if shared_owner.active.load(Ordering::SeqCst) {
                 shared_owner.resting.store(false, Ordering::SeqCst);
                 return Received::Nothing;

@@ -37,7 +37,7 @@ pub(crate) fn compile(
     Ok(component)
 }
 
-/// A directory of compiled components that nobody else can write.
+/// A directory of compiled components that other users cannot write.
 ///
 /// An entry is a file named after its key: the SHA-256 of its key and code,
 /// then the code. Entries are never removed, for other programs may use them.
@@ -121,7 +121,7 @@ fn checksum(key: &[u8], content: &[u8]) -> [u8; 32] {
     sum.finalize().into()
 }
 
-/// Whether nobody but this user and root can write the file or directory.
+/// Whether only this user and root can write the file or directory.
 #[cfg(unix)]
 fn only_ours(metadata: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;

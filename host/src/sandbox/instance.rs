@@ -154,7 +154,7 @@ fn engine(memory_limit: usize) -> wasmtime::Result<Engine> {
     // The contract has no concurrent calls, and a call is four times faster
     // without what they need.
     config.concurrency_support(false);
-    // Nobody reads a backtrace out of the component.
+    // Backtraces of the component are never shown.
     config.wasm_backtrace_max_frames(None);
     config.generate_address_map(false);
     let engine = Engine::new(&config)?;

@@ -1,5 +1,5 @@
-//! Threads that read from memory while others write: whatever was answered to
-//! anybody before a read began, the read knows.
+//! Threads that read from memory while others write: a read sees whatever was answered
+//! to any caller before the read began.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -17,9 +17,9 @@ const WRITES: usize = 8;
 struct Life {
     id: String,
     subject: String,
-    /// The latest version that a writer was told.
+    /// The latest version that a writer got as an answer.
     version: AtomicU64,
-    /// The latest expiry that the one who touches it was told.
+    /// The latest expiry that the toucher got as an answer.
     expires: AtomicU64,
     ended: AtomicBool,
 }

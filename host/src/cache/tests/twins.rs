@@ -48,7 +48,7 @@ struct Twins {
     collects: bool,
     /// The ids that were made, newest last.
     made: Vec<String>,
-    /// When sessions expire, as far as anybody was told.
+    /// When sessions expire, by the answers so far.
     expiries: HashMap<String, u64>,
 }
 

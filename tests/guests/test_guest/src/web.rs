@@ -151,7 +151,7 @@ fn write(stream: &OutputStream, bytes: &[u8]) -> Result<(), StreamError> {
         .try_for_each(|chunk| stream.blocking_write_and_flush(chunk))
 }
 
-/// The stream stands first, and so is dropped before what it belongs to.
+/// The stream is the first field, so it is dropped before the body that it belongs to.
 type Body = (InputStream, IncomingBody);
 
 fn body(request: IncomingRequest) -> Body {

@@ -1,0 +1,34 @@
+//! The crates, the contract, the changelog and the npm package have the same version.
+
+use std::fs;
+
+use serde_json::Value;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn file(path: &str) -> String {
+    fs::read_to_string(format!("{ROOT}/{path}")).unwrap()
+}
+
+#[test]
+fn crates_contract_changelog_and_npm_package_have_one_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    for name in ["admin", "sessions", "types", "world"] {
+        let contract = file(&format!("wit/{name}.wit"));
+        let package = format!("package wasi-sessions:store@{version};");
+        assert!(contract.starts_with(&package), "{name}.wit");
+    }
+    let changelog = file("CHANGELOG.md");
+    let newest = changelog.split("\n## ").nth(1).unwrap();
+    let heading = newest.lines().next().unwrap();
+    assert_eq!(heading.split([',', ' ']).next(), Some(version));
+    let npm: Value = serde_json::from_str(&file("koa/package.json")).unwrap();
+    assert_eq!(npm["version"], version);
+    for page in ["docs/web-components.md"] {
+        let text = file(page);
+        let used = text.matches("wasi-sessions:store/sessions@").count();
+        let current = format!("wasi-sessions:store/sessions@{version}");
+        assert_eq!(text.matches(&current).count(), used, "{page}");
+        assert!(used > 0);
+    }
+}
