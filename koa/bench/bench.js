@@ -1,0 +1,61 @@
+'use strict';
+
+// Compares the store with others on this machine: medians of interleaved rounds, a process
+// for each. better-sqlite3 and the original are taken from the folder BENCH_MODULES:
+//
+//     npm install --prefix FOLDER better-sqlite3 sequelize sqlite3 koa-generic-session-sequelize
+//     BENCH_MODULES=FOLDER npm run bench
+
+const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+
+const { STORES } = require('./stores.js');
+
+const ROUNDS = Number(process.env.ROUNDS ?? 5);
+
+const ROWS = [
+  ['set', 'one set after another, µs'],
+  ['get', 'a read that is in memory, µs'],
+  ['sets', '64 callers: sets a second'],
+  ['setsDelay', '… event-loop delay, p99, ms'],
+  ['mix', '64 callers, 9 reads to a set: operations a second'],
+  ['mixDelay', '… event-loop delay, p99, ms'],
+  ['idleDelay', 'event-loop delay of an idle process, p99, ms'],
+  ['concurrent', '500 times set, get, destroy, get at once, ms'],
+];
+
+/** The figures of one process; `undefined` for a store that is not installed. */
+function measure(name) {
+  const directory = fs.mkdtempSync(path.join(process.env.BENCH_DIRECTORY ?? os.tmpdir(), 'bench-'));
+  try {
+    const { stdout, status } = spawnSync(process.execPath, [path.join(__dirname, 'measure.js'), name, directory], { encoding: 'utf8' });
+    return status === 0 ? JSON.parse(stdout) : undefined;
+  } finally {
+    fs.rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+const figures = new Map(Object.keys(STORES).map((name) => [name, []]));
+for (let round = 0; round < ROUNDS; round += 1) {
+  for (const [name, measured] of figures) {
+    const found = measure(name);
+    if (found) measured.push(found);
+    else figures.delete(name);
+  }
+}
+
+const names = [...figures.keys()];
+console.log(`Node ${process.versions.node}, ${os.cpus().length} cores, medians of ${ROUNDS} rounds\n`);
+console.log(`| | ${names.join(' | ')} |`);
+console.log(`|-|${'-|'.repeat(names.length)}`);
+for (const [key, title] of ROWS) {
+  const cells = names.map((name) => {
+    const values = figures.get(name).map((measured) => measured[key]).filter((value) => value !== undefined);
+    values.sort((one, other) => one - other);
+    const value = values[values.length >> 1];
+    return value === undefined ? '' : value.toFixed(value < 100 ? 1 : 0);
+  });
+  console.log(`| ${title} | ${cells.join(' | ')} |`);
+}

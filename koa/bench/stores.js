@@ -1,0 +1,60 @@
+'use strict';
+
+// The stores that are compared, as functions that open one in a directory. What is not
+// installed is left out.
+
+const { createHash } = require('node:crypto');
+const { createRequire } = require('node:module');
+const path = require('node:path');
+
+const LIFE = 86_400_000;
+
+/** Where better-sqlite3 and the original are installed, see `bench.js`. */
+const foreign = process.env.BENCH_MODULES && createRequire(path.join(path.resolve(process.env.BENCH_MODULES), 'x.js'));
+
+const TABLE = `
+  CREATE TABLE sessions (key BLOB PRIMARY KEY, data TEXT NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE INDEX due ON sessions (expires);`;
+const PRAGMAS = ['journal_mode = WAL', 'synchronous = FULL', 'locking_mode = EXCLUSIVE'];
+
+/** A plain store over SQLite in the main thread: prepared statements, hashed ids. */
+function native(database) {
+  for (const pragma of PRAGMAS) database.exec(`PRAGMA ${pragma}`);
+  database.exec(TABLE);
+  const get = database.prepare('SELECT data FROM sessions WHERE key = ? AND expires > ?');
+  const set = database.prepare(
+    'INSERT INTO sessions VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET data = excluded.data, expires = excluded.expires',
+  );
+  const destroy = database.prepare('DELETE FROM sessions WHERE key = ?');
+  const key = (sid) => createHash('sha256').update(sid).digest();
+  return {
+    async get(sid) {
+      const row = get.get(key(sid), Date.now());
+      return row === undefined ? null : JSON.parse(row.data);
+    },
+    async set(sid, session, ttl = LIFE) {
+      set.run(key(sid), JSON.stringify(session), Date.now() + ttl);
+    },
+    async destroy(sid) {
+      destroy.run(key(sid));
+    },
+    close: () => database.close(),
+  };
+}
+
+const STORES = {
+  'koa-wasi-sessions': (directory) => require('koa-wasi-sessions').open({ directory }),
+  'without its cache': (directory) => require('koa-wasi-sessions').open({ directory, readCache: 0 }),
+  'better-sqlite3': (directory) => native(new (foreign('better-sqlite3'))(path.join(directory, 'a.db'))),
+  'node:sqlite': (directory) => native(new (require('node:sqlite').DatabaseSync)(path.join(directory, 'a.db'))),
+  async 'the original'(directory) {
+    const { Sequelize } = foreign('sequelize');
+    const sequelize = new Sequelize({ dialect: 'sqlite', storage: path.join(directory, 'a.db'), logging: false });
+    const Store = foreign('koa-generic-session-sequelize');
+    const store = new Store(sequelize, {});
+    await sequelize.sync();
+    return Object.assign(store, { close: () => sequelize.close() });
+  },
+};
+
+module.exports = { STORES };
