@@ -10,11 +10,14 @@ const WORKER = path.join(__dirname, 'worker', 'worker.mjs');
 /** The most text that the requests of one batch bring, in characters. */
 const MOST_TEXT = 4 << 20;
 
-/** The most text that waits for the worker, in characters; what comes then is refused. */
+/** The most that waits for the worker, in characters; what comes then is refused. */
 const MOST_WAITING = 64 << 20;
 
 /** Milliseconds until another worker is started after one that could not open the store. */
 const PAUSE = 1000;
+
+/** What an item of the queue takes beyond its texts, in characters. */
+const ITEM = 200;
 
 const CLOSED = { code: 'closed', message: 'the store is closed' };
 const OVERLOADED = { code: 'busy', message: 'too much waits for the database' };
@@ -54,12 +57,13 @@ class Owner {
 
   /** Does one of the component's requests, together with others that wait. */
   request(request) {
-    return this.#enqueue({ request, size: (request.data ?? request.patch ?? '').length });
+    const text = request.data ?? request.patch ?? '';
+    return this.#enqueue({ request, size: ITEM + (request.id?.length ?? 0) + text.length });
   }
 
   /** Calls another function, in turn. */
   call(call, parameters) {
-    return this.#enqueue({ call, parameters, size: 0 });
+    return this.#enqueue({ call, parameters, size: ITEM });
   }
 
   /** Does what waits, closes the database and ends the worker. */

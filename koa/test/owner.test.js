@@ -118,3 +118,12 @@ test(`killed ${KILLS} times under load, nothing that was answered is lost`, asyn
     await store.close();
   }
 });
+
+test('what waits is bounded in memory, and refused beyond', async (t) => {
+  const store = await openStore(t);
+  const text = 'x'.repeat(1_000_000);
+  const written = await Promise.allSettled(Array.from({ length: 80 }, (_, number) => store.set(`session ${number}`, { text })));
+  const refused = written.filter(({ reason }) => reason?.code === 'busy').length;
+  assert.ok(refused > 5 && refused < 30, `${refused}`);
+  assert.equal(await store.countSessions(), 80 - refused);
+});
