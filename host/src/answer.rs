@@ -131,8 +131,8 @@ impl<T> Answer<T> {
     }
 }
 
-/// One thread at a time looks out for its answer, so that many do not take the
-/// processor from the one that does the work.
+/// A permit to spin: at most one thread spins, so that many do not take the processor
+/// from the one that works.
 struct SpinPermit;
 
 static SPIN_PERMIT: AtomicBool = AtomicBool::new(false);

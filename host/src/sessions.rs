@@ -103,8 +103,8 @@ impl Sessions {
     /// The session, or `None` when it is missing or expired.
     ///
     /// A session that was read before, and perhaps written since, is answered
-    /// from memory, on the thread that polls the answer: as it was left by all
-    /// that was answered before, and without waiting for what is in the queue.
+    /// from memory, on the thread that polls the answer: it reflects every request
+    /// that was answered before this poll, and does not wait for queued ones.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
         Answer::read(PendingRead {
             sessions: self.clone(),

@@ -64,8 +64,8 @@ impl ReadCache {
 
     /// The session, if it is known and there.
     pub(crate) fn get(&self, id: &str) -> Option<Session> {
-        // Loaded before the look-up: if `latest` was lowered after the clock went
-        // far back, the cache was cleared before.
+        // Loaded before the look-up: `latest` is lowered only after all entries were
+        // invalidated, so a lowered one implies an empty cache.
         let latest = self.clock.latest();
         let known = self.sessions.as_ref()?.get(&self.keys.of(id))?;
         self.is_there(&known, self.clock.now().max(latest))
@@ -254,8 +254,8 @@ fn take(forgotten: &mut Forgotten, key: &CacheKey) -> Option<Known> {
 #[derive(Clone)]
 pub(crate) struct Known {
     expires: Timestamp,
-    /// In one place with the payload: memory that is not at hand is what a read
-    /// from here takes most of its time for.
+    /// One allocation with the payload: misses of the processor's cache take most of
+    /// the time of a hit.
     content: ThinArc<Fixed, u8>,
 }
 

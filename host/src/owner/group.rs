@@ -1,4 +1,4 @@
-//! Requests that wait together are done together: one call of the component,
+//! Group commit: requests that wait together are done together, in one call of the component,
 //! one transaction, one wait for the disk.
 
 use tokio::sync::mpsc;

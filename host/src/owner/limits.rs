@@ -5,8 +5,9 @@ use crate::{Error, Request};
 /// Longer than an id or a subject may be, whatever character is the last.
 const TOO_LONG: usize = 259;
 
-/// Refuses a payload of more than `max_data` bytes. Ids and subjects that are
-/// too long are cut, and still too long: the component answers the same.
+/// Refuses a payload of more than `max_data` bytes. Truncates ids and
+/// subjects to at most 259 bytes: that is still over the contract's 255, so the component's
+/// answer is the same.
 pub(crate) fn check(request: &mut Request, max_data: u64) -> Result<(), Error> {
     if request.payload().len() as u64 > max_data {
         return Err(Error::TooLarge(max_data));

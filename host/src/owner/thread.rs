@@ -81,7 +81,8 @@ impl OwnerThread {
         })
     }
 
-    /// Does all requests in one transaction, with those of others perhaps.
+    /// Runs the requests in one transaction, which requests of others may share (group
+    /// commit).
     pub(crate) async fn batch(
         &self,
         requests: Vec<Request>,
@@ -170,7 +171,8 @@ impl OwnerThread {
         done
     }
 
-    /// Lets the thread know that there may be garbage one day.
+    /// Marks the store as active, and wakes the thread if it sleeps without a timer, so that
+    /// it schedules an idle collection.
     fn note_work(&self) {
         self.shared_owner.active.store(true, Ordering::SeqCst);
         if self.shared_owner.resting.swap(false, Ordering::SeqCst)
@@ -339,8 +341,8 @@ enum Received {
     End,
 }
 
-/// The next command, or nothing when there was time enough to rest. The thread
-/// lingers before it sleeps, because to wake it takes longer than most requests.
+/// The next command, or `Nothing` when the time of `rest` has passed. Spins for `LINGER`
+/// before it sleeps, because waking the thread takes longer than most requests.
 fn receive(
     commands: &mut mpsc::UnboundedReceiver<Command>,
     shared_owner: &SharedOwner,

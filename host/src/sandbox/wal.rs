@@ -17,9 +17,8 @@ const PAGE_SIZE: std::ops::Range<usize> = 8..12;
 pub(crate) struct Wal {
     /// The length of a frame, in bytes; `None` before a header was written.
     frame: Option<u64>,
-    /// The end of the last frame, in bytes; `None` when the next write may wait for the
-    /// disk: unless it follows another one, it may be the first after a checkpoint,
-    /// which begins the log anew and syncs its header.
+    /// The end of the last frame, in bytes; `None` if the next write may wait for the
+    /// disk: the first one after a checkpoint restarts the WAL and syncs its header.
     end: Option<u64>,
 }
 

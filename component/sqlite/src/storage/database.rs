@@ -1,5 +1,5 @@
-//! A database and the state that this crate keeps of it. What is done with it is in
-//! the files above this one.
+//! A database and the state that this crate keeps of it. Its operations are in the files
+//! that build on this one.
 
 use super::connected::Connected;
 use super::failure::failure;

@@ -85,8 +85,8 @@ impl Lock {
         self.state().problem.take()
     }
 
-    /// Whether the lock is there, so that to try is in vain: its directory is young
-    /// by the wall clock, or was tried a moment ago. One look instead of a directory
+    /// Whether an attempt would be pointless: the lock's directory is younger than
+    /// `DEAD_AFTER` by the wall clock, or was tried a moment ago. One look instead of a directory
     /// made and removed keeps many waiters from slowing the owner down. A clock that
     /// is wrong costs no more than that.
     pub fn is_surely_held(&self) -> bool {
@@ -172,9 +172,8 @@ impl Lock {
         if age < RENEW_AFTER {
             return true;
         }
-        // An owner that was stopped for long still holds the lock if its token is
-        // there: to take the lock over is to rename the token.
-        // After any other failure there is time for other tries.
+        // A takeover renames the token, so an owner that was stopped for long still
+        // holds the lease if its token is there. Other failures are retried.
         let renewed = held.renew();
         let is_lost = renewed.is_err_and(|error| error.kind() == ErrorKind::NotFound);
         // The renewal itself may have taken too long.
