@@ -206,6 +206,7 @@ export class SessionsError extends Error {
     | 'directory'
     | 'in-use'
     | 'invalid-argument'
+    | 'missing-table'
     | 'no-lock'
     | 'no-sync'
     | 'other'

@@ -9,7 +9,7 @@ const { open } = require('../lib/index.js');
 
 const USAGE = `Copies the sessions of another store into a store of koa-wasi-sessions.
 
-wasi-sessions import --from FILE [--table NAME] --directory DIRECTORY [--file NAME]
+wasi-sessions import --from FILE [--table NAME] --directory DIRECTORY [--file NAME] [--to-table NAME]
 
   --from FILE            a SQLite database of koa-generic-session-sequelize, connect-sqlite3,
                          better-sqlite3-session-store or tower-sessions; it is only read
