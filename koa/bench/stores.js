@@ -52,7 +52,7 @@ const STORES = {
     const sequelize = new Sequelize({ dialect: 'sqlite', storage: path.join(directory, 'a.db'), logging: false });
     const Store = foreign('koa-generic-session-sequelize');
     const store = new Store(sequelize, {});
-    await sequelize.sync();
+    await new Promise((resolve) => store.once('connect', resolve));
     return Object.assign(store, { close: () => sequelize.close() });
   },
 };
