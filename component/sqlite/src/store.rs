@@ -28,7 +28,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database at `location`; see [`Storage::open`].
+    /// Opens the database at `location`.
     pub fn open(location: &str, options: Options, now: Timestamp) -> Result<Store, Error> {
         Ok(Store {
             storage: Storage::open(location, &options, now)?,

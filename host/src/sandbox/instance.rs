@@ -47,7 +47,7 @@ pub(crate) mod contract {
 /// It exports the contract and imports WASI 0.2, so that it can be composed with
 /// a component that imports the contract into one file that needs only a
 /// directory: `wac plug web.wasm --plug store.wasm`. This crate's own instances
-/// are started by [`Builder::open`].
+/// are started by [`Builder::open`](crate::Builder::open).
 pub static COMPONENT: &[u8] = include_bytes!(env!("WASI_SESSIONS_COMPONENT_FILE"));
 
 /// What a call of the component comes to: the outer error is a trap, after
