@@ -22,7 +22,8 @@ pub(crate) const LINGER: Duration = Duration::from_micros(50);
 ///
 /// It is lazy, as futures are: nothing is asked before it is first polled or
 /// waited for. Dropped before its request has a place in the queue, nothing is
-/// done; dropped later, the request is done all the same and its answer is lost. It keeps the store open until it is answered or dropped.
+/// done; dropped later, the request is done all the same and its answer is lost. It
+/// keeps the store open until it is answered or dropped.
 #[must_use = "nothing is asked before the answer is awaited or waited for"]
 pub struct Answer<T> {
     state: State<T>,

@@ -89,7 +89,7 @@ impl Owner {
     }
 
     /// Whether this much work may wait for the disk: it starts the component, reopens
-    /// the database, begins the write-ahead log anew, or ends with a checkpoint.
+    /// the database, restarts the write-ahead log, or ends with a checkpoint.
     pub(crate) fn waits_for_disk(&self, work: &Inline) -> bool {
         let Some(guest) = &self.guest else {
             return true;

@@ -40,7 +40,7 @@ impl Wal {
     }
 
     /// Whether a transaction that writes at most this many pages and bytes of payloads
-    /// waits for no disk: it neither begins the log anew nor ends with a checkpoint.
+    /// waits for no disk: it neither restarts the WAL nor ends with a checkpoint.
     pub(crate) fn has_room(&self, pages: u64, bytes: u64) -> bool {
         let (Some(frame), Some(end)) = (self.frame, self.end) else {
             return false;

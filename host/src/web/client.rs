@@ -22,8 +22,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A stream whose writes fail if the client reads nothing for the body's time-out, or
 /// has not read all that waits after the request's time-out.
 ///
-/// The second starts anew only when all has been written: a client that reads a little
-/// now and then would hold the connection for ever.
+/// Only a complete flush resets the second deadline: otherwise a client that reads a few
+/// bytes now and then would hold the connection for ever.
 pub(super) struct Client {
     stream: TcpStream,
     progress: Arc<Progress>,
