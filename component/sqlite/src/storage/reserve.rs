@@ -6,6 +6,7 @@
 //! its own file, so that a checkpoint always finds space. Without a complete
 //! reserve nothing grows.
 
+use fastrand::Rng;
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
@@ -84,16 +85,11 @@ impl Reserve {
         if length > wanted + 16 * STEP {
             file.set_len(wanted)?;
         }
-        let mut written = length;
         file.seek(SeekFrom::Start(length))?;
-        while written < wanted {
-            let piece = (wanted - written).min(64 << 10);
-            if let Err(error) = write_random(&mut file, piece) {
-                drop(file);
-                self.shorten(length);
-                return Err(error);
-            }
-            written += piece;
+        if let Err(error) = write_random(&mut file, wanted.saturating_sub(length)) {
+            drop(file);
+            self.shorten(length);
+            return Err(error);
         }
         let length = file.metadata()?.len();
         Ok(in_file.min(pages) + (length - RESERVE) / page_size)
@@ -118,10 +114,19 @@ impl Reserve {
     }
 }
 
-/// Writes random bytes: a file system that compresses would allocate no space for
-/// zeros.
+/// Writes bytes that do not compress: a file system that compresses would allocate
+/// no space for zeros. They are not secret, so one number of the system's is
+/// enough: a host may answer its random bytes eight at a time.
 fn write_random(file: &mut File, bytes: u64) -> io::Result<()> {
-    let mut piece = vec![0; bytes as usize];
-    getrandom::fill(&mut piece).map_err(|_| io::Error::other("no random bytes"))?;
-    file.write_all(&piece)
+    let seed = getrandom::u64().map_err(|_| io::Error::other("no random bytes"))?;
+    let mut random = Rng::with_seed(seed);
+    let mut piece = vec![0; bytes.min(64 << 10) as usize];
+    let mut left = bytes;
+    while left > 0 {
+        let length = left.min(piece.len() as u64);
+        random.fill(&mut piece[..length as usize]);
+        file.write_all(&piece[..length as usize])?;
+        left -= length;
+    }
+    Ok(())
 }
