@@ -13,6 +13,7 @@ use crate::fixture::{CACHE, Home, compiled_in};
 use crate::guests;
 use crate::served::Site;
 
+mod reuse;
 mod stopping;
 
 /// The tests' own guest, served with these arguments.

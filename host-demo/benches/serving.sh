@@ -6,7 +6,8 @@
 #   host-demo/benches/serving.sh [target/release [SECONDS]]
 #
 # Needs wrk, curl and /proc. Both sides have 64 connections, each with a session of its
-# own; "new" is a request without a cookie, which creates a session.
+# own; "new" is a request without a cookie, which creates a session. "reusing" is `serve`
+# with 1000 requests for each instance.
 set -eu
 binaries=${1:-target/release}
 seconds=${2:-5}
@@ -54,12 +55,18 @@ measure() { # NAME PROCESS URL [SCRIPT]
 
 start serve http://127.0.0.1:8097/ \
   "$binaries/host-demo" serve --directory "$home/served" --address 127.0.0.1:8097
+start reusing http://127.0.0.1:8098/ \
+  "$binaries/host-demo" serve --directory "$home/reused" --address 127.0.0.1:8098 \
+  --requests-per-instance 1000
 start axum http://127.0.0.1:3000/ "$binaries/examples/axum" "$home/axum"
 for round in 1 2 3; do
   echo "round $round"
   measure 'serve, stylesheet' "$serve" http://127.0.0.1:8097/style.css
+  measure 'reusing, stylesheet' "$reusing" http://127.0.0.1:8098/style.css
   measure 'serve, new' "$serve" http://127.0.0.1:8097/
+  measure 'reusing, new' "$reusing" http://127.0.0.1:8098/
   measure 'axum, new' "$axum" http://127.0.0.1:3000/
   measure 'serve, counting' "$serve" http://127.0.0.1:8097/ -s "$home/serve.lua"
+  measure 'reusing, counting' "$reusing" http://127.0.0.1:8098/ -s "$home/reusing.lua"
   measure 'axum, counting' "$axum" http://127.0.0.1:3000/ -s "$home/axum.lua"
 done

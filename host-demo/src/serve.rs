@@ -78,6 +78,11 @@ pub struct Site {
     /// Longest body of a request, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = at_least::<0>)]
     body_limit: u64,
+    /// How many requests an instance of the component answers, one after the other;
+    /// with more than one, what it keeps in its memory may reach other visitors
+    #[arg(long, value_name = "COUNT", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    requests_per_instance: u32,
 }
 
 /// Serves until SIGINT or SIGTERM. Prints the URL once it listens, and the
@@ -163,7 +168,8 @@ fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&s
         .idle_time_out(site.idle_timeout)
         .body_time_out(site.body_timeout)
         .connection_limit(site.connections)
-        .body_limit(site.body_limit);
+        .body_limit(site.body_limit)
+        .requests_per_instance(site.requests_per_instance);
     if let Some(token) = token {
         server = server.environment(TOKEN, token);
     }

@@ -1,4 +1,4 @@
-//! One call of the component: an instance that answers one request, within its time.
+//! One call of the component: an instance that answers a request, within its time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
-use wasmtime::Store;
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -18,14 +17,14 @@ use super::access_log::Target;
 use super::body::RequestBody;
 use super::failure::Failure;
 use super::instance::WebInstance;
-use super::settings::Settings;
+use super::reuse::{Instance, Instances};
 
 /// Sends the head of the response, or the component's error.
 pub(super) type ResponseSender = oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>;
 
-/// A request in the store of an instance that is yet to be created.
+/// A request that an instance has and is yet to answer.
 pub(super) struct Call {
-    store: Store<WebInstance>,
+    instance: Instance,
     request: Resource<HostIncomingRequest>,
     out: Resource<HostResponseOutparam>,
     failed: Arc<AtomicBool>,
@@ -36,23 +35,16 @@ impl Call {
     /// `excused` is set once the client has gone or has sent an incomplete request:
     /// later failures are not the component's fault.
     pub(super) fn new(
-        component: &ProxyPre<WebInstance>,
-        settings: &Settings,
+        mut instance: Instance,
         request: Request<RequestBody>,
         out: ResponseSender,
         excused: Arc<AtomicBool>,
     ) -> wasmtime::Result<Self> {
-        let instance = WebInstance::new(settings, excused.clone());
-        let mut store = Store::new(component.engine(), instance);
-        store.limiter(|instance| &mut instance.limits);
-        store.set_hostcall_fuel(settings.memory_limit);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-        let mut http = store.data_mut().http();
+        let mut http = instance.store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, request)?;
         let out = http.new_response_outparam(out)?;
         Ok(Self {
-            store,
+            instance,
             request,
             out,
             failed: Arc::new(AtomicBool::new(false)),
@@ -67,26 +59,31 @@ impl Call {
 
     /// Has the component answer the request, until `deadline` or until `stopped` is
     /// set; completes when the body of the response does. `permit` is the instance's,
-    /// released at the end.
+    /// released at the end, after the instance was given back to `instances`.
     pub(super) async fn run(
         self,
         component: ProxyPre<WebInstance>,
+        instances: Instances,
         target: Arc<Target>,
         deadline: Instant,
         mut stopped: watch::Receiver<bool>,
         permit: OwnedSemaphorePermit,
     ) -> Result<(), Failure> {
         let Self {
-            mut store,
+            mut instance,
             request,
             out,
             failed,
             excused,
         } = self;
         let answering = async {
-            let instance = component.instantiate_async(&mut store).await?;
-            let handler = instance.wasi_http_incoming_handler();
-            handler.call_handle(&mut store, request, out).await
+            let Instance { store, proxy, .. } = &mut instance;
+            let proxy = match proxy {
+                Some(proxy) => proxy,
+                None => proxy.insert(component.instantiate_async(&mut *store).await?),
+            };
+            let handler = proxy.wasi_http_incoming_handler();
+            handler.call_handle(store, request, out).await
         };
         let ended = tokio::select! {
             biased;
@@ -97,7 +94,10 @@ impl Call {
             },
         };
         failed.store(ended.is_err(), Ordering::Release);
-        drop(store);
+        match ended {
+            Ok(()) => instances.put(instance),
+            Err(_) => drop(instance),
+        }
         // Logged before the permit is released: when all permits are free, the log is
         // complete.
         let ended = ended.map_err(|failure| match excused.load(Ordering::Acquire) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use hyper::body::Bytes;
@@ -14,17 +14,18 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// Longest part of a line in the log, in bytes.
 const LINE: usize = 1 << 10;
 
-/// The most lines of one instance in the log.
+/// The most lines of one request in the log.
 const LINES: usize = 100;
 
 /// What one write may bring, in bytes.
 const WRITE: usize = 64 << 10;
 
 /// The standard error of one instance; clones are the same.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct GuestStderr(Arc<Mutex<Unfinished>>);
 
 /// The line that has no end yet.
+#[derive(Default)]
 struct Unfinished {
     line: Vec<u8>,
     lines: usize,
@@ -33,17 +34,24 @@ struct Unfinished {
 }
 
 impl GuestStderr {
-    /// Lines are logged as warnings until `excused` is set.
-    pub(super) fn new(excused: Arc<AtomicBool>) -> Self {
-        Self(Arc::new(Mutex::new(Unfinished {
-            line: Vec::new(),
-            lines: 0,
-            excused,
-        })))
+    /// Begins a request, whose lines are logged as warnings until `excused` is set.
+    pub(super) fn begin(&self, excused: Arc<AtomicBool>) {
+        let mut unfinished = self.unfinished();
+        unfinished.lines = 0;
+        unfinished.excused = excused;
+    }
+
+    /// Ends a request, and its last line.
+    pub(super) fn end(&self) {
+        self.unfinished().end();
+    }
+
+    fn unfinished(&self) -> MutexGuard<'_, Unfinished> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, bytes: &[u8]) {
-        let mut unfinished = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unfinished = self.unfinished();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             unfinished.add(part);
         }
@@ -57,6 +65,13 @@ impl Unfinished {
         let room = LINE - self.line.len();
         self.line.extend_from_slice(&text[..text.len().min(room)]);
         if text.len() < part.len() {
+            self.log();
+        }
+    }
+
+    /// Logs a line that has no end.
+    fn end(&mut self) {
+        if !self.line.is_empty() {
             self.log();
         }
     }
@@ -87,9 +102,7 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if !self.line.is_empty() {
-            self.log();
-        }
+        self.end();
     }
 }
 

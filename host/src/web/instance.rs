@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use hyper::{Request, Response};
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p2::DynOutputStream;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -14,6 +15,7 @@ use wasmtime_wasi_http::{
 use super::guest_stderr::GuestStderr;
 use super::limits::Limits;
 use super::settings::{HEAD_LIMIT, Settings};
+use crate::linked::OpenStore;
 use crate::{Stores, StoresView};
 
 /// The most resources of the host that an instance may hold at the same time. Each
@@ -23,6 +25,9 @@ const RESOURCES: usize = 256;
 /// The most that one set of headers takes, in bytes: names, values and about 40
 /// bytes for each of them. An instance that adds more traps.
 const FIELDS: usize = HEAD_LIMIT;
+
+/// The most resources that an instance may keep from one request to the next.
+const KEPT_RESOURCES: usize = 16;
 
 /// The most of a body that waits to be sent, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -34,14 +39,15 @@ pub(super) struct WebInstance {
     http: WasiHttpCtx,
     table: ResourceTable,
     stores: Stores,
+    stderr: GuestStderr,
     pub(super) limits: Limits,
     network: NoNetwork,
 }
 
 impl WebInstance {
-    /// `excused` is set once the client has gone: what the instance then writes to
-    /// standard error is logged at a lower level.
-    pub(super) fn new(settings: &Settings, excused: Arc<AtomicBool>) -> Self {
+    /// The data of a new instance.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let stderr = GuestStderr::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
         let mut http = WasiHttpCtx::new();
@@ -49,14 +55,33 @@ impl WebInstance {
         Self {
             wasi: WasiCtxBuilder::new()
                 .envs(&settings.environment)
-                .stderr(GuestStderr::new(excused))
+                .stderr(stderr.clone())
                 .build(),
             http,
             table,
             stores: settings.stores.clone(),
+            stderr,
             limits: Limits::new(settings.memory_limit),
             network: NoNetwork,
         }
+    }
+
+    /// Begins a request; `excused` is for what it writes to standard error.
+    pub(super) fn begin(&self, excused: Arc<AtomicBool>) {
+        self.stderr.begin(excused);
+    }
+
+    /// Ends a request; returns whether the component holds nothing of it, and few
+    /// resources at all. It may keep stores, and standard error: a stream of a body
+    /// is never there without the body.
+    pub(super) fn end(&mut self) -> bool {
+        self.stderr.end();
+        let mut left = 0;
+        let only_lasting = self.table.iter_mut().all(|entry| {
+            left += 1;
+            entry.is::<OpenStore>() || entry.is::<DynOutputStream>()
+        });
+        only_lasting && left <= KEPT_RESOURCES
     }
 
     pub(super) fn stores(&mut self) -> StoresView<'_> {

@@ -1,5 +1,5 @@
-//! A server for web components: `wasi:http` 0.2, an instance for each request,
-//! with stores that the host has open.
+//! A server for web components: `wasi:http` 0.2, an instance for each request unless
+//! told otherwise, with stores that the host has open.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -69,6 +69,7 @@ mod instance;
 mod limits;
 mod listening;
 mod progress;
+mod reuse;
 mod service;
 mod settings;
 
@@ -168,6 +169,21 @@ impl Server {
     pub fn instance_limit(mut self, instances: u32) -> Self {
         // What the semaphore of tokio can count on any machine.
         self.settings.instance_limit = instances.clamp(1, u32::MAX >> 3);
+        self
+    }
+
+    /// How many requests an instance answers, one after the other, at least one; 1 by
+    /// default: each request has an instance of its own, and nothing of it is left
+    /// for the next, whatever the component does. With more, requests take less
+    /// processor time, and what a component keeps in its memory, by intention or
+    /// by mistake, may reach other visitors.
+    ///
+    /// An instance is kept for at most a second after a request, and not after one that
+    /// trapped or was stopped, nor while the component holds a part of it. One that
+    /// waits keeps its memory. [`memory_limit`](Server::memory_limit) is for all the
+    /// requests of an instance together.
+    pub fn requests_per_instance(mut self, requests: u32) -> Self {
+        self.settings.requests_per_instance = requests.max(1);
         self
     }
 

@@ -1,5 +1,5 @@
-//! Requests: each is checked, waits for a permit, and is answered by an instance of its
-//! own, or with the reason why not.
+//! Requests: each is checked, waits for a permit, and is answered by an instance, or
+//! with the reason why not.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,6 +23,7 @@ use super::engine;
 use super::failure::Failure;
 use super::instance::WebInstance;
 use super::progress::Progress;
+use super::reuse::Instances;
 use super::settings::{Settings, TimeOuts, after};
 use crate::sandbox::compiled::Cache;
 
@@ -31,6 +32,8 @@ pub(super) struct Service {
     component: ProxyPre<WebInstance>,
     settings: Settings,
     permits: Arc<Semaphore>,
+    /// Those that wait; with those that have a permit never more than the limit.
+    instances: Instances,
     stopped: watch::Sender<bool>,
 }
 
@@ -51,6 +54,7 @@ impl Service {
         Ok(Self {
             component,
             permits: Arc::new(Semaphore::new(settings.instance_limit as usize)),
+            instances: Instances::new(settings.requests_per_instance),
             settings,
             stopped: watch::Sender::new(false),
         })
@@ -71,6 +75,7 @@ impl Service {
             .permits
             .acquire_many(self.settings.instance_limit)
             .await;
+        self.instances.clear();
     }
 
     /// Stops all instances, and the requests that wait for one.
@@ -131,20 +136,26 @@ impl Service {
         }?;
         let (out, response) = oneshot::channel();
         let request = Request::from_parts(head, body);
-        let call = Call::new(
-            &self.component,
-            &self.settings,
-            request,
-            out,
-            excused.clone(),
-        );
+        let instance = self
+            .instances
+            .take(&self.component, &self.settings, excused.clone());
+        let call = Call::new(instance, request, out, excused.clone());
         let call = call.map_err(|_| Failure::Malformed)?;
         let failed = call.failed();
         let excuse = Excuse::new(excused);
         // A task of its own, which goes on when the response has begun, and when the
         // client goes away.
         let component = self.component.clone();
-        let ended = tokio::spawn(call.run(component, target.clone(), deadline, stopped, permit));
+        let instances = self.instances.clone();
+        let run = call.run(
+            component,
+            instances,
+            target.clone(),
+            deadline,
+            stopped,
+            permit,
+        );
+        let ended = tokio::spawn(run);
         tokio::select! {
             biased;
             Ok(failure) = cut => Err(failure),

@@ -1,7 +1,8 @@
 //! One request in, one response out, or worse: the path says what happens.
 
 use std::io::Read;
-use std::{env, fs, process};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs, mem, process};
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::exports::http::incoming_handler::{Guest, IncomingRequest, ResponseOutparam};
@@ -20,6 +21,9 @@ use crate::wasi_sessions::store::sessions::Store;
 struct Server;
 
 wasip2::http::proxy::export!(Server with_types_in wasip2);
+
+/// The requests for `/requests` that this instance has answered.
+static REQUESTS: AtomicU32 = AtomicU32::new(0);
 
 /// What one write to a stream takes.
 const CHUNK: usize = 4096;
@@ -63,6 +67,15 @@ impl Guest for Server {
             "/go" => {
                 set("go");
                 answer(response, 200, b"");
+            }
+            "/requests" => {
+                let before = REQUESTS.fetch_add(1, Ordering::Relaxed);
+                answer(response, 200, (before + 1).to_string().as_bytes());
+            }
+            "/keep-the-body" => {
+                let (body, stream) = start(response, 200);
+                write(&stream, b"a part").unwrap();
+                mem::forget((body, stream));
             }
             "/count" => answer(response, 200, count().to_string().as_bytes()),
             "/reach-out" => answer(response, 200, reached().as_bytes()),
