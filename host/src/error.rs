@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::sandbox::instance::contract;
+use crate::contract;
 
 /// Why an operation failed. A session that is missing, expired or changed by
 /// another caller is an answer, never an error.

@@ -64,6 +64,7 @@ mod answer;
 mod builder;
 mod cache;
 mod clock;
+mod contract;
 mod error;
 mod linked;
 mod options;
@@ -82,15 +83,15 @@ pub mod web;
 
 pub use answer::Answer;
 pub use builder::Builder;
-pub use error::Error;
-pub use linked::{Stores, StoresView, add_admin_to_linker, add_to_linker};
-pub use options::{Durability, Options};
-pub use sandbox::instance::COMPONENT;
-pub use sandbox::instance::contract::types::{
+pub use contract::types::{
     Collected, CreateRequest, Created, DestroyRequest, Entry, GetRequest, Handle, MergeRequest,
     Milliseconds, Outcome, Page, Reply, Request, RotateRequest, Session, SetRequest, Statistics,
     Timestamp, TouchRequest, UpdateRequest, Written,
 };
+pub use error::Error;
+pub use linked::{Stores, StoresView, add_admin_to_linker, add_to_linker};
+pub use options::{Durability, Options};
+pub use sandbox::instance::COMPONENT;
 pub use sessions::Sessions;
 
 /// The README's program, compiled as it is there.

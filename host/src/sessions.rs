@@ -12,12 +12,13 @@ use crate::answer::{Blocking, PendingRead};
 use crate::cache::ReadCache;
 #[cfg(feature = "tower-sessions")]
 use crate::clock::StoreClock;
+use crate::contract::Admin;
 use crate::owner::limits;
 use crate::owner::thread::OwnerThread;
 use crate::owner::{Owner, Replies};
 use crate::request::Ends;
-use crate::sandbox::instance::contract::Admin;
-use crate::sandbox::instance::{Called, State};
+use crate::sandbox::instance::Called;
+use crate::sandbox::state::State;
 use crate::{
     Answer, Collected, CreateRequest, Created, DestroyRequest, Error, GetRequest, MergeRequest,
     Milliseconds, Options, Outcome, Page, Reply, Request, RotateRequest, Session, SetRequest,

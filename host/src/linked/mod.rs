@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use crate::sandbox::instance::contract;
+use crate::contract;
 use crate::{Error, Sessions};
 
 mod admin;
@@ -28,7 +28,7 @@ mod bindings {
         imports: { default: async | trappable },
         trappable_error_type: { "wasi-sessions:store/types.error" => wasmtime::Error },
         with: {
-            "wasi-sessions:store/types": crate::sandbox::instance::contract::types,
+            "wasi-sessions:store/types": crate::contract::types,
             "wasi-sessions:store/sessions.store": super::OpenStore,
         },
     });

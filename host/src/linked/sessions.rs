@@ -5,7 +5,7 @@ use wasmtime::component::Resource;
 
 use super::contracts::sessions::{Host, HostStore};
 use super::{OpenStore, StoresView};
-use crate::sandbox::instance::contract;
+use crate::contract;
 use crate::{Created, Error, Milliseconds, Outcome, Reply, Request, Session, Sessions, Timestamp};
 
 /// The most requests of a guest's batch.

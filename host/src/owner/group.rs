@@ -4,9 +4,7 @@
 use tokio::sync::mpsc;
 
 use crate::owner::Replies;
-use crate::owner::caller::Caller;
-use crate::owner::shared::Queued;
-use crate::owner::thread::Command;
+use crate::owner::command::{Command, Waiting};
 use crate::{Error, Request};
 
 #[cfg(test)]
@@ -14,20 +12,6 @@ mod tests;
 
 /// The most requests of a group, so that none waits long for the others.
 const MOST_REQUESTS: usize = 256;
-
-/// What one caller wants done in one transaction.
-pub(crate) struct Waiting {
-    pub(crate) requests: Vec<Request>,
-    pub(crate) caller: Caller<Replies>,
-    pub(crate) queued: Queued,
-}
-
-impl Waiting {
-    fn answer(self, replies: Result<Replies, Error>) {
-        drop(self.queued);
-        self.caller.answer(replies);
-    }
-}
 
 /// A budget for one transaction: requests that the component can do one by one must
 /// not exceed its memory together, and other callers must wait a bounded time only.

@@ -1,6 +1,7 @@
 //! The owner of the component and the open database.
 
 pub(crate) mod caller;
+mod command;
 pub(crate) mod group;
 mod inline;
 pub(crate) mod limits;
@@ -16,13 +17,14 @@ use wasmtime::component::ResourceAny;
 
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
+use crate::contract::Admin;
 use crate::owner::inline::Inline;
 use crate::request::Ends;
 use crate::sandbox::backup;
 use crate::sandbox::descriptors;
 use crate::sandbox::directory::Directory;
-use crate::sandbox::instance::contract::Admin;
-use crate::sandbox::instance::{Called, Guest, Launcher, State};
+use crate::sandbox::instance::{Called, Guest, Launcher};
+use crate::sandbox::state::State;
 use crate::settings::Settings;
 use crate::{Collected, Error, GetRequest, Reply, Request, Session};
 

@@ -16,7 +16,8 @@ use crate::answer::{self, Blocking, LINGER};
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
 use crate::owner::caller::Caller;
-use crate::owner::group::{self, Budget, Waiting};
+use crate::owner::command::{Command, Tell, Waiting};
+use crate::owner::group::{self, Budget};
 use crate::owner::inline::Inline;
 use crate::owner::shared::{Queued, Serving, SharedOwner};
 use crate::owner::{Owner, Replies};
@@ -29,20 +30,6 @@ const CROWD: usize = 4;
 /// What a request that a task does itself takes from tokio's cooperative budget, in
 /// units of 128, so that other tasks wait for a few dozen at most.
 const INLINE_COST: u32 = 7;
-
-/// What handles ask of the owner. Requests travel as the contract's `request`,
-/// so that those that wait together can be done together.
-pub(crate) enum Command {
-    Sessions(Waiting),
-    Other(Call, Queued),
-    /// Wakes the thread after a caller ran a request itself, so that the thread schedules a
-    /// collection.
-    Active,
-}
-
-/// A function to run with the owner, which returns a function that answers the caller.
-type Call = Box<dyn FnOnce(&mut Owner) -> Tell + Send>;
-type Tell = Box<dyn FnOnce() + Send>;
 
 /// The thread of an open store. Dropping it waits until what is queued is done
 /// and the database is closed.

@@ -1,29 +1,10 @@
-//! How the component opens, writes and syncs files. The host replaces some functions
-//! of WASI, because a component cannot choose permissions, cannot be given another
-//! directory later, and does not say when its next checkpoint is due.
+//! The files that one instance of the component has open, and what is known of them.
 
 use std::fs::File;
+use std::ptr;
 use std::sync::{Arc, Weak};
-use std::{mem, ptr};
 
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemView};
-use wasmtime_wasi::p2::FsResult;
-use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as Preopens;
-use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, ErrorCode, Filesize, Host, HostDescriptor, OpenFlags, PathFlags,
-};
-use wasmtime_wasi::{FsPerms, OpenMode};
-
-use crate::sandbox::instance::{State, complete};
 use crate::sandbox::wal::Wal;
-
-/// The interfaces, with the version of wasmtime-wasi, whose functions are replaced.
-/// If the version differed, no component would import the replacements, so the
-/// launcher checks that the database was opened through them.
-const TYPES: &str = "wasi:filesystem/types@0.2.12";
-const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 
 /// The files that one instance has open.
 pub(crate) struct GuestFiles {
@@ -81,7 +62,34 @@ impl GuestFiles {
         self.database.strong_count() > 0 && !self.has_failed
     }
 
-    fn synced(&mut self, well: bool) {
+    /// Whether this is the write-ahead log.
+    pub(crate) fn is_log(&self, file: &Arc<File>) -> bool {
+        ptr::eq(Arc::as_ptr(file), self.log.as_ptr())
+    }
+
+    /// The permissions of files that the component creates.
+    #[cfg(unix)]
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// The descriptor of [`GuestFiles::BACKUP`] in the component's table.
+    pub(crate) fn backup(&self) -> Option<u32> {
+        self.backup
+    }
+
+    /// Notes the descriptor of [`GuestFiles::BACKUP`].
+    pub(crate) fn note_backup(&mut self, descriptor: Option<u32>) {
+        self.backup = descriptor;
+    }
+
+    /// Notes a write to any file, and whether it succeeded.
+    pub(crate) fn note_write(&mut self, well: bool) {
+        self.has_failed |= !well;
+    }
+
+    /// Notes a sync of any file, and whether it succeeded.
+    pub(crate) fn note_sync(&mut self, well: bool) {
         #[cfg(test)]
         SYNCS.set(SYNCS.get() + 1);
         self.wal.note_sync();
@@ -90,7 +98,7 @@ impl GuestFiles {
 
     /// Remembers the first open file of a name, which is SQLite's: other code of
     /// the component opens these files only for a moment.
-    fn note(&mut self, name: &str, file: &Arc<File>) {
+    pub(crate) fn note_open(&mut self, name: &str, file: &Arc<File>) {
         let known = if name == self.file_name {
             self.has_failed = false;
             &mut self.database
@@ -109,168 +117,4 @@ impl GuestFiles {
 thread_local! {
     /// The number of syncs on this thread, of any store.
     pub(crate) static SYNCS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-}
-
-/// Replaces functions of WASI.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.allow_shadowing(true);
-    linker.instance(PREOPENS)?.func_wrap(
-        "get-directories",
-        |mut store: StoreContextMut<'_, State>, (): ()| {
-            let state = store.data_mut();
-            let directories = Preopens::get_directories(&mut state.filesystem())?;
-            let backup = |(_, path): &&(_, String)| path == GuestFiles::BACKUP;
-            let backup = directories.iter().find(backup);
-            state.files.backup = backup.map(|(descriptor, _)| descriptor.rep());
-            Ok((directories,))
-        },
-    )?;
-    let mut types = linker.instance(TYPES)?;
-    types.func_wrap(
-        "[method]descriptor.open-at",
-        |mut store: StoreContextMut<'_, State>, arguments: OpenAt| {
-            let state = store.data_mut();
-            let opened = open_at(state, arguments);
-            answer(state, opened)
-        },
-    )?;
-    types.func_wrap(
-        "[method]descriptor.write",
-        |mut store: StoreContextMut<'_, State>, arguments: Write| {
-            let state = store.data_mut();
-            let written = write(state, arguments);
-            answer(state, written)
-        },
-    )?;
-    types.func_wrap(
-        "[method]descriptor.sync",
-        |mut store: StoreContextMut<'_, State>, (file,): (Resource<Descriptor>,)| {
-            let state = store.data_mut();
-            let synced = complete(state.filesystem().sync(file));
-            state.files.synced(synced.is_ok());
-            answer(state, synced)
-        },
-    )?;
-    types.func_wrap(
-        "[method]descriptor.sync-data",
-        |mut store: StoreContextMut<'_, State>, (file,): (Resource<Descriptor>,)| {
-            let state = store.data_mut();
-            let synced = complete(state.filesystem().sync_data(file));
-            state.files.synced(synced.is_ok());
-            answer(state, synced)
-        },
-    )?;
-    linker.allow_shadowing(false);
-    Ok(())
-}
-
-/// What WASI's functions answer: the outer error is a trap.
-type Answered<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
-
-fn answer<T>(state: &mut State, done: FsResult<T>) -> Answered<T> {
-    Ok((match done {
-        Ok(done) => Ok(done),
-        Err(error) => Err(Host::convert_error_code(&mut state.filesystem(), error)?),
-    },))
-}
-
-type Write = (Resource<Descriptor>, Vec<u8>, Filesize);
-
-/// Writes as WASI does, and notes what is written to the log.
-fn write(state: &mut State, (file, data, offset): Write) -> FsResult<Filesize> {
-    let log = match state.table.get(&file)? {
-        Descriptor::File(file) => ptr::eq(Arc::as_ptr(&file.file), state.files.log.as_ptr()),
-        Descriptor::Dir(_) => false,
-    };
-    if log {
-        state.files.wal.note_write(&data, offset);
-    }
-    let written = complete(state.filesystem().write(file, data, offset));
-    state.files.has_failed |= written.is_err();
-    written
-}
-
-type OpenAt = (
-    Resource<Descriptor>,
-    PathFlags,
-    String,
-    OpenFlags,
-    DescriptorFlags,
-);
-
-/// Opens a file as WASI does, but follows no link, and creates a missing file with
-/// the right permissions from the start.
-fn open_at(
-    state: &mut State,
-    (directory, _, path, mut how, access): OpenAt,
-) -> FsResult<Resource<Descriptor>> {
-    #[cfg(unix)]
-    if how.contains(OpenFlags::CREATE) {
-        let made = create(state, &directory, &path)?;
-        if !made && how.contains(OpenFlags::EXCLUSIVE) {
-            return Err(ErrorCode::Exist.into());
-        }
-        how &= !(OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
-    }
-    let mut filesystem = state.filesystem();
-    let follow = PathFlags::empty();
-    let opened = filesystem.open_at(directory, follow, path.clone(), how, access);
-    let opened = complete(opened)?;
-    if let Descriptor::File(file) = filesystem.table.get(&opened)? {
-        let file = file.file.clone();
-        state.files.note(&path, &file);
-    }
-    Ok(opened)
-}
-
-/// Creates a file unless it exists; returns whether it did. The file must be
-/// directly in a directory that was given to the component.
-#[cfg(unix)]
-fn create(state: &mut State, directory: &Resource<Descriptor>, path: &str) -> FsResult<bool> {
-    use rustix::fs::{Mode, OFlags, openat};
-    use rustix::io::Errno;
-
-    let mode = Mode::from_raw_mode(state.files.mode as _);
-    let filesystem = state.filesystem();
-    let Descriptor::Dir(directory) = filesystem.table.get(directory)? else {
-        return Err(ErrorCode::NotDirectory.into());
-    };
-    if directory.perms.write_not_permitted() || !is_plain(path) {
-        return Err(ErrorCode::NotPermitted.into());
-    }
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat(&directory.dir, path, flags, mode) {
-        Ok(_file) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
-        Err(error) => Err(std::io::Error::from(error).into()),
-    }
-}
-
-#[cfg(unix)]
-fn is_plain(path: &str) -> bool {
-    use std::path::{Component, Path};
-    let mut components = Path::new(path).components();
-    components.next() == Some(Component::Normal(path.as_ref())) && !path.contains('\0')
-}
-
-impl State {
-    /// Replaces the component's directory for backups; returns the previous one.
-    pub(crate) fn exchange_backup_directory(&mut self, directory: Dir) -> wasmtime::Result<Dir> {
-        let backup = self.files.backup;
-        let backup = backup.ok_or_else(|| wasmtime::Error::msg("no directory for backups"))?;
-        let place = Resource::<Descriptor>::new_borrow(backup);
-        let place = self.table.get_mut(&place)?;
-        match mem::replace(place, Descriptor::Dir(directory)) {
-            Descriptor::Dir(before) => Ok(before),
-            Descriptor::File(_) => Err(wasmtime::Error::msg("not a directory for backups")),
-        }
-    }
-}
-
-/// A directory that a component may write in while a backup is made.
-pub(crate) fn lend(directory: File) -> Dir {
-    let read_write = OpenMode::READ | OpenMode::WRITE;
-    // The same setting as for the directories that it has from the start.
-    let blocks = true;
-    Dir::new(directory, FsPerms::ReadWrite, read_write, blocks)
 }

@@ -1,45 +1,20 @@
 //! The component in wasmtime: how it is started, what it may touch, how it is called.
 
-use std::convert::Infallible;
 use std::fs::File;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use rand_core::TryRng;
-use tokio::task::unconstrained;
-use wasmtime::component::{Linker, ResourceAny, ResourceTable};
-use wasmtime::{
-    Config, Engine, Memory, MemoryType, OptLevel, Store, StoreLimits, StoreLimitsBuilder,
-};
-use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime::component::{Linker, ResourceAny};
+use wasmtime::{Config, Engine, Memory, MemoryType, OptLevel, Store};
 
 use crate::clock::StoreClock;
+use crate::contract::{self, SessionStore, SessionStorePre};
 use crate::sandbox::compiled::{self, Cache};
 use crate::sandbox::directory::Directory;
-use crate::sandbox::guest_files::{self, GuestFiles};
-use crate::settings::{Random, Settings};
+use crate::sandbox::filesystem;
+use crate::sandbox::guest_files::GuestFiles;
+use crate::sandbox::state::{State, complete};
+use crate::settings::Settings;
 use crate::{Error, Reply, Request, Session};
-
-// The documentation is in `wit/`.
-#[allow(missing_docs)]
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "wit",
-        world: "session-store",
-        exports: { default: async },
-        additional_derives: [PartialEq, Eq],
-        trappable_error_type: { "wasi-sessions:store/types.error" => wasmtime::Error },
-    });
-}
-
-/// The contract's types, as generated from `wit/`.
-pub(crate) mod contract {
-    pub use super::bindings::exports::wasi_sessions::store::admin::Guest as Admin;
-    pub use super::bindings::wasi_sessions::store::types;
-    pub use super::bindings::wasi_sessions::store::types::Error;
-}
 
 /// The store itself: the bytes of the component's file, which the build script
 /// built.
@@ -57,7 +32,7 @@ pub(crate) type Called<T> = wasmtime::Result<Result<T, contract::Error>>;
 /// The compiled component, and what its instances are given.
 pub(crate) struct Launcher {
     engine: Engine,
-    component: bindings::SessionStorePre<State>,
+    component: SessionStorePre<State>,
     settings: Settings,
     clock: Arc<StoreClock>,
     options: String,
@@ -119,29 +94,16 @@ impl Launcher {
     }
 }
 
-/// Runs a call of the component on this thread. The call has a stack of its own,
-/// and WASI's files block the thread instead of waiting for a runtime, so the call
-/// is complete after one poll, inside a runtime or not. If it is not, this blocks
-/// until it is: a dropped call would leave an instance of no use.
-pub(super) fn complete<T>(call: impl Future<Output = T>) -> T {
-    let mut call = pin!(call);
-    let mut context = Context::from_waker(Waker::noop());
-    match call.as_mut().poll(&mut context) {
-        Poll::Ready(done) => done,
-        Poll::Pending => pollster::block_on(unconstrained(call)),
-    }
-}
-
 fn prepare(
     memory_limit: usize,
     cache: Option<&Cache>,
-) -> wasmtime::Result<(Engine, bindings::SessionStorePre<State>)> {
+) -> wasmtime::Result<(Engine, SessionStorePre<State>)> {
     let engine = engine(memory_limit)?;
     let component = compiled::compile(&engine, COMPONENT, cache)?;
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    guest_files::add_to_linker(&mut linker)?;
-    let component = bindings::SessionStorePre::new(linker.instantiate_pre(&component)?)?;
+    filesystem::add_to_linker(&mut linker)?;
+    let component = SessionStorePre::new(linker.instantiate_pre(&component)?)?;
     Ok((engine, component))
 }
 
@@ -180,7 +142,7 @@ fn start_error(error: wasmtime::Error) -> Error {
 /// An instance of the component with the database open.
 pub(crate) struct Guest {
     store: Store<State>,
-    bindings: bindings::SessionStore,
+    bindings: SessionStore,
     opened: ResourceAny,
 }
 
@@ -211,7 +173,7 @@ impl Guest {
 
     /// Has the component write a copy of the database to [`BACKUP`] in `directory`.
     pub(crate) fn backup(&mut self, directory: File) -> Called<()> {
-        let lent = guest_files::lend(directory);
+        let lent = filesystem::lend(directory);
         let own = self.store.data_mut().exchange_backup_directory(lent)?;
         let location = format!("{}/{BACKUP}", GuestFiles::BACKUP);
         let done = self.admin(async |admin, store, opened| {
@@ -240,89 +202,3 @@ impl Guest {
 
 /// The copy's name in the directory that a backup is written to.
 pub(crate) const BACKUP: &str = "copy";
-
-/// What one instance is given: the store's directory as `/`, the clocks and
-/// randomness. No arguments, environment, standard streams or network.
-pub(crate) struct State {
-    wasi: WasiCtx,
-    pub(crate) table: ResourceTable,
-    limits: StoreLimits,
-    pub(crate) files: GuestFiles,
-}
-
-impl State {
-    fn new(
-        settings: &Settings,
-        clock: Arc<StoreClock>,
-        directory: &Directory,
-    ) -> wasmtime::Result<Self> {
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.wall_clock(WallClock(clock));
-        if let Some(random) = &settings.random {
-            wasi.secure_random(SecureRandom(random.clone()));
-        }
-        // The directory is opened with this setting, so it has to come first:
-        // whichever thread calls the component may wait for files.
-        wasi.allow_blocking_current_thread(true);
-        wasi.preopened_dir(directory.path(), "/", FsPerms::ReadWrite)?;
-        wasi.preopened_dir(directory.path(), GuestFiles::BACKUP, FsPerms::ReadOnly)?;
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(settings.memory_limit)
-            .trap_on_grow_failure(true)
-            .build();
-        Ok(Self {
-            wasi: wasi.build(),
-            table: ResourceTable::new(),
-            limits,
-            files: GuestFiles::new(&settings.file_name, directory.new_file_mode()),
-        })
-    }
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
-
-struct WallClock(Arc<StoreClock>);
-
-impl HostWallClock for WallClock {
-    fn resolution(&self) -> Duration {
-        Duration::from_millis(1)
-    }
-
-    fn now(&self) -> Duration {
-        self.0.tell()
-    }
-}
-
-struct SecureRandom(Random);
-
-impl SecureRandom {
-    fn bytes<const N: usize>(&self) -> [u8; N] {
-        let mut bytes = [0; N];
-        (self.0)(&mut bytes);
-        bytes
-    }
-}
-
-impl TryRng for SecureRandom {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(u32::from_le_bytes(self.bytes()))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(u64::from_le_bytes(self.bytes()))
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        (self.0)(bytes);
-        Ok(())
-    }
-}

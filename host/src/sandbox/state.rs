@@ -1,0 +1,131 @@
+//! What one instance of the component is given, and how its calls are completed.
+
+use std::convert::Infallible;
+use std::mem;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use rand_core::TryRng;
+use tokio::task::unconstrained;
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::filesystem::{Descriptor, Dir};
+use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::clock::StoreClock;
+use crate::sandbox::directory::Directory;
+use crate::sandbox::guest_files::GuestFiles;
+use crate::settings::{Random, Settings};
+
+/// Runs a call of the component on this thread. The call has a stack of its own,
+/// and WASI's files block the thread instead of waiting for a runtime, so the call
+/// is complete after one poll, inside a runtime or not. If it is not, this blocks
+/// until it is: a dropped call would leave an instance of no use.
+pub(crate) fn complete<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    let mut context = Context::from_waker(Waker::noop());
+    match call.as_mut().poll(&mut context) {
+        Poll::Ready(done) => done,
+        Poll::Pending => pollster::block_on(unconstrained(call)),
+    }
+}
+
+/// What one instance is given: the store's directory as `/`, the clocks and
+/// randomness. No arguments, environment, standard streams or network.
+pub(crate) struct State {
+    wasi: WasiCtx,
+    pub(crate) table: ResourceTable,
+    pub(crate) limits: StoreLimits,
+    pub(crate) files: GuestFiles,
+}
+
+impl State {
+    pub(crate) fn new(
+        settings: &Settings,
+        clock: Arc<StoreClock>,
+        directory: &Directory,
+    ) -> wasmtime::Result<Self> {
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.wall_clock(WallClock(clock));
+        if let Some(random) = &settings.random {
+            wasi.secure_random(SecureRandom(random.clone()));
+        }
+        // The directory is opened with this setting, so it has to come first:
+        // whichever thread calls the component may wait for files.
+        wasi.allow_blocking_current_thread(true);
+        wasi.preopened_dir(directory.path(), "/", FsPerms::ReadWrite)?;
+        wasi.preopened_dir(directory.path(), GuestFiles::BACKUP, FsPerms::ReadOnly)?;
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(settings.memory_limit)
+            .trap_on_grow_failure(true)
+            .build();
+        Ok(Self {
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+            limits,
+            files: GuestFiles::new(&settings.file_name, directory.new_file_mode()),
+        })
+    }
+
+    /// Replaces the component's directory for backups; returns the previous one.
+    pub(crate) fn exchange_backup_directory(&mut self, directory: Dir) -> wasmtime::Result<Dir> {
+        let backup = self.files.backup();
+        let backup = backup.ok_or_else(|| wasmtime::Error::msg("no directory for backups"))?;
+        let place = Resource::<Descriptor>::new_borrow(backup);
+        let place = self.table.get_mut(&place)?;
+        match mem::replace(place, Descriptor::Dir(directory)) {
+            Descriptor::Dir(before) => Ok(before),
+            Descriptor::File(_) => Err(wasmtime::Error::msg("not a directory for backups")),
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+struct WallClock(Arc<StoreClock>);
+
+impl HostWallClock for WallClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.tell()
+    }
+}
+
+struct SecureRandom(Random);
+
+impl SecureRandom {
+    fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.0)(&mut bytes);
+        bytes
+    }
+}
+
+impl TryRng for SecureRandom {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(u32::from_le_bytes(self.bytes()))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(u64::from_le_bytes(self.bytes()))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        (self.0)(bytes);
+        Ok(())
+    }
+}
