@@ -18,13 +18,29 @@ pub(crate) enum Ends {
     Any,
 }
 
-/// How often a request's payloads count in its cost: 1 read, 2 written as it is,
-/// 4 parsed for a life and written, 8 merged.
+/// What a request costs apart from a small fixed part. The budget of a transaction
+/// (`owner/group.rs`) and the limit of what a task does itself (`owner/inline.rs`)
+/// both read it.
 pub(crate) struct Weights {
-    /// For the payload that the request brings.
+    /// How often the payload that the request brings counts in the cost of its
+    /// transaction: 1 read, 2 written as it is, 4 parsed for a life and written,
+    /// 8 merged.
     pub(crate) brought: usize,
-    /// For the payload that is stored.
+    /// The same for the payload that is stored.
     pub(crate) stored: usize,
+    pub(crate) writes: Writes,
+}
+
+/// What a request may write to the database.
+pub(crate) enum Writes {
+    Nothing,
+    /// One session, with no payload or the one that the request brings. The stored
+    /// payload is freed.
+    Brought,
+    /// One session, whose stored payload is written again.
+    Stored,
+    /// Any number of sessions: a log-in may end others.
+    Many,
 }
 
 impl Request {
@@ -82,19 +98,28 @@ impl Request {
         id.into_iter().chain(subject)
     }
 
-    /// What the request costs apart from a small fixed part.
+    /// What the request costs.
     pub(crate) fn weights(&self) -> Weights {
-        let (brought, stored) = match self {
-            Self::Create(_) | Self::Set(_) => (4, 0),
+        let (brought, stored, writes) = match self {
+            Self::Create(CreateRequest { subject: None, .. }) => (4, 0, Writes::Brought),
+            Self::Create(CreateRequest {
+                subject: Some(_), ..
+            }) => (4, 0, Writes::Many),
+            Self::Get(_) => (0, 1, Writes::Nothing),
+            Self::Set(_) => (4, 0, Writes::Brought),
             // The answer has the stored session if its version is another.
-            Self::Update(_) => (4, 1),
-            Self::Get(_) => (0, 1),
-            Self::Merge(_) => (8, 8),
-            Self::Touch(TouchRequest { ttl: None, .. }) => (0, 4),
+            Self::Update(_) => (4, 1, Writes::Brought),
+            Self::Merge(_) => (8, 8, Writes::Stored),
+            Self::Touch(TouchRequest { ttl: None, .. }) => (0, 4, Writes::Stored),
             // SQLite rewrites the whole row.
-            Self::Touch(TouchRequest { ttl: Some(_), .. }) | Self::Rotate(_) => (0, 2),
-            Self::Destroy(_) => (0, 0),
+            Self::Touch(TouchRequest { ttl: Some(_), .. }) => (0, 2, Writes::Stored),
+            Self::Rotate(_) => (0, 2, Writes::Many),
+            Self::Destroy(_) => (0, 0, Writes::Brought),
         };
-        Weights { brought, stored }
+        Weights {
+            brought,
+            stored,
+            writes,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Which requests a task does itself, on the thread of its runtime: small ones that wait
 //! for no disk.
 
-use crate::{CreateRequest, Durability, Options, Request};
+use crate::request::Writes;
+use crate::{Durability, Options, Request};
 
 /// The most requests of a task's batch.
 const MOST_REQUESTS: usize = 16;
@@ -21,6 +22,8 @@ pub(crate) struct Inline {
     pub(crate) pages: u64,
     /// The bytes of payloads.
     pub(crate) bytes: u64,
+    /// The bytes of stored payloads whose pages are freed.
+    pub(crate) freed: u64,
 }
 
 impl Inline {
@@ -36,23 +39,18 @@ impl Inline {
             requests: requests.len() as u64,
             pages: 0,
             bytes: brought as u64,
+            freed: 0,
         };
         for request in requests {
-            // The stored payload that the request may write again.
-            let stored = match request {
-                Request::Get(_) => continue,
-                Request::Create(CreateRequest { subject: None, .. })
-                | Request::Set(_)
-                | Request::Update(_) => 0,
-                Request::Merge(_) | Request::Touch(_) | Request::Destroy(_) => options.max_data,
-                // A log-in may end any number of sessions.
-                Request::Create(CreateRequest {
-                    subject: Some(_), ..
-                })
-                | Request::Rotate(_) => return None,
-            };
+            // The size of the stored payload is not known: it counts as the largest.
+            match request.weights().writes {
+                Writes::Nothing => continue,
+                Writes::Brought => {}
+                Writes::Stored => work.bytes = work.bytes.saturating_add(options.max_data),
+                Writes::Many => return None,
+            }
             work.pages += PAGES;
-            work.bytes = work.bytes.saturating_add(stored);
+            work.freed = work.freed.saturating_add(options.max_data);
         }
         let allowed = !work.writes() || options.durability == Durability::Relaxed;
         allowed.then_some(work)
@@ -67,7 +65,9 @@ impl Inline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GetRequest, RotateRequest, SetRequest, TouchRequest};
+    use crate::{
+        CreateRequest, DestroyRequest, GetRequest, RotateRequest, SetRequest, TouchRequest,
+    };
 
     fn relaxed() -> Options {
         Options {
@@ -129,12 +129,26 @@ mod tests {
             id: "id".to_owned(),
             ttl: None,
         });
+        let largest = Options::default().max_data;
         let work = Inline::of(&[set(7), touch], &relaxed()).unwrap();
         let expected = Inline {
             requests: 2,
             pages: 2 * PAGES,
-            bytes: 7 + Options::default().max_data,
+            bytes: 7 + largest,
+            freed: 2 * largest,
         };
         assert_eq!(work, expected);
+    }
+
+    #[test]
+    fn a_request_that_replaces_or_ends_a_payload_frees_the_largest() {
+        let largest = Options::default().max_data;
+        let destroy = Request::Destroy(DestroyRequest {
+            id: "id".to_owned(),
+        });
+        for (request, bytes) in [(set(7), 7), (destroy, 0)] {
+            let work = Inline::of(&[request], &relaxed()).unwrap();
+            assert_eq!((work.bytes, work.freed), (bytes, largest));
+        }
     }
 }

@@ -97,7 +97,8 @@ impl Owner {
             return true;
         };
         let files = guest.files();
-        !files.are_sound() || work.writes() && !files.wal.has_room(work.pages, work.bytes)
+        !files.are_sound()
+            || work.writes() && !files.wal.has_room(work.pages, work.bytes, work.freed)
     }
 
     /// Whether one of so many requests may carry a collection step.

@@ -90,17 +90,13 @@ fn answer<T>(state: &mut State, done: FsResult<T>) -> Answered<T> {
 
 type Write = (Resource<Descriptor>, Vec<u8>, Filesize);
 
-/// Writes as WASI does, and notes what is written to the log.
+/// Writes as WASI does, and notes what is written.
 fn write(state: &mut State, (file, data, offset): Write) -> FsResult<Filesize> {
-    let log = match state.table.get(&file)? {
-        Descriptor::File(file) => state.files.is_log(&file.file),
-        Descriptor::Dir(_) => false,
-    };
-    if log {
-        state.files.wal.note_write(&data, offset);
+    if let Descriptor::File(file) = state.table.get(&file)? {
+        state.files.note_write(&file.file, &data, offset);
     }
     let written = complete(state.filesystem().write(file, data, offset));
-    state.files.note_write(written.is_ok());
+    state.files.note_written(written.is_ok());
     written
 }
 

@@ -62,11 +62,6 @@ impl GuestFiles {
         self.database.strong_count() > 0 && !self.has_failed
     }
 
-    /// Whether this is the write-ahead log.
-    pub(crate) fn is_log(&self, file: &Arc<File>) -> bool {
-        ptr::eq(Arc::as_ptr(file), self.log.as_ptr())
-    }
-
     /// The permissions of files that the component creates.
     #[cfg(unix)]
     pub(crate) fn mode(&self) -> u32 {
@@ -83,8 +78,18 @@ impl GuestFiles {
         self.backup = descriptor;
     }
 
-    /// Notes a write to any file, and whether it succeeded.
-    pub(crate) fn note_write(&mut self, well: bool) {
+    /// Notes what is about to be written to a file.
+    pub(crate) fn note_write(&mut self, file: &Arc<File>, data: &[u8], offset: u64) {
+        if ptr::eq(Arc::as_ptr(file), self.log.as_ptr()) {
+            self.wal.note_write(data, offset);
+        } else if ptr::eq(Arc::as_ptr(file), self.database.as_ptr()) {
+            self.wal
+                .note_database(offset.saturating_add(data.len() as u64));
+        }
+    }
+
+    /// Notes whether a write succeeded.
+    pub(crate) fn note_written(&mut self, well: bool) {
         self.has_failed |= !well;
     }
 
@@ -101,6 +106,9 @@ impl GuestFiles {
     pub(crate) fn note_open(&mut self, name: &str, file: &Arc<File>) {
         let known = if name == self.file_name {
             self.has_failed = false;
+            // Unknown counts as long.
+            let length = file.metadata().map_or(u64::MAX, |file| file.len());
+            self.wal.note_database(length);
             &mut self.database
         } else if name == self.log_name {
             &mut self.log
