@@ -24,7 +24,9 @@ const OVERLOADED = { code: 'busy', message: 'too much waits for the database' };
 
 /**
  * The worker thread with the component, and the queue of what it shall do. At most one
- * message is on its way; what comes meanwhile waits and is sent as one batch.
+ * message is on its way; what comes meanwhile waits and is sent as one batch. After a batch of
+ * several requests the next one waits for a turn of the event loop: most of the callers that
+ * were answered go on in it, and share the next fsync.
  *
  * A worker that dies fails what it was doing. The next one is started at once and does
  * what waits.
@@ -36,6 +38,10 @@ class Owner {
   #queue = [];
   #waiting = 0;
   #sent = [];
+  /** Whether the last batch had several requests. */
+  #gathers = false;
+  /** Whether the queue is sent after the next turn. */
+  #isGathering = false;
   #closing;
   #onRestart;
   /** Why and when the last worker could not open the store. */
@@ -63,7 +69,8 @@ class Owner {
 
   /** Calls another function, in turn. */
   call(call, parameters) {
-    return this.#enqueue({ call, parameters, size: ITEM });
+    // Closing must not fail because much waits.
+    return this.#enqueue({ call, parameters, size: call === 'close' ? 0 : ITEM });
   }
 
   /** Does what waits, closes the database and ends the worker. */
@@ -88,8 +95,22 @@ class Owner {
       Object.assign(item, { resolve, reject });
       this.#queue.push(item);
       this.#waiting += item.size;
-      this.#send();
+      this.#sendSoon();
     });
+  }
+
+  /** Sends what waits: at once, or together with what the next turn brings. */
+  #sendSoon() {
+    if (!this.#gathers || !this.#isOpen) this.#send();
+    else if (!this.#isGathering && this.#sent.length === 0 && this.#queue.length > 0) {
+      this.#isGathering = true;
+      const send = () => {
+        this.#isGathering = false;
+        this.#send();
+      };
+      // The first one runs before those of the callers that were answered.
+      setImmediate(() => setImmediate(send));
+    }
   }
 
   /** Sends what waits, unless a message is on its way. */
@@ -100,6 +121,7 @@ class Owner {
       return;
     }
     this.#sent = this.#take();
+    this.#gathers = this.#sent.length > 1;
     const [{ call, parameters }] = this.#sent;
     // While a request is out the process must not end.
     this.#worker.ref();
@@ -128,7 +150,7 @@ class Owner {
       if (error) item.reject(new SessionsError(error));
       else item.resolve(value);
     });
-    this.#send();
+    this.#sendSoon();
     if (this.#sent.length === 0) this.#worker?.unref();
   }
 

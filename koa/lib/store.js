@@ -171,6 +171,8 @@ class Store extends EventEmitter {
   }
 
   close() {
+    // Another process may own the database next.
+    this.#cache = undefined;
     this.#closed ??= this.#owner.close().finally(() => this.#directory.close());
     return this.#closed;
   }

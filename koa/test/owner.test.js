@@ -73,6 +73,28 @@ test('flags of the application are not meant for the worker', async (t) => {
   assert.equal(await program.next(), 'closed');
 });
 
+test('callers that go on at once after an answer share the next batch', async (t) => {
+  const store = await openStore(t);
+  const batches = [];
+  const { postMessage } = Worker.prototype;
+  Worker.prototype.postMessage = function (message) {
+    if (message.call === 'requests') batches.push(message.parameters.length);
+    return postMessage.call(this, message);
+  };
+  t.after(() => (Worker.prototype.postMessage = postMessage));
+  const [callers, rounds] = [32, 10];
+  await Promise.all(
+    Array.from({ length: callers }, async (_, caller) => {
+      for (let round = 0; round < rounds; round += 1) {
+        await new Promise(setImmediate);
+        await store.set(`session ${caller}`, { round });
+      }
+    }),
+  );
+  assert.equal(batches.reduce((sum, size) => sum + size), callers * rounds);
+  assert.ok(batches.length <= rounds + 3, `${batches}`);
+});
+
 test('koa-generic-session hears a connect and never a disconnect', async (t) => {
   const store = await openStore(t);
   const heard = [];
@@ -126,4 +148,22 @@ test('what waits is bounded in memory, and refused beyond', async (t) => {
   const refused = written.filter(({ reason }) => reason?.code === 'busy').length;
   assert.ok(refused > 5 && refused < 30, `${refused}`);
   assert.equal(await store.countSessions(), 80 - refused);
+});
+
+test('a store closes while no more may wait, and answers what waits', async (t) => {
+  const store = await openStore(t);
+  const first = store.set('a', {});
+  const large = store.set('b', 'x'.repeat((64 << 20) - 300));
+  await assert.rejects(store.set('c', {}), { code: 'busy' });
+  await store.close();
+  assert.equal((await first).outcome, 'written');
+  await assert.rejects(large, { code: 'too-large' });
+});
+
+test('a closed store answers nothing from memory', async (t) => {
+  const store = await openStore(t);
+  await store.set('a', {});
+  const closed = store.close();
+  await assert.rejects(store.get('a'), { code: 'closed' });
+  await closed;
 });
