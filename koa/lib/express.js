@@ -36,9 +36,11 @@ function expressStore(store, session) {
   return new ExpressStore();
 }
 
-/** How long a session lives: until its cookie expires, or else as in the other stores. */
+/** The ttl of a session: until its cookie expires, or else as in the other stores. */
 function life(session) {
-  return untilDate(session?.cookie?.expires) ?? timeToLive(undefined, session);
+  const left = untilDate(session?.cookie?.expires) ?? timeToLive(undefined, session);
+  // A ttl of 0 would mean that none is given.
+  return left === 0 ? -1 : left;
 }
 
 /** A session whose cookie has the expiry that `touch` has moved. */

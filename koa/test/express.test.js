@@ -46,6 +46,13 @@ test('a cookie without an expiry, or with one that is no date, gives the life of
   }
 });
 
+test('a touch with a cookie that has expired ends the session', async (t) => {
+  const { call } = await expressStore(t);
+  await call('set', 'a', withCookie(60_000));
+  await call('touch', 'a', withCookie(-1));
+  assert.equal(await call('get', 'a'), null);
+});
+
 test('all, length and clear see the live sessions', async (t) => {
   const { call } = await expressStore(t);
   await Promise.all(['a', 'b', 'c'].map((sid) => call('set', sid, withCookie(60_000))));
