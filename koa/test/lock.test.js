@@ -5,6 +5,7 @@ const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
+const { Worker } = require('node:worker_threads');
 
 const { directory, open, run } = require('./support.js');
 
@@ -125,6 +126,25 @@ test('a store notices that its directory was moved, and leaves the one in its pl
   assert.deepEqual((await second.check()), []);
   assert.ok(fs.existsSync(path.join(where, 'sessions.db-wal')));
   await second.close();
+});
+
+test('a worker that is started after its directory was moved notices it, too', async (t) => {
+  const started = [];
+  const { ref } = Worker.prototype;
+  Worker.prototype.ref = function () {
+    started.push(this);
+    return ref.call(this);
+  };
+  t.after(() => (Worker.prototype.ref = ref));
+  const where = directory(t);
+  const store = await open({ directory: where });
+  await store.set('a', {});
+  fs.renameSync(where, `${where}.old`);
+  fs.mkdirSync(where);
+  await started[0].terminate();
+  await assert.rejects(store.set('a', {}), { code: 'replaced' });
+  assert.deepEqual(fs.readdirSync(where), []);
+  await store.close();
 });
 
 test("Node's permission model is refused in words", async (t) => {

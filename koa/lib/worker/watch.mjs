@@ -14,11 +14,12 @@ export class Watch {
   #looked = Date.now();
   #isInPlace = true;
 
-  /** `directory` is an absolute path. */
-  constructor({ directory, file }) {
+  /** `base` refers to the open directory; `directory` is the absolute path that it has to have. */
+  constructor({ base, directory, file }) {
     this.#directory = directory;
-    this.#file = path.join(directory, file);
-    this.#identities = this.#identify();
+    this.#file = file;
+    this.#identities = this.#identify(base);
+    this.#isInPlace = this.#identities === this.#identify(directory);
   }
 
   /** Whether everything is where it was when it was last looked at, at most `INTERVAL` ago. */
@@ -26,13 +27,13 @@ export class Watch {
     const now = Date.now();
     if (this.#isInPlace && Math.abs(now - this.#looked) >= INTERVAL) {
       this.#looked = now;
-      this.#isInPlace = this.#identities === this.#identify();
+      this.#isInPlace = this.#identities === this.#identify(this.#directory);
     }
     return this.#isInPlace;
   }
 
-  #identify() {
-    const found = [this.#directory, this.#file].map((name) => fs.statSync(name, { throwIfNoEntry: false }));
+  #identify(directory) {
+    const found = [directory, path.join(directory, this.#file)].map((name) => fs.statSync(name, { throwIfNoEntry: false }));
     return found.map((status) => `${status?.dev}:${status?.ino}`).join();
   }
 }
