@@ -44,8 +44,8 @@ async function open(options = {}) {
     ...directory.root,
     directory: directory.path,
     file,
-    options: component,
-    mostRequests: Math.max(1, Math.min(MOST_REQUESTS, Math.floor(MOST_READ / (component.maxData ?? MAX_DATA))) || 1),
+    options: toJson(component),
+    mostRequests: mostRequests(component.maxData),
   };
   try {
     const owner = await Owner.open(settings, () => cache?.clear());
@@ -54,6 +54,18 @@ async function open(options = {}) {
     directory.close();
     throw error;
   }
+}
+
+/** How many requests a batch may have, so that what it reads is bounded. */
+function mostRequests(maxData) {
+  const longest = typeof maxData === 'number' && maxData >= 1 ? maxData : MAX_DATA;
+  return Math.max(1, Math.min(MOST_REQUESTS, Math.floor(MOST_READ / longest)));
+}
+
+/** Options as JSON. A value that JSON has not becomes `{}`, which no option accepts, so that it is refused by name. */
+function toJson(options) {
+  const isNone = (value) => ['bigint', 'function', 'symbol'].includes(typeof value) || Number.isNaN(value);
+  return JSON.stringify(options, (_name, value) => (isNone(value) ? {} : value));
 }
 
 module.exports = { open };

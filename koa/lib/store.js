@@ -42,8 +42,8 @@ class Store extends EventEmitter {
   }
 
   async get(sid) {
-    const found = await this.find(sid);
-    return found === undefined ? null : found.session;
+    const found = this.#cache?.get(sid) ?? (await this.#fetch(sid));
+    return this.#parse(found) ?? null;
   }
 
   set(sid, session, ttl) {
@@ -65,20 +65,13 @@ class Store extends EventEmitter {
 
   /** A session and its expiry, from memory if they are there; `undefined` when it is missing. */
   async find(sid) {
-    if (!canExist(sid)) return undefined;
-    const found = this.#cache?.get(sid) ?? (await this.#do({ verb: 'get', id: sid }, false, (session) => session));
-    if (found === undefined) return undefined;
-    try {
-      return { session: JSON.parse(found.text), expires: found.expires };
-    } catch {
-      this.emit('failure', new SessionsError(NOT_JSON), 'get');
-      return undefined;
-    }
+    const found = this.#cache?.get(sid) ?? (await this.#fetch(sid));
+    const session = this.#parse(found);
+    return session === undefined ? undefined : { session, expires: found.expires };
   }
 
   async read(sid) {
-    if (!canExist(sid)) return null;
-    return toSession(await this.#do({ verb: 'get', id: sid }, false, (session) => session));
+    return toSession(await this.#fetch(sid));
   }
 
   async create(session, { ttl, subject } = {}) {
@@ -128,6 +121,7 @@ class Store extends EventEmitter {
   }
 
   async listSessions({ subject, cursor, limit = 100 } = {}) {
+    if (cursor !== undefined && typeof cursor !== 'string') throw invalid('cursor: must be the `next` of a page');
     const { entries, next } = await this.#owner.call('listSessions', { subject: toSubject(subject), cursor, limit: toCount(limit) });
     return { sessions: entries, next };
   }
@@ -137,11 +131,13 @@ class Store extends EventEmitter {
   }
 
   async inspect(handle) {
-    return toSession(await this.#owner.call('inspect', { handle: String(handle) }));
+    if (typeof handle !== 'string') return null;
+    return toSession(await this.#owner.call('inspect', { handle }));
   }
 
   async terminate(handle) {
-    return this.#ending('terminate', { handle: String(handle) });
+    if (typeof handle !== 'string') return false;
+    return this.#ending('terminate', { handle });
   }
 
   async terminateSubject(subject, { except } = {}) {
@@ -178,8 +174,14 @@ class Store extends EventEmitter {
   }
 
   async #set(sid, session, ttl) {
-    const data = toText(session);
-    if (!canExist(sid)) throw invalid('id: must be 1 to 255 bytes of UTF-8');
+    let data;
+    try {
+      data = toText(session);
+      if (!canExist(sid)) throw invalid('id: must be 1 to 255 bytes of UTF-8');
+    } catch (error) {
+      this.emit('failure', error, 'set');
+      throw error;
+    }
     const request = { verb: 'set', id: sid, data, ttl: timeToLive(ttl, session) };
     return this.#do(request, true, (result) => result.outcome === 'written' && { text: data, expires: result.expires });
   }
@@ -194,6 +196,23 @@ class Store extends EventEmitter {
     const request = { verb: 'touch', id: sid, ttl: timeToLive(ttl) };
     const renewed = (expires, before) => expires !== undefined && before && { text: before.text, expires };
     return (await this.#do(request, true, renewed)) ?? null;
+  }
+
+  /** A session as the database has it; `undefined` when it is missing. */
+  async #fetch(sid) {
+    if (!canExist(sid)) return undefined;
+    return this.#do({ verb: 'get', id: sid }, false, (session) => session);
+  }
+
+  /** The payload of a session that was found; one that is not JSON counts as missing, and is reported. */
+  #parse(found) {
+    if (found === undefined) return undefined;
+    try {
+      return JSON.parse(found.text);
+    } catch {
+      this.emit('failure', new SessionsError(NOT_JSON), 'get');
+      return undefined;
+    }
   }
 
   /** Does a request for one session; `after` says what the session is then, for the cache. */

@@ -16,10 +16,8 @@
 function timeToLive(ttl, session) {
   const given = toMilliseconds(ttl);
   if (given !== undefined) return given;
-  const cookie = session?.cookie;
-  // The component reads `cookie.maxAge` itself.
-  if (!cookie || (typeof cookie.maxAge === 'number' && cookie.maxAge >= 1)) return undefined;
-  return untilDate(cookie.expires);
+  const { maxAge, expires } = session?.cookie ?? {};
+  return typeof maxAge === 'number' && maxAge >= 1 ? toMilliseconds(maxAge) : untilDate(expires);
 }
 
 function toMilliseconds(ttl) {

@@ -50,10 +50,13 @@ test('a failure that is not awaited does not end the process', async (t) => {
       store.on('failure', (error, verb) => say([error.code, verb]));
       store.set('a', { long: 'x'.repeat(100) });
       store.minimal.set('a', { long: 'x'.repeat(100) });
+      store.minimal.set('a', { large: 1n });
       store.minimal.destroy('a').then(() => say('alive'));
     });`,
   );
-  assert.deepEqual([await program.next(), await program.next(), await program.next()], [['too-large', 'set'], ['too-large', 'set'], 'alive']);
+  const said = [];
+  while (said.at(-1) !== 'alive') said.push(await program.next());
+  assert.deepEqual(said, [['invalid-argument', 'set'], ['too-large', 'set'], ['too-large', 'set'], 'alive']);
   assert.deepEqual(await program.exited, [0, null]);
 });
 

@@ -122,6 +122,8 @@ test('the longest lives are as long as they can be', async (t) => {
   const store = await openStore(t);
   await store.set('a', {}, Infinity);
   assert.ok((await store.read('a')).expires > 9e18);
+  await store.set('c', { cookie: { maxAge: Infinity } });
+  assert.ok((await store.read('c')).expires > 9e18);
   await store.set('b', FAR);
   const expires = FAR.cookie.expires.getTime();
   assert.ok(Math.abs((await store.read('b')).expires - expires) < 1000);
@@ -222,7 +224,10 @@ test('options of the original are accepted, and unknown ones are named', async (
   });
   assert.equal((await store.stats()).name, 'Name');
   await assert.rejects(open({ directory: directory(t), tabelName: 'a' }), /unknown name `tabelName`/);
-  await assert.rejects(open({ directory: directory(t), gcStep: 0 }), { code: 'invalid-argument' });
+  await assert.rejects(open({ directory: directory(t), logging: console.log }), /unknown name `logging`/);
+  for (const wrong of [{ gcStep: 0 }, { maxData: 1n }, { tombstone: NaN }, { maxData: Infinity }, { sync: () => true }, { modelName: Symbol('a') }]) {
+    await assert.rejects(open({ directory: directory(t), ...wrong }), { code: 'invalid-argument' }, Object.keys(wrong)[0]);
+  }
   await assert.rejects(open({}), { code: 'invalid-argument' });
   await assert.rejects(open({ directory: directory(t), file: '../a.db' }), { code: 'invalid-argument' });
 });
@@ -239,6 +244,13 @@ test('errors have a code and never a payload or an id', async (t) => {
   }
   await assert.rejects(store.listSessions({ limit: 0 }), { code: 'invalid-argument' });
   await assert.rejects(store.listSessions({ limit: 1.5 }), { code: 'invalid-argument' });
+  for (const cursor of [5, ['a', 'b'], () => {}, 'no cursor']) {
+    await assert.rejects(store.listSessions({ cursor }), { code: 'invalid-argument' });
+  }
+  for (const handle of [undefined, 5, ['a'], Symbol('a'), 'no handle']) {
+    assert.equal(await store.inspect(handle), null);
+    assert.equal(await store.terminate(handle), false);
+  }
   await assert.rejects(store.create({}, { subject: '' }), { code: 'invalid-argument' });
   await assert.rejects(store.create({}, { subject: '\ud800' }), { code: 'invalid-argument' });
 });

@@ -32,7 +32,7 @@ export class Component {
   #backup;
   #clock;
 
-  /** Opens the store; throws a plain error as {@link Component.call} does. */
+  /** Opens the store, with options as JSON; throws a plain error as {@link Component.call} does. */
   constructor({ base, identity, file, options }) {
     const root = new Root(base, identity);
     this.#backup = new Root(base, identity);
@@ -41,7 +41,7 @@ export class Component {
     const module = (name) => new WebAssembly.Module(readFileSync(new URL(`../../dist/${name}`, import.meta.url)));
     const { sessions, admin } = instantiate(module, interfaces);
     this.#admin = admin;
-    this.#store = sessions.Store.open(file, JSON.stringify(options));
+    this.#store = sessions.Store.open(file, options);
   }
 
   /** The last time that the component asked for, in milliseconds since the epoch. */

@@ -12,10 +12,10 @@ let component;
 let watch;
 
 /** Answers a message, or reports what leaves the component unusable and ends. */
-function answer({ number, call, parameters }) {
+function answer({ call, parameters }) {
   try {
     const replies = call === 'close' || watch.isInPlace() ? run(call, parameters) : refuse(call, parameters);
-    parentPort.postMessage({ number, replies, now: component.now });
+    parentPort.postMessage({ replies, now: component.now });
   } catch (error) {
     parentPort.postMessage({ crashed: explain(error) });
     process.exit(1);
