@@ -30,7 +30,12 @@ function database(t, statements) {
 }
 
 function command(...parameters) {
-  return spawnSync(process.execPath, [path.join(__dirname, '..', 'bin', 'wasi-sessions.js'), ...parameters], { encoding: 'utf8' });
+  return commandWith([], ...parameters);
+}
+
+/** Runs the command under Node with these flags. */
+function commandWith(flags, ...parameters) {
+  return spawnSync(process.execPath, [...flags, path.join(__dirname, '..', 'bin', 'wasi-sessions.js'), ...parameters], { encoding: 'utf8' });
 }
 
 /** A record of tower-sessions with the data {"visits": 3, "large": 2^63, "deep": [true, null, -1, "ü", 1.5]}. */
@@ -130,6 +135,45 @@ test('a thousand sessions are imported, and what cannot be is refused in words',
   assert.match(command('import', '--from', `${from}.missing`, '--directory', where).stderr, /cannot read/);
   assert.match(command('import').stderr, /wrong usage/);
   assert.match(command('--help').stdout, /--from FILE/);
+});
+
+test('large sessions are imported a few at a time, and too large ones are broken', { skip: !sqlite }, async (t) => {
+  const from = database(t, [
+    'CREATE TABLE sessions (sid PRIMARY KEY, expired, sess)',
+    [`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 90)
+      INSERT INTO sessions SELECT 'session ' || i, ?, '{"text":"' || replace(hex(zeroblob(500000)), '00', 'xx') || '"}' FROM n`, soon()],
+    [`INSERT INTO sessions SELECT 'huge ' || value, ?, '{"text":"' || replace(hex(zeroblob(15000000)), '00', 'xx') || '"}'
+      FROM json_each('[1,2,3,4,5,6,7,8]')`, soon()],
+  ]);
+  const measured = ['--import', 'data:text/javascript,process.on("exit", () => console.error(process.resourceUsage().maxRSS >> 10, "MiB"))'];
+  const { stdout, stderr } = commandWith(measured, 'import', '--from', from, '--directory', directory(t));
+  assert.match(stdout, /90 imported, 0 there already, 0 expired, 8 broken/, stderr);
+  assert.ok(Number(/(\d+) MiB/.exec(stderr)[1]) < 300, stderr);
+});
+
+test('a damaged database is refused in words, and leaves the store sound', { skip: !sqlite }, async (t) => {
+  const from = database(t, [
+    'PRAGMA page_size = 512',
+    'CREATE TABLE sessions (sid PRIMARY KEY, expired, sess)',
+    [`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+      INSERT INTO sessions SELECT 'session ' || i, ?, '{"i":' || i || '}' FROM n`, soon()],
+  ]);
+  const size = fs.statSync(from).size;
+  const damaged = fs.openSync(from, 'r+');
+  fs.writeSync(damaged, Buffer.alloc(size >> 2, 0xff), 0, size >> 2, size - (size >> 2));
+  fs.closeSync(damaged);
+  const where = directory(t);
+  const { stderr, status } = command('import', '--from', from, '--directory', where);
+  assert.equal(status, 1);
+  assert.match(stderr, /cannot read `.*`: database disk image is malformed/);
+  assert.doesNotMatch(stderr, /at .*\.js/);
+  const store = await open({ directory: where });
+  assert.deepEqual(await store.check(), []);
+  await store.close();
+  for (const text of ['', 'no database', '<html>'.repeat(1000)]) {
+    fs.writeFileSync(`${from}.txt`, text);
+    assert.match(command('import', '--from', `${from}.txt`, '--directory', where).stderr, /cannot read|no table/);
+  }
 });
 
 test('where Node has no SQLite, the import says which Node has', { skip: Boolean(sqlite) }, (t) => {

@@ -3,8 +3,14 @@
 const { SessionsError } = require('../errors.js');
 const { recordData } = require('./message_pack.js');
 
-/** Rows that are read at once, and sent to the store together. */
+/** The most rows that are read at once, and sent to the store together. */
 const ROWS = 256;
+
+/** Bytes of payloads after which no further row is read at once. */
+const PAGE = 4 << 20;
+
+/** The longest payload that is read, in bytes; a longer one is broken. */
+const LONGEST = 16 << 20;
 
 const seconds = (value) => Number(value) * 1000;
 const milliseconds = (value) => Number(value);
@@ -36,8 +42,12 @@ function openSource(from) {
     source.exec('PRAGMA busy_timeout = 5000; PRAGMA query_only = 1; SELECT count(*) FROM sqlite_master');
     return source;
   } catch (error) {
-    throw failure(`cannot read \`${from}\`: ${error.message}`);
+    throw unreadable(from, error);
   }
+}
+
+function unreadable(from, error) {
+  return failure(`cannot read \`${from}\`: ${error.message}`);
 }
 
 function failure(message) {
@@ -69,31 +79,50 @@ function quoted(name) {
  * Copies the live sessions of another store's database: ids, payloads, expiries. A session that
  * is there already, or was ended here, is not written over, so that this can be run twice.
  *
- * Memory does not depend on the number of sessions. `onProgress` is called with the counts.
+ * Memory depends neither on the number of sessions nor on their size. `onProgress` is called with
+ * the counts.
  */
 async function importSessions(store, { from, table, onProgress = () => {} }) {
   const source = openSource(from);
   try {
     const { name, layout } = findTable(source, table);
-    const { id, data, expires } = layout;
-    const rows = source.prepare(
-      `SELECT rowid AS place, ${quoted(id)} AS id, ${quoted(data)} AS data, ${quoted(expires)} AS expires
-       FROM ${quoted(name)} WHERE rowid > ? ORDER BY rowid LIMIT ${ROWS}`,
-    );
+    const rows = source.prepare(selection(name, layout));
     rows.setReadBigInts(true);
     const total = Number(source.prepare(`SELECT count(*) AS rows FROM ${quoted(name)}`).get().rows);
     const counts = { table: name, layout: layout.name, total, imported: 0, present: 0, expired: 0, broken: 0 };
     let place = -(2n ** 63n);
     for (;;) {
-      const page = rows.all(place);
+      const page = readPage(rows, place);
       if (page.length === 0) return counts;
       place = page.at(-1).place;
       for (const result of await Promise.all(page.map((row) => importRow(store, row, layout)))) counts[result] += 1;
       onProgress(counts);
     }
+  } catch (error) {
+    throw error.code === 'ERR_SQLITE_ERROR' ? unreadable(from, error) : error;
   } finally {
     source.close();
   }
+}
+
+/** Selects the rows behind a place; a payload that is too long is null. */
+function selection(name, layout) {
+  const [id, data, expires] = [layout.id, layout.data, layout.expires].map(quoted);
+  return `SELECT rowid AS place, ${id} AS id, ${expires} AS expires,
+      CASE WHEN length(CAST(${data} AS BLOB)) <= ${LONGEST} THEN ${data} END AS data
+    FROM ${quoted(name)} WHERE rowid > ? ORDER BY rowid LIMIT ${ROWS}`;
+}
+
+/** The next rows, as many as may be in memory at once. */
+function readPage(rows, place) {
+  const page = [];
+  let size = 0;
+  for (const row of rows.iterate(place)) {
+    page.push(row);
+    size += row.data?.length ?? 0;
+    if (size >= PAGE) break;
+  }
+  return page;
 }
 
 /** What became of a row: `imported`, `present`, `expired` or `broken`. */
