@@ -3,14 +3,16 @@
 // A server with one of the middlewares, as a program: `server.js MIDDLEWARE DIRECTORY OPTIONS`.
 //
 // /count counts, /read shows the session, /regenerate gives a new id, /end logs out, /slow waits
-// for /go before it counts, /fail makes the store fail from then on.
+// for /go before it counts, /forward?MILLISECONDS moves the clock, /fail makes the store fail from
+// then on.
 
 const http = require('node:http');
 
+const { forward } = require('./clock.js');
 const { open } = require('koa-wasi-sessions');
 
 const [middleware, directory, options] = process.argv.slice(2);
-const { maxAge, rolling, ...ours } = JSON.parse(options ?? '{}');
+const { maxAge, rolling, renew, ...ours } = JSON.parse(options ?? '{}');
 
 let proceed;
 const proceeding = new Promise((resolve) => (proceed = resolve));
@@ -70,7 +72,7 @@ const servers = {
   'koa-session'(store) {
     const { createSession } = require('koa-session');
     return koa((app) => {
-      app.use(createSession({ store, rolling, maxAge }, app));
+      app.use(createSession({ store, rolling, renew, maxAge }, app));
       app.use((ctx) => routes(ctx, () => ctx.session.regenerate()));
     });
   },
@@ -126,7 +128,9 @@ async function main() {
   const application = servers[middleware](store);
   const server = http.createServer((request, response) => {
     if (request.url === '/go') proceed();
+    if (request.url.startsWith('/forward')) forward(Number(request.url.split('?')[1]));
     if (request.url === '/fail') fail();
+    if (request.url === '/live') return store.countSessions().then((count) => response.end(JSON.stringify(count)));
     if (request.url === '/state') return response.end(JSON.stringify({ failures, errors }));
     return application(request, response);
   });
