@@ -1,12 +1,9 @@
 'use strict';
 
 const assert = require('node:assert/strict');
-const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
 const { test } = require('node:test');
-
-const Keygrip = require('keygrip');
 
 const { Program, directory } = require('./support.js');
 
@@ -204,31 +201,4 @@ test('koa-session-minimal: without tombstones, a log-in with the id of a log-out
   await browser.visit('/end');
   assert.equal((await old.visit('/count')).count, 1);
   assert.equal((await old.visit('/read')).count, 1);
-});
-
-let sqlite;
-try {
-  sqlite = require('node:sqlite');
-} catch {
-  // Node 20 has none.
-}
-
-test('an application that used the original store keeps its sessions', { skip: !sqlite }, async (t) => {
-  const where = directory(t);
-  fs.mkdirSync(where);
-  const original = new sqlite.DatabaseSync(path.join(where, 'app.sqlite'));
-  original.exec(`
-    CREATE TABLE \`Sessions\` (\`id\` VARCHAR(100) NOT NULL PRIMARY KEY, \`data\` TEXT, \`expires\` BIGINT);
-    CREATE INDEX \`sessions_expires\` ON \`Sessions\` (\`expires\`);`);
-  const data = JSON.stringify({ cookie: { httpOnly: true, path: '/', overwrite: true, signed: true, maxAge: 86400000 }, count: 41 });
-  const insert = original.prepare('INSERT INTO Sessions VALUES (?, ?, ?)');
-  insert.run('koa:sess:of-a-browser', data, Math.floor(Date.now() / 1000) + 3600);
-  original.close();
-
-  const server = await serve(t, 'koa-generic-session', where, { file: 'app.sqlite', tableName: 'Sessions', gcFrequency: 10000 });
-  const browser = new Browser(server);
-  const signature = new Keygrip(['a key for tests']).sign('koa.sid=of-a-browser');
-  browser.cookies = new Map([['koa.sid', 'of-a-browser'], ['koa.sid.sig', signature]]);
-  assert.equal((await browser.visit('/read')).count, 41);
-  assert.equal((await browser.visit('/count')).count, 42);
 });
