@@ -60,7 +60,7 @@ export function open(options: Options): Promise<Store>;
  * at least 1. `Infinity`: as long as `absoluteLifetime` allows. Negative: it ends at once. 0,
  * `'session'`, `NaN` and everything else: none given. Then `cookie.maxAge` of the session
  * counts if it is a number of 1 or more, else `cookie.expires` if it is a date, else the option
- * `browserSessionLifetime`.
+ * `browserSessionLifetime`. For `touch` and `merge`, `cookie.expires` does not count.
  */
 export type TimeToLive = number | string | null | undefined;
 
@@ -140,8 +140,8 @@ export interface Store extends EventEmitter {
   /** The store for koa-session-minimal: failures of `set` and `destroy` are only emitted. */
   readonly minimal: {
     get(sid: string): Promise<any>;
-    set(sid: string, session: unknown, ttl?: TimeToLive): Promise<unknown>;
-    destroy(sid: string): Promise<unknown>;
+    set(sid: string, session: unknown, ttl?: TimeToLive): Promise<Written | Gone | undefined>;
+    destroy(sid: string): Promise<boolean | undefined>;
   };
   /** The store for express-session, of which the argument is the module. */
   express<ExpressStore>(session: { Store: abstract new (...parameters: any[]) => ExpressStore }): ExpressStore;
@@ -158,7 +158,7 @@ export interface Store extends EventEmitter {
   ): Promise<Written | Stale<Data> | Gone>;
   /** Applies a JSON merge patch (RFC 7396). */
   merge<Data = any>(sid: string, patch: unknown, options?: { ttl?: TimeToLive }): Promise<Session<Data> | null>;
-  /** Renews a session without writing it; its new expiry. */
+  /** Renews a session without writing it; its new expiry. A failure need not be handled. */
   touch(sid: string, ttl?: TimeToLive): Promise<number | null>;
   /** Moves a session to a new id made here and binds it to a user: what to do at log-in. */
   rotate(sid: string, options?: { subject?: string }): Promise<Created | null>;
@@ -191,13 +191,14 @@ export interface Store extends EventEmitter {
 
   /** The store can be used. */
   on(event: 'connect', listener: () => void): this;
-  /** A request failed, whether or not its promise is handled. */
+  /** A function of this name failed, whether or not its promise is handled. */
   on(event: 'failure', listener: (error: SessionsError, verb: Verb) => void): this;
   on(event: string | symbol, listener: (...parameters: any[]) => void): this;
 }
 
 /** Why an operation failed. Carries no id and no payload. */
 export class SessionsError extends Error {
+  private constructor();
   readonly code:
     | 'busy'
     | 'closed'
