@@ -22,7 +22,11 @@ fn main() {
         _ if is_package() => prebuilt(&manifest_directory().join("component.wasm")),
         _ => wasi::build(
             "wasi-sessions-component",
-            &["component/rules", "component/sqlite"],
+            &[
+                "component/exports",
+                "component/rules",
+                "component/sqlite/src",
+            ],
         ),
     };
     let embedded = component.and_then(|file| wasi::embed(&file, "WASI_SESSIONS_COMPONENT_FILE"));

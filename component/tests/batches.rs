@@ -1,10 +1,10 @@
 //! Many requests in one transaction.
 
-use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
-use wasi_sessions_component::{
-    Access, CreateRequest, DestroyRequest, Error, GetRequest, MergeRequest, Outcome, Reply,
+use crate::engine::{
+    CreateRequest, DestroyRequest, Engine, Error, GetRequest, MergeRequest, Outcome, Reply,
     Request, RotateRequest, SetRequest, TouchRequest, UpdateRequest, Written,
 };
+use crate::fixture::{Database, NOW, SETUP, SETUPS, create, is_live, started};
 
 fn set(id: &str, data: &str) -> Request {
     Request::Set(SetRequest {
@@ -36,8 +36,8 @@ fn written(version: u64) -> Result<Reply, Error> {
 
 #[test]
 fn a_batch_replies_to_each_request_in_order_and_each_sees_those_before_it() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = "mine".to_owned();
         let requests = [
             get("mine"),
@@ -92,8 +92,8 @@ fn a_batch_replies_to_each_request_in_order_and_each_sees_those_before_it() {
 
 #[test]
 fn a_refused_request_has_its_error_as_reply_and_the_others_go_on() {
-    for access in BOTH {
-        let mut store = Database::with(access, |options| options.max_data = 5).open();
+    for setup in SETUPS {
+        let mut store = Database::with(setup, |options| options.max_data = 5).open();
         let requests = [
             set("a", "1"),
             set("", "2"),
@@ -119,44 +119,41 @@ fn a_refused_request_has_its_error_as_reply_and_the_others_go_on() {
 
 #[test]
 fn a_failed_batch_changes_nothing() {
-    for access in BOTH {
-        for action in ["ABORT", "ROLLBACK", "FAIL"] {
-            let database = Database::new(access);
-            let mut store = database.open();
-            let id = create(&mut store, NOW, None);
-            drop(store);
-            let harm = format!(
-                "CREATE TRIGGER harm AFTER INSERT ON Sessions WHEN NEW.subject = 'harm'
-                 BEGIN SELECT RAISE({action}, 'no'); END"
-            );
-            database.raw().execute_batch(&harm).unwrap();
+    for setup in SETUPS {
+        let database = Database::new(setup);
+        let mut store = database.open();
+        let id = create(&mut store, NOW, None);
+        drop(store);
+        database.fail(
+            "AFTER INSERT",
+            "NEW.version = 1 AND NEW.subject IS NOT NULL",
+        );
 
-            let mut store = database.open();
-            let before = store.stats(NOW).unwrap();
-            let destroy = Request::Destroy(DestroyRequest { id: id.clone() });
-            let requests = [set("a", ""), destroy, create_for("harm"), set("b", "")];
-            assert!(matches!(store.batch(NOW, &requests), Err(Error::Other(_))));
-            assert_eq!(store.stats(NOW).unwrap(), before);
-            assert!(is_live(&mut store, NOW, &id));
-            // The store goes on.
-            let replies = store.batch(NOW, &[set("a", ""), set("b", "")]);
-            assert_eq!(replies, Ok(vec![written(1), written(1)]));
-        }
+        let mut store = database.open();
+        let before = store.stats(NOW).unwrap();
+        let destroy = Request::Destroy(DestroyRequest { id: id.clone() });
+        let requests = [set("a", ""), destroy, create_for("harm"), set("b", "")];
+        assert!(matches!(store.batch(NOW, &requests), Err(Error::Other(_))));
+        assert_eq!(store.stats(NOW).unwrap(), before);
+        assert!(is_live(&mut store, NOW, &id));
+        // The store goes on.
+        let replies = store.batch(NOW, &[set("a", ""), set("b", "")]);
+        assert_eq!(replies, Ok(vec![written(1), written(1)]));
     }
 }
 
 #[test]
 fn an_empty_batch_has_no_replies() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         assert_eq!(store.batch(NOW, &[]), Ok(vec![]));
     }
 }
 
 #[test]
 fn a_batch_of_reads_answers_like_reads() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         store.set(NOW, "a", b"1", None).unwrap();
         let there = || Ok(Reply::Session(Some(started("1", None, NOW))));
         let missing = || Ok(Reply::Session(None));
@@ -168,7 +165,7 @@ fn a_batch_of_reads_answers_like_reads() {
 
 #[test]
 fn a_large_batch_is_one_transaction() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let requests: Vec<Request> = (0..5000).map(|n| set(&format!("id {n}"), "x")).collect();
     let replies = store.batch(NOW, &requests).unwrap();
     assert!(replies.iter().all(|reply| *reply == written(1)));

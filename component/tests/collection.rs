@@ -1,18 +1,18 @@
 //! Garbage: when it is collected, how much in one step, and that a failed step fails
 //! no request.
 
-use crate::fixture::{BOTH, Database, NOW, create, is_live};
-use wasi_sessions_component::{
-    Access, Collected, CreateRequest, Error, Options, Request, SetRequest, Store, TouchRequest,
+use crate::engine::{
+    Collected, CreateRequest, Engine, Error, Options, Request, SetRequest, Store, TouchRequest,
 };
+use crate::fixture::{Database, NOW, SETUP, SETUPS, Setup, create, is_live};
 
 /// When what [`littered`] left behind has expired.
 pub const LATE: u64 = NOW + 1000;
 
 /// A database with so many sessions that have expired by [`LATE`], and the
 /// session `mine` that has not. `change` applies to those who open it later.
-fn littered(access: Access, rows: usize, change: impl FnOnce(&mut Options)) -> Database {
-    let mut database = Database::with(access, |options| options.gc_frequency = 0);
+pub fn littered(setup: Setup, rows: usize, change: impl FnOnce(&mut Options)) -> Database {
+    let mut database = Database::with(setup, |options| options.gc_frequency = 0);
     let mut store = database.open();
     litter(&mut store, rows, 10);
     store.set(NOW, "mine", b"", None).unwrap();
@@ -31,7 +31,7 @@ pub fn litter(store: &mut Store, rows: usize, size: usize) {
     store.batch(NOW, &vec![request; rows]).unwrap();
 }
 
-fn every_4_requests_3_rows(options: &mut Options) {
+pub fn every_4_requests_3_rows(options: &mut Options) {
     options.gc_frequency = 4;
     options.gc_step = 3;
 }
@@ -41,7 +41,11 @@ pub fn expired(store: &mut Store) -> u64 {
 }
 
 /// How many rows wait after each of so many requests.
-fn waiting(store: &mut Store, requests: usize, mut request: impl FnMut(&mut Store)) -> Vec<u64> {
+pub fn waiting(
+    store: &mut Store,
+    requests: usize,
+    mut request: impl FnMut(&mut Store),
+) -> Vec<u64> {
     (0..requests)
         .map(|_| {
             request(store);
@@ -50,7 +54,7 @@ fn waiting(store: &mut Store, requests: usize, mut request: impl FnMut(&mut Stor
         .collect()
 }
 
-fn read(store: &mut Store) {
+pub fn read(store: &mut Store) {
     store.get(LATE, "mine").unwrap();
 }
 
@@ -59,9 +63,9 @@ pub fn write(store: &mut Store) {
 }
 
 #[test]
-fn an_exclusive_store_counts_reads_and_writes_and_collects_in_steps() {
+fn a_store_counts_reads_and_writes_and_collects_in_steps() {
     for request in [read, write] {
-        let database = littered(Access::Exclusive, 8, every_4_requests_3_rows);
+        let database = littered(SETUP, 8, every_4_requests_3_rows);
         let mut store = database.open();
         assert_eq!(waiting(&mut store, 6, request), [8, 8, 8, 5, 2, 0]);
         assert_eq!(store.stats(LATE).unwrap().collected, 8);
@@ -74,25 +78,8 @@ fn an_exclusive_store_counts_reads_and_writes_and_collects_in_steps() {
     }
 }
 
-#[test]
-fn a_shared_store_counts_only_what_writes() {
-    let database = littered(Access::Shared, 8, every_4_requests_3_rows);
-    let mut store = database.open();
-    assert_eq!(waiting(&mut store, 9, read), [8; 9]);
-    let useless = |store: &mut Store| {
-        store.destroy(LATE, "missing").unwrap();
-        store.update(LATE, "mine", b"", None, Some(99)).unwrap();
-        store.touch(LATE, "missing", None).unwrap();
-        store.batch(LATE, &[]).unwrap();
-        let find_nothing = &COUNTED[..5];
-        find_nothing.iter().for_each(|request| request(store));
-    };
-    assert_eq!(waiting(&mut store, 2, useless), [8; 2]);
-    assert_eq!(waiting(&mut store, 6, write), [8, 8, 8, 5, 2, 0]);
-}
-
 /// The functions of `admin` that count as requests.
-const COUNTED: [fn(&mut Store); 6] = [
+pub const COUNTED: [fn(&mut Store); 6] = [
     |store| drop(store.list_sessions(LATE, None, None, 1).unwrap()),
     |store| assert_eq!(store.count_sessions(LATE, Some("nobody")), Ok(0)),
     |store| assert_eq!(store.inspect(LATE, "x"), Ok(None)),
@@ -106,7 +93,7 @@ const COUNTED: [fn(&mut Store); 6] = [
 #[test]
 fn functions_of_admin_that_read_or_end_sessions_count_and_collect() {
     for request in COUNTED {
-        let database = littered(Access::Exclusive, 8, every_4_requests_3_rows);
+        let database = littered(SETUP, 8, every_4_requests_3_rows);
         let mut store = database.open();
         assert_eq!(waiting(&mut store, 6, request), [8, 8, 8, 5, 2, 0]);
     }
@@ -114,22 +101,17 @@ fn functions_of_admin_that_read_or_end_sessions_count_and_collect() {
 
 #[test]
 fn functions_of_admin_about_the_database_neither_count_nor_collect() {
-    let database = littered(Access::Exclusive, 8, every_4_requests_3_rows);
+    let database = littered(SETUP, 8, every_4_requests_3_rows);
     let mut store = database.open();
-    let mut copies = 0;
     let about_the_database = |store: &mut Store| {
         store.stats(LATE).unwrap();
         assert_eq!(store.check(), Ok(vec![]));
-        store
-            .backup(&database.file(&format!("copy{copies}")))
-            .unwrap();
-        copies += 1;
     };
     assert_eq!(waiting(&mut store, 4, about_the_database), [8; 4]);
     // None of them has counted; these are the first.
     assert_eq!(waiting(&mut store, 4, read), [8, 8, 8, 5]);
 
-    let database = littered(Access::Exclusive, 8, every_4_requests_3_rows);
+    let database = littered(SETUP, 8, every_4_requests_3_rows);
     let mut store = database.open();
     let collect = |store: &mut Store| assert_eq!(store.collect(LATE, 1).unwrap().removed, 1);
     assert_eq!(waiting(&mut store, 4, collect), [7, 6, 5, 4]);
@@ -137,37 +119,9 @@ fn functions_of_admin_about_the_database_neither_count_nor_collect() {
 }
 
 #[test]
-fn shared_stores_that_live_for_one_request_collect_too() {
-    let database = littered(Access::Shared, 8, every_4_requests_3_rows);
-    let waiting: Vec<u64> = (0..8)
-        .map(|_| {
-            let mut store = database.open();
-            read(&mut store);
-            write(&mut store);
-            expired(&mut store)
-        })
-        .collect();
-    assert_eq!(waiting, [8, 8, 8, 5, 2, 0, 0, 0]);
-}
-
-#[test]
-fn shared_stores_open_at_once_count_together() {
-    let database = littered(Access::Shared, 8, every_4_requests_3_rows);
-    let mut stores = [database.open(), database.open()];
-    let mut left = vec![];
-    for turn in 0..6 {
-        write(&mut stores[turn % 2]);
-        left.push(expired(&mut stores[0]));
-    }
-    assert_eq!(left, [8, 8, 8, 5, 2, 0]);
-    let collected = stores.map(|mut store| store.stats(LATE).unwrap().collected);
-    assert_eq!(collected.iter().sum::<u64>(), 8);
-}
-
-#[test]
 fn a_batch_counts_for_its_requests_and_removes_a_step_or_two_rows_for_each() {
-    for access in BOTH {
-        let database = littered(access, 40, every_4_requests_3_rows);
+    for setup in SETUPS {
+        let database = littered(setup, 40, every_4_requests_3_rows);
         let mut store = database.open();
         let request = Request::Set(SetRequest {
             id: "mine".into(),
@@ -186,8 +140,8 @@ fn a_batch_counts_for_its_requests_and_removes_a_step_or_two_rows_for_each() {
 
 #[test]
 fn no_request_of_a_batch_removes_more_than_a_step() {
-    for access in BOTH {
-        let database = littered(access, 40, |options| {
+    for setup in SETUPS {
+        let database = littered(setup, 40, |options| {
             options.gc_frequency = 4;
             options.gc_step = 1;
         });
@@ -222,9 +176,9 @@ fn waiting_under_load(store: &mut Store, batches: u64) -> Vec<u64> {
 
 #[test]
 fn under_load_in_large_batches_garbage_stays_bounded_and_a_backlog_gets_less() {
-    for access in BOTH {
+    for setup in SETUPS {
         for backlog in [0, 3000] {
-            let database = littered(access, backlog, |options| options.gc_frequency = 100);
+            let database = littered(setup, backlog, |options| options.gc_frequency = 100);
             let mut store = database.open();
             let waiting = waiting_under_load(&mut store, 50);
             assert!(waiting[15..].iter().all(|&rows| rows <= 512), "{waiting:?}");
@@ -234,8 +188,8 @@ fn under_load_in_large_batches_garbage_stays_bounded_and_a_backlog_gets_less() {
 
 #[test]
 fn a_frequency_of_0_never_collects_unasked() {
-    for access in BOTH {
-        let database = littered(access, 3, |options| options.gc_frequency = 0);
+    for setup in SETUPS {
+        let database = littered(setup, 3, |options| options.gc_frequency = 0);
         let mut store = database.open();
         assert_eq!(waiting(&mut store, 9, write), [3; 9]);
         assert_eq!(store.collect(LATE, 10).unwrap().removed, 3);
@@ -244,8 +198,8 @@ fn a_frequency_of_0_never_collects_unasked() {
 
 #[test]
 fn an_asked_collection_removes_at_most_the_limit_and_says_if_there_is_more() {
-    for access in BOTH {
-        let mut store = littered(access, 5, |_| {}).open();
+    for setup in SETUPS {
+        let mut store = littered(setup, 5, |_| {}).open();
         let answers = [
             (NOW, 9, 0, false),
             (LATE, 3, 3, true),
@@ -266,8 +220,8 @@ fn an_asked_collection_removes_at_most_the_limit_and_says_if_there_is_more() {
 
 #[test]
 fn tombstones_are_collected_once_they_no_longer_count() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = create(&mut store, NOW, None);
         store.destroy(NOW, &id).unwrap();
         assert_eq!(store.collect(NOW + 59_999, 9).unwrap().removed, 0);
@@ -277,14 +231,12 @@ fn tombstones_are_collected_once_they_no_longer_count() {
 
 #[test]
 fn a_failed_collection_fails_no_request_and_is_retried() {
-    for access in BOTH {
-        let database = littered(access, 5, |options| {
+    for setup in SETUPS {
+        let database = littered(setup, 5, |options| {
             options.gc_frequency = 1;
             options.gc_step = 2;
         });
-        let harm = "CREATE TRIGGER harm BEFORE DELETE ON Sessions
-                    BEGIN SELECT RAISE(ABORT, 'no'); END";
-        database.raw().execute_batch(harm).unwrap();
+        database.fail("BEFORE DELETE", "true");
         let mut store = database.open();
         assert_eq!(waiting(&mut store, 3, write), [5; 3]);
         assert_eq!(waiting(&mut store, 3, read), [5; 3]);
@@ -293,7 +245,7 @@ fn a_failed_collection_fails_no_request_and_is_retried() {
         assert_eq!((statistics.live, statistics.collected), (1, 0));
         drop(store);
 
-        database.raw().execute_batch("DROP TRIGGER harm").unwrap();
+        database.heal();
         let mut store = database.open();
         assert_eq!(waiting(&mut store, 3, write), [3, 1, 0]);
     }
@@ -302,8 +254,8 @@ fn a_failed_collection_fails_no_request_and_is_retried() {
 #[test]
 fn a_session_that_was_renewed_outlives_its_first_expiry_and_is_collected_after_its_last() {
     const MINUTE: u64 = 60_000;
-    for access in BOTH {
-        let mut store = Database::with(access, |options| options.gc_frequency = 0).open();
+    for setup in SETUPS {
+        let mut store = Database::with(setup, |options| options.gc_frequency = 0).open();
         store.set(NOW, "mine", b"", Some(MINUTE)).unwrap();
         store.touch(NOW + 1, "mine", Some(3 * MINUTE)).unwrap();
         store.set(NOW + 2, "mine", b"", Some(5 * MINUTE)).unwrap();
@@ -326,8 +278,8 @@ fn a_session_that_was_renewed_outlives_its_first_expiry_and_is_collected_after_i
 #[test]
 fn a_session_whose_life_was_shortened_is_collected_at_its_new_end() {
     const DAY: u64 = 86_400_000;
-    for access in BOTH {
-        let mut store = Database::with(access, |options| options.gc_frequency = 0).open();
+    for setup in SETUPS {
+        let mut store = Database::with(setup, |options| options.gc_frequency = 0).open();
         for id in ["touched", "written"] {
             store.set(NOW, id, b"", Some(DAY)).unwrap();
         }
@@ -343,8 +295,8 @@ fn a_session_whose_life_was_shortened_is_collected_at_its_new_end() {
 
 #[test]
 fn one_step_defers_only_some_of_many_renewed_sessions() {
-    for access in BOTH {
-        let mut store = Database::with(access, |options| options.gc_frequency = 0).open();
+    for setup in SETUPS {
+        let mut store = Database::with(setup, |options| options.gc_frequency = 0).open();
         let requests: Vec<Request> = (0..1000)
             .flat_map(|number| {
                 [1000, 9_000_000].map(|ttl| {

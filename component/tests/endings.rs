@@ -1,8 +1,8 @@
 //! Ending sessions on purpose: rotation, log-out, and the tombstones that keep
 //! late writers out.
 
-use crate::fixture::{BOTH, Database, NOW, create, handle, is_live, started};
-use wasi_sessions_component::{Access, CreateRequest, Outcome, Request, Session, Store};
+use crate::engine::{CreateRequest, Engine, Outcome, Request, Session, Store};
+use crate::fixture::{Database, NOW, SETUP, SETUPS, create, handle, is_live, started};
 
 const TOMBSTONE: u64 = 60_000;
 
@@ -34,8 +34,8 @@ fn is_refused_until(store: &mut Store, now: u64, id: &str, until: u64) -> bool {
 
 #[test]
 fn every_deliberate_ending_leaves_a_tombstone() {
-    for access in BOTH {
-        let database = Database::with(access, |options| options.max_per_subject = Some(1));
+    for setup in SETUPS {
+        let database = Database::with(setup, |options| options.max_per_subject = Some(1));
         type Ending = fn(&mut Store, &str) -> bool;
         let endings: [(&str, Ending); 6] = [
             ("destroy", |store, id| store.destroy(NOW, id) == Ok(true)),
@@ -71,8 +71,8 @@ fn every_deliberate_ending_leaves_a_tombstone() {
 
 #[test]
 fn ending_what_is_missing_leaves_no_tombstone() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         assert_eq!(store.destroy(NOW, "mine"), Ok(false));
         assert_eq!(store.terminate(NOW, &handle("mine")), Ok(false));
         assert_eq!(store.terminate_subject(NOW, "alice", None), Ok(0));
@@ -85,8 +85,8 @@ fn ending_what_is_missing_leaves_no_tombstone() {
 
 #[test]
 fn ending_what_has_expired_leaves_no_tombstone() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = store.create(NOW, b"", Some(10), Some("alice")).unwrap().id;
         let late = NOW + 10;
         assert_eq!(store.destroy(late, &id), Ok(false));
@@ -100,8 +100,8 @@ fn ending_what_has_expired_leaves_no_tombstone() {
 
 #[test]
 fn ending_what_was_ended_lengthens_no_tombstone() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = create(&mut store, NOW, Some("alice"));
         assert_eq!(store.destroy(NOW, &id), Ok(true));
         let later = NOW + 30_000;
@@ -115,7 +115,7 @@ fn ending_what_was_ended_lengthens_no_tombstone() {
 
 #[test]
 fn a_tombstone_of_0_refuses_no_write() {
-    let mut store = Database::with(Access::Exclusive, |options| options.tombstone = 0).open();
+    let mut store = Database::with(SETUP, |options| options.tombstone = 0).open();
     let id = create(&mut store, NOW, None);
     assert_eq!(store.destroy(NOW, &id), Ok(true));
     store.set(NOW, &id, b"new", None).unwrap();
@@ -124,22 +124,18 @@ fn a_tombstone_of_0_refuses_no_write() {
 
 #[test]
 fn a_tombstone_keeps_neither_payload_nor_subject() {
-    let database = Database::new(Access::Exclusive);
+    let database = Database::new(SETUP);
     let mut store = database.open();
     let id = create(&mut store, NOW, Some("alice"));
     store.destroy(NOW, &id).unwrap();
     drop(store);
-    let kept = database
-        .raw()
-        .query_row("SELECT length(data), subject FROM Sessions", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        });
-    assert_eq!(kept, Ok((0, None::<String>)));
+    let count = "SELECT count(*) FROM Sessions WHERE length(data) = 0 AND subject IS NULL";
+    assert_eq!(database.number(count), 1);
 }
 
 #[test]
 fn a_tombstone_outlives_the_life_of_its_session() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let id = store.create(NOW, b"", Some(10), None).unwrap().id;
     store.destroy(NOW, &id).unwrap();
     assert!(is_refused_until(&mut store, NOW, &id, NOW + TOMBSTONE));
@@ -147,8 +143,8 @@ fn a_tombstone_outlives_the_life_of_its_session() {
 
 #[test]
 fn rotation_keeps_data_and_times_and_ends_the_old_id() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = store.create(NOW, b"data", None, Some("alice")).unwrap().id;
         let moved = store.rotate(NOW + 5, &id, None).unwrap().unwrap();
         assert_ne!(moved.id, id);
@@ -163,8 +159,8 @@ fn rotation_keeps_data_and_times_and_ends_the_old_id() {
 
 #[test]
 fn rotation_with_a_subject_binds_it_and_counts_as_a_write() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let mut id = create(&mut store, NOW, None);
         for (step, subject) in [(1, "alice"), (2, "bob"), (3, "bob")] {
             let now = NOW + step;
@@ -185,7 +181,7 @@ fn rotation_with_a_subject_binds_it_and_counts_as_a_write() {
 
 #[test]
 fn a_handle_that_no_listing_made_names_nothing() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let id = create(&mut store, NOW, None);
     let name = handle(&id);
     for other in ["", "x", &name.to_uppercase(), &name[1..], &id, &handle("y")] {
@@ -198,8 +194,8 @@ fn a_handle_that_no_listing_made_names_nothing() {
 
 #[test]
 fn clear_ends_every_session_of_its_own_table_only() {
-    for access in BOTH {
-        let database = Database::new(access);
+    for setup in SETUPS {
+        let database = Database::new(setup);
         let mut store = database.open();
         create(&mut store, NOW, Some("alice"));
         create(&mut store, NOW, None);
@@ -218,8 +214,8 @@ fn clear_ends_every_session_of_its_own_table_only() {
 
 #[test]
 fn more_sessions_than_are_read_at_once_end_together() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let create_for = |subject: Option<&str>| {
             Request::Create(CreateRequest {
                 data: b"{}".into(),
@@ -244,20 +240,21 @@ fn more_sessions_than_are_read_at_once_end_together() {
 
 #[test]
 fn ending_many_that_fails_half_way_ends_none() {
-    for access in BOTH {
-        let database = Database::with(access, |options| options.max_per_subject = Some(1000));
+    for setup in SETUPS {
+        let database = Database::with(setup, |options| options.max_per_subject = Some(1000));
         let mut store = database.open();
         let request = Request::Create(CreateRequest {
             data: b"{}".into(),
             ttl: None,
             subject: Some("alice".into()),
         });
-        store.batch(NOW, &vec![request; 600]).unwrap();
+        for moment in 0..6 {
+            store
+                .batch(NOW + moment, &vec![request.clone(); 100])
+                .unwrap();
+        }
         drop(store);
-        let harm = "CREATE TRIGGER harm BEFORE UPDATE ON Sessions
-                    WHEN (SELECT count(*) FROM Sessions WHERE ended) = 300
-                    BEGIN SELECT RAISE(ABORT, 'no'); END";
-        database.raw().execute_batch(harm).unwrap();
+        database.fail("BEFORE UPDATE", &format!("OLD.created = {}", NOW + 3));
         let mut store = database.open_with(|options| options.max_per_subject = Some(1));
         assert!(store.clear(NOW).is_err());
         assert!(store.terminate_subject(NOW, "alice", None).is_err());

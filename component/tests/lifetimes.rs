@@ -1,7 +1,7 @@
 //! How long a session lives, and what renews it.
 
-use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
-use wasi_sessions_component::{Access, END_OF_TIME, Outcome, Session, Store};
+use crate::engine::{END_OF_TIME, Engine, Outcome, Session, Store};
+use crate::fixture::{Database, NOW, SETUP, SETUPS, create, is_live, started};
 
 const DAY: u64 = 86_400_000;
 
@@ -22,8 +22,8 @@ fn expires(outcome: Outcome) -> u64 {
 
 #[test]
 fn a_session_is_there_until_the_moment_it_expires() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = store
             .create(NOW, b"{}", Some(100), Some("alice"))
             .unwrap()
@@ -49,7 +49,7 @@ fn a_session_is_there_until_the_moment_it_expires() {
 
 #[test]
 fn a_life_is_the_one_given_else_the_payloads_own_else_the_default() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let max_age = |value: &str| format!(r#"{{"cookie":{{"maxAge":{value}}}}}"#);
     for (data, ttl, life) in [
         (max_age("5000"), Some(7), 7),
@@ -71,8 +71,8 @@ fn a_life_is_the_one_given_else_the_payloads_own_else_the_default() {
 
 #[test]
 fn a_life_of_0_ends_at_once() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let created = store.create(NOW, b"{}", Some(0), None).unwrap();
         assert_eq!(created.expires, NOW);
         assert!(!is_live(&mut store, NOW, &created.id));
@@ -94,7 +94,7 @@ fn a_life_of_0_ends_at_once() {
 
 #[test]
 fn every_write_renews_and_takes_the_life_of_what_it_writes() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let id = store.create(NOW, b"{}", Some(100), None).unwrap().id;
     let later = NOW + 50;
     let forever = br#"{"cookie":{"maxAge":9000}}"#;
@@ -116,8 +116,8 @@ fn every_write_renews_and_takes_the_life_of_what_it_writes() {
 
 #[test]
 fn writing_over_an_expired_session_starts_a_new_one() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = store
             .create(NOW, b"{}", Some(100), Some("alice"))
             .unwrap()
@@ -132,8 +132,8 @@ fn writing_over_an_expired_session_starts_a_new_one() {
 
 #[test]
 fn nothing_renews_past_the_absolute_lifetime() {
-    for access in BOTH {
-        let database = Database::with(access, |options| options.absolute_lifetime = Some(1000));
+    for setup in SETUPS {
+        let database = Database::with(setup, |options| options.absolute_lifetime = Some(1000));
         let mut store = database.open();
         let limit = NOW + 1000;
         let created = store.create(NOW, b"{}", None, None).unwrap();
@@ -166,9 +166,9 @@ fn a_renewal_caps_the_life_of_a_session_created_by_a_clock_that_was_ahead() {
         |store, now, id| store.merge(now, id, "{}", None).unwrap().unwrap().expires,
     ];
     let ahead = NOW + 1000 * DAY;
-    for access in BOTH {
+    for setup in SETUPS {
         for renew in renewals {
-            let database = Database::with(access, |options| options.absolute_lifetime = Some(1000));
+            let database = Database::with(setup, |options| options.absolute_lifetime = Some(1000));
             let mut store = database.open();
             let first = store.create(ahead, b"{}", None, Some("alice")).unwrap();
             let rotated = store.rotate(NOW, &first.id, None).unwrap().unwrap();
@@ -187,7 +187,7 @@ fn a_renewal_caps_the_life_of_a_session_created_by_a_clock_that_was_ahead() {
 
 #[test]
 fn another_absolute_lifetime_counts_from_the_next_write_or_touch() {
-    let database = Database::new(Access::Exclusive);
+    let database = Database::new(SETUP);
     let mut store = database.open();
     let touched = create(&mut store, NOW, None);
     let written = create(&mut store, NOW, None);
@@ -208,8 +208,8 @@ fn another_absolute_lifetime_counts_from_the_next_write_or_touch() {
 
 #[test]
 fn a_touch_that_gains_less_than_the_renewal_step_writes_nothing() {
-    for access in BOTH {
-        let database = Database::with(access, |options| options.renewal_step = 100);
+    for setup in SETUPS {
+        let database = Database::with(setup, |options| options.renewal_step = 100);
         let mut store = database.open();
         let id = store.create(NOW, b"{}", Some(1000), None).unwrap().id;
         let before = store.get(NOW, &id).unwrap().unwrap();
@@ -234,7 +234,7 @@ fn a_touch_that_gains_less_than_the_renewal_step_writes_nothing() {
 
 #[test]
 fn a_touch_without_a_renewal_step_always_counts() {
-    let database = Database::with(Access::Exclusive, |options| options.renewal_step = 0);
+    let database = Database::with(SETUP, |options| options.renewal_step = 0);
     let mut store = database.open();
     let id = store.create(NOW, b"{}", Some(1000), None).unwrap().id;
     assert_eq!(store.touch(NOW + 1, &id, Some(1000)), Ok(Some(NOW + 1001)));
@@ -242,7 +242,7 @@ fn a_touch_without_a_renewal_step_always_counts() {
 
 #[test]
 fn a_touch_takes_the_payloads_own_life() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let data = br#"{"cookie":{"maxAge":5000}}"#;
     let id = store.create(NOW, data, None, None).unwrap().id;
     assert_eq!(store.touch(NOW + 2000, &id, None), Ok(Some(NOW + 7000)));
@@ -250,8 +250,8 @@ fn a_touch_takes_the_payloads_own_life() {
 
 #[test]
 fn times_saturate_at_2_to_the_63_minus_1() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         for (now, ttl, expires) in [
             (NOW, u64::MAX, END_OF_TIME),
             (0, END_OF_TIME, END_OF_TIME),
@@ -275,7 +275,7 @@ fn times_saturate_at_2_to_the_63_minus_1() {
 
 #[test]
 fn a_session_of_the_last_moment_keeps_its_times() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let now = END_OF_TIME - 1;
     store.set(now, "last", b"{}", Some(u64::MAX)).unwrap();
     let expected = Session {
@@ -293,8 +293,8 @@ fn a_session_of_the_last_moment_keeps_its_times() {
 
 #[test]
 fn options_at_the_end_of_time_overflow_nothing() {
-    for access in BOTH {
-        let database = Database::with(access, |options| {
+    for setup in SETUPS {
+        let database = Database::with(setup, |options| {
             options.browser_session_lifetime = END_OF_TIME;
             options.absolute_lifetime = Some(END_OF_TIME);
             options.renewal_step = END_OF_TIME;
@@ -315,8 +315,8 @@ fn options_at_the_end_of_time_overflow_nothing() {
 
 #[test]
 fn a_clock_that_steps_back_brings_nothing_back_that_was_collected() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let expired = store.create(NOW, b"{}", Some(100), None).unwrap().id;
         let ended = create(&mut store, NOW, None);
         store.destroy(NOW, &ended).unwrap();

@@ -1,9 +1,9 @@
 //! Listings: what they show, and that pages fit together while sessions come
 //! and go.
 
-use crate::fixture::{BOTH, Database, NOW, create, handle};
+use crate::engine::{CreateRequest, Engine, Entry, Error, Request, Store};
+use crate::fixture::{Database, LAST_HANDLE, NOW, SETUP, SETUPS, create, handle};
 use std::collections::BTreeSet;
-use wasi_sessions_component::{Access, CreateRequest, Entry, Error, Request, Store};
 
 /// The handles on all pages of so many entries; `between` happens after each
 /// page.
@@ -40,8 +40,8 @@ fn many(store: &mut Store, count: usize, subject: Option<&str>) {
 
 #[test]
 fn an_entry_shows_everything_but_the_id_and_the_payload() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = create(&mut store, NOW - 9, Some("alice"));
         store.set(NOW - 3, &id, b"payload", Some(1000)).unwrap();
         let page = store.list_sessions(NOW, None, None, 1).unwrap();
@@ -60,8 +60,8 @@ fn an_entry_shows_everything_but_the_id_and_the_payload() {
 
 #[test]
 fn what_a_listing_names_can_be_inspected_while_it_is_there() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = create(&mut store, NOW, Some("alice"));
         store.set(NOW, &id, b"payload", Some(1000)).unwrap();
         let session = store.get(NOW, &id).unwrap();
@@ -76,8 +76,8 @@ fn what_a_listing_names_can_be_inspected_while_it_is_there() {
 
 #[test]
 fn pages_of_every_size_show_each_session_once_in_one_order() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         many(&mut store, 7, Some("alice"));
         many(&mut store, 5, Some("bob"));
         let whole = walk(&mut store, None, 1000, |_, _| {});
@@ -93,7 +93,7 @@ fn pages_of_every_size_show_each_session_once_in_one_order() {
 
 #[test]
 fn the_last_page_names_no_next_even_when_it_is_full() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     many(&mut store, 4, None);
     let first = store.list_sessions(NOW, None, None, 2).unwrap();
     let next = first.next.unwrap();
@@ -103,8 +103,8 @@ fn the_last_page_names_no_next_even_when_it_is_full() {
 
 #[test]
 fn a_cursor_stays_right_when_its_session_and_its_neighbours_end() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         many(&mut store, 12, None);
         let whole = walk(&mut store, None, 1000, |_, _| {});
         // Every session that a page showed is ended and collected at once.
@@ -121,8 +121,8 @@ fn a_cursor_stays_right_when_its_session_and_its_neighbours_end() {
 
 #[test]
 fn sessions_that_stay_are_seen_once_while_others_come_and_go() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         many(&mut store, 10, Some("staying"));
         many(&mut store, 10, Some("going"));
         let staying: BTreeSet<String> = walk(&mut store, Some("staying"), 1000, |_, _| {})
@@ -144,7 +144,7 @@ fn sessions_that_stay_are_seen_once_while_others_come_and_go() {
 
 #[test]
 fn a_page_has_1_to_1000_entries() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     many(&mut store, 1001, None);
     for limit in [0, 1001, u32::MAX] {
         let page = store.list_sessions(NOW, None, None, limit);
@@ -157,7 +157,7 @@ fn a_page_has_1_to_1000_entries() {
 
 #[test]
 fn a_cursor_is_refused_for_its_form_alone() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let id = create(&mut store, NOW, None);
     for cursor in ["", "x", &id, &handle(&id).to_uppercase(), &handle(&id)[1..]] {
         let page = store.list_sessions(NOW, None, Some(cursor), 1);
@@ -167,15 +167,16 @@ fn a_cursor_is_refused_for_its_form_alone() {
         let page = store.list_sessions(NOW, None, Some(&end), 1).unwrap();
         assert!(page.entries.len() <= 1);
     }
-    let last = "7".to_owned() + &"f".repeat(63);
-    let page = store.list_sessions(NOW, None, Some(&last), 1).unwrap();
+    let page = store
+        .list_sessions(NOW, None, Some(LAST_HANDLE), 1)
+        .unwrap();
     assert_eq!((page.entries.len(), page.next), (0, None));
 }
 
 #[test]
 fn neither_a_listing_nor_a_count_shows_what_has_ended() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let ended = create(&mut store, NOW, Some("alice"));
         store.destroy(NOW, &ended).unwrap();
         store.create(NOW, b"", Some(0), Some("alice")).unwrap();
@@ -189,7 +190,7 @@ fn neither_a_listing_nor_a_count_shows_what_has_ended() {
 
 #[test]
 fn a_page_reads_at_most_10000_rows_and_still_gives_a_next_cursor() {
-    let mut store = Database::with(Access::Exclusive, |options| options.gc_frequency = 0).open();
+    let mut store = Database::with(SETUP, |options| options.gc_frequency = 0).open();
     many(&mut store, 15_000, Some("alice"));
     assert_eq!(store.clear(NOW), Ok(15_000));
     // Ended sessions stay in the subject's index until they are collected.

@@ -6,37 +6,39 @@ mod json;
 mod reference;
 mod steps;
 
-use crate::fixture::{Database, NOW, OpenStore, handle};
+use crate::engine::{
+    Collected, CreateRequest, DestroyRequest, Engine, Error, GetRequest, MergeRequest, Options,
+    Reply, Request, RotateRequest, SetRequest, Store, TouchRequest, UpdateRequest,
+};
+use crate::fixture::{self, Counting, Database, NOW, OpenStore, SETUPS, Setup, handle};
 use garbage::Garbage;
 use proptest::prelude::*;
 use reference::Reference;
 use std::collections::BTreeSet;
 use steps::{Clock, Step, options, steps};
-use wasi_sessions_component::{
-    Access, Collected, CreateRequest, DestroyRequest, Error, GetRequest, MergeRequest, Options,
-    Reply, Request, RotateRequest, SetRequest, Store, TouchRequest, UpdateRequest,
-};
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(fixture::CASES))]
+
     #[test]
-    fn an_exclusive_store_answers_as_the_model_does(
-        options in options(Access::Exclusive),
+    fn a_store_of_the_first_setup_answers_as_the_model_does(
+        options in options(),
         steps in steps(),
     ) {
-        run(&options, &steps);
+        run(SETUPS[0], options, &steps);
     }
 
     #[test]
-    fn a_shared_store_answers_as_the_model_does(
-        options in options(Access::Shared),
+    fn a_store_of_the_second_setup_answers_as_the_model_does(
+        options in options(),
         steps in steps(),
     ) {
-        run(&options, &steps);
+        run(SETUPS[1], options, &steps);
     }
 }
 
-fn run(options: &Options, steps: &[Step]) {
-    let mut run = Run::new(options);
+fn run(setup: Setup, options: Options, steps: &[Step]) {
+    let mut run = Run::new(setup, options);
     for step in steps {
         run.take(step);
     }
@@ -46,7 +48,8 @@ fn run(options: &Options, steps: &[Step]) {
 /// The store, the model, and what the next step may refer to.
 struct Run {
     database: Database,
-    /// Two when the database is shared; they take turns.
+    counting: Counting,
+    /// Two when the database counts requests; they take turns.
     stores: Vec<OpenStore>,
     reference: Reference,
     garbage: Garbage,
@@ -56,17 +59,26 @@ struct Run {
 }
 
 impl Run {
-    fn new(options: &Options) -> Run {
-        let database = Database::with(options.access, |all| *all = options.clone());
-        let stores = match options.access {
-            Access::Exclusive => vec![database.open()],
-            Access::Shared => vec![database.open(), database.open()],
+    fn new(setup: Setup, options: Options) -> Run {
+        let database = Database::with(setup, |all| {
+            *all = Options {
+                access: all.access,
+                durability: all.durability,
+                ..options
+            }
+        });
+        let options = database.options.clone();
+        let counting = fixture::counting(setup);
+        let stores = match counting {
+            Counting::InStore | Counting::InProcess => vec![database.open()],
+            Counting::InDatabase => vec![database.open(), database.open()],
         };
         Run {
             database,
             stores,
-            reference: Reference::new(options.clone(), NOW),
             garbage: Garbage::new(options.gc_frequency, options.gc_step),
+            reference: Reference::new(options, NOW),
+            counting,
             made: vec![],
             cursor: None,
         }
@@ -161,10 +173,10 @@ impl Run {
         let removed = store.stats(self.reference.now).unwrap().collected - before;
         self.stores.insert(0, store);
         let wrote = self.reference.writes - writes;
-        let (least, most) = match self.reference.options.access {
-            Access::Exclusive => (counted, counted),
-            Access::Shared if wrote > 0 => (1, requests),
-            Access::Shared => {
+        let (least, most) = match self.counting {
+            Counting::InStore | Counting::InProcess => (counted, counted),
+            Counting::InDatabase if wrote > 0 => (1, requests),
+            Counting::InDatabase => {
                 assert_eq!(removed, 0, "a read collected");
                 return;
             }
@@ -192,23 +204,23 @@ impl Run {
     }
 
     /// Follows a collection. Which rows it takes first is the store's affair,
-    /// so a copy of the database tells.
+    /// so the database tells.
     fn collected(&mut self, removed: u64, expired: u64) {
         if removed == 0 {
             return;
         }
         let left = match removed < expired {
-            true => self.database.rows_of_a_copy(&mut self.stores[0]),
+            true => self.database.rows(&mut self.stores[0]),
             false => BTreeSet::new(),
         };
         assert_eq!(self.reference.collect(&left), removed);
     }
 
-    /// An exclusive store counts requests in memory, so it starts at 0 again.
+    /// A store that counts requests starts at 0 again.
     fn reopen(&mut self) {
         drop(self.stores.remove(0));
         self.stores.insert(0, self.database.open());
-        if self.reference.options.access == Access::Exclusive {
+        if self.counting == Counting::InStore {
             self.garbage.is_over();
         }
     }

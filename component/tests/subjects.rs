@@ -1,12 +1,12 @@
 //! Whose session it is: binding, ending all of a subject's, and how many one
 //! may have.
 
-use crate::fixture::{BOTH, Database, NOW, OpenStore, create, handle, is_live};
-use wasi_sessions_component::{Access, Error, Store};
+use crate::engine::{Engine, Error, Store};
+use crate::fixture::{Database, NOW, OpenStore, SETUP, SETUPS, Setup, create, handle, is_live};
 
 /// A store in which a subject may have so many sessions.
-fn limited(access: Access, most: u64) -> OpenStore {
-    Database::with(access, |options| options.max_per_subject = Some(most)).open()
+fn limited(setup: Setup, most: u64) -> OpenStore {
+    Database::with(setup, |options| options.max_per_subject = Some(most)).open()
 }
 
 fn live<'a>(store: &mut Store, now: u64, ids: &[&'a String]) -> Vec<&'a String> {
@@ -17,7 +17,7 @@ fn live<'a>(store: &mut Store, now: u64, ids: &[&'a String]) -> Vec<&'a String> 
 
 #[test]
 fn a_subject_is_1_to_255_bytes_long() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let id = create(&mut store, NOW, None);
     for good in ["a", &"y".repeat(255), "a b", "\0", "%", "'"] {
         create(&mut store, NOW, Some(good));
@@ -41,7 +41,7 @@ fn a_subject_is_1_to_255_bytes_long() {
 
 #[test]
 fn subjects_differ_by_every_byte() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     for subject in ["alice", "Alice", "alice ", "alice\0", "é", "e\u{301}"] {
         create(&mut store, NOW, Some(subject));
     }
@@ -52,8 +52,8 @@ fn subjects_differ_by_every_byte() {
 
 #[test]
 fn terminate_subject_ends_all_of_one_subject_but_the_exception() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let alices: Vec<String> = (0..4)
             .map(|_| create(&mut store, NOW, Some("alice")))
             .collect();
@@ -83,8 +83,8 @@ fn terminate_subject_ends_all_of_one_subject_but_the_exception() {
 
 #[test]
 fn over_max_per_subject_the_sessions_created_longest_ago_end() {
-    for access in BOTH {
-        let mut store = limited(access, 2);
+    for setup in SETUPS {
+        let mut store = limited(setup, 2);
         let first = create(&mut store, NOW, Some("alice"));
         let second = create(&mut store, NOW + 1, Some("alice"));
         // Renewed and written last, and still created first.
@@ -106,7 +106,7 @@ fn over_max_per_subject_the_sessions_created_longest_ago_end() {
 
 #[test]
 fn max_per_subject_never_ends_the_session_being_created() {
-    let mut store = limited(Access::Exclusive, 1);
+    let mut store = limited(SETUP, 1);
     let newer = create(&mut store, NOW, Some("alice"));
     // The clock stepped back, so this one was created first.
     let older = create(&mut store, NOW - 100, Some("alice"));
@@ -115,8 +115,8 @@ fn max_per_subject_never_ends_the_session_being_created() {
 
 #[test]
 fn max_per_subject_never_ends_the_session_being_rotated() {
-    for access in BOTH {
-        let mut store = limited(access, 2);
+    for setup in SETUPS {
+        let mut store = limited(setup, 2);
         let oldest = create(&mut store, NOW, None);
         let second = create(&mut store, NOW + 1, Some("alice"));
         let third = create(&mut store, NOW + 2, Some("alice"));
@@ -142,7 +142,7 @@ fn max_per_subject_never_ends_the_session_being_rotated() {
 
 #[test]
 fn expired_and_ended_sessions_take_no_place() {
-    let mut store = limited(Access::Exclusive, 2);
+    let mut store = limited(SETUP, 2);
     let lasting = create(&mut store, NOW, Some("alice"));
     store.create(NOW + 1, b"", Some(1), Some("alice")).unwrap();
     let ended = create(&mut store, NOW + 2, Some("alice"));
@@ -157,7 +157,7 @@ fn expired_and_ended_sessions_take_no_place() {
 
 #[test]
 fn a_lower_max_per_subject_counts_from_the_next_session() {
-    let database = Database::new(Access::Exclusive);
+    let database = Database::new(SETUP);
     let mut store = database.open();
     let ids: Vec<String> = (0..5)
         .map(|n| create(&mut store, NOW + n, Some("alice")))
@@ -172,7 +172,7 @@ fn a_lower_max_per_subject_counts_from_the_next_session() {
 
 #[test]
 fn a_much_lower_max_per_subject_keeps_those_created_last() {
-    let database = Database::new(Access::Exclusive);
+    let database = Database::new(SETUP);
     let mut store = database.open();
     let ids: Vec<String> = (0..700)
         .map(|n| create(&mut store, NOW + n, Some("alice")))

@@ -1,7 +1,7 @@
 //! Creating, reading and writing sessions, and what versions guard against.
 
-use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
-use wasi_sessions_component::{Access, Error, Outcome, Session, Written};
+use crate::engine::{Engine, Error, Outcome, Session, Written};
+use crate::fixture::{Database, NOW, SETUP, SETUPS, create, is_live, started};
 
 const DAY: u64 = 86_400_000;
 
@@ -19,8 +19,8 @@ fn is_refused<T>(answer: Result<T, Error>, argument: &str) -> bool {
 
 #[test]
 fn what_was_created_is_read_back_byte_for_byte() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let payloads = ["{}", "", "Zażółć gęślą jaźń, 日本語, 🎉", "\0", " { } "];
         for payload in payloads {
             let created = store
@@ -38,8 +38,8 @@ fn what_was_created_is_read_back_byte_for_byte() {
 
 #[test]
 fn a_missing_session_is_none_and_no_error() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         for id in ["missing", "", &"x".repeat(256), "\0", "'; --"] {
             assert_eq!(store.get(NOW, id), Ok(None));
             assert_eq!(store.touch(NOW, id, None), Ok(None));
@@ -56,8 +56,8 @@ fn a_missing_session_is_none_and_no_error() {
 
 #[test]
 fn set_writes_whether_or_not_the_session_is_there() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         assert_eq!(store.set(NOW, "mine", b"a", None), written(1, NOW));
         assert_eq!(store.get(NOW, "mine"), Ok(Some(started("a", None, NOW))));
         assert_eq!(store.set(NOW + 5, "mine", b"b", None), written(2, NOW + 5));
@@ -72,7 +72,7 @@ fn set_writes_whether_or_not_the_session_is_there() {
 
 #[test]
 fn a_write_keeps_the_subject() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let id = create(&mut store, NOW, Some("alice"));
     store.set(NOW, &id, b"a", None).unwrap();
     store.update(NOW, &id, b"b", None, None).unwrap();
@@ -83,7 +83,7 @@ fn a_write_keeps_the_subject() {
 
 #[test]
 fn only_set_and_an_update_that_starts_refuse_an_id_that_cannot_exist() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     for id in ["", &"x".repeat(256), &"é".repeat(128)] {
         assert!(is_refused(store.set(NOW, id, b"", None), "id"));
         assert!(is_refused(store.update(NOW, id, b"", None, Some(0)), "id"));
@@ -95,8 +95,8 @@ fn only_set_and_an_update_that_starts_refuse_an_id_that_cannot_exist() {
 
 #[test]
 fn an_update_with_the_wrong_version_answers_the_live_session() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let id = create(&mut store, NOW, None);
         assert_eq!(store.update(NOW, &id, b"1", None, Some(1)), written(2, NOW));
         let standing = Session {
@@ -115,8 +115,8 @@ fn an_update_with_the_wrong_version_answers_the_live_session() {
 
 #[test]
 fn an_update_that_expects_version_0_starts_a_session_only_where_none_is() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let start = |now| (now, "mine", b"a".as_slice(), None::<u64>, Some(0));
         let (now, id, data, ttl, expected) = start(NOW);
         assert_eq!(store.update(now, id, data, ttl, expected), written(1, NOW));
@@ -137,8 +137,8 @@ fn an_update_that_expects_version_0_starts_a_session_only_where_none_is() {
 
 #[test]
 fn a_merge_changes_what_the_patch_names_and_counts_as_a_write() {
-    for access in BOTH {
-        let mut store = Database::new(access).open();
+    for setup in SETUPS {
+        let mut store = Database::new(setup).open();
         let data = r#"{"z":1.10,"big":12345678901234567890123,"a":{"y":1e2,"x":null},"old":1}"#;
         let created = store.create(NOW, data.as_bytes(), None, Some("alice"));
         let id = created.unwrap().id;
@@ -157,7 +157,7 @@ fn a_merge_changes_what_the_patch_names_and_counts_as_a_write() {
 
 #[test]
 fn a_merge_of_what_is_not_json_is_refused_and_changes_nothing() {
-    let mut store = Database::new(Access::Exclusive).open();
+    let mut store = Database::new(SETUP).open();
     let deep = "[".repeat(129) + &"]".repeat(129);
     let object = create(&mut store, NOW, None);
     for patch in ["", "x", "{", "{}{}", deep.as_str()] {
@@ -183,8 +183,8 @@ fn a_merge_of_what_is_not_json_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_payload_over_the_limit_is_refused_and_changes_nothing() {
-    for access in BOTH {
-        let mut store = Database::with(access, |options| options.max_data = 20).open();
+    for setup in SETUPS {
+        let mut store = Database::with(setup, |options| options.max_data = 20).open();
         let (most, more) = ([b'7'; 20], [b'7'; 21]);
         let too_large = Error::TooLarge(20);
         let id = store.create(NOW, &most, None, None).unwrap().id;
@@ -216,7 +216,7 @@ fn a_payload_over_the_limit_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_refused_request_ends_renews_and_counts_nothing() {
-    let database = Database::with(Access::Exclusive, |options| {
+    let database = Database::with(SETUP, |options| {
         options.max_per_subject = Some(1);
         options.max_data = 5;
     });

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod collection;
+pub mod engine;
 pub mod error;
 pub mod id;
 mod json;

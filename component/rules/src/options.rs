@@ -83,8 +83,9 @@ impl Default for Options {
 
 impl Options {
     /// Reads a JSON object; empty text means the defaults. Fails on an
-    /// unknown name and on a value out of range, and says which.
-    pub fn parse(text: &str) -> Result<Options, Error> {
+    /// unknown name, one that is `missing` from the engine included, and on a value out
+    /// of range, and says which.
+    pub fn parse(text: &str, missing: &[&str]) -> Result<Options, Error> {
         let mut options = Options::default();
         if text.is_empty() {
             return Ok(options);
@@ -98,6 +99,11 @@ impl Options {
             return Err(Error::invalid("options: not a JSON object"));
         };
         for (name, value) in given {
+            if missing.contains(&&*name) {
+                return Err(Error::invalid(format!(
+                    "options: this engine has no `{name}`"
+                )));
+            }
             options.take(&name, &value)?;
         }
         Ok(options)
@@ -218,8 +224,12 @@ fn one_of<T: Copy>(name: &str, value: &Value, choices: [(&str, T); 2]) -> Result
 mod tests {
     use super::*;
 
+    fn parse(options: &str) -> Result<Options, Error> {
+        Options::parse(options, &[])
+    }
+
     fn refusal(options: &str) -> String {
-        match Options::parse(options) {
+        match parse(options) {
             Err(Error::InvalidArgument(words)) => words,
             other => panic!("{options}: {other:?}"),
         }
@@ -227,13 +237,13 @@ mod tests {
 
     #[test]
     fn empty_text_and_an_empty_object_are_the_defaults() {
-        assert_eq!(Options::parse(""), Ok(Options::default()));
-        assert_eq!(Options::parse("{}"), Ok(Options::default()));
+        assert_eq!(parse(""), Ok(Options::default()));
+        assert_eq!(parse("{}"), Ok(Options::default()));
     }
 
     #[test]
     fn every_option_is_taken() {
-        let options = Options::parse(
+        let options = parse(
             r#"{"tableName":"t","modelName":"m","sync":false,"syncTimeout":1,"gcFrequency":2,
                 "gcStep":3,"browserSessionLifetime":4,"absoluteLifetime":5,"renewalStep":6,
                 "tombstone":7,"maxData":8,"maxPerSubject":9,"access":"exclusive",
@@ -300,7 +310,7 @@ mod tests {
         ] {
             let option = |value: i128| format!(r#"{{"{name}":{value}}}"#);
             for within in [least, most] {
-                let options = Options::parse(&option(within.into()));
+                let options = parse(&option(within.into()));
                 assert!(options.is_ok(), "{name} {within}");
             }
             for outside in [i128::from(least) - 1, i128::from(most) + 1] {
@@ -316,7 +326,7 @@ mod tests {
     #[test]
     fn long_options_are_refused_before_they_are_parsed() {
         let fits = format!("{{{}}}", " ".repeat(LONGEST_OPTIONS - 2));
-        assert_eq!(Options::parse(&fits), Ok(Options::default()));
+        assert_eq!(parse(&fits), Ok(Options::default()));
         let zeroes = format!("[{}0]", "0,".repeat(1 << 20));
         for long in [format!("{fits} "), zeroes, "x".repeat(LONGEST_OPTIONS + 1)] {
             assert_eq!(refusal(&long), "options: longer than 65536 bytes");
@@ -329,7 +339,7 @@ mod tests {
     fn a_model_name_is_1_to_255_bytes_long() {
         for (length, is_taken) in [(0, false), (1, true), (255, true), (256, false)] {
             let name = "m".repeat(length);
-            let options = Options::parse(&format!(r#"{{"modelName":"{name}"}}"#));
+            let options = parse(&format!(r#"{{"modelName":"{name}"}}"#));
             assert_eq!(options.is_ok(), is_taken, "{length}");
         }
     }
@@ -337,7 +347,7 @@ mod tests {
     #[test]
     fn a_table_name_is_an_identifier() {
         for good in ["a", "_a1", "Sessions", &"x".repeat(63)] {
-            let options = Options::parse(&format!(r#"{{"tableName":"{good}"}}"#)).unwrap();
+            let options = parse(&format!(r#"{{"tableName":"{good}"}}"#)).unwrap();
             assert_eq!(options.table_name, good);
         }
         for bad in [
@@ -358,7 +368,17 @@ mod tests {
 
     #[test]
     fn null_means_none_where_that_is_the_default() {
-        let options = Options::parse(r#"{"absoluteLifetime":null,"maxPerSubject":null}"#);
+        let options = parse(r#"{"absoluteLifetime":null,"maxPerSubject":null}"#);
         assert_eq!(options, Ok(Options::default()));
+    }
+
+    #[test]
+    fn an_option_that_the_engine_lacks_is_refused_by_name() {
+        let options = Options::parse(r#"{"access":"shared"}"#, &["access"]);
+        assert!(
+            matches!(options, Err(Error::InvalidArgument(words)) if words.contains("`access`"))
+        );
+        let options = Options::parse(r#"{"gcStep":7}"#, &["access"]);
+        assert_eq!(options.map(|options| options.gc_step), Ok(7));
     }
 }

@@ -5,6 +5,7 @@
 //! one transaction and at one time, `now`. So a refused request writes nothing.
 
 use crate::error::Error;
+use crate::id::IdHash;
 use crate::json::{self, Patch};
 use crate::options::Options;
 use crate::row::{Head, Stored, is_expired};
@@ -12,6 +13,9 @@ use crate::types::{END_OF_TIME, Milliseconds, Session, Timestamp, Written};
 
 /// The longest subject, in bytes.
 pub const LONGEST_SUBJECT: usize = 255;
+
+/// The most entries a page of a listing may have.
+pub const LARGEST_PAGE: u32 = 1000;
 
 /// The rules of one store for the requests of one transaction.
 #[derive(Clone, Copy)]
@@ -203,6 +207,28 @@ pub fn check_subject(subject: Option<&str>) -> Result<(), Error> {
         Some(subject) if !(1..=LONGEST_SUBJECT).contains(&subject.len()) => {
             Err(Error::invalid("subject: must be 1 to 255 bytes long"))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a page without or with too many entries, and a cursor of another form than
+/// that of `next`; returns the hash that the cursor names.
+pub fn check_page(cursor: Option<&str>, limit: u32) -> Result<Option<IdHash>, Error> {
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(Error::invalid("limit: must be 1 to 1000"));
+    }
+    let Some(cursor) = cursor else {
+        return Ok(None);
+    };
+    let hash = IdHash::from_handle(cursor);
+    let refusal = || Error::invalid("cursor: must be the `next` of an earlier page");
+    hash.ok_or_else(refusal).map(Some)
+}
+
+/// Refuses a collection of no rows.
+pub fn check_collection(limit: u64) -> Result<(), Error> {
+    match limit {
+        0 => Err(Error::invalid("limit: must be at least 1")),
         _ => Ok(()),
     }
 }

@@ -1,17 +1,18 @@
 //! A session store as a WASI 0.2 component over embedded SQLite.
 //!
 //! The contract is in `wit/`. [`Store`] fulfils it, by the rules of
-//! `wasi-sessions-rules`; `exports` ties the two together. Everything but `exports`
-//! compiles and is tested natively.
+//! `wasi-sessions-rules`; `wasi-sessions-exports` ties the two together. Everything but
+//! the exports compiles and is tested natively.
 
-#[cfg(target_arch = "wasm32")]
-mod exports;
 mod operations;
 mod storage;
 mod store;
 
 pub use storage::gather_writes;
 pub use store::Store;
-pub use wasi_sessions_rules::error::Error;
-pub use wasi_sessions_rules::options::{Access, Durability, Options};
-pub use wasi_sessions_rules::types::*;
+
+#[cfg(target_arch = "wasm32")]
+type Component = wasi_sessions_exports::Exports<Store>;
+
+#[cfg(target_arch = "wasm32")]
+wasi_sessions_exports::bindings::export!(Component);

@@ -3,48 +3,45 @@
 
 use crate::operations::Operations;
 use crate::storage::{Room, Rows, Storage};
+use wasi_sessions_rules::collection::{self, Collection};
+use wasi_sessions_rules::engine::Engine;
 use wasi_sessions_rules::error::Error;
-use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::options::{Access, Options};
-use wasi_sessions_rules::rules::Rules;
+use wasi_sessions_rules::rules::{Rules, check_collection, check_page};
 use wasi_sessions_rules::types::{
     Collected, Created, Effect, GetRequest, Milliseconds, Outcome, Page, Replies, Reply, Request,
     Session, Statistics, Timestamp,
 };
 
-/// The most entries a page of a listing may have.
-pub const LARGEST_PAGE: u32 = 1000;
-
-/// An open store; dropping it closes the database. In every function, `now` is the
-/// time of the request.
+/// An open store; dropping it closes the database.
 pub struct Store {
     options: Options,
     storage: Storage,
-    /// Requests since the last complete collection; a shared database counts them
-    /// itself.
-    requests: u64,
-    /// Rows collected since the store was opened.
-    collected: u64,
+    /// A shared database counts the requests itself.
+    collection: Collection,
 }
 
-impl Store {
-    /// Opens the database at `location`.
-    pub fn open(location: &str, options: Options, now: Timestamp) -> Result<Store, Error> {
+impl Engine for Store {
+    const MISSING_OPTIONS: &'static [&'static str] = &[];
+
+    fn open(location: &str, options: Options, now: Timestamp) -> Result<Store, Error> {
         Ok(Store {
             storage: Storage::open(location, &options, now)?,
             options,
-            requests: 0,
-            collected: 0,
+            collection: Collection::default(),
         })
     }
 
-    /// The name of this store in errors and statistics.
-    pub fn name(&self) -> &str {
+    fn name(&self) -> &str {
         &self.options.model_name
     }
 
-    /// Starts a session under a new id.
-    pub fn create(
+    /// Nothing but the host's clock counts.
+    fn clock_offset(&self) -> i64 {
+        0
+    }
+
+    fn create(
         &mut self,
         now: Timestamp,
         data: &[u8],
@@ -56,13 +53,11 @@ impl Store {
         })
     }
 
-    /// The session, if it exists.
-    pub fn get(&mut self, now: Timestamp, id: &str) -> Result<Option<Session>, Error> {
+    fn get(&mut self, now: Timestamp, id: &str) -> Result<Option<Session>, Error> {
         self.read(now, |operations| operations.get(id))
     }
 
-    /// Writes the session whether or not it exists.
-    pub fn set(
+    fn set(
         &mut self,
         now: Timestamp,
         id: &str,
@@ -74,8 +69,7 @@ impl Store {
         })
     }
 
-    /// Writes the session if it exists and has the expected version.
-    pub fn update(
+    fn update(
         &mut self,
         now: Timestamp,
         id: &str,
@@ -88,8 +82,7 @@ impl Store {
         })
     }
 
-    /// Applies a JSON merge patch to the payload.
-    pub fn merge(
+    fn merge(
         &mut self,
         now: Timestamp,
         id: &str,
@@ -101,8 +94,7 @@ impl Store {
         })
     }
 
-    /// Renews the session.
-    pub fn touch(
+    fn touch(
         &mut self,
         now: Timestamp,
         id: &str,
@@ -113,8 +105,7 @@ impl Store {
         })
     }
 
-    /// Moves the session to a new id and, if a subject is given, binds it.
-    pub fn rotate(
+    fn rotate(
         &mut self,
         now: Timestamp,
         id: &str,
@@ -125,14 +116,11 @@ impl Store {
         })
     }
 
-    /// Ends the session.
-    pub fn destroy(&mut self, now: Timestamp, id: &str) -> Result<bool, Error> {
+    fn destroy(&mut self, now: Timestamp, id: &str) -> Result<bool, Error> {
         self.write(now, 1, Room::Freeing, |operations| operations.destroy(id))
     }
 
-    /// Does all requests in one transaction. A refused one has its error as its
-    /// reply; any other failure undoes all of them.
-    pub fn batch(&mut self, now: Timestamp, requests: &[Request]) -> Result<Replies, Error> {
+    fn batch(&mut self, now: Timestamp, requests: &[Request]) -> Result<Replies, Error> {
         if let [Request::Get(GetRequest { id })] = requests {
             let session = self.get(now, id)?;
             return Ok(vec![Ok(Reply::Session(session))]);
@@ -161,50 +149,34 @@ impl Store {
         }
     }
 
-    /// A page of the live sessions, all or one subject's.
-    pub fn list_sessions(
+    fn list_sessions(
         &mut self,
         now: Timestamp,
         subject: Option<&str>,
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<Page, Error> {
-        if !(1..=LARGEST_PAGE).contains(&limit) {
-            return Err(Error::invalid("limit: must be 1 to 1000"));
-        }
-        let cursor = match cursor.map(IdHash::from_handle) {
-            Some(None) => {
-                return Err(Error::invalid(
-                    "cursor: must be the `next` of an earlier page",
-                ));
-            }
-            Some(Some(hash)) => Some(hash),
-            None => None,
-        };
+        let cursor = check_page(cursor, limit)?;
         self.read(now, |operations| {
             operations.rows.list(subject, cursor.as_ref(), limit, now)
         })
     }
 
-    /// How many sessions are live, all or one subject's.
-    pub fn count_sessions(&mut self, now: Timestamp, subject: Option<&str>) -> Result<u64, Error> {
+    fn count_sessions(&mut self, now: Timestamp, subject: Option<&str>) -> Result<u64, Error> {
         self.read(now, |operations| operations.rows.count(subject, now))
     }
 
-    /// The session with this handle, if it exists.
-    pub fn inspect(&mut self, now: Timestamp, handle: &str) -> Result<Option<Session>, Error> {
+    fn inspect(&mut self, now: Timestamp, handle: &str) -> Result<Option<Session>, Error> {
         self.read(now, |operations| operations.inspect(handle))
     }
 
-    /// Ends the session with this handle.
-    pub fn terminate(&mut self, now: Timestamp, handle: &str) -> Result<bool, Error> {
+    fn terminate(&mut self, now: Timestamp, handle: &str) -> Result<bool, Error> {
         self.write(now, 1, Room::Freeing, |operations| {
             operations.terminate(handle)
         })
     }
 
-    /// Ends all sessions of a subject but the one with the id `except`.
-    pub fn terminate_subject(
+    fn terminate_subject(
         &mut self,
         now: Timestamp,
         subject: &str,
@@ -215,23 +187,18 @@ impl Store {
         })
     }
 
-    /// Ends every session.
-    pub fn clear(&mut self, now: Timestamp) -> Result<u64, Error> {
+    fn clear(&mut self, now: Timestamp) -> Result<u64, Error> {
         self.write(now, 1, Room::Freeing, |operations| operations.clear())
     }
 
-    /// Removes at most `limit` expired rows.
-    pub fn collect(&mut self, now: Timestamp, limit: u64) -> Result<Collected, Error> {
-        if limit == 0 {
-            return Err(Error::invalid("limit: must be at least 1"));
-        }
+    fn collect(&mut self, now: Timestamp, limit: u64) -> Result<Collected, Error> {
+        check_collection(limit)?;
         let collected = self.storage.collect(limit, now)?;
-        self.note(&collected);
+        self.collection.note(&collected);
         Ok(collected)
     }
 
-    /// The state of the store.
-    pub fn stats(&mut self, now: Timestamp) -> Result<Statistics, Error> {
+    fn stats(&mut self, now: Timestamp) -> Result<Statistics, Error> {
         let (live, expired, size) = self.storage.snapshot(|rows| {
             Ok((
                 rows.count(None, now)?,
@@ -245,20 +212,20 @@ impl Store {
             live,
             expired,
             size,
-            collected: self.collected,
+            collected: self.collection.collected,
         })
     }
 
-    /// Reads the whole database; returns what is damaged.
-    pub fn check(&mut self) -> Result<Vec<String>, Error> {
+    fn check(&mut self) -> Result<Vec<String>, Error> {
         self.storage.check()
     }
 
-    /// Writes a consistent copy to `location`.
-    pub fn backup(&mut self, location: &str) -> Result<(), Error> {
+    fn backup(&mut self, location: &str) -> Result<(), Error> {
         self.storage.backup(location)
     }
+}
 
+impl Store {
     fn rules(&self, now: Timestamp) -> Rules<'_> {
         Rules {
             options: &self.options,
@@ -292,8 +259,8 @@ impl Store {
         match self.options.access {
             Access::Exclusive => {
                 let done = self.storage.transaction(room, work)?;
-                self.requests += requests;
-                self.collect_if_due(now, self.requests, requests);
+                self.collection.requests += requests;
+                self.collect_if_due(now, self.collection.requests, requests);
                 Ok(done)
             }
             // Without collection no request needs to be counted.
@@ -312,32 +279,19 @@ impl Store {
     /// writes nothing, so it is not counted and carries no collection.
     fn count_read(&mut self, now: Timestamp, requests: u64) {
         if self.options.access == Access::Exclusive {
-            self.requests += requests;
-            self.collect_if_due(now, self.requests, requests);
+            self.collection.requests += requests;
+            self.collect_if_due(now, self.collection.requests, requests);
         }
     }
 
-    /// Runs one collection step if at least `gcFrequency` requests have been counted
-    /// since the last complete collection. `requests` is how many requests pay for the
-    /// step. A failed step does not fail them; the next request retries.
+    /// Runs a collection step if one is due. `requests` is how many requests pay for it.
+    /// A failed step does not fail them; the next request retries.
     fn collect_if_due(&mut self, now: Timestamp, counted: u64, requests: u64) {
-        if self.options.gc_frequency == 0 || counted < self.options.gc_frequency {
+        let Some(limit) = collection::step(&self.options, counted, requests) else {
             return;
-        }
-        // Each request adds one row at most, so two removals for each let a
-        // collection catch up with the requests.
-        let step = self.options.gc_step;
-        let most = requests.saturating_mul(step);
-        let limit = step.max(requests.saturating_mul(2)).min(most);
+        };
         if let Ok(collected) = self.storage.collect_without_waiting(limit, now) {
-            self.note(&collected);
-        }
-    }
-
-    fn note(&mut self, collected: &Collected) {
-        self.collected += collected.removed;
-        if !collected.more {
-            self.requests = 0;
+            self.collection.note(&collected);
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The contract's rules of sessions, as plainly as they can be said: a map.
 
 use super::json;
-use crate::fixture::handle;
-use std::collections::{BTreeMap, BTreeSet};
-use wasi_sessions_component::{
+use crate::engine::{
     CreateRequest, Created, DestroyRequest, END_OF_TIME, Entry, Error, GetRequest, MergeRequest,
     Options, Outcome, Page, Reply, Request, RotateRequest, Session, SetRequest, TouchRequest,
     UpdateRequest, Written,
 };
+use crate::fixture::{handle, position};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the store is compared with.
 pub struct Reference {
@@ -102,11 +103,9 @@ impl Reference {
                 expires: session.expires,
                 size: session.data.len() as u64,
             })
-            .filter(|entry| {
-                cursor.is_none_or(|cursor| hash_head(&entry.handle) > hash_head(cursor))
-            })
+            .filter(|entry| cursor.is_none_or(|cursor| position(&entry.handle) > position(cursor)))
             .collect();
-        entries.sort_by_key(|entry| hash_head(&entry.handle));
+        entries.sort_by_key(|entry| position(&entry.handle));
         let more = entries.len() > limit as usize;
         entries.truncate(limit as usize);
         let next = entries.last().filter(|_| more);
@@ -298,7 +297,7 @@ impl Reference {
             let oldest = self
                 .live_rows(Some(subject))
                 .filter(|(id, _)| *id != newest)
-                .min_by_key(|(id, session)| (session.created, -i128::from(hash_head(&handle(id)))))
+                .min_by_key(|(id, session)| (session.created, Reverse(position(&handle(id)))))
                 .map(|(id, _)| id.to_owned());
             self.end(|id, _| Some(id) == oldest.as_deref());
         }
@@ -350,9 +349,4 @@ fn is_possible(name: &str) -> bool {
 
 fn invalid() -> Error {
     Error::InvalidArgument(String::new())
-}
-
-/// The position of a session in listings.
-fn hash_head(handle: &str) -> i64 {
-    u64::from_str_radix(&handle[..16], 16).unwrap() as i64
 }

@@ -1,13 +1,13 @@
 //! Which steps and options the property test makes up.
 
+use crate::engine::{
+    CreateRequest, DestroyRequest, END_OF_TIME, GetRequest, MergeRequest, Options, Request,
+    RotateRequest, SetRequest, TouchRequest, UpdateRequest,
+};
 use crate::fixture::NOW;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
-use wasi_sessions_component::{
-    Access, CreateRequest, DestroyRequest, Durability, END_OF_TIME, GetRequest, MergeRequest,
-    Options, Request, RotateRequest, SetRequest, TouchRequest, UpdateRequest,
-};
 
 /// One step of a sequence. An id `#0` means the one made last, `#1`
 /// the one before it, and so on.
@@ -47,7 +47,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Options under which every limit is met soon and often.
-pub fn options(access: Access) -> impl Strategy<Value = Options> {
+pub fn options() -> impl Strategy<Value = Options> {
     let lives = (
         select(vec![200, 86_400_000]),
         select(vec![None, Some(300), Some(20_000), Some(END_OF_TIME)]),
@@ -60,9 +60,7 @@ pub fn options(access: Access) -> impl Strategy<Value = Options> {
         0..5u64,
         1..4u64,
     );
-    (lives, bounds).prop_map(move |(lives, bounds)| Options {
-        access,
-        durability: Durability::Relaxed,
+    (lives, bounds).prop_map(|(lives, bounds)| Options {
         browser_session_lifetime: lives.0,
         absolute_lifetime: lives.1,
         renewal_step: lives.2,

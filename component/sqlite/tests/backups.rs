@@ -1,8 +1,8 @@
 //! Backups: complete, and without touching any other file.
 
+use crate::engine::{Access, Engine, Error, Store};
 use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
 use std::fs;
-use wasi_sessions_component::{Access, Error, Store};
 
 /// The names in the database's directory.
 fn names(database: &Database) -> Vec<String> {

@@ -1,12 +1,12 @@
 //! Several stores on one shared database: locks, waiting, and that no update
 //! is lost.
 
+use crate::engine::{Access, Engine, Error, GetRequest, Outcome, Request};
 use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
 use std::fs;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-use wasi_sessions_component::{Access, Error, GetRequest, Outcome, Request};
 
 fn impatient() -> Database {
     Database::with(Access::Shared, |options| options.sync_timeout = 0)

@@ -1,11 +1,11 @@
 //! What a store finds after a crash, and after another kind of access.
 
+use crate::engine::{Access, Durability, Engine, Options};
 use crate::fixture::{BOTH, Database, NOW, create, handle, is_live};
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::sync::Barrier;
 use std::thread;
-use wasi_sessions_component::{Access, Durability, Options};
 
 /// The files of `database` as they are at this moment, as another database:
 /// what a crash would leave behind.

@@ -1,39 +1,46 @@
-//! The contract's exports: the bindings, the clock, and the name of the store in
-//! its errors.
+//! The bindings, the clock, and the name of the store in its errors.
 
-use crate::{
-    Collected, Created, Error, Options, Outcome, Page, Replies, Request, Session, Statistics,
-    Store, Timestamp,
-};
-use exports::wasi_sessions::store::admin::Guest as Admin;
-use exports::wasi_sessions::store::sessions::{
+use bindings::exports::wasi_sessions::store::admin::Guest as Admin;
+use bindings::exports::wasi_sessions::store::sessions::{
     Guest as Sessions, GuestStore, Store as StoreHandle, StoreBorrow,
 };
 use std::cell::RefCell;
+use std::marker::PhantomData;
+use wasi_sessions_rules::engine::Engine;
+use wasi_sessions_rules::options::Options;
+use wasi_sessions_rules::types::{
+    Collected, Created, Error, Outcome, Page, Replies, Request, Session, Statistics, Timestamp,
+};
 use wasip2::clocks::wall_clock;
 
-wit_bindgen::generate!({
-    path: "../../wit",
-    world: "session-store",
-    with: { "wasi-sessions:store/types@0.2.0": wasi_sessions_rules::types },
-});
+/// What `wit-bindgen` generates, and `export!`, which it exports from this crate.
+#[allow(missing_docs)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "session-store",
+        with: { "wasi-sessions:store/types@0.2.0": wasi_sessions_rules::types },
+        pub_export_macro: true,
+        default_bindings_module: "wasi_sessions_exports::bindings",
+    });
+}
 
-struct Component;
-
-export!(Component);
+/// The exports over the engine `E`.
+pub struct Exports<E>(PhantomData<E>);
 
 /// The resource behind a `store` handle.
-struct OpenStore(RefCell<Store>);
+pub struct OpenStore<E>(RefCell<E>);
 
-impl OpenStore {
+impl<E: Engine> OpenStore<E> {
     /// Does one request, and puts the store's name into its error. The clock is read
     /// once.
     fn at_one_moment<T>(
         &self,
-        request: impl FnOnce(&mut Store, Timestamp) -> Result<T, Error>,
+        request: impl FnOnce(&mut E, Timestamp) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut store = self.0.borrow_mut();
-        request(&mut store, now()).map_err(|error| with_name(store.name(), error))
+        let now = now().saturating_add_signed(store.clock_offset());
+        request(&mut store, now).map_err(|error| with_name(store.name(), error))
     }
 }
 
@@ -58,16 +65,15 @@ fn with_name(name: &str, error: Error) -> Error {
     }
 }
 
-impl Sessions for Component {
-    type Store = OpenStore;
+impl<E: Engine> Sessions for Exports<E> {
+    type Store = OpenStore<E>;
 }
 
-impl GuestStore for OpenStore {
+impl<E: Engine> GuestStore for OpenStore<E> {
     fn open(location: String, options: String) -> Result<StoreHandle, Error> {
-        let options = Options::parse(&options)?;
+        let options = Options::parse(&options, E::MISSING_OPTIONS)?;
         let name = options.model_name.clone();
-        let store =
-            Store::open(&location, options, now()).map_err(|error| with_name(&name, error))?;
+        let store = E::open(&location, options, now()).map_err(|error| with_name(&name, error))?;
         Ok(StoreHandle::new(OpenStore(RefCell::new(store))))
     }
 
@@ -119,28 +125,29 @@ impl GuestStore for OpenStore {
     }
 }
 
-impl Admin for Component {
+impl<E: Engine> Admin for Exports<E> {
     fn list_sessions(
         store: StoreBorrow<'_>,
         subject: Option<String>,
         cursor: Option<String>,
         limit: u32,
     ) -> Result<Page, Error> {
-        opened(&store).at_one_moment(|store, now| {
+        opened::<E>(&store).at_one_moment(|store, now| {
             store.list_sessions(now, subject.as_deref(), cursor.as_deref(), limit)
         })
     }
 
     fn count_sessions(store: StoreBorrow<'_>, subject: Option<String>) -> Result<u64, Error> {
-        opened(&store).at_one_moment(|store, now| store.count_sessions(now, subject.as_deref()))
+        opened::<E>(&store)
+            .at_one_moment(|store, now| store.count_sessions(now, subject.as_deref()))
     }
 
     fn inspect(store: StoreBorrow<'_>, handle: String) -> Result<Option<Session>, Error> {
-        opened(&store).at_one_moment(|store, now| store.inspect(now, &handle))
+        opened::<E>(&store).at_one_moment(|store, now| store.inspect(now, &handle))
     }
 
     fn terminate(store: StoreBorrow<'_>, handle: String) -> Result<bool, Error> {
-        opened(&store).at_one_moment(|store, now| store.terminate(now, &handle))
+        opened::<E>(&store).at_one_moment(|store, now| store.terminate(now, &handle))
     }
 
     fn terminate_subject(
@@ -148,31 +155,31 @@ impl Admin for Component {
         subject: String,
         except: Option<String>,
     ) -> Result<u64, Error> {
-        opened(&store)
+        opened::<E>(&store)
             .at_one_moment(|store, now| store.terminate_subject(now, &subject, except.as_deref()))
     }
 
     fn clear(store: StoreBorrow<'_>) -> Result<u64, Error> {
-        opened(&store).at_one_moment(|store, now| store.clear(now))
+        opened::<E>(&store).at_one_moment(|store, now| store.clear(now))
     }
 
     fn collect(store: StoreBorrow<'_>, limit: u32) -> Result<Collected, Error> {
-        opened(&store).at_one_moment(|store, now| store.collect(now, limit.into()))
+        opened::<E>(&store).at_one_moment(|store, now| store.collect(now, limit.into()))
     }
 
     fn stats(store: StoreBorrow<'_>) -> Result<Statistics, Error> {
-        opened(&store).at_one_moment(|store, now| store.stats(now))
+        opened::<E>(&store).at_one_moment(|store, now| store.stats(now))
     }
 
     fn check(store: StoreBorrow<'_>) -> Result<Vec<String>, Error> {
-        opened(&store).at_one_moment(|store, _| store.check())
+        opened::<E>(&store).at_one_moment(|store, _| store.check())
     }
 
     fn backup(store: StoreBorrow<'_>, location: String) -> Result<(), Error> {
-        opened(&store).at_one_moment(|store, _| store.backup(&location))
+        opened::<E>(&store).at_one_moment(|store, _| store.backup(&location))
     }
 }
 
-fn opened<'a>(store: &'a StoreBorrow<'_>) -> &'a OpenStore {
+fn opened<'a, E: Engine>(store: &'a StoreBorrow<'_>) -> &'a OpenStore<E> {
     store.get()
 }

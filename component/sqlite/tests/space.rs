@@ -1,7 +1,8 @@
 //! Disk space that collected sessions leave: what is given back to the file system, and
 //! what is kept.
 
-use crate::collection::{LATE, expired, litter, write};
+use crate::contract::collection::{LATE, expired, litter, write};
+use crate::engine::Engine;
 use crate::fixture::{BOTH, Database, NOW, is_live};
 
 #[test]

@@ -1,5 +1,6 @@
 //! A database in a directory of its own, and what most tests say about it.
 
+use crate::engine::{Access, Durability, Engine, Error, Options, Session, Store};
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -7,13 +8,48 @@ use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use tempfile::TempDir;
-use wasi_sessions_component::{Access, Durability, Error, Options, Session, Store, gather_writes};
+use wasi_sessions_component::gather_writes;
 
 /// The moment at which most tests happen.
 pub const NOW: u64 = 1_700_000_000_000;
 
 /// Both ways to open a database.
 pub const BOTH: [Access; 2] = [Access::Exclusive, Access::Shared];
+
+/// What the tests of the contract run with: each way to open a database, or one.
+pub type Setup = Access;
+pub const SETUPS: [Setup; 2] = BOTH;
+pub const SETUP: Setup = Access::Exclusive;
+
+/// How many random sequences the model is compared with, in each setup.
+pub const CASES: u32 = 256;
+
+/// The last handle in the order of listings, which is that of the signed rowid.
+pub const LAST_HANDLE: &str = "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+
+/// Where requests are counted towards a collection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// In the open store.
+    InStore,
+    /// In the database, of the requests that write.
+    InDatabase,
+    /// In the process, as long as it keeps the connection.
+    #[allow(dead_code)]
+    InProcess,
+}
+
+pub fn counting(setup: Setup) -> Counting {
+    match setup {
+        Access::Exclusive => Counting::InStore,
+        Access::Shared => Counting::InDatabase,
+    }
+}
+
+/// The position of a session in listings.
+pub fn position(handle: &str) -> i64 {
+    u64::from_str_radix(&handle[..16], 16).unwrap() as i64
+}
 
 /// A database, removed when neither this nor a store of it is left.
 pub struct Database {
@@ -74,7 +110,7 @@ impl Database {
     }
 
     /// The handles of all rows, live or not, as a copy shows them.
-    pub fn rows_of_a_copy(&self, store: &mut Store) -> BTreeSet<String> {
+    pub fn rows(&self, store: &mut Store) -> BTreeSet<String> {
         let copy = self.file("copy.db");
         store.backup(&copy).unwrap();
         let rows: BTreeSet<String> = Connection::open(&copy)
@@ -90,6 +126,25 @@ impl Database {
             .collect();
         fs::remove_file(copy).unwrap();
         rows
+    }
+
+    /// Makes changes fail, such as `BEFORE DELETE`, of rows that fit the condition.
+    pub fn fail(&self, change: &str, condition: &str) {
+        let trigger = format!(
+            "CREATE TRIGGER harm {change} ON Sessions WHEN {condition}
+             BEGIN SELECT RAISE(ABORT, 'no'); END"
+        );
+        self.raw().execute_batch(&trigger).unwrap();
+    }
+
+    /// Makes the changes possible again.
+    pub fn heal(&self) {
+        self.raw().execute_batch("DROP TRIGGER harm").unwrap();
+    }
+
+    /// The number that this query finds.
+    pub fn number(&self, query: &str) -> i64 {
+        self.raw().query_row(query, [], |row| row.get(0)).unwrap()
     }
 
     /// Overwrites a page in the middle of the database, which is closed.

@@ -1,12 +1,12 @@
 //! Tests on a disk that is really full, if they may mount one: sessions can still
 //! be ended, and answered writes are kept.
 
+use crate::engine::{Access, DestroyRequest, Durability, Engine, Error, Options, Request, Store};
 use crate::fixture::NOW;
 use std::mem;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
-use wasi_sessions_component::{Access, DestroyRequest, Durability, Error, Options, Request, Store};
 
 /// A mounted file system in memory, of a fixed size.
 struct Disk(TempDir);

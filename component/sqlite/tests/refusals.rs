@@ -1,8 +1,8 @@
 //! A database that a store refuses is left alone, to the last byte.
 
+use crate::engine::{Access, Error};
 use crate::fixture::{BOTH, Database, NOW, create};
 use std::fs;
-use wasi_sessions_component::{Access, Error};
 
 /// Tables of other programs, each refused as `Sessions`.
 const FOREIGN: [&str; 8] = [

@@ -1,9 +1,9 @@
 //! Taking over a table of koa-generic-session-sequelize, and refusing one of which
 //! something would be lost.
 
+use crate::engine::{Access, Engine, Error};
 use crate::fixture::{BOTH, Database, NOW, is_live};
 use std::fs;
-use wasi_sessions_component::{Access, Error};
 
 /// The original's table, with one session that is live.
 const ORIGINAL: &str = "

@@ -1,8 +1,8 @@
 //! The database as a file: damage, and what may not be found in it.
 
+use crate::engine::{Access, Engine, Error, Store};
 use crate::fixture::{BOTH, Database, NOW, create, handle, is_live};
 use std::fs;
-use wasi_sessions_component::{Access, Error, Store};
 
 /// The text of a request that failed.
 fn words<T>(answer: Result<T, Error>) -> String {
