@@ -1,4 +1,4 @@
-//! What clients of `host-demo serve` that are idle, slow or silent cost the others.
+//! What clients of `wasi-sessions serve` that are idle, slow or silent cost the others.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

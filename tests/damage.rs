@@ -359,7 +359,7 @@ fn as_a_user_who_may_only_read(home: &Home, arguments: &[&str]) -> Ran {
 /// Runs the command line as a user for whom permissions count; for root they do not.
 fn run_as_another_user(home: &Home, arguments: &[&str]) -> Ran {
     // Other users may read neither a temporary directory nor the build directory.
-    let program = home.beside("host-demo");
+    let program = home.beside("program");
     fs::copy(&*PROGRAM, &program).unwrap();
     let parent = home.path().parent().unwrap().to_owned();
     fs::set_permissions(&parent, Permissions::from_mode(0o755)).unwrap();

@@ -1,4 +1,4 @@
-//! HTTP as `host-demo serve` speaks it: what is a valid request, its host, cut
+//! HTTP as `wasi-sessions serve` speaks it: what is a valid request, its host, cut
 //! requests, and what every response has.
 
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! `host-demo serve`: what clients get, whatever the component does, and how it ends.
+//! `wasi-sessions serve`: what clients get, whatever the component does, and how it ends.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! The story that `host-demo` tells without a command.
+//! The story that `wasi-sessions` tells without a command.
 
 use serde_json::Value;
 

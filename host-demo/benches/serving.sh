@@ -54,9 +54,9 @@ measure() { # NAME PROCESS URL [SCRIPT]
 }
 
 start serve http://127.0.0.1:8097/ \
-  "$binaries/host-demo" serve --directory "$home/served" --address 127.0.0.1:8097
+  "$binaries/wasi-sessions" serve --directory "$home/served" --address 127.0.0.1:8097
 start reusing http://127.0.0.1:8098/ \
-  "$binaries/host-demo" serve --directory "$home/reused" --address 127.0.0.1:8098 \
+  "$binaries/wasi-sessions" serve --directory "$home/reused" --address 127.0.0.1:8098 \
   --requests-per-instance 1000
 start axum http://127.0.0.1:3000/ "$binaries/examples/axum" "$home/axum"
 for round in 1 2 3; do

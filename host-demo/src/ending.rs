@@ -48,7 +48,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 /// Prints a line to standard error.
 pub fn say(line: impl Display) {
     // Without standard error there is no place to report this.
-    let _ = writeln!(io::stderr(), "host-demo: {line}");
+    let _ = writeln!(io::stderr(), "wasi-sessions: {line}");
 }
 
 /// What a shell shows for a program that wrote into a closed pipe.

@@ -93,7 +93,7 @@ test('of two processes that start at once one gets the directory', async (t) => 
   assert.deepEqual(said.sort(), ['in-use', 'open']);
 });
 
-const HOST = process.env.WASI_SESSIONS_HOST ?? path.join(__dirname, '..', '..', 'target', 'debug', 'host-demo');
+const HOST = process.env.WASI_SESSIONS_HOST ?? path.join(__dirname, '..', '..', 'target', 'debug', 'wasi-sessions');
 
 test('a Node process and the Rust host exclude each other, and read what the other wrote', { skip: !fs.existsSync(HOST) }, async (t) => {
   const where = directory(t);

@@ -31,7 +31,7 @@ fn a_wrong_command_is_a_usage_error() {
     let without_directory = bare(&["stats"]).output().unwrap();
     assert_eq!(without_directory.status.code(), Some(2));
     let errors = String::from_utf8(without_directory.stderr).unwrap();
-    let usage = "Usage: host-demo stats --directory <DIR> [OPTIONS]\n";
+    let usage = "Usage: wasi-sessions stats --directory <DIR> [OPTIONS]\n";
     assert!(errors.contains(usage), "{errors}");
     assert!(!home.path().exists());
 }
@@ -65,7 +65,7 @@ fn only_a_start_makes_a_database() {
     let database = home.database().display().to_string();
     assert_eq!(
         made.errors,
-        format!("host-demo: made a new database `{database}`\n")
+        format!("wasi-sessions: made a new database `{database}`\n")
     );
     assert!(home.database().exists());
     assert_eq!(host_demo(&home, &["create", "{}"]).errors, "");

@@ -1,4 +1,4 @@
-//! Stopping `host-demo serve`: requests in flight are finished, within a bound.
+//! Stopping `wasi-sessions serve`: requests in flight are finished, within a bound.
 
 use std::io::{Read, Write};
 use std::thread;

@@ -36,7 +36,7 @@ pub use command::Command;
 /// Compiled code is cached in `$XDG_CACHE_HOME/wasi-sessions`, or else in
 /// `~/.cache/wasi-sessions`, but never in the database's directory.
 #[derive(Debug, Parser)]
-#[command(name = "host-demo", version, after_help = EXIT_CODES)]
+#[command(name = "wasi-sessions", version, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What to do; without it, the story.
     #[command(subcommand)]

@@ -3,7 +3,7 @@
 use super::*;
 
 fn parse(line: &str) -> Result<Arguments, clap::Error> {
-    Arguments::read(["host-demo"].into_iter().chain(line.split_whitespace()))
+    Arguments::read(["wasi-sessions"].into_iter().chain(line.split_whitespace()))
 }
 
 #[test]
@@ -127,19 +127,22 @@ fn an_invalid_number_is_refused_with_the_valid_range() {
 
 #[test]
 fn an_error_shows_how_the_command_is_used() {
-    let terminate = "host-demo terminate --directory <DIR> [OPTIONS] <HANDLE|--subject <NAME>>";
+    let terminate = "wasi-sessions terminate --directory <DIR> [OPTIONS] <HANDLE|--subject <NAME>>";
     for (line, usage) in [
-        ("get x", "host-demo get --directory <DIR> [OPTIONS] <ID>"),
+        (
+            "get x",
+            "wasi-sessions get --directory <DIR> [OPTIONS] <ID>",
+        ),
         (
             "get --directory d",
-            "host-demo get --directory <DIR> [OPTIONS] <ID>",
+            "wasi-sessions get --directory <DIR> [OPTIONS] <ID>",
         ),
         ("terminate x", terminate),
         ("terminate --directory d", terminate),
         ("terminate --directory d x --subject s", terminate),
         ("terminate --directory d x --except y", terminate),
         ("terminate --directory d --except y", terminate),
-        ("bench everything", "host-demo bench [OPTIONS]"),
+        ("bench everything", "wasi-sessions bench [OPTIONS]"),
     ] {
         let error = parse(line).unwrap_err().to_string();
         assert!(error.contains(&format!("Usage: {usage}\n")), "{error}");
@@ -157,7 +160,7 @@ fn an_id_or_a_subject_is_not_empty() {
         vec!["terminate", "--subject", ""],
         vec!["terminate", "--subject", "s", "--except", ""],
     ] {
-        let words = [&["host-demo", "--directory", "d"], &line[..]].concat();
+        let words = [&["wasi-sessions", "--directory", "d"], &line[..]].concat();
         let error = Arguments::read(words).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{line:?}");
     }

@@ -12,7 +12,7 @@ use crate::fixture::{CACHE, Home};
 
 /// The program that is tested, which cargo builds before it runs the tests.
 pub static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let program = env::var_os("CARGO_BIN_EXE_host-demo");
+    let program = env::var_os("CARGO_BIN_EXE_wasi-sessions");
     program.expect("`cargo test` runs the tests").into()
 });
 
@@ -48,7 +48,7 @@ impl Ran {
         assert_eq!(self.output, "");
         let line = self.errors.strip_suffix('\n').unwrap();
         assert!(!line.contains('\n'), "{line}");
-        line.strip_prefix("host-demo: ").unwrap()
+        line.strip_prefix("wasi-sessions: ").unwrap()
     }
 }
 
@@ -62,7 +62,7 @@ impl From<Output> for Ran {
     }
 }
 
-/// `host-demo` with these arguments, on no directory yet.
+/// `wasi-sessions` with these arguments, on no directory yet.
 pub fn bare(arguments: &[&str]) -> Command {
     let mut command = Command::new(&*PROGRAM);
     command
@@ -72,19 +72,19 @@ pub fn bare(arguments: &[&str]) -> Command {
     command
 }
 
-/// `host-demo` with these arguments on the store of this home.
+/// `wasi-sessions` with these arguments on the store of this home.
 pub fn command(home: &Home, arguments: &[&str]) -> Command {
     let mut command = bare(arguments);
     command.arg("--directory").arg(home.path());
     command
 }
 
-/// Runs `host-demo` with these arguments on the store of this home.
+/// Runs `wasi-sessions` with these arguments on the store of this home.
 pub fn host_demo(home: &Home, arguments: &[&str]) -> Ran {
     command(home, arguments).output().unwrap().into()
 }
 
-/// Runs `host-demo` with these bytes on its standard input.
+/// Runs `wasi-sessions` with these bytes on its standard input.
 pub fn host_demo_reading(home: &Home, arguments: &[&str], input: &[u8]) -> Ran {
     let mut child = command(home, arguments)
         .stdin(Stdio::piped())

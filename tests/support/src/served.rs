@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::command::command;
 use crate::fixture::Home;
 
-/// `host-demo serve` on a port of its own, killed when dropped.
+/// `wasi-sessions serve` on a port of its own, killed when dropped.
 pub struct Site {
     child: Child,
     /// Where it listens.
