@@ -8,6 +8,7 @@ mod bench;
 mod commands;
 mod database;
 mod ending;
+mod location;
 mod output;
 mod secrets;
 mod serve;

@@ -19,8 +19,8 @@ use tracing::level_filters::LevelFilter;
 use wasi_sessions::web::{Error, Server};
 use wasi_sessions::{Sessions, Stores};
 
-use crate::arguments::{Location, at_least};
 use crate::ending;
+use crate::location::{Location, at_least};
 use crate::output::Output;
 use crate::secrets;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::at_least;
+use crate::location::at_least;
 
 /// What to do with the database in a directory.
 #[derive(Debug, Subcommand)]

@@ -2,15 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench::Plan;
-use crate::database::Database;
 use crate::ending::EXIT_CODES;
+use crate::location::{Location, NEEDS_DIRECTORY};
 use crate::serve::Site;
 
 mod command;
@@ -53,45 +51,6 @@ pub struct Arguments {
     pub scale: Scale,
 }
 
-/// Where the database is.
-#[derive(Debug, Args)]
-pub struct Location {
-    /// The database's directory, which every command on a database needs; without it `serve` and
-    /// the story make a temporary one. `bench` makes its own in it
-    #[arg(long, global = true, value_name = "DIR")]
-    pub directory: Option<PathBuf>,
-    /// The database's file in the directory
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        default_value = "sessions.db"
-    )]
-    pub file: String,
-    /// The table that holds the sessions
-    #[arg(long, global = true, value_name = "NAME", default_value = "Sessions")]
-    pub table: String,
-}
-
-impl Location {
-    /// The database in the directory that was given.
-    pub fn database(&self) -> anyhow::Result<Database> {
-        let directory = self.directory.as_ref().context(NEEDS_DIRECTORY)?;
-        Ok(self.database_in(directory))
-    }
-
-    /// The database in another directory.
-    pub fn database_in(&self, directory: &Path) -> Database {
-        Database {
-            directory: directory.to_owned(),
-            file: self.file.clone(),
-            table: self.table.clone(),
-        }
-    }
-}
-
-const NEEDS_DIRECTORY: &str = "a command needs --directory <DIR>";
-
 /// How large the story is.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Story")]
@@ -129,12 +88,6 @@ pub enum Task {
     /// error. It ends with SIGINT or SIGTERM, after the requests in flight.
     /// Without --directory the sessions are in a temporary one and end with it.
     Serve(Site),
-}
-
-/// Parses a whole number that is at least `LEAST`.
-pub fn at_least<const LEAST: u64>(text: &str) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|number| *number >= LEAST);
-    number.ok_or_else(|| format!("it must be a whole number from {LEAST} to {}", u64::MAX))
 }
 
 impl Arguments {

@@ -1,5 +1,7 @@
 //! Tests of what the command line accepts, refuses and says.
 
+use std::path::Path;
+
 use super::*;
 
 fn parse(line: &str) -> Result<Arguments, clap::Error> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::arguments::at_least;
+use crate::location::at_least;
 
 /// What is measured, on how many sessions and for how long.
 #[derive(Debug, Args)]

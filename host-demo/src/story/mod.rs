@@ -17,8 +17,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use wasi_sessions::{Error, Options, Sessions};
 
-use crate::arguments::{Location, Scale};
+use crate::arguments::Scale;
 use crate::database::Database;
+use crate::location::Location;
 use crate::output::{Output, count};
 use telling::{Phase, Teller};
 
