@@ -1,10 +1,13 @@
 'use strict';
 
 // Compares the store with others on this machine: medians of interleaved rounds, a process
-// for each. better-sqlite3 and the original are taken from the folder BENCH_MODULES:
+// for each. The other stores are taken from the folder BENCH_MODULES:
 //
-//     npm install --prefix FOLDER better-sqlite3 sequelize sqlite3 koa-generic-session-sequelize
+//     npm install --prefix FOLDER better-sqlite3 better-sqlite3-session-store \
+//         koa-generic-session-sequelize sequelize sqlite3
 //     BENCH_MODULES=FOLDER npm run bench
+//
+// On a machine with other work its time slices show in every figure: run it with `chrt -r 5`.
 
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
@@ -18,10 +21,11 @@ const ROUNDS = Number(process.env.ROUNDS ?? 5);
 const ROWS = [
   ['set', 'one set after another, µs'],
   ['get', 'a read that is in memory, µs'],
+  ['parse', '… of which JSON.parse alone, µs'],
   ['sets', '64 callers: sets a second'],
-  ['setsDelay', '… event-loop delay, p99, ms'],
+  ['setsDelay', '… event-loop delay over that of an idle process, p99, ms'],
   ['mix', '64 callers, 9 reads to a set: operations a second'],
-  ['mixDelay', '… event-loop delay, p99, ms'],
+  ['mixDelay', '… event-loop delay over that of an idle process, p99, ms'],
   ['idleDelay', 'event-loop delay of an idle process, p99, ms'],
   ['concurrent', '500 times set, get, destroy, get at once, ms'],
 ];

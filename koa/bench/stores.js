@@ -6,10 +6,11 @@
 const { createHash } = require('node:crypto');
 const { createRequire } = require('node:module');
 const path = require('node:path');
+const { promisify } = require('node:util');
 
 const LIFE = 86_400_000;
 
-/** Where better-sqlite3 and the original are installed, see `bench.js`. */
+/** Where the other stores are installed, see `bench.js`. */
 const foreign = process.env.BENCH_MODULES && createRequire(path.join(path.resolve(process.env.BENCH_MODULES), 'x.js'));
 
 const TABLE = `
@@ -42,10 +43,20 @@ function native(database) {
   };
 }
 
+/** better-sqlite3-session-store, with the same pragmas and promises in place of callbacks. */
+function sessionStore(database) {
+  for (const pragma of PRAGMAS) database.exec(`PRAGMA ${pragma}`);
+  class Base {}
+  const store = new (foreign('better-sqlite3-session-store')({ Store: Base }))({ client: database });
+  const call = (name) => promisify(store[name]).bind(store);
+  return { get: call('get'), set: call('set'), destroy: call('destroy'), close: () => database.close() };
+}
+
 const STORES = {
   'koa-wasi-sessions': (directory) => require('koa-wasi-sessions').open({ directory }),
   'without its cache': (directory) => require('koa-wasi-sessions').open({ directory, readCache: 0 }),
   'better-sqlite3': (directory) => native(new (foreign('better-sqlite3'))(path.join(directory, 'a.db'))),
+  'better-sqlite3-session-store': (directory) => sessionStore(new (foreign('better-sqlite3'))(path.join(directory, 'a.db'))),
   'node:sqlite': (directory) => native(new (require('node:sqlite').DatabaseSync)(path.join(directory, 'a.db'))),
   async 'the original'(directory) {
     const { Sequelize } = foreign('sequelize');
