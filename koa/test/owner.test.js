@@ -31,6 +31,34 @@ test('a worker that dies fails what it was doing, and the next one goes on', asy
   assert.equal(started.length, 2);
 });
 
+test('a worker that dies while it opens the store fails that, and unlocks the directory', async (t) => {
+  const where = directory(t);
+  process.once('worker', (worker) => worker.terminate());
+  await assert.rejects(open({ directory: where }), { code: 'crashed' });
+  const store = await open({ directory: where });
+  t.after(() => store.close());
+  await store.set('a', { x: 1 });
+});
+
+test('a worker that dies while it is restarted fails what waits, and a later one goes on', async (t) => {
+  const started = workers(t);
+  const store = await openStore(t);
+  await store.set('a', { x: 1 });
+  process.once('worker', (worker) => worker.terminate());
+  const exited = new Promise((resolve) => started[0].once('exit', resolve));
+  started[0].terminate();
+  await exited;
+  const failed = await Promise.allSettled([store.read('a'), store.set('b', {}), store.stats()]);
+  assert.deepEqual(failed.map(({ reason }) => reason?.code), ['crashed', 'crashed', 'crashed']);
+  // For a second no other one is started.
+  let found;
+  while (!found) {
+    await new Promise(setImmediate);
+    found = await store.read('a').catch(() => undefined);
+  }
+  assert.deepEqual(found.data, { x: 1 });
+});
+
 test('a fault of the shim ends the worker and not the process', async (t) => {
   const started = workers(t);
   const store = await openStore(t);
