@@ -37,7 +37,8 @@ async function main() {
   if (path.resolve(from) === path.resolve(directory, file ?? 'sessions.db')) {
     throw new Error('the store takes the table of the original over in place when it is opened; there is nothing to import');
   }
-  const store = await open({ directory, ...(file && { file }), ...(values['to-table'] && { tableName: values['to-table'] }) });
+  // Nothing is read back.
+  const store = await open({ directory, readCache: 0, ...(file && { file }), ...(values['to-table'] && { tableName: values['to-table'] }) });
   try {
     const show = ({ total, ...counts }) => {
       const done = counts.imported + counts.present + counts.expired + counts.broken;
