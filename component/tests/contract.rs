@@ -5,6 +5,7 @@
 mod batches;
 pub mod collection;
 mod endings;
+mod hostile;
 mod lifetimes;
 mod listing;
 mod model;

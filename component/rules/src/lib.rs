@@ -7,6 +7,8 @@
 pub mod collection;
 pub mod engine;
 pub mod error;
+#[cfg(test)]
+mod hostile;
 pub mod id;
 mod json;
 pub mod options;
