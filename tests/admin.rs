@@ -3,19 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use wasi_sessions::{CreateRequest, Entry, Error, Options, Outcome, Request, Sessions};
+use wasi_sessions::{Entry, Error, NewSession, Options, Outcome, Request, Sessions};
 
 use crate::fixture::{
-    Home, LIFE, START, create, create_for, data, listed, session, store, store_with, written,
+    HOUR, Home, LIFE, START, create, create_for, data, listed, ms, session, store, store_with,
+    written,
 };
 
 /// Starts this many sessions of a subject in one batch.
 fn create_many(sessions: &Sessions, subject: &str, count: usize) {
-    let request = Request::Create(CreateRequest {
-        data: b"{}".to_vec(),
-        ttl: LIFE,
-        subject: Some(subject.to_owned()),
-    });
+    let request = Request::Create(NewSession::new(b"{}".to_vec()).ttl(LIFE).subject(subject));
     let replies = sessions.batch(vec![request; count]).wait().unwrap();
     assert!(replies.iter().all(Result::is_ok));
 }
@@ -30,7 +27,7 @@ fn handles(entries: &[Entry]) -> BTreeSet<String> {
 fn a_listing_shows_everything_but_the_payload() {
     let (home, sessions) = store();
     let created = sessions
-        .create("12345", LIFE, Some("alice"))
+        .create(NewSession::new("12345").ttl(LIFE).subject("alice"))
         .wait()
         .unwrap();
     home.advance(10);
@@ -43,7 +40,7 @@ fn a_listing_shows_everything_but_the_payload() {
     assert_eq!(entry.subject.as_deref(), Some("alice"));
     assert_eq!((entry.version, entry.size), (2, 7));
     assert_eq!((entry.created, entry.updated), (START, START + 10));
-    assert_eq!(entry.expires, START + 10 + LIFE.unwrap());
+    assert_eq!(entry.expires, START + 10 + HOUR);
 }
 
 #[test]
@@ -70,7 +67,10 @@ fn pages_show_each_session_once_whatever_comes_and_goes_meanwhile() {
             }
             seen.extend(page.entries);
             create_many(&sessions, "bob", 2);
-            sessions.create("{}", Some(1), Some("bob")).wait().unwrap();
+            sessions
+                .create(NewSession::new("{}").ttl(ms(1)).subject("bob"))
+                .wait()
+                .unwrap();
             home.advance(1);
             sessions.collect(100).wait().unwrap();
             match page.next {
@@ -176,7 +176,10 @@ fn stats_count_what_is_there_and_name_the_store() {
         ..Options::default()
     });
     create_many(&sessions, "alice", 3);
-    sessions.create("{}", Some(1), None).wait().unwrap();
+    sessions
+        .create(NewSession::new("{}").ttl(ms(1)))
+        .wait()
+        .unwrap();
     home.advance(1);
     let stats = sessions.stats().wait().unwrap();
     assert_eq!(stats.name, "Visits ünd more");
@@ -215,7 +218,7 @@ fn a_backup_is_a_whole_store_and_the_original_goes_on() {
     assert_eq!(copy.set(&ended, "late", LIFE).wait(), Ok(Outcome::Gone));
     assert_eq!(copy.check().wait(), Ok(vec![]));
     // It collects and gives space back as the original does.
-    copied.advance(LIFE.unwrap());
+    copied.advance(HOUR);
     assert_eq!(copy.collect(10).wait().unwrap().removed, 2);
 }
 

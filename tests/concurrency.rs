@@ -1,9 +1,9 @@
 //! Concurrency: three verbs, versions that show a lost update, and tombstones against late writes.
 
-use wasi_sessions::{Options, Outcome, Sessions};
+use wasi_sessions::{NewSession, Options, Outcome, Sessions};
 
 use crate::fixture::{
-    Home, LIFE, READ_CACHES, create, create_for, data, only_handle, session, store, store_with,
+    Home, LIFE, READ_CACHES, create, create_for, data, ms, only_handle, session, store, store_with,
     written,
 };
 
@@ -33,7 +33,7 @@ fn a_lost_update_shows_in_the_version_and_the_answer_is_what_stands() {
     let (home, sessions) = store();
     let id = create_for(&sessions, "alice");
     home.advance(5);
-    let faster = sessions.update(&id, "faster", Some(100), Some(1));
+    let faster = sessions.update(&id, "faster", Some(ms(100)), Some(1));
     assert_eq!(written(faster.wait().unwrap()).version, 2);
 
     for expected in [1, 3, u64::MAX, 0] {
@@ -60,7 +60,7 @@ fn a_lost_update_shows_in_the_version_and_the_answer_is_what_stands() {
 fn a_destroyed_id_stays_refused_for_as_long_as_a_tombstone_lasts() {
     for tombstone in [0, 1, 60_000] {
         let (home, sessions) = store_with(Options {
-            tombstone,
+            tombstone: ms(tombstone),
             ..Options::default()
         });
         let id = create(&sessions, "{}");
@@ -149,7 +149,7 @@ fn every_deliberate_ending_leaves_a_tombstone() {
 #[test]
 fn ending_what_is_missing_or_expired_leaves_no_tombstone() {
     let (home, sessions) = store();
-    let id = sessions.create("{}", Some(10), Some("alice"));
+    let id = sessions.create(NewSession::new("{}").ttl(ms(10)).subject("alice"));
     let id = id.wait().unwrap().id;
     home.advance(10);
     for id in ["missing", &id] {

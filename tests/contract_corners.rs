@@ -1,11 +1,11 @@
 //! Corners of the contract: how spans, versions, ids and limits combine where the
 //! texts of two functions meet.
 
-use wasi_sessions::{Error, GetRequest, Options, Outcome, Request, Sessions};
+use wasi_sessions::{Error, NewSession, Options, Outcome, Request, Sessions};
 
 use crate::fixture::{
-    END_OF_TIME, Home, LIFE, START, create, create_for, data, listed, session, store, store_with,
-    written,
+    END_OF_TIME, HOUR, Home, LIFE, START, create, create_for, data, listed, ms, session, store,
+    store_with, written,
 };
 
 const DAY: u64 = 86_400_000;
@@ -32,7 +32,7 @@ fn a_max_age_loses_its_fraction_and_counts_only_as_a_positive_number() {
         ("{\"maxAge\":1500}", DAY),
     ] {
         let payload = format!(r#"{{"cookie":{{"maxAge":{max_age}}}}}"#);
-        let created = sessions.create(payload, None, None).wait().unwrap();
+        let created = sessions.create(payload).wait().unwrap();
         assert_eq!(created.expires, START + life, "{max_age}");
     }
     for elsewhere in [
@@ -42,7 +42,7 @@ fn a_max_age_loses_its_fraction_and_counts_only_as_a_positive_number() {
         r#"{"cookie":{"maxAge":1500}} x"#,
         r#"{"cookie":{"maxage":1500}}"#,
     ] {
-        let created = sessions.create(elsewhere, None, None).wait().unwrap();
+        let created = sessions.create(elsewhere).wait().unwrap();
         assert_eq!(created.expires, START + DAY, "{elsewhere}");
     }
 }
@@ -50,14 +50,21 @@ fn a_max_age_loses_its_fraction_and_counts_only_as_a_positive_number() {
 #[test]
 fn a_touch_that_gains_less_than_the_renewal_step_writes_nothing() {
     let (home, sessions) = store();
-    let id = sessions.create("{}", Some(10_000), None).wait().unwrap().id;
+    let id = sessions
+        .create(NewSession::new("{}").ttl(ms(10_000)))
+        .wait()
+        .unwrap()
+        .id;
     let expires = START + 10_000;
     home.advance(999);
-    assert_eq!(sessions.touch(&id, Some(10_000)).wait(), Ok(Some(expires)));
+    assert_eq!(
+        sessions.touch(&id, Some(ms(10_000))).wait(),
+        Ok(Some(expires))
+    );
     assert_eq!(session(&sessions, &id).expires, expires);
     home.advance(1);
     assert_eq!(
-        sessions.touch(&id, Some(10_000)).wait(),
+        sessions.touch(&id, Some(ms(10_000))).wait(),
         Ok(Some(expires + 1000))
     );
     assert_eq!(session(&sessions, &id).expires, expires + 1000);
@@ -66,9 +73,13 @@ fn a_touch_that_gains_less_than_the_renewal_step_writes_nothing() {
 #[test]
 fn a_touch_to_an_earlier_moment_is_always_written() {
     let (home, sessions) = store();
-    let id = sessions.create("{}", Some(10_000), None).wait().unwrap().id;
+    let id = sessions
+        .create(NewSession::new("{}").ttl(ms(10_000)))
+        .wait()
+        .unwrap()
+        .id;
     assert_eq!(
-        sessions.touch(&id, Some(9_999)).wait(),
+        sessions.touch(&id, Some(ms(9_999))).wait(),
         Ok(Some(START + 9_999))
     );
     assert_eq!(session(&sessions, &id).expires, START + 9_999);
@@ -79,13 +90,13 @@ fn a_touch_to_an_earlier_moment_is_always_written() {
 #[test]
 fn a_touch_changes_neither_version_nor_updated() {
     let (home, sessions) = store_with(Options {
-        renewal_step: 0,
+        renewal_step: ms(0),
         ..Options::default()
     });
     let id = create_for(&sessions, "alice");
     let before = session(&sessions, &id);
     home.advance(1);
-    let expires = home.now() + LIFE.unwrap();
+    let expires = home.now() + HOUR;
     assert_eq!(sessions.touch(&id, LIFE).wait(), Ok(Some(expires)));
     let after = session(&sessions, &id);
     assert_eq!(after.expires, before.expires + 1);
@@ -137,7 +148,11 @@ fn a_rotation_keeps_everything_and_binding_a_subject_is_a_write() {
 #[test]
 fn update_with_expected_0_inserts_if_absent() {
     let (home, sessions) = store();
-    let insert = |data: &str| sessions.update("brought", data, Some(100), Some(0)).wait();
+    let insert = |data: &str| {
+        sessions
+            .update("brought", data, Some(ms(100)), Some(0))
+            .wait()
+    };
     assert_eq!(written(insert("one").unwrap()).version, 1);
     let stored = session(&sessions, "brought");
     assert_eq!(insert("two"), Ok(Outcome::Stale(stored)));
@@ -157,7 +172,7 @@ fn merge_leaves_what_the_patch_does_not_name_as_it_was() {
     home.advance(1);
     let patch = r#"{"a":{"n":null,"y":null,"new":{"deep":null,"kept":0}},"t":"日本"}"#;
     let merged = sessions
-        .merge(&id, patch, Some(77))
+        .merge(&id, patch, Some(ms(77)))
         .wait()
         .unwrap()
         .unwrap();
@@ -176,7 +191,7 @@ fn json_nested_deeper_than_128_is_not_json_here() {
         format!(r#"{{"deep":{inner},"cookie":{{"maxAge":1500}}}}"#)
     };
     for (depth, life) in [(128, 1500), (129, DAY), (100_000, DAY)] {
-        let created = sessions.create(nested(depth), None, None).wait().unwrap();
+        let created = sessions.create(nested(depth)).wait().unwrap();
         assert_eq!(created.expires, START + life, "{depth}");
         let merged = sessions.merge(&created.id, "{}", LIFE).wait();
         assert_eq!(merged.is_ok(), depth == 128, "payload of {depth}");
@@ -188,7 +203,11 @@ fn json_nested_deeper_than_128_is_not_json_here() {
         assert!(matches!(merged, Err(Error::InvalidArgument(_))));
     }
     for not_json in [&b"x"[..], b"", b"{\"a\":\"\xff\"}"] {
-        let id = sessions.create(not_json, LIFE, None).wait().unwrap().id;
+        let id = sessions
+            .create(NewSession::new(not_json).ttl(LIFE))
+            .wait()
+            .unwrap()
+            .id;
         let merged = sessions.merge(&id, "{}", LIFE).wait();
         assert!(matches!(merged, Err(Error::InvalidArgument(_))));
         assert_eq!(session(&sessions, &id).data, not_json);
@@ -200,7 +219,9 @@ fn a_subject_that_cannot_exist_is_refused_and_a_filter_for_it_finds_nothing() {
     let (_home, sessions) = store();
     let id = create(&sessions, "{}");
     for subject in ["", &"x".repeat(256), &"é".repeat(128)] {
-        let created = sessions.create("{}", LIFE, Some(subject)).wait();
+        let created = sessions
+            .create(NewSession::new("{}").ttl(LIFE).subject(subject))
+            .wait();
         assert!(matches!(created, Err(Error::InvalidArgument(_))));
         let rotated = sessions.rotate(&id, Some(subject)).wait();
         assert!(matches!(rotated, Err(Error::InvalidArgument(_))));
@@ -220,7 +241,7 @@ fn a_changed_absolute_lifetime_shortens_nothing_until_the_next_write_or_touch() 
     drop(sessions);
 
     let sessions = home.open_with(Options {
-        absolute_lifetime: Some(5000),
+        absolute_lifetime: Some(ms(5000)),
         ..Options::default()
     });
     home.advance(1000);
@@ -301,7 +322,7 @@ fn an_expired_or_ended_session_takes_no_place_of_its_subject() {
     let kept = create_for(&sessions, "alice");
     home.advance(1);
     sessions
-        .create("{}", Some(10), Some("alice"))
+        .create(NewSession::new("{}").ttl(ms(10)).subject("alice"))
         .wait()
         .unwrap();
     home.advance(10);
@@ -326,11 +347,7 @@ fn a_request_that_writes_nothing_leaves_the_files_alone() {
         |sessions, id| drop(sessions.update(id, "x", LIFE, Some(9)).wait().unwrap()),
         |sessions, _| drop(sessions.list_sessions(None, None, 10).wait().unwrap()),
         |sessions, id| {
-            drop(
-                sessions
-                    .batch(vec![Request::Get(GetRequest { id: id.into() })])
-                    .wait(),
-            );
+            drop(sessions.batch(vec![Request::Get { id: id.into() }]).wait());
         },
     ];
     for request in quiet {

@@ -1,8 +1,8 @@
 //! A component that runs out of memory: one request fails, and the store goes on.
 
-use wasi_sessions::{Error, GetRequest, Options, Request, Sessions, SetRequest, TouchRequest};
+use wasi_sessions::{Error, NewSession, Options, Request, Sessions};
 
-use crate::fixture::{Home, LIFE, create, data, session, written};
+use crate::fixture::{Home, LIFE, create, data, ms, session, written};
 
 /// Enough for the component and its ordinary work, and for nothing large.
 const MEMORY: usize = 16 << 20;
@@ -18,7 +18,7 @@ fn open(home: &Home) -> Sessions {
 
 /// A request that needs more memory than there is.
 fn crash(sessions: &Sessions) {
-    let create = sessions.create(vec![b'x'; 2 * MEMORY], LIFE, None);
+    let create = sessions.create(NewSession::new(vec![b'x'; 2 * MEMORY]).ttl(LIFE));
     assert_eq!(create.wait(), Err(Error::Crashed));
 }
 
@@ -65,26 +65,23 @@ fn nothing_that_was_answered_is_lost() {
 fn a_crash_in_mid_transaction_leaves_nothing_half_done() {
     let home = Home::new();
     let sessions = open(&home);
-    let large = sessions.create(vec![b'x'; 1 << 20], LIFE, None);
+    let large = sessions.create(NewSession::new(vec![b'x'; 1 << 20]).ttl(LIFE));
     let large = large.wait().unwrap().id;
     let before = session(&sessions, &large);
 
     // The writes come first, and memory ends while the answers are gathered.
     let mut requests = vec![
-        Request::Set(SetRequest {
+        Request::Set {
             id: "new".to_owned(),
             data: b"{}".to_vec(),
             ttl: LIFE,
-        }),
-        Request::Touch(TouchRequest {
+        },
+        Request::Touch {
             id: large.clone(),
-            ttl: Some(1),
-        }),
+            ttl: Some(ms(1)),
+        },
     ];
-    requests.extend(vec![
-        Request::Get(GetRequest { id: large.clone() });
-        2 * (MEMORY >> 20)
-    ]);
+    requests.extend(vec![Request::Get { id: large.clone() }; 2 * (MEMORY >> 20)]);
     assert_eq!(sessions.batch(requests).wait(), Err(Error::Crashed));
     assert_eq!(data(&sessions, "new"), None);
     assert_eq!(session(&sessions, &large), before);

@@ -1,10 +1,11 @@
 //! Errors: each names what failed, and none carries a session id or a payload.
 
 use std::fs;
+use std::time::Duration;
 
-use wasi_sessions::{Error, Options, Request, SetRequest};
+use wasi_sessions::{Error, NewSession, Options, Request};
 
-use crate::fixture::{Home, LIFE, create};
+use crate::fixture::{Home, LIFE, create, ms};
 
 /// Parts of ids, payloads and patches that no error may repeat.
 const SECRET: &str = "S3CR3T";
@@ -31,26 +32,32 @@ fn no_error_carries_an_id_or_a_payload() {
 
     let long_id = SECRET.repeat(50);
     let large = SECRET.repeat(20);
-    let set = Request::Set(SetRequest {
+    let set = Request::Set {
         id: secret_id.clone(),
         data: not_json.clone().into(),
         ttl: LIFE,
-    });
+    };
     let refused = [
         sessions.set(&long_id, "{}", LIFE).wait().err(),
         sessions.update(&long_id, "{}", LIFE, Some(0)).wait().err(),
         sessions.set(&secret_id, large.as_str(), LIFE).wait().err(),
-        sessions.create(large.as_str(), LIFE, None).wait().err(),
+        sessions
+            .create(NewSession::new(large.as_str()).ttl(LIFE))
+            .wait()
+            .err(),
         sessions.merge(&secret_id, &large, LIFE).wait().err(),
         sessions.merge(&secret_id, &not_json, LIFE).wait().err(),
         sessions.merge(&secret_id, "{}", LIFE).wait().err(),
-        sessions.create("{}", LIFE, Some(&long_id)).wait().err(),
+        sessions
+            .create(NewSession::new("{}").ttl(LIFE).subject(&long_id))
+            .wait()
+            .err(),
         sessions.rotate(&secret_id, Some(&long_id)).wait().err(),
         sessions
             .set(&secret_id, not_json.as_str(), LIFE)
             .wait()
             .err(),
-        sessions.touch(&secret_id, Some(1)).wait().err(),
+        sessions.touch(&secret_id, Some(ms(1))).wait().err(),
         sessions.destroy(&secret_id).wait().err(),
         sessions.rotate(&secret_id, None).wait().err(),
         sessions.batch(vec![set]).wait().err(),
@@ -76,14 +83,16 @@ fn a_setting_out_of_range_is_named_and_nothing_is_made() {
         ("tableName", Options { table_name: "1".into(), ..default() }),
         ("modelName", Options { model_name: String::new(), ..default() }),
         ("modelName", Options { model_name: "x".repeat(256), ..default() }),
-        ("syncTimeout", Options { sync_timeout: 3_600_001, ..default() }),
+        ("syncTimeout", Options { sync_timeout: ms(3_600_001), ..default() }),
         ("gcFrequency", Options { gc_frequency: u64::MAX, ..default() }),
         ("gcStep", Options { gc_step: 0, ..default() }),
         ("gcStep", Options { gc_step: 1_000_001, ..default() }),
-        ("browserSessionLifetime", Options { browser_session_lifetime: 0, ..default() }),
-        ("absoluteLifetime", Options { absolute_lifetime: Some(0), ..default() }),
-        ("renewalStep", Options { renewal_step: u64::MAX, ..default() }),
-        ("tombstone", Options { tombstone: u64::MAX, ..default() }),
+        ("browserSessionLifetime", Options { browser_session_lifetime: ms(0), ..default() }),
+        ("absoluteLifetime", Options { absolute_lifetime: Some(ms(0)), ..default() }),
+        ("absoluteLifetime", Options { absolute_lifetime: Some(ms(i64::MAX as u64 + 1)), ..default() }),
+        ("renewalStep", Options { renewal_step: ms(u64::MAX), ..default() }),
+        ("renewalStep", Options { renewal_step: Duration::MAX, ..default() }),
+        ("tombstone", Options { tombstone: ms(u64::MAX), ..default() }),
         ("maxData", Options { max_data: 0, ..default() }),
         ("maxData", Options { max_data: 536_870_913, ..default() }),
         ("maxPerSubject", Options { max_per_subject: Some(0), ..default() }),
@@ -128,13 +137,13 @@ fn every_setting_in_range_is_taken() {
         table_name: "t".into(),
         model_name: "m".into(),
         sync: true,
-        sync_timeout: 3_600_000,
+        sync_timeout: ms(3_600_000),
         gc_frequency: i64::MAX as u64,
         gc_step: 1_000_000,
-        browser_session_lifetime: i64::MAX as u64,
-        absolute_lifetime: Some(i64::MAX as u64),
-        renewal_step: i64::MAX as u64,
-        tombstone: i64::MAX as u64,
+        browser_session_lifetime: ms(i64::MAX as u64),
+        absolute_lifetime: Some(ms(i64::MAX as u64)),
+        renewal_step: ms(i64::MAX as u64),
+        tombstone: ms(i64::MAX as u64),
         max_data: 536_870_912,
         max_per_subject: Some(1_000_000),
         durability: wasi_sessions::Durability::Relaxed,

@@ -2,17 +2,15 @@
 
 use std::fs;
 
-use wasi_sessions::{CreateRequest, Error, GetRequest, Options, Request, Sessions};
+use wasi_sessions::{Error, NewSession, Options, Request, Sessions};
 
-use crate::fixture::{Home, LIFE, READ_CACHES, START, create, data, session, store, store_with};
+use crate::fixture::{
+    Home, LIFE, READ_CACHES, START, create, data, ms, session, store, store_with,
+};
 
 /// Starts this many sessions that expire in a millisecond, in one batch.
 fn create_short(sessions: &Sessions, count: usize, size: usize) {
-    let request = Request::Create(CreateRequest {
-        data: vec![b'x'; size],
-        ttl: Some(1),
-        subject: None,
-    });
+    let request = Request::Create(NewSession::new(vec![b'x'; size]).ttl(ms(1)));
     let replies = sessions.batch(vec![request; count]).wait().unwrap();
     assert!(replies.iter().all(Result::is_ok));
 }
@@ -82,11 +80,7 @@ fn every_kind_of_request_counts() {
             sessions.terminate("x").wait().unwrap();
         }),
         ("batch", |sessions| {
-            drop(
-                sessions
-                    .batch(vec![Request::Get(GetRequest { id: "x".into() })])
-                    .wait(),
-            );
+            drop(sessions.batch(vec![Request::Get { id: "x".into() }]).wait());
         }),
     ];
     for (what, ask) in asks {
@@ -133,10 +127,8 @@ fn a_batch_counts_as_many_requests_as_it_holds() {
     });
     create_short(&sessions, 10, 1);
     home.advance(1);
-    let get = || {
-        Request::Get(GetRequest {
-            id: "missing".to_owned(),
-        })
+    let get = || Request::Get {
+        id: "missing".to_owned(),
     };
     drop(sessions.batch(vec![get(); 9]).wait().unwrap());
     assert_eq!(waiting(&sessions), 10);
@@ -184,7 +176,13 @@ fn collect_removes_no_more_than_it_is_asked_to() {
 fn collection_starts_with_the_minute_that_expired_first() {
     let (home, sessions) = store();
     let ids: Vec<String> = [180_000, 60_000, 120_000]
-        .map(|ttl| sessions.create("{}", Some(ttl), None).wait().unwrap().id)
+        .map(|ttl| {
+            sessions
+                .create(NewSession::new("{}").ttl(ms(ttl)))
+                .wait()
+                .unwrap()
+                .id
+        })
         .into();
     home.advance(180_000);
     assert_eq!(sessions.collect(2).wait().unwrap().removed, 2);
@@ -211,7 +209,7 @@ fn a_failing_collection_never_reaches_the_request_that_carried_it() {
     assert_eq!(data(&sessions, &id).as_deref(), Some("kept"));
     assert!(
         sessions
-            .touch(&id, Some(u64::MAX))
+            .touch(&id, Some(ms(u64::MAX)))
             .wait()
             .unwrap()
             .is_some()

@@ -9,7 +9,7 @@ use std::thread;
 
 use tokio::task::JoinSet;
 use wasi_sessions::{
-    Answer, Builder, Durability, Error, GetRequest, Options, Reply, Request, Sessions,
+    Answer, Builder, Durability, Error, NewSession, Options, Reply, Request, Sessions,
 };
 
 use crate::fixture::{Home, LIFE, START, create, data, moment, store};
@@ -57,7 +57,11 @@ fn plain_threads_wait_for_their_answers() {
 async fn use_a_store() {
     let home = Home::new();
     let sessions = home.builder().open().await.unwrap();
-    let id = sessions.create("{}", LIFE, None).await.unwrap().id;
+    let id = sessions
+        .create(NewSession::new("{}").ttl(LIFE))
+        .await
+        .unwrap()
+        .id;
     let (one, other) = tokio::join!(sessions.get(&id), sessions.get(&id));
     assert_eq!(one.unwrap(), other.unwrap());
     // Closing inside of the runtime is no different.
@@ -99,7 +103,7 @@ async fn thousands_of_requests_at_once_are_all_answered() {
         tasks.spawn(async move {
             let payload = number.to_string();
             let id = sessions
-                .create(payload.as_str(), LIFE, None)
+                .create(NewSession::new(payload.as_str()).ttl(LIFE))
                 .await
                 .unwrap()
                 .id;
@@ -117,7 +121,7 @@ fn requests_that_wait_when_the_last_handle_is_dropped_are_answered() {
     let sessions = relaxed(&home).open().wait().unwrap();
     // More than the queue holds; some are answered at once, which is as good.
     let waiting: Vec<_> = (0..3000)
-        .map(|_| sessions.create("{}", LIFE, None))
+        .map(|_| sessions.create(NewSession::new("{}").ttl(LIFE)))
         .filter_map(|mut answer| match poll_once(&mut answer) {
             Poll::Pending => Some(answer),
             Poll::Ready(answered) => answered.map(|_| None).unwrap(),
@@ -243,10 +247,10 @@ fn an_answer_may_be_as_large_as_memory_allows() {
     };
     let builder = home.builder().options(options).memory_limit(1 << 30);
     let sessions = builder.open().wait().unwrap();
-    let large = sessions.create(vec![b'x'; 16 << 20], LIFE, None);
-    let get = Request::Get(GetRequest {
+    let large = sessions.create(NewSession::new(vec![b'x'; 16 << 20]).ttl(LIFE));
+    let get = Request::Get {
         id: large.wait().unwrap().id,
-    });
+    };
     // 160 MiB in one answer.
     let replies = sessions.batch(vec![get; 10]).wait().unwrap();
     for reply in replies {

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use wasi_sessions::{CreateRequest, Error, Outcome, Reply, Request, Sessions};
+use wasi_sessions::{Error, NewSession, Outcome, Reply, Request, Sessions};
 
 use crate::fixture::{Home, LIFE, create, data, listed, only_handle, session, store, written};
 
@@ -42,11 +42,7 @@ fn an_id_that_is_taken_is_not_made_again() {
 #[test]
 fn an_id_is_43_characters_and_never_the_same() {
     let (_home, sessions) = store();
-    let request = Request::Create(CreateRequest {
-        data: b"{}".to_vec(),
-        ttl: LIFE,
-        subject: None,
-    });
+    let request = Request::Create(NewSession::new(b"{}".to_vec()).ttl(LIFE));
     let replies = sessions.batch(vec![request; 500]).wait().unwrap();
     let ids: HashSet<String> = replies
         .into_iter()
@@ -188,7 +184,10 @@ fn an_invented_handle_or_cursor_names_nothing() {
 fn subjects_and_payloads_come_back_as_they_were_brought() {
     let (_home, sessions) = store();
     for text in ["a", &"x".repeat(255), "\0", "'\"; --", "ünï", "a\r\nb"] {
-        let created = sessions.create(text, LIFE, Some(text)).wait().unwrap();
+        let created = sessions
+            .create(NewSession::new(text).ttl(LIFE).subject(text))
+            .wait()
+            .unwrap();
         let found = session(&sessions, &created.id);
         assert_eq!(found.subject.as_deref(), Some(text));
         assert_eq!(found.data, text.as_bytes());
@@ -206,7 +205,11 @@ fn subjects_and_payloads_come_back_as_they_were_brought() {
 }
 
 fn bytes(sessions: &Sessions, payload: &[u8]) -> String {
-    sessions.create(payload, LIFE, None).wait().unwrap().id
+    sessions
+        .create(NewSession::new(payload).ttl(LIFE))
+        .wait()
+        .unwrap()
+        .id
 }
 
 /// All that is in the store's directory, one file after the other.

@@ -2,11 +2,14 @@
 
 use std::fmt::Debug;
 
-use wasi_sessions::{Options, Sessions, Stores};
+use wasi_sessions::{NewSession, Options, Sessions, Stores};
 
-use crate::fixture::{Home, LIFE, START};
+use crate::fixture::{Home, START, ms};
 use crate::guests::types::*;
 use crate::guests::{Guests, Refusal, calls};
+
+/// How long sessions of guests live, in milliseconds.
+const LIFE: Option<u64> = Some(3_600_000);
 
 async fn opened(home: &Home, options: Options) -> (Sessions, Guests) {
     let sessions = home.builder().options(options).open().await.unwrap();
@@ -155,7 +158,9 @@ async fn every_function_of_admin_does_for_a_guest_what_it_does_for_the_host() {
     let mut guest = guests.open().await;
     for number in 0..7_u8 {
         let subject = ["alice", "bob"][usize::from(number % 2)];
-        let created = sessions.create([number], LIFE, Some(subject)).await;
+        let created = sessions
+            .create(NewSession::new([number]).subject(subject))
+            .await;
         created.unwrap();
     }
 
@@ -178,7 +183,11 @@ async fn every_function_of_admin_does_for_a_guest_what_it_does_for_the_host() {
 
     assert!(call!(guest, call_terminate(handle)).unwrap());
     assert!(!call!(guest, call_terminate(handle)).unwrap());
-    let kept = sessions.create("", LIFE, Some("alice")).await.unwrap().id;
+    let kept = sessions
+        .create(NewSession::new("").subject("alice"))
+        .await
+        .unwrap()
+        .id;
     let ended = call!(guest, call_terminate_subject("alice", Some(&kept)));
     assert_eq!(ended.unwrap(), 4);
     assert_eq!(sessions.count_sessions(None).await, Ok(3));
@@ -236,7 +245,7 @@ async fn a_guest_opens_only_what_the_host_offers() {
 async fn options_are_the_hosts_or_none() {
     let home = Home::new();
     let options = Options {
-        absolute_lifetime: Some(86_400_000),
+        absolute_lifetime: Some(ms(86_400_000)),
         ..Options::default()
     };
     let (_sessions, guests) = opened(&home, options).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wasi_sessions::{Options, Sessions};
 
-use crate::fixture::Home;
+use crate::fixture::{Home, ms};
 
 /// The original's calls and nothing else: JSON in and out, a missing session
 /// is nothing, a ttl that is not given, null or 0 is none.
@@ -29,7 +29,10 @@ impl Store {
 
     async fn set(&self, sid: &str, session: &Value, ttl: impl Into<Option<u64>>) {
         let ttl = ttl.into().filter(|&ttl| ttl > 0);
-        self.0.set(sid, session.to_string(), ttl).await.unwrap();
+        self.0
+            .set(sid, session.to_string(), ttl.map(ms))
+            .await
+            .unwrap();
     }
 
     async fn destroy(&self, sid: &str) -> u64 {

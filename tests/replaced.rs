@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use wasi_sessions::{Error, Sessions, SetRequest};
+use wasi_sessions::{Error, NewSession, Sessions};
 
 use crate::fixture::{Home, LIFE, create, data, store};
 
@@ -120,7 +120,11 @@ fn a_store_whose_database_is_replaced_fails_every_request() {
             let target = home.beside("copy.db");
             assert_eq!(sessions.backup(&target).wait(), Err(error.clone()));
             assert_eq!(
-                sessions.create("{}", LIFE, None).wait().err().as_ref(),
+                sessions
+                    .create(NewSession::new("{}").ttl(LIFE))
+                    .wait()
+                    .err()
+                    .as_ref(),
                 Some(&error)
             );
         }
@@ -173,11 +177,11 @@ fn a_store_that_crashed_does_not_start_on_another_database() {
     let home = Home::new();
     let sessions = home.builder().memory_limit(16 << 20).open().wait().unwrap();
     let id = create(&sessions, "kept");
-    let large = wasi_sessions::Request::Set(SetRequest {
+    let large = wasi_sessions::Request::Set {
         id: "x".to_owned(),
         data: vec![b'x'; 1 << 20],
         ttl: LIFE,
-    });
+    };
     assert_eq!(sessions.batch(vec![large; 32]).wait(), Err(Error::Crashed));
     let aside = home.beside("aside");
     fs::rename(home.path(), &aside).unwrap();

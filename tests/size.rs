@@ -1,6 +1,6 @@
 //! Sessions whose payloads together are larger than the component's memory.
 
-use wasi_sessions::{CreateRequest, Durability, Options, Request, Sessions};
+use wasi_sessions::{Durability, NewSession, Options, Request, Sessions};
 
 use crate::fixture::{Home, LIFE, START, create_for, data};
 
@@ -25,11 +25,7 @@ fn relaxed() -> Options {
 fn filled() -> Home {
     let home = Home::new();
     let sessions = home.open_with(relaxed());
-    let create = Request::Create(CreateRequest {
-        data: vec![b'x'; SIZE],
-        ttl: LIFE,
-        subject: Some("alice".to_owned()),
-    });
+    let create = Request::Create(NewSession::new(vec![b'x'; SIZE]).ttl(LIFE).subject("alice"));
     for _ in 0..COUNT / BATCH as u64 {
         let replies = sessions.batch(vec![create.clone(); BATCH]).wait().unwrap();
         assert!(replies.iter().all(Result::is_ok));

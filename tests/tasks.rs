@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use tokio::task::JoinSet;
-use wasi_sessions::{Options, Outcome, Sessions, Written};
+use wasi_sessions::{NewSession, Options, Outcome, Sessions, Written};
 
 use crate::fixture::{Home, LIFE};
 
@@ -46,7 +46,11 @@ async fn increment(sessions: &Sessions, id: &str) -> u64 {
 async fn no_update_is_lost() {
     let home = Home::new();
     let sessions = open(&home).await;
-    let id = sessions.create("0", LIFE, None).await.unwrap().id;
+    let id = sessions
+        .create(NewSession::new("0").ttl(LIFE))
+        .await
+        .unwrap()
+        .id;
     let target = id.clone();
     let versions = together(&sessions, move |_, sessions| {
         let id = target.clone();
@@ -118,7 +122,11 @@ async fn first_writes_at_once_all_succeed_as_versions_of_one_session() {
 async fn no_late_write_undoes_a_log_out() {
     let home = Home::new();
     let sessions = open(&home).await;
-    let id = sessions.create("{}", LIFE, None).await.unwrap().id;
+    let id = sessions
+        .create(NewSession::new("{}").ttl(LIFE))
+        .await
+        .unwrap()
+        .id;
     let target = id.clone();
     let ended = together(&sessions, move |number, sessions| {
         let id = target.clone();
@@ -160,7 +168,11 @@ async fn no_late_write_undoes_a_log_out() {
 async fn of_32_rotations_of_one_id_exactly_one_wins() {
     let home = Home::new();
     let sessions = open(&home).await;
-    let id = sessions.create("cart", LIFE, None).await.unwrap().id;
+    let id = sessions
+        .create(NewSession::new("cart").ttl(LIFE))
+        .await
+        .unwrap()
+        .id;
     let target = id.clone();
     let rotations = together(&sessions, move |_, sessions| {
         let id = target.clone();
@@ -182,7 +194,10 @@ async fn log_ins_at_once_never_exceed_the_limit_of_a_subject() {
     };
     let sessions = home.builder().options(options).open().await.unwrap();
     let counts = together(&sessions, |_, sessions| async move {
-        sessions.create("{}", LIFE, Some("alice")).await.unwrap();
+        sessions
+            .create(NewSession::new("{}").ttl(LIFE).subject("alice"))
+            .await
+            .unwrap();
         sessions.count_sessions(Some("alice")).await.unwrap()
     });
     assert!(counts.await.into_iter().all(|count| count <= 3));

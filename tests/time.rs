@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wasi_sessions::{GetRequest, Options, Outcome, Reply, Request, Sessions, SetRequest};
+use wasi_sessions::{NewSession, Options, Outcome, Reply, Request, Sessions};
 
 use crate::fixture::{
-    END_OF_TIME, Home, LIFE, READ_CACHES, START, create, data, listed, moment, only_handle,
+    END_OF_TIME, Home, LIFE, READ_CACHES, START, create, data, listed, moment, ms, only_handle,
     session, store, written,
 };
 
@@ -17,7 +17,7 @@ const END_OF_NANOSECONDS: u64 = u64::MAX / 1_000_000;
 #[test]
 fn a_session_is_there_until_the_moment_it_expires() {
     let (home, sessions) = store();
-    let created = sessions.create("{}", Some(1000), Some("alice"));
+    let created = sessions.create(NewSession::new("{}").ttl(ms(1000)).subject("alice"));
     let created = created.wait().unwrap();
     assert_eq!(created.expires, START + 1000);
     let handle = only_handle(&sessions);
@@ -36,7 +36,7 @@ fn a_session_is_there_until_the_moment_it_expires() {
 fn an_expired_session_is_absent_from_every_function_collected_or_not() {
     for collected in [false, true] {
         let (home, sessions) = store();
-        let id = sessions.create("{}", Some(1), Some("alice"));
+        let id = sessions.create(NewSession::new("{}").ttl(ms(1)).subject("alice"));
         let id = id.wait().unwrap().id;
         let handle = only_handle(&sessions);
         home.advance(1);
@@ -64,7 +64,7 @@ fn absent_everywhere(sessions: &Sessions, id: &str, handle: &str, subject: &str)
     assert_eq!(sessions.rotate(id, Some(subject)).wait(), Ok(None));
     assert_eq!(sessions.destroy(id).wait(), Ok(false));
     let batch = sessions
-        .batch(vec![Request::Get(GetRequest { id: id.to_owned() })])
+        .batch(vec![Request::Get { id: id.to_owned() }])
         .wait();
     assert_eq!(batch, Ok(vec![Ok(Reply::Session(None))]));
     for subject in [None, Some(subject)] {
@@ -110,12 +110,10 @@ fn the_clock_is_read_once_for_each_request() {
     read_once("clear", &|| drop(sessions.clear().wait()));
     read_once("collect", &|| drop(sessions.collect(10).wait()));
     read_once("batch", &|| {
-        let start = |id: &str| {
-            Request::Set(SetRequest {
-                id: id.into(),
-                data: b"{}".to_vec(),
-                ttl: LIFE,
-            })
+        let start = |id: &str| Request::Set {
+            id: id.into(),
+            data: b"{}".to_vec(),
+            ttl: LIFE,
         };
         drop(sessions.batch(vec![start("x"), start("y")]).wait());
     });
@@ -136,7 +134,11 @@ fn what_was_collected_stays_away_when_the_clock_steps_back() {
 
 /// Steps back after a collection.
 fn step_back(home: &Home, sessions: &Sessions) {
-    let short = sessions.create("{}", Some(100), None).wait().unwrap().id;
+    let short = sessions
+        .create(NewSession::new("{}").ttl(ms(100)))
+        .wait()
+        .unwrap()
+        .id;
     assert_eq!(data(sessions, &short).as_deref(), Some("{}"));
     let long = create(sessions, "long");
     home.advance(100);
@@ -148,7 +150,7 @@ fn step_back(home: &Home, sessions: &Sessions) {
 
     // The store goes on in the past: nothing breaks, versions still rise.
     assert_eq!(data(sessions, &long).as_deref(), Some("long"));
-    let update = sessions.update(&long, "longer", Some(50), Some(1));
+    let update = sessions.update(&long, "longer", Some(ms(50)), Some(1));
     let update = written(update.wait().unwrap());
     assert_eq!((update.version, update.expires), (2, home.now() + 50));
     assert_eq!(session(sessions, &long).updated, home.now());
@@ -168,8 +170,8 @@ fn a_renewal_caps_a_life_given_by_a_clock_that_was_decades_ahead() {
     for bytes in READ_CACHES {
         let home = Home::new();
         let options = Options {
-            absolute_lifetime: Some(10_000),
-            renewal_step: 0,
+            absolute_lifetime: Some(ms(10_000)),
+            renewal_step: ms(0),
             ..Options::default()
         };
         let sessions = home.open_with_read_cache(bytes, options);
@@ -183,17 +185,21 @@ fn a_renewal_caps_a_life_given_by_a_clock_that_was_decades_ahead() {
             home.set_clock(now);
             let limit = (now + ttl).min(START + 10_000);
             let expires = [
-                sessions.touch(&ids[0], Some(ttl)).wait().unwrap().unwrap(),
-                written(sessions.set(&ids[1], "{}", Some(ttl)).wait().unwrap()).expires,
+                sessions
+                    .touch(&ids[0], Some(ms(ttl)))
+                    .wait()
+                    .unwrap()
+                    .unwrap(),
+                written(sessions.set(&ids[1], "{}", Some(ms(ttl))).wait().unwrap()).expires,
                 written(
                     sessions
-                        .update(&ids[2], "{}", Some(ttl), None)
+                        .update(&ids[2], "{}", Some(ms(ttl)), None)
                         .wait()
                         .unwrap(),
                 )
                 .expires,
                 sessions
-                    .merge(&ids[3], "{}", Some(ttl))
+                    .merge(&ids[3], "{}", Some(ms(ttl)))
                     .wait()
                     .unwrap()
                     .unwrap()
@@ -215,9 +221,17 @@ fn a_renewal_caps_a_life_given_by_a_clock_that_was_decades_ahead() {
 #[test]
 fn times_saturate_at_the_end_of_time() {
     let (_home, sessions) = store();
-    for ttl in [END_OF_TIME - START, END_OF_TIME, u64::MAX] {
-        let created = sessions.create("{}", Some(ttl), None).wait().unwrap();
-        assert_eq!(created.expires, END_OF_TIME, "{ttl}");
+    for ttl in [
+        ms(END_OF_TIME - START),
+        ms(END_OF_TIME),
+        ms(u64::MAX),
+        Duration::MAX,
+    ] {
+        let created = sessions
+            .create(NewSession::new("{}").ttl(ttl))
+            .wait()
+            .unwrap();
+        assert_eq!(created.expires, END_OF_TIME, "{ttl:?}");
         assert_eq!(session(&sessions, &created.id).expires, END_OF_TIME);
 
         let id = &created.id;
@@ -228,7 +242,7 @@ fn times_saturate_at_the_end_of_time() {
         let touched = sessions.touch(id, Some(ttl)).wait();
         assert_eq!(touched, Ok(Some(END_OF_TIME)));
     }
-    let almost = sessions.create("{}", Some(END_OF_TIME - START - 1), None);
+    let almost = sessions.create(NewSession::new("{}").ttl(ms(END_OF_TIME - START - 1)));
     assert_eq!(almost.wait().unwrap().expires, END_OF_TIME - 1);
 }
 
@@ -239,7 +253,10 @@ fn a_store_works_as_long_as_64_bits_of_nanoseconds_last() {
         let home = Home::new();
         home.set_clock(now);
         let sessions = home.open();
-        let created = sessions.create("{}", Some(10), None).wait().unwrap();
+        let created = sessions
+            .create(NewSession::new("{}").ttl(ms(10)))
+            .wait()
+            .unwrap();
         assert_eq!(created.expires, now + 10);
         assert_eq!(session(&sessions, &created.id).created, now);
         home.advance(10);
@@ -253,7 +270,10 @@ fn a_later_clock_stands_still_there_and_breaks_nothing() {
     let (home, sessions) = store();
     for now in [END_OF_NANOSECONDS + 1, END_OF_TIME, u64::MAX] {
         home.set_clock(now);
-        let created = sessions.create("{}", Some(u64::MAX), None).wait().unwrap();
+        let created = sessions
+            .create(NewSession::new("{}").ttl(ms(u64::MAX)))
+            .wait()
+            .unwrap();
         assert_eq!(created.expires, END_OF_TIME);
         let created = session(&sessions, &created.id).created;
         assert_eq!(created, END_OF_NANOSECONDS, "{now}");

@@ -11,7 +11,7 @@ use tower_sessions::session_store::Error;
 use tower_sessions::{ExpiredDeletion, SessionStore};
 use wasi_sessions::{Options, Outcome, Sessions};
 
-use crate::fixture::{END_OF_TIME, Home, LIFE, READ_CACHES, START, create, data};
+use crate::fixture::{END_OF_TIME, Home, LIFE, READ_CACHES, START, create, data, ms};
 
 mod axum_app;
 
@@ -146,7 +146,7 @@ async fn save_brings_nothing_back_that_was_deleted_however_long_ago() {
         SessionStore::create(&sessions, &mut record).await.unwrap();
         sessions.delete(&record.id).await.unwrap();
 
-        let tombstone = Options::default().tombstone;
+        let tombstone = Options::default().tombstone.as_millis() as u64;
         for later in [0, tombstone - 1, 1, tombstone] {
             home.advance(later);
             sessions.save(&record).await.unwrap();
@@ -224,7 +224,9 @@ async fn a_session_without_end_has_the_last_date_that_there_is() {
     let home = Home::new();
     let sessions = open(&home).await;
     let id = Id(3);
-    let set = sessions.set(&id.to_string(), "{}", Some(u64::MAX)).await;
+    let set = sessions
+        .set(&id.to_string(), "{}", Some(ms(u64::MAX)))
+        .await;
     let Ok(Outcome::Written(written)) = set else {
         panic!("{set:?}");
     };

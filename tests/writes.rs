@@ -2,23 +2,22 @@
 
 use std::fs;
 
-use wasi_sessions::{
-    CreateRequest, DestroyRequest, Durability, Error, GetRequest, MergeRequest, Options, Outcome,
-    Reply, Request, RotateRequest, Sessions, SetRequest, TouchRequest, UpdateRequest,
+use wasi_sessions::{Durability, Error, NewSession, Options, Outcome, Reply, Request, Sessions};
+
+use crate::fixture::{
+    Home, LIFE, create, create_for, data, ms, session, store, store_with, written,
 };
 
-use crate::fixture::{Home, LIFE, create, create_for, data, session, store, store_with, written};
-
 fn set(id: &str, data: &str) -> Request {
-    Request::Set(SetRequest {
+    Request::Set {
         id: id.to_owned(),
         data: data.into(),
         ttl: LIFE,
-    })
+    }
 }
 
 fn get(id: &str) -> Request {
-    Request::Get(GetRequest { id: id.to_owned() })
+    Request::Get { id: id.to_owned() }
 }
 
 #[test]
@@ -27,31 +26,27 @@ fn a_batch_has_a_reply_for_each_request_in_order() {
     let requests = vec![
         set("a", r#"{"n":1}"#),
         get("a"),
-        Request::Update(UpdateRequest {
+        Request::Update {
             id: "a".into(),
             data: b"{}".to_vec(),
             ttl: LIFE,
             expected: Some(7),
-        }),
-        Request::Merge(MergeRequest {
+        },
+        Request::Merge {
             id: "a".into(),
             patch: r#"{"m":2}"#.into(),
             ttl: LIFE,
-        }),
-        Request::Touch(TouchRequest {
+        },
+        Request::Touch {
             id: "a".into(),
-            ttl: Some(5),
-        }),
-        Request::Rotate(RotateRequest {
+            ttl: Some(ms(5)),
+        },
+        Request::Rotate {
             id: "a".into(),
             subject: Some("alice".into()),
-        }),
-        Request::Destroy(DestroyRequest { id: "a".into() }),
-        Request::Create(CreateRequest {
-            data: b"{}".to_vec(),
-            ttl: LIFE,
-            subject: None,
-        }),
+        },
+        Request::Destroy { id: "a".into() },
+        Request::Create(NewSession::new(b"{}".to_vec()).ttl(LIFE)),
         get("missing"),
     ];
     let replies = sessions.batch(requests).wait().unwrap();
@@ -88,16 +83,12 @@ fn in_a_batch_a_requests_own_failure_is_its_own_reply() {
         set("a", "first"),
         set(&too_long_id, "{}"),
         set("b", "far too large"),
-        Request::Create(CreateRequest {
-            data: vec![],
-            ttl: LIFE,
-            subject: Some(String::new()),
-        }),
-        Request::Merge(MergeRequest {
+        Request::Create(NewSession::new(vec![]).ttl(LIFE).subject(String::new())),
+        Request::Merge {
             id: "a".into(),
             patch: "{}".into(),
             ttl: LIFE,
-        }),
+        },
         set("a", "second"),
     ];
     let replies = sessions.batch(requests).wait().unwrap();
@@ -131,9 +122,9 @@ fn of_a_batch_that_cannot_be_kept_nothing_was_done() {
         set("a", "{}"),
         set(&standing, "overwritten"),
         set("b", "poison"),
-        Request::Destroy(DestroyRequest {
+        Request::Destroy {
             id: standing.clone(),
-        }),
+        },
     ];
     assert!(matches!(
         sessions.batch(requests).wait(),
@@ -177,7 +168,9 @@ fn of_a_create_that_cannot_end_the_oldest_nothing_was_done() {
     home.sabotage("BEFORE UPDATE OF ended ON Sessions");
 
     let sessions = home.open_with(options);
-    let second = sessions.create("{}", LIFE, Some("alice")).wait();
+    let second = sessions
+        .create(NewSession::new("{}").ttl(LIFE).subject("alice"))
+        .wait();
     assert!(matches!(second, Err(Error::Other(_))));
     assert!(data(&sessions, &first).is_some());
     assert_eq!(sessions.count_sessions(None).wait(), Ok(1));
@@ -212,9 +205,14 @@ fn a_refused_request_changes_nothing() {
     assert!(sessions.merge(&id, "{", LIFE).wait().is_err());
     assert!(sessions.rotate(&id, Some("")).wait().is_err());
     assert!(sessions.rotate(&id, Some(&too_long)).wait().is_err());
-    assert!(sessions.create("{}", LIFE, Some(&too_long)).wait().is_err());
+    assert!(
+        sessions
+            .create(NewSession::new("{}").ttl(LIFE).subject(&too_long))
+            .wait()
+            .is_err()
+    );
     assert_eq!(
-        sessions.create(large, LIFE, None).wait(),
+        sessions.create(NewSession::new(large).ttl(LIFE)).wait(),
         Err(Error::TooLarge(20))
     );
     assert_eq!(session(&sessions, &id), before);

@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
-use wasi_sessions::{Entry, Error, Milliseconds, Options, Outcome};
+use wasi_sessions::{Entry, Error, NewSession, Options, Outcome};
 
 use crate::arguments::Command;
 use crate::bench;
@@ -25,20 +26,27 @@ const PAGE: u64 = 500;
 /// Does what a command says.
 pub fn run(command: Command, database: &Database, output: &mut Output) -> anyhow::Result<()> {
     match command {
-        Command::Create { payload, subject } => {
-            create(database, payload.data, payload.life.ttl, subject, output)
-        }
+        Command::Create { payload, subject } => create(
+            database,
+            payload.data,
+            milliseconds(payload.life.ttl),
+            subject,
+            output,
+        ),
         Command::Get { session } => get(database, &secrets::id(session.id)?, output),
         Command::Set { session, payload } => set(
             database,
             &secrets::id(session.id)?,
             payload.data,
-            payload.life.ttl,
+            milliseconds(payload.life.ttl),
             output,
         ),
-        Command::Touch { session, life } => {
-            touch(database, &secrets::id(session.id)?, life.ttl, output)
-        }
+        Command::Touch { session, life } => touch(
+            database,
+            &secrets::id(session.id)?,
+            milliseconds(life.ttl),
+            output,
+        ),
         Command::Destroy { session } => destroy(database, &secrets::id(session.id)?, output),
         Command::List { subject, limit } => list(database, subject.as_deref(), limit, output),
         Command::Terminate {
@@ -59,17 +67,25 @@ pub fn run(command: Command, database: &Database, output: &mut Output) -> anyhow
     }
 }
 
+/// The life that an argument gives.
+fn milliseconds(ttl: Option<u64>) -> Option<Duration> {
+    ttl.map(Duration::from_millis)
+}
+
 fn create(
     database: &Database,
     data: Option<OsString>,
-    ttl: Option<Milliseconds>,
+    ttl: Option<Duration>,
     subject: Option<String>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let data = payload(data)?;
+    let mut session = NewSession::new(payload(data)?).ttl(ttl);
+    if let Some(subject) = subject {
+        session = session.subject(subject);
+    }
     let is_new = !database.exists()?;
     let sessions = database.create()?;
-    let created = sessions.create(data, ttl, subject.as_deref()).wait()?;
+    let created = sessions.create(session).wait()?;
     say_if_new(database, is_new);
     let json = json!({
         "id": created.id,
@@ -106,7 +122,7 @@ fn set(
     database: &Database,
     id: &str,
     data: Option<OsString>,
-    ttl: Option<Milliseconds>,
+    ttl: Option<Duration>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let data = payload(data)?;
@@ -137,7 +153,7 @@ fn say_if_new(database: &Database, is_new: bool) {
 fn touch(
     database: &Database,
     id: &str,
-    ttl: Option<Milliseconds>,
+    ttl: Option<Duration>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let Some(expires) = database.open()?.touch(id, ttl).wait()? else {

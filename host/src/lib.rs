@@ -20,7 +20,7 @@
 //!         .await?;
 //!
 //!     // A visitor comes, and logs in: the session moves to a new id.
-//!     let visitor = sessions.create(r#"{"cart":[]}"#, None, None).await?;
+//!     let visitor = sessions.create(r#"{"cart":[]}"#).await?;
 //!     let login = sessions.rotate(&visitor.id, Some("alice")).await?;
 //!     let id = login.ok_or("the session has expired")?.id;
 //!
@@ -57,16 +57,18 @@
 //! With the feature `tower-sessions` a [`Sessions`] is a `SessionStore` for axum
 //! and other frameworks on tower; `examples/axum.rs` is a program that uses it.
 //!
-//! The types of requests and answers are generated from the contract. Their
+//! The types of answers are generated from the contract. Their
 //! `Debug` shows all they hold, ids and payloads included: keep them out of logs.
 
 mod answer;
+mod batch;
 mod builder;
 mod cache;
 mod clock;
 mod contract;
 mod error;
 mod linked;
+mod milliseconds;
 mod options;
 mod owner;
 mod request;
@@ -82,11 +84,11 @@ mod tower;
 pub mod web;
 
 pub use answer::Answer;
+pub use batch::{NewSession, Request};
 pub use builder::Builder;
 pub use contract::types::{
-    Collected, CreateRequest, Created, DestroyRequest, Entry, GetRequest, Handle, MergeRequest,
-    Milliseconds, Outcome, Page, Reply, Request, RotateRequest, Session, SetRequest, Statistics,
-    Timestamp, TouchRequest, UpdateRequest, Written,
+    Collected, Created, Entry, Handle, Outcome, Page, Reply, Session, Statistics, Timestamp,
+    Written,
 };
 pub use error::Error;
 pub use linked::{Stores, StoresView, add_admin_to_linker, add_to_linker};

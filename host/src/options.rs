@@ -1,9 +1,11 @@
 //! The store's options as a struct, and the JSON that carries them to the component.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Error, Milliseconds};
+use crate::{Error, milliseconds};
 
 /// The longest JSON of options, in bytes, as in the contract. The length is checked
 /// before anything is parsed, since a parsed tree takes many times the memory of
@@ -11,13 +13,15 @@ use crate::{Error, Milliseconds};
 const LONGEST: usize = 65_536;
 
 /// The options of a store. The defaults are the contract's; a value out of
-/// range makes `open` fail with [`Error::InvalidArgument`](crate::Error).
+/// range makes `open` fail with [`Error::InvalidArgument`](crate::Error). Spans of time
+/// are rounded up to whole milliseconds; the longest is 2^63 - 1 of them.
 ///
 /// ```
+/// use std::time::Duration;
 /// use wasi_sessions::Options;
 ///
 /// let options = Options {
-///     absolute_lifetime: Some(30 * 24 * 60 * 60 * 1000),
+///     absolute_lifetime: Some(Duration::from_secs(30 * 24 * 60 * 60)),
 ///     max_per_subject: Some(10),
 ///     ..Options::default()
 /// };
@@ -37,25 +41,31 @@ pub struct Options {
     pub sync: bool,
     /// How long to wait for a database that another owner holds. The host's lock
     /// on the directory keeps other owners away, so nothing waits as long as
-    /// all use the host. Up to 3,600,000; default 3,000.
-    pub sync_timeout: Milliseconds,
+    /// all use the host. Up to an hour; default 3 seconds.
+    #[serde(serialize_with = "milliseconds::serialize")]
+    pub sync_timeout: Duration,
     /// Requests after which a collection starts; 0 for never. Default 10,000.
     /// Unless it is 0, a store that is idle for some seconds collects, too.
     pub gc_frequency: u64,
     /// Rows that one request may remove while a collection is on: 1 to
     /// 1,000,000, default 100.
     pub gc_step: u64,
-    /// How long a session lives that was given no life: at least 1, default
-    /// 86,400,000, a day.
-    pub browser_session_lifetime: Milliseconds,
-    /// How long any session lives at most, however often renewed: at least 1.
+    /// How long a session lives that was given no life: at least a
+    /// millisecond, default a day.
+    #[serde(serialize_with = "milliseconds::serialize")]
+    pub browser_session_lifetime: Duration,
+    /// How long any session lives at most, however often renewed: at least a
+    /// millisecond.
     /// Default `None`.
-    pub absolute_lifetime: Option<Milliseconds>,
+    #[serde(serialize_with = "milliseconds::serialize_option")]
+    pub absolute_lifetime: Option<Duration>,
     /// A touch that would move the expiry later by less than this writes nothing.
-    /// Default 1,000.
-    pub renewal_step: Milliseconds,
-    /// How long an ended id is refused to late writers. Default 60,000.
-    pub tombstone: Milliseconds,
+    /// Default a second.
+    #[serde(serialize_with = "milliseconds::serialize")]
+    pub renewal_step: Duration,
+    /// How long an ended id is refused to late writers. Default a minute.
+    #[serde(serialize_with = "milliseconds::serialize")]
+    pub tombstone: Duration,
     /// Longest payload, in bytes: 1 to 536,870,912, default 1,048,576. See
     /// [`Builder::memory_limit`](crate::Builder::memory_limit) for large ones.
     pub max_data: u64,
@@ -82,13 +92,13 @@ impl Default for Options {
             table_name: "Sessions".to_owned(),
             model_name: "Session".to_owned(),
             sync: true,
-            sync_timeout: 3_000,
+            sync_timeout: Duration::from_secs(3),
             gc_frequency: 10_000,
             gc_step: 100,
-            browser_session_lifetime: 86_400_000,
+            browser_session_lifetime: Duration::from_secs(24 * 60 * 60),
             absolute_lifetime: None,
-            renewal_step: 1_000,
-            tombstone: 60_000,
+            renewal_step: Duration::from_secs(1),
+            tombstone: Duration::from_secs(60),
             max_data: 1_048_576,
             max_per_subject: None,
             durability: Durability::Full,
@@ -188,12 +198,14 @@ mod tests {
     #[test]
     fn options_that_are_given_reach_the_component() {
         let json = parsed(&Options {
-            absolute_lifetime: Some(u64::MAX),
+            absolute_lifetime: Some(Duration::MAX),
+            tombstone: Duration::from_micros(1_001),
             max_per_subject: Some(2),
             durability: Durability::Relaxed,
             ..Options::default()
         });
         assert_eq!(json["absoluteLifetime"], u64::MAX);
+        assert_eq!(json["tombstone"], 2);
         assert_eq!(json["maxPerSubject"], 2);
         assert_eq!(json["durability"], "relaxed");
     }

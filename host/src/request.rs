@@ -2,7 +2,7 @@
 //! `match` here lists all kinds of requests: a new one does not compile until the
 //! budget, the limits and the cache have an answer for it.
 
-use crate::{
+use crate::contract::types::{
     CreateRequest, DestroyRequest, GetRequest, MergeRequest, Request, RotateRequest, SetRequest,
     TouchRequest, UpdateRequest,
 };

@@ -12,7 +12,7 @@ use crate::answer::{Blocking, PendingRead};
 use crate::cache::ReadCache;
 #[cfg(feature = "tower-sessions")]
 use crate::clock::StoreClock;
-use crate::contract::Admin;
+use crate::contract::{self, Admin};
 use crate::owner::limits;
 use crate::owner::thread::OwnerThread;
 use crate::owner::{Owner, Replies};
@@ -20,9 +20,8 @@ use crate::request::Ends;
 use crate::sandbox::instance::Called;
 use crate::sandbox::state::State;
 use crate::{
-    Answer, Collected, CreateRequest, Created, DestroyRequest, Error, GetRequest, MergeRequest,
-    Milliseconds, Options, Outcome, Page, Reply, Request, RotateRequest, Session, SetRequest,
-    Statistics, Timestamp, TouchRequest, UpdateRequest,
+    Answer, Collected, Created, Error, NewSession, Options, Outcome, Page, Reply, Request, Session,
+    Statistics, Timestamp,
 };
 
 /// Rows of the first step of a collection; those that follow are fitted to the
@@ -38,8 +37,10 @@ const LONGEST_STEP: Duration = Duration::from_millis(2);
 /// changed by another caller is an answer, never an error. `wit/` has all their
 /// limits, and what each keeps and fails with.
 ///
-/// Times are whole milliseconds. Each write and each touch gives the session
-/// its life anew: `ttl` from now, 0 ending it at once. With `None` it is the
+/// Points in time are whole milliseconds since the epoch; a `ttl` is rounded up to
+/// whole milliseconds, and the longest is 2^63 - 1 of them. Each write and each touch
+/// gives the session its life anew: `ttl` from now, zero ending it at once. With `None`
+/// it is the
 /// payload's `cookie.maxAge`, or else the option
 /// [`browser_session_lifetime`](crate::Options::browser_session_lifetime); a
 /// `ttl` given earlier is not remembered.
@@ -79,22 +80,14 @@ impl Sessions {
         }))
     }
 
-    /// Starts a session under a new id, of 43 random characters.
+    /// Starts a session under a new id, of 43 random characters. `session` is a payload,
+    /// or a [`NewSession`] with a payload and a life or a subject.
     ///
     /// Fails with [`Error::TooLarge`] for a payload over `max_data`, as every
     /// write does, and with [`Error::InvalidArgument`] for a subject that is
     /// empty or over 255 bytes.
-    pub fn create(
-        &self,
-        data: impl Into<Vec<u8>>,
-        ttl: Option<Milliseconds>,
-        subject: Option<&str>,
-    ) -> Answer<Created> {
-        let request = Request::Create(CreateRequest {
-            data: data.into(),
-            ttl,
-            subject: owned(subject),
-        });
+    pub fn create(&self, session: impl Into<NewSession>) -> Answer<Created> {
+        let request = Request::Create(session.into());
         self.request(request, |reply| match reply {
             Reply::Created(created) => Some(created),
             _ => None,
@@ -112,7 +105,7 @@ impl Sessions {
             id: limits::shortened(id).to_owned(),
             find: |sessions, id| sessions.0.cache.get(id).map(Some),
             ask: |sessions, id, blocking| {
-                let request = Request::Get(GetRequest { id });
+                let request = Request::Get { id };
                 Box::pin(async move { sessions.ask(request, session, &blocking).await })
             },
         })
@@ -128,13 +121,13 @@ impl Sessions {
         &self,
         id: &str,
         data: impl Into<Vec<u8>>,
-        ttl: Option<Milliseconds>,
+        ttl: Option<Duration>,
     ) -> Answer<Outcome> {
-        let request = Request::Set(SetRequest {
+        let request = Request::Set {
             id: id.to_owned(),
             data: data.into(),
             ttl,
-        });
+        };
         self.request(request, outcome)
     }
 
@@ -145,42 +138,37 @@ impl Sessions {
         &self,
         id: &str,
         data: impl Into<Vec<u8>>,
-        ttl: Option<Milliseconds>,
+        ttl: Option<Duration>,
         expected: Option<u64>,
     ) -> Answer<Outcome> {
-        let request = Request::Update(UpdateRequest {
+        let request = Request::Update {
             id: id.to_owned(),
             data: data.into(),
             ttl,
             expected,
-        });
+        };
         self.request(request, outcome)
     }
 
     /// Applies a JSON merge patch (RFC 7396) to the payload in one step, and
     /// answers what it comes to. Fails with [`Error::InvalidArgument`] when the
     /// patch or the payload is not JSON.
-    pub fn merge(
-        &self,
-        id: &str,
-        patch: &str,
-        ttl: Option<Milliseconds>,
-    ) -> Answer<Option<Session>> {
-        let request = Request::Merge(MergeRequest {
+    pub fn merge(&self, id: &str, patch: &str, ttl: Option<Duration>) -> Answer<Option<Session>> {
+        let request = Request::Merge {
             id: id.to_owned(),
             patch: patch.to_owned(),
             ttl,
-        });
+        };
         self.request(request, session)
     }
 
     /// Gives the session its life anew without touching its payload or version;
     /// answers when it expires now.
-    pub fn touch(&self, id: &str, ttl: Option<Milliseconds>) -> Answer<Option<Timestamp>> {
-        let request = Request::Touch(TouchRequest {
+    pub fn touch(&self, id: &str, ttl: Option<Duration>) -> Answer<Option<Timestamp>> {
+        let request = Request::Touch {
             id: id.to_owned(),
             ttl,
-        });
+        };
         self.request(request, |reply| match reply {
             Reply::Expires(expires) => Some(expires),
             _ => None,
@@ -190,10 +178,10 @@ impl Sessions {
     /// Moves the session to a new id in one step and, when `subject` is given,
     /// binds it: what an application does at log-in.
     pub fn rotate(&self, id: &str, subject: Option<&str>) -> Answer<Option<Created>> {
-        let request = Request::Rotate(RotateRequest {
+        let request = Request::Rotate {
             id: id.to_owned(),
             subject: owned(subject),
-        });
+        };
         self.request(request, |reply| match reply {
             Reply::Rotated(created) => Some(created),
             _ => None,
@@ -202,7 +190,7 @@ impl Sessions {
 
     /// Ends the session; false when it was not there.
     pub fn destroy(&self, id: &str) -> Answer<bool> {
-        let request = Request::Destroy(DestroyRequest { id: id.to_owned() });
+        let request = Request::Destroy { id: id.to_owned() };
         self.request(request, |reply| match reply {
             Reply::Destroyed(destroyed) => Some(destroyed),
             _ => None,
@@ -213,6 +201,15 @@ impl Sessions {
     /// and one that fails leaves the others alone. An error of the whole means
     /// that nothing was done, [`Error::Crashed`] excepted.
     pub fn batch(&self, requests: Vec<Request>) -> Answer<Vec<Result<Reply, Error>>> {
+        let requests = requests.into_iter().map(Into::into).collect();
+        self.batch_of(requests)
+    }
+
+    /// Does requests of the contract as [`batch`](Sessions::batch) does.
+    pub(crate) fn batch_of(
+        &self,
+        requests: Vec<contract::types::Request>,
+    ) -> Answer<Vec<Result<Reply, Error>>> {
         let sessions = self.clone();
         Answer::new(|blocking| async move { sessions.send(requests, &blocking).await })
     }
@@ -365,7 +362,7 @@ impl Sessions {
     }
 
     /// Whether a batch of these requests surely has room in the component.
-    pub(crate) fn has_room_for(&self, requests: &[Request]) -> bool {
+    pub(crate) fn has_room_for(&self, requests: &[contract::types::Request]) -> bool {
         self.0.owner.budget.allows(requests)
     }
 
@@ -381,14 +378,14 @@ impl Sessions {
         read: fn(Reply) -> Option<T>,
         blocking: &Blocking,
     ) -> Result<T, Error> {
-        let reply = self.send(vec![request], blocking).await?.pop();
+        let reply = self.send(vec![request.into()], blocking).await?.pop();
         let answer = reply.transpose()?.and_then(read);
         answer.ok_or_else(|| Error::Other("the component broke its contract".to_owned()))
     }
 
     async fn send(
         &self,
-        mut requests: Vec<Request>,
+        mut requests: Vec<contract::types::Request>,
         blocking: &Blocking,
     ) -> Result<Replies, Error> {
         let max_data = self.0.options.max_data;

@@ -13,13 +13,15 @@ use std::time::{Duration, Instant, SystemTime};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::{
-    Answer, Builder, CreateRequest, Created, DestroyRequest, Error, GetRequest, Options, Outcome,
-    Request, Sessions, SetRequest,
-};
+use crate::{Answer, Builder, Created, Error, NewSession, Options, Outcome, Request, Sessions};
 
 /// Where tests keep the compiled code, so that few of them compile.
 pub(crate) const COMPILED: &str = concat!(env!("OUT_DIR"), "/compiled");
+
+/// A span of so many milliseconds.
+pub(crate) const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
 
 pub(crate) fn builder(home: &TempDir) -> Builder {
     Builder::new(home.path().join("store")).cache_directory(COMPILED)
@@ -30,7 +32,7 @@ pub(crate) fn home() -> TempDir {
 }
 
 pub(crate) fn create(sessions: &Sessions, data: &str) -> Created {
-    sessions.create(data, None, None).wait().unwrap()
+    sessions.create(data).wait().unwrap()
 }
 
 fn data(sessions: &Sessions, id: &str) -> Vec<u8> {
@@ -49,7 +51,7 @@ pub(crate) fn open_small(home: &TempDir) -> Sessions {
 
 pub(crate) fn crash(sessions: &Sessions) {
     let overlong = vec![0; 16 << 20];
-    let crashed = sessions.create(overlong, None, None).wait();
+    let crashed = sessions.create(overlong).wait();
     assert_eq!(crashed, Err(Error::Crashed));
 }
 
@@ -180,7 +182,10 @@ fn the_clock_and_the_randomness_can_be_replaced() {
         .open()
         .wait()
         .unwrap();
-    let created = sessions.create("", Some(500), None).wait().unwrap();
+    let created = sessions
+        .create(NewSession::new("").ttl(ms(500)))
+        .wait()
+        .unwrap();
     assert_eq!(created.id, "A".repeat(43));
     assert_eq!(created.expires, 1_500);
     now.store(1_499, Ordering::Relaxed);
@@ -202,19 +207,19 @@ fn a_batch_replies_to_each_request() {
     let home = home();
     let sessions = builder(&home).open().wait().unwrap();
     let requests = vec![
-        Request::Set(SetRequest {
+        Request::Set {
             id: String::new(),
             data: vec![],
             ttl: None,
-        }),
-        Request::Set(SetRequest {
+        },
+        Request::Set {
             id: "id".to_owned(),
             data: vec![],
             ttl: None,
-        }),
-        Request::Destroy(DestroyRequest {
+        },
+        Request::Destroy {
             id: "id".to_owned(),
-        }),
+        },
     ];
     let replies = sessions.batch(requests).wait().unwrap();
     assert_eq!(replies.len(), 3);
@@ -297,7 +302,7 @@ pub(crate) fn behind_one_another<T>(
 fn requests_that_wait_together_share_a_transaction() {
     let home = home();
     let (created, transactions) = behind_one_another(builder(&home), |sessions| {
-        let create = |number: usize| sessions.create(number.to_string(), None, None);
+        let create = |number: usize| sessions.create(number.to_string());
         (0..200).map(create).collect()
     });
     assert_eq!(transactions, 1);
@@ -311,7 +316,7 @@ fn requests_that_wait_together_share_a_transaction() {
 #[test]
 fn a_group_is_bounded_in_requests() {
     let (created, transactions) = behind_one_another(builder(&home()), |sessions| {
-        let create = |_| sessions.create("{}", None, None);
+        let create = |_| sessions.create("{}");
         (0..600).map(create).collect()
     });
     assert!(created.iter().all(Result::is_ok));
@@ -324,7 +329,7 @@ fn requests_that_succeed_one_by_one_do_not_crash_the_component_together() {
     let small = || builder(&home).memory_limit(32 << 20);
     let large = vec![7; 1 << 20];
     let (created, _) = behind_one_another(small(), |sessions| {
-        let create = |_| sessions.create(large.clone(), None, None);
+        let create = |_| sessions.create(large.clone());
         (0..64).map(create).collect()
     });
     let created: Vec<Created> = created.into_iter().map(Result::unwrap).collect();
@@ -351,7 +356,7 @@ fn what_is_larger_than_the_components_memory_is_refused_without_a_crash() {
     let large = "x".repeat(20 << 20);
     let too_large = Error::TooLarge(1 << 20);
     assert_eq!(
-        sessions.create(large.clone(), None, None).wait(),
+        sessions.create(large.clone()).wait(),
         Err(too_large.clone())
     );
     assert_eq!(
@@ -366,14 +371,14 @@ fn what_is_larger_than_the_components_memory_is_refused_without_a_crash() {
     let bound = sessions.rotate(&before.id, Some(&large)).wait();
     assert!(matches!(bound, Err(Error::InvalidArgument(_))));
 
-    let get = Request::Get(GetRequest {
+    let get = Request::Get {
         id: before.id.clone(),
-    });
-    let set = Request::Set(SetRequest {
+    };
+    let set = Request::Set {
         id: before.id,
         data: large.into(),
         ttl: None,
-    });
+    };
     let replies = sessions.batch(vec![get.clone(), set, get]).wait().unwrap();
     assert_eq!(replies[1], Err(too_large));
     assert!(replies[0] == replies[2] && replies[0].is_ok());
@@ -385,7 +390,7 @@ fn randomness_that_repeats_is_an_error() {
     let zeroes = builder(&home).random(|bytes| bytes.fill(0));
     let sessions = zeroes.open().wait().unwrap();
     create(&sessions, "kept");
-    let second = sessions.create("{}", None, None).wait();
+    let second = sessions.create("{}").wait();
     assert!(matches!(second, Err(Error::Other(words)) if words.contains("random")));
     assert_eq!(sessions.count_sessions(None).wait(), Ok(1));
 }
@@ -396,7 +401,7 @@ fn what_stops_a_request_does_not_stop_those_that_wait_with_it() {
     refuse(&home, "INSERT");
 
     let (created, _) = behind_one_another(builder(&home), |sessions| {
-        let create = |data: &str| sessions.create(data, None, None);
+        let create = |data: &str| sessions.create(data);
         ["a", "!", "b"].map(create).into()
     });
     assert!(created[0].is_ok());
@@ -410,16 +415,10 @@ fn what_stops_a_request_does_not_stop_those_that_wait_with_it() {
 fn batches_that_wait_together_get_their_own_replies() {
     let home = home();
     let (replies, transactions) = behind_one_another(builder(&home), |sessions| {
-        let create = |data: &str| {
-            Request::Create(CreateRequest {
-                data: data.into(),
-                ttl: None,
-                subject: None,
-            })
-        };
-        let get = Request::Get(GetRequest {
+        let create = |data: &str| Request::Create(NewSession::new(data));
+        let get = Request::Get {
             id: "nobody".into(),
-        });
+        };
         let batch = |requests| sessions.batch(requests);
         vec![
             batch(vec![create("a"), get.clone()]),
@@ -473,11 +472,7 @@ fn a_store_that_nobody_uses_collects_its_garbage() {
             true => pollster::block_on(batch),
             false => batch.wait(),
         };
-        let create = Request::Create(CreateRequest {
-            data: vec![b'x'; 4000],
-            ttl: Some(1000),
-            subject: None,
-        });
+        let create = Request::Create(NewSession::new(vec![b'x'; 4000]).ttl(ms(1000)));
         for _ in 0..10 {
             done(sessions.batch(vec![create.clone(); 100])).unwrap();
         }
@@ -504,22 +499,20 @@ fn a_full_collection_lets_others_in_between_its_steps() {
         .open()
         .wait()
         .unwrap();
-    let create = Request::Create(CreateRequest {
-        data: vec![b'x'; 500],
-        ttl: Some(1000),
-        subject: None,
-    });
+    let create = Request::Create(NewSession::new(vec![b'x'; 500]).ttl(ms(1000)));
     for _ in 0..20 {
         sessions.batch(vec![create.clone(); 1000]).wait().unwrap();
     }
-    let kept = sessions.create("kept", Some(1_000_000), None).wait();
+    let kept = sessions
+        .create(NewSession::new("kept").ttl(ms(1_000_000)))
+        .wait();
     let id = kept.unwrap().id;
     now.fetch_add(1000, Ordering::SeqCst);
     let collector = sessions.clone();
     let collection = thread::spawn(move || collector.collect_all().wait());
     let mut seen = BTreeSet::new();
     while !collection.is_finished() {
-        sessions.set(&id, "", Some(1_000_000)).wait().unwrap();
+        sessions.set(&id, "", Some(ms(1_000_000))).wait().unwrap();
         seen.insert(sessions.stats().wait().unwrap().expired);
     }
     assert_eq!(collection.join().unwrap(), Ok(20_000));

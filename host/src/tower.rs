@@ -1,6 +1,7 @@
 //! The store as a `SessionStore` of tower-sessions, for axum and other frameworks on tower.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use tower_sessions_core::session::{Id, Record};
 use tower_sessions_core::session_store::{Error as StoreError, Result};
 use tower_sessions_core::{ExpiredDeletion, SessionStore};
 
-use crate::{Error, Milliseconds, Outcome, Sessions, Timestamp};
+use crate::{Error, Outcome, Sessions, Timestamp};
 
 /// Ids that `create` tries. One that is taken among 2^128 means that something
 /// else is wrong.
@@ -100,11 +101,11 @@ impl ExpiredDeletion for Sessions {
 }
 
 impl Sessions {
-    /// How long it is until then, by the store's clock; 0 for what has passed.
-    fn ttl(&self, date: OffsetDateTime) -> Milliseconds {
+    /// How long it is until then, by the store's clock; zero for what has passed.
+    fn ttl(&self, date: OffsetDateTime) -> Duration {
         let expires = date.unix_timestamp_nanos().div_euclid(NANOSECONDS);
         let ttl = expires - i128::from(self.clock().shown());
-        ttl.max(0).try_into().unwrap_or(Milliseconds::MAX)
+        Duration::from_millis(ttl.max(0).try_into().unwrap_or(u64::MAX))
     }
 }
 

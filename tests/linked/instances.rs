@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use wasi_sessions::{Options, Stores};
 
-use crate::fixture::{Home, LIFE};
+use crate::fixture::Home;
 use crate::guests::types::*;
 use crate::guests::{Guests, Instance, Refusal, calls};
 
-use super::{opened, refusal};
+use super::{LIFE, opened, refusal};
 
 /// Adds 1 to the number that is the payload, as often as it takes to be first.
 async fn increment(guest: &mut Instance, id: &str) {
@@ -33,7 +33,7 @@ async fn many_instances_share_one_store() {
     const INSTANCES: usize = 64;
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
-    let id = sessions.create("0", LIFE, None).await.unwrap().id;
+    let id = sessions.create("0").await.unwrap().id;
     let mut tasks = JoinSet::new();
     for _ in 0..INSTANCES {
         let mut guest = guests.open().await;
@@ -88,7 +88,7 @@ fn a_guest_that_calls_without_end_lets_other_tasks_of_its_thread_run() {
         runtime.unwrap().block_on(async {
             let home = Home::new();
             let (sessions, guests) = opened(&home, Options::default()).await;
-            let id = sessions.create("{}", LIFE, None).await.unwrap().id;
+            let id = sessions.create("{}").await.unwrap().id;
             for reads in [true, false] {
                 let mut guest = guests.open().await;
                 let target = id.clone();
@@ -200,7 +200,7 @@ async fn a_guests_batch_leaves_the_store_to_others() {
     // What the guest hands on to the test is no concern of the store's.
     guest.store.set_hostcall_fuel(1 << 30);
     let largest = vec![b'x'; 1 << 20];
-    let id = sessions.create(largest, LIFE, None).await.unwrap().id;
+    let id = sessions.create(largest).await.unwrap().id;
     let gets = |count| vec![Request::Get(GetRequest { id: id.clone() }); count];
     let touches = |count| {
         vec![

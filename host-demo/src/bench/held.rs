@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
-use wasi_sessions::{Milliseconds, Session};
+use wasi_sessions::Session;
 
 use super::native::key;
 
@@ -17,11 +17,11 @@ const LENGTH: usize = 500;
 const FILLER: [u8; LENGTH] = [b'-'; LENGTH];
 
 /// The life of a session that is written.
-pub const LIFE: Milliseconds = 60 * 60 * 1000;
+pub const LIFE: u64 = 60 * 60 * 1000;
 
 /// What a touch moves the expiry by at least, more than the store's
 /// `renewal_step`: a touch that writes nothing would be no measure.
-const RENEWAL: Milliseconds = 2_000;
+const RENEWAL: u64 = 2_000;
 
 /// The payload with this number; no two are alike.
 pub fn payload(number: u64) -> Vec<u8> {
@@ -96,7 +96,7 @@ impl Held {
     }
 
     /// A life that moves the expiry of whichever session it is given to.
-    pub fn next_life(&self) -> Milliseconds {
+    pub fn next_life(&self) -> u64 {
         LIFE + RENEWAL * (self.touches.fetch_add(1, Ordering::Relaxed) + 1)
     }
 

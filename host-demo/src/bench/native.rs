@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use sha2::{Digest, Sha256};
-use wasi_sessions::{Durability, Milliseconds, Session, Timestamp};
+use wasi_sessions::{Durability, Session, Timestamp};
 
 use super::store::Store;
 
@@ -72,7 +72,7 @@ impl Native {
     /// Writes new sessions in one transaction.
     pub fn fill<'a>(
         &self,
-        sessions: impl Iterator<Item = (&'a str, Vec<u8>, Milliseconds)>,
+        sessions: impl Iterator<Item = (&'a str, Vec<u8>, u64)>,
     ) -> anyhow::Result<()> {
         let transaction = self.0.unchecked_transaction()?;
         for (id, data, life) in sessions {
@@ -89,7 +89,7 @@ impl Native {
         Ok(collect.execute([now()?])? as u64)
     }
 
-    fn insert(&self, id: &str, data: &[u8], life: Milliseconds) -> anyhow::Result<()> {
+    fn insert(&self, id: &str, data: &[u8], life: u64) -> anyhow::Result<()> {
         let mut insert = self.0.prepare_cached(
             "INSERT INTO Sessions (key, rest, version, created, updated, expires, due, subject, data)
              VALUES (?1, ?2, 1, ?3, ?3, ?4, ?4 / 60000 * 60000, NULL, ?5)",
@@ -101,7 +101,7 @@ impl Native {
 }
 
 impl Store for Native {
-    async fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String> {
+    async fn create(&mut self, data: Vec<u8>, life: u64) -> anyhow::Result<String> {
         let mut random = [0; 32];
         getrandom::fill(&mut random)?;
         let id = URL_SAFE_NO_PAD.encode(random);
@@ -128,12 +128,7 @@ impl Store for Native {
         Ok(session.optional()?)
     }
 
-    async fn update(
-        &mut self,
-        id: &str,
-        data: Vec<u8>,
-        life: Milliseconds,
-    ) -> anyhow::Result<bool> {
+    async fn update(&mut self, id: &str, data: Vec<u8>, life: u64) -> anyhow::Result<bool> {
         let mut update = self.0.prepare_cached(
             "UPDATE Sessions SET data = ?4, version = version + 1, updated = ?3, expires = ?5
              WHERE key = ?1 AND rest = ?2 AND expires > ?3 RETURNING version",
@@ -147,7 +142,7 @@ impl Store for Native {
         Ok(version.is_some())
     }
 
-    async fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool> {
+    async fn touch(&mut self, id: &str, life: u64) -> anyhow::Result<bool> {
         let mut touch = self.0.prepare_cached(
             "UPDATE Sessions SET expires = ?4 WHERE key = ?1 AND rest = ?2 AND expires > ?3",
         )?;

@@ -3,11 +3,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::ensure;
-use wasi_sessions::{
-    Durability, Milliseconds, Options, Outcome, Reply, Request, Sessions, SetRequest,
-};
+use wasi_sessions::{Durability, Options, Outcome, Reply, Request, Sessions};
 
 use super::held::{Held, ids};
 use super::native::Native;
@@ -41,7 +40,7 @@ impl Population {
     pub fn fill(
         directory: PathBuf,
         count: u32,
-        life: impl Fn(usize) -> Milliseconds,
+        life: impl Fn(usize) -> u64,
     ) -> anyhow::Result<Self> {
         let ids = ids(count);
         let filled = Self {
@@ -58,11 +57,11 @@ impl Population {
             let indices = start..filled.ours.len().min(start + BATCH);
             let requests = indices.map(|index| {
                 let id = filled.ours.id(index).to_owned();
-                Request::Set(SetRequest {
+                Request::Set {
                     id,
                     data: filled.ours.last(index),
-                    ttl: Some(life(index)),
-                })
+                    ttl: Some(Duration::from_millis(life(index))),
+                }
             });
             for reply in sessions.batch(requests.collect()).wait()? {
                 let written = matches!(reply?, Reply::Outcome(Outcome::Written(_)));

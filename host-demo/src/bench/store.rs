@@ -1,22 +1,23 @@
 //! What is asked of both sides, ours and the native one, in the same words.
 
-use anyhow::bail;
-use wasi_sessions::{Answer, Milliseconds, Outcome, Session, Sessions};
+use std::time::Duration;
 
-/// A store as one client uses it.
+use anyhow::bail;
+use wasi_sessions::{Answer, NewSession, Outcome, Session, Sessions};
+
+/// A store as one client uses it. A life is in milliseconds.
 pub trait Store {
     /// Starts a session under a new id; the id.
-    async fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String>;
+    async fn create(&mut self, data: Vec<u8>, life: u64) -> anyhow::Result<String>;
 
     /// The session, if it is there.
     async fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>>;
 
     /// Writes a session; false when it is not there.
-    async fn update(&mut self, id: &str, data: Vec<u8>, life: Milliseconds)
-    -> anyhow::Result<bool>;
+    async fn update(&mut self, id: &str, data: Vec<u8>, life: u64) -> anyhow::Result<bool>;
 
     /// Renews a session; false when it is not there.
-    async fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool>;
+    async fn touch(&mut self, id: &str, life: u64) -> anyhow::Result<bool>;
 }
 
 /// How a client gets its answers.
@@ -48,8 +49,10 @@ pub struct Client {
 }
 
 impl Store for Client {
-    async fn create(&mut self, data: Vec<u8>, life: Milliseconds) -> anyhow::Result<String> {
-        let created = self.sessions.create(data, Some(life), None);
+    async fn create(&mut self, data: Vec<u8>, life: u64) -> anyhow::Result<String> {
+        let created = self
+            .sessions
+            .create(NewSession::new(data).ttl(Duration::from_millis(life)));
         Ok(self.caller.answer(created).await?.id)
     }
 
@@ -57,18 +60,15 @@ impl Store for Client {
         self.caller.answer(self.sessions.get(id)).await
     }
 
-    async fn update(
-        &mut self,
-        id: &str,
-        data: Vec<u8>,
-        life: Milliseconds,
-    ) -> anyhow::Result<bool> {
-        let update = self.sessions.update(id, data, Some(life), None);
+    async fn update(&mut self, id: &str, data: Vec<u8>, life: u64) -> anyhow::Result<bool> {
+        let update = self
+            .sessions
+            .update(id, data, Some(Duration::from_millis(life)), None);
         is_written(self.caller.answer(update).await?)
     }
 
-    async fn touch(&mut self, id: &str, life: Milliseconds) -> anyhow::Result<bool> {
-        let touch = self.sessions.touch(id, Some(life));
+    async fn touch(&mut self, id: &str, life: u64) -> anyhow::Result<bool> {
+        let touch = self.sessions.touch(id, Some(Duration::from_millis(life)));
         Ok(self.caller.answer(touch).await?.is_some())
     }
 }

@@ -47,7 +47,7 @@ pub fn write_until_killed(database: &Database) -> anyhow::Result<()> {
 }
 
 fn write_session(sessions: &Sessions) -> anyhow::Result<()> {
-    let id = sessions.create(held_at(1), None, None).wait()?.id;
+    let id = sessions.create(held_at(1)).wait()?.id;
     answered(&id, 1)?;
     for version in 2..=WRITES {
         let update = sessions.update(&id, held_at(version), None, Some(version - 1));

@@ -1,9 +1,10 @@
 //! Sessions of many users: created, many to a transaction, and read back.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use anyhow::bail;
-use wasi_sessions::{CreateRequest, Milliseconds, Reply, Request, Sessions};
+use wasi_sessions::{NewSession, Reply, Request, Sessions};
 
 use super::payload::payload;
 use super::telling::{Phase, bar};
@@ -15,7 +16,7 @@ const BATCH: usize = 100;
 
 /// The life of every second session; the others live for a day, as their
 /// payload says.
-const SHORT: Milliseconds = 30 * 60 * 1000;
+const SHORT: Duration = Duration::from_secs(30 * 60);
 
 /// Whether the session with this number has the short life.
 pub fn is_short(number: usize) -> bool {
@@ -45,11 +46,7 @@ pub fn create(
             let batch = (ids.len()..total).take(BATCH).map(|number| {
                 let life = is_short(number).then_some(SHORT);
                 let data = expected(number, scale).into_bytes();
-                Request::Create(CreateRequest {
-                    data,
-                    ttl: life,
-                    subject: Some(user(number, scale)),
-                })
+                Request::Create(NewSession::new(data).ttl(life).subject(user(number, scale)))
             });
             for reply in sessions.batch(batch.collect()).wait()? {
                 match reply? {

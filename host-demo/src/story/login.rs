@@ -12,7 +12,7 @@ const DEVICES: u64 = 3;
 /// Logs Alice in on her devices; the ids of her sessions.
 pub fn log_in(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<Vec<String>> {
     let visitors = (0..DEVICES)
-        .map(|device| Ok(sessions.create(payload(device, ""), None, None).wait()?.id))
+        .map(|device| Ok(sessions.create(payload(device, "")).wait()?.id))
         .collect::<anyhow::Result<Vec<String>>>()?;
     let ids = phase.time(|| {
         let mut ids = Vec::new();

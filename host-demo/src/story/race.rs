@@ -19,7 +19,7 @@ pub fn run(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<()> {
 
     let bar = bar(THREADS as u64 * INCREMENTS);
     let ids = (0..SESSIONS)
-        .map(|_| Ok(sessions.create(counter(0), None, None).wait()?.id))
+        .map(|_| Ok(sessions.create(counter(0)).wait()?.id))
         .collect::<anyhow::Result<Vec<String>>>()?;
     let caught = phase.time(|| {
         let caught = in_parallel(THREADS, |thread| {
@@ -59,7 +59,7 @@ pub fn run(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<()> {
 
 /// Two requests read the same version, and both write.
 fn overtake(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<()> {
-    let id = sessions.create(counter(0), None, None).wait()?.id;
+    let id = sessions.create(counter(0)).wait()?.id;
     let seen = sessions.get(&id).wait()?.context("a session is gone")?;
     let first = sessions
         .update(&id, counter(1), None, Some(seen.version))

@@ -146,7 +146,7 @@ fn a_store_is_opened_and_closed_inside_of_a_task_that_has_used_up_its_budget() {
 fn a_loop_of_reads_from_memory_lets_other_tasks_run() {
     let home = home();
     let sessions = builder(&home).open().wait().unwrap();
-    let id = sessions.create("{}", None, None).wait().unwrap().id;
+    let id = sessions.create("{}").wait().unwrap().id;
     assert!(sessions.get(&id).wait().unwrap().is_some());
     runtimes()[0].block_on(async {
         let other = tokio::spawn(async {});

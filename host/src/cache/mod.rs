@@ -21,11 +21,11 @@ use siphasher::sip128::SipHasher13;
 use triomphe::ThinArc;
 
 use crate::clock::StoreClock;
-use crate::request::Ends;
-use crate::{
-    Error, GetRequest, MergeRequest, Outcome, Reply, Request, Session, SetRequest, Timestamp,
-    TouchRequest, UpdateRequest, Written,
+use crate::contract::types::{
+    GetRequest, MergeRequest, Request, SetRequest, TouchRequest, UpdateRequest,
 };
+use crate::request::Ends;
+use crate::{Error, Outcome, Reply, Session, Timestamp, Written};
 
 #[cfg(test)]
 mod tests;

@@ -14,10 +14,9 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use crate::owner::shared::Serving;
-use crate::tests::{COMPILED, behind_one_another, refuse};
+use crate::tests::{COMPILED, behind_one_another, ms, refuse};
 use crate::{
-    Builder, CreateRequest, DestroyRequest, Durability, Error, GetRequest, MergeRequest, Options,
-    Outcome, Reply, Request, RotateRequest, Session, Sessions, SetRequest, TouchRequest,
+    Builder, Durability, Error, NewSession, Options, Outcome, Reply, Request, Session, Sessions,
 };
 
 /// The time that the clock of these tests shows at first.
@@ -100,7 +99,14 @@ fn get(sessions: &Sessions, id: &str) -> Option<Session> {
 
 /// A new session that is known, so that the next read is from memory.
 fn create_known(sessions: &Sessions, data: &str, subject: Option<&str>) -> String {
-    let id = sessions.create(data, None, subject).wait().unwrap().id;
+    let id = sessions
+        .create(NewSession {
+            subject: subject.map(str::to_owned),
+            ..NewSession::new(data)
+        })
+        .wait()
+        .unwrap()
+        .id;
     assert!(get(sessions, &id).is_some());
     id
 }
@@ -111,7 +117,7 @@ fn the_second_read_and_those_after_a_touch_or_a_write_are_from_memory() {
     let clock = Clock::new();
     let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
     let id = sessions
-        .create("{}", None, Some("alice"))
+        .create(NewSession::new("{}").subject("alice"))
         .wait()
         .unwrap()
         .id;
@@ -119,7 +125,7 @@ fn the_second_read_and_those_after_a_touch_or_a_write_are_from_memory() {
     assert_eq!(clock.hits(), 0);
     assert_eq!(get(&sessions, &id), first);
     assert_eq!(clock.hits(), 1);
-    let expires = sessions.touch(&id, Some(500)).wait().unwrap().unwrap();
+    let expires = sessions.touch(&id, Some(ms(500))).wait().unwrap().unwrap();
     assert_eq!(get(&sessions, &id).unwrap().expires, expires);
     assert_eq!(clock.hits(), 2);
     assert_eq!(get(&sessions, &id), stored(&sessions, &id));
@@ -127,7 +133,7 @@ fn the_second_read_and_those_after_a_touch_or_a_write_are_from_memory() {
     type Write = fn(&Sessions, &str) -> bool;
     let writes: [Write; 3] = [
         |sessions, id| sessions.set(id, r#"{"a":1}"#, None).wait().is_ok(),
-        |sessions, id| sessions.update(id, "{}", Some(7), None).wait().is_ok(),
+        |sessions, id| sessions.update(id, "{}", Some(ms(7)), None).wait().is_ok(),
         |sessions, id| sessions.merge(id, r#"{"b":2}"#, None).wait().is_ok(),
     ];
     for (time, write) in (START + 2..).zip(writes) {
@@ -146,7 +152,7 @@ fn the_second_read_and_those_after_a_touch_or_a_write_are_from_memory() {
 /// The session as the database has it: a batch is never answered from memory.
 fn stored(sessions: &Sessions, id: &str) -> Option<Session> {
     let replies = sessions
-        .batch(vec![Request::Get(GetRequest { id: id.to_owned() })])
+        .batch(vec![Request::Get { id: id.to_owned() }])
         .wait();
     match replies.unwrap().pop() {
         Some(Ok(Reply::Session(session))) => session,
@@ -159,43 +165,31 @@ fn what_a_batch_writes_twice_or_ends_is_not_answered_from_memory() {
     let home = home();
     let clock = Clock::new();
     let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
-    let set = |id: &str, data: &str| {
-        Request::Set(SetRequest {
-            id: id.to_owned(),
-            data: data.into(),
-            ttl: None,
-        })
+    let set = |id: &str, data: &str| Request::Set {
+        id: id.to_owned(),
+        data: data.into(),
+        ttl: None,
     };
     let cases: [fn(&str) -> Request; 4] = [
-        |id| {
-            Request::Set(SetRequest {
-                id: id.to_owned(),
-                data: "2".into(),
-                ttl: None,
-            })
+        |id| Request::Set {
+            id: id.to_owned(),
+            data: "2".into(),
+            ttl: None,
         },
-        |id| {
-            Request::Merge(MergeRequest {
-                id: id.to_owned(),
-                patch: "3".to_owned(),
-                ttl: Some(9),
-            })
+        |id| Request::Merge {
+            id: id.to_owned(),
+            patch: "3".to_owned(),
+            ttl: Some(ms(9)),
         },
-        |id| Request::Destroy(DestroyRequest { id: id.to_owned() }),
-        |id| {
-            Request::Rotate(RotateRequest {
-                id: id.to_owned(),
-                subject: None,
-            })
+        |id| Request::Destroy { id: id.to_owned() },
+        |id| Request::Rotate {
+            id: id.to_owned(),
+            subject: None,
         },
     ];
     for case in cases {
         let id = create_known(&sessions, "0", None);
-        let batch = vec![
-            set(&id, "1"),
-            case(&id),
-            Request::Get(GetRequest { id: id.clone() }),
-        ];
+        let batch = vec![set(&id, "1"), case(&id), Request::Get { id: id.clone() }];
         assert!(
             sessions
                 .batch(batch)
@@ -209,7 +203,7 @@ fn what_a_batch_writes_twice_or_ends_is_not_answered_from_memory() {
 
     // One that expired at that very moment starts anew.
     let id = create_known(&sessions, "0", Some("alice"));
-    sessions.touch(&id, Some(5)).wait().unwrap();
+    sessions.touch(&id, Some(ms(5))).wait().unwrap();
     clock.set(START + 5);
     sessions.set(&id, "1", None).wait().unwrap();
     let known = get(&sessions, &id);
@@ -234,7 +228,7 @@ fn a_write_is_known_with_the_moment_that_the_database_has() {
         let sessions = builder.open().wait().unwrap();
         let id = create_known(&sessions, "{}", Some("alice"));
         for ttl in 100_000..100_100 {
-            let written = sessions.set(&id, ttl.to_string(), Some(ttl)).wait();
+            let written = sessions.set(&id, ttl.to_string(), Some(ms(ttl))).wait();
             assert!(matches!(written, Ok(Outcome::Written(_))));
             assert_eq!(get(&sessions, &id), stored(&sessions, &id));
         }
@@ -293,7 +287,7 @@ fn a_crash_leaves_nothing_in_memory() {
     let small = builder(&home).memory_limit(8 << 20).options(options);
     let sessions = clock.given_to(small).open().wait().unwrap();
     let id = create_known(&sessions, "{}", None);
-    let crashed = sessions.create(vec![0; 16 << 20], None, None).wait();
+    let crashed = sessions.create(vec![0; 16 << 20]).wait();
     assert_eq!(crashed, Err(Error::Crashed));
     assert!(get(&sessions, &id).is_some());
     assert_eq!(clock.hits(), 0);
@@ -309,21 +303,21 @@ fn a_transaction_that_is_not_kept_changes_nothing_in_memory() {
     let set = create_known(&sessions, "set", None);
     let before = [get(&sessions, &touched), get(&sessions, &set)];
     let failed = sessions.batch(vec![
-        Request::Touch(TouchRequest {
+        Request::Touch {
             id: touched.clone(),
-            ttl: Some(9),
-        }),
-        Request::Set(SetRequest {
+            ttl: Some(ms(9)),
+        },
+        Request::Set {
             id: set.clone(),
             data: "undone".into(),
             ttl: None,
-        }),
-        Request::Get(GetRequest { id: set.clone() }),
-        Request::Set(SetRequest {
+        },
+        Request::Get { id: set.clone() },
+        Request::Set {
             id: set.clone(),
             data: "!".into(),
             ttl: None,
-        }),
+        },
     ]);
     assert!(matches!(failed.wait(), Err(Error::Other(_))));
     for _ in 0..2 {
@@ -337,16 +331,16 @@ fn a_transaction_that_is_not_kept_changes_nothing_in_memory() {
         handle = Some(sessions.clone());
         assert_eq!([get(sessions, &touched), get(sessions, &set)], before);
         let requests = [
-            Request::Touch(TouchRequest {
+            Request::Touch {
                 id: touched.clone(),
-                ttl: Some(1_000_000_000),
-            }),
-            Request::Set(SetRequest {
+                ttl: Some(ms(1_000_000_000)),
+            },
+            Request::Set {
                 id: set.clone(),
                 data: "!".into(),
                 ttl: None,
-            }),
-            Request::Get(GetRequest { id: set.clone() }),
+            },
+            Request::Get { id: set.clone() },
         ];
         requests.map(|request| sessions.batch(vec![request])).into()
     });
@@ -365,12 +359,18 @@ fn an_id_that_randomness_repeats_is_a_new_session() {
     let clock = Clock::new();
     let zeroes = builder(&home).random(|bytes| bytes.fill(0));
     let sessions = clock.given_to(zeroes).open().wait().unwrap();
-    let first = sessions.create("first", Some(10), None).wait().unwrap();
+    let first = sessions
+        .create(NewSession::new("first").ttl(ms(10)))
+        .wait()
+        .unwrap();
     assert!(get(&sessions, &first.id).is_some());
     clock.set(START + 10);
-    let second = sessions.create("second", Some(10), None).wait().unwrap();
+    let second = sessions
+        .create(NewSession::new("second").ttl(ms(10)))
+        .wait()
+        .unwrap();
     assert_eq!(first.id, second.id);
-    sessions.touch(&second.id, Some(20)).wait().unwrap();
+    sessions.touch(&second.id, Some(ms(20))).wait().unwrap();
     for _ in 0..2 {
         assert_eq!(get(&sessions, &second.id).unwrap().data, b"second");
     }
@@ -381,7 +381,11 @@ fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
     let home = home();
     let clock = Clock::new();
     let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
-    let short = sessions.create("{}", Some(10), None).wait().unwrap().id;
+    let short = sessions
+        .create(NewSession::new("{}").ttl(ms(10)))
+        .wait()
+        .unwrap()
+        .id;
     assert!(get(&sessions, &short).is_some());
     clock.set(START + 10);
     assert_eq!(sessions.collect(10).wait().unwrap().removed, 1);
@@ -389,7 +393,11 @@ fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
     assert_eq!(get(&sessions, &short), None);
 
     // An expiry that only the cache has seen may be undone.
-    let long = sessions.create("{}", Some(30), None).wait().unwrap().id;
+    let long = sessions
+        .create(NewSession::new("{}").ttl(ms(30)))
+        .wait()
+        .unwrap()
+        .id;
     let known = get(&sessions, &long);
     clock.set(START + 9);
     assert_eq!(get(&sessions, &long), known);
@@ -432,9 +440,14 @@ fn the_cache_is_used_and_correct_after_a_clock_was_ahead() {
         // The write is at an earlier time than the creation.
         for write in 0..3 {
             clock.set(START + 2 + write);
-            assert!(sessions.set(&meanwhile, "1", Some(90_000)).wait().is_ok());
+            assert!(
+                sessions
+                    .set(&meanwhile, "1", Some(ms(90_000)))
+                    .wait()
+                    .is_ok()
+            );
             assert_eq!(get(&sessions, &meanwhile), stored(&sessions, &meanwhile));
-            assert!(sessions.touch(&meanwhile, Some(50_000)).wait().is_ok());
+            assert!(sessions.touch(&meanwhile, Some(ms(50_000))).wait().is_ok());
             let session = get(&sessions, &meanwhile);
             assert_eq!(session, stored(&sessions, &meanwhile));
             assert_eq!(session.unwrap().created, START + 2);
@@ -464,16 +477,12 @@ fn sessions_that_a_login_ends_are_forgotten_and_those_of_others_are_not() {
 
     // In one transaction: what was read or touched first may be ended then.
     let replies = sessions.batch(vec![
-        Request::Get(GetRequest { id: second.clone() }),
-        Request::Touch(TouchRequest {
+        Request::Get { id: second.clone() },
+        Request::Touch {
             id: second.clone(),
-            ttl: Some(5),
-        }),
-        Request::Create(CreateRequest {
-            data: vec![],
-            ttl: None,
-            subject: Some("alice".to_owned()),
-        }),
+            ttl: Some(ms(5)),
+        },
+        Request::Create(NewSession::new(vec![]).subject("alice")),
     ]);
     assert!(replies.wait().unwrap().iter().all(Result::is_ok));
     assert_eq!(get(&sessions, &second), None);

@@ -1,12 +1,15 @@
 //! The contract's `sessions` for guests: each function is the same of [`Sessions`].
 
+use std::time::Duration;
+
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use super::contracts::sessions::{Host, HostStore};
 use super::{OpenStore, StoresView};
 use crate::contract;
-use crate::{Created, Error, Milliseconds, Outcome, Reply, Request, Session, Sessions, Timestamp};
+use crate::contract::types::{Milliseconds, Request};
+use crate::{Created, Error, NewSession, Outcome, Reply, Session, Sessions, Timestamp};
 
 /// The most requests of a guest's batch.
 const MOST_REQUESTS: usize = 1000;
@@ -27,7 +30,9 @@ impl HostStore for StoresView<'_> {
         subject: Option<String>,
     ) -> Result<Created> {
         let sessions = self.sessions(&store)?;
-        Ok(sessions.create(data, ttl, subject.as_deref()).await?)
+        let ttl = ttl.map(Duration::from_millis);
+        let session = NewSession { data, ttl, subject };
+        Ok(sessions.create(session).await?)
     }
 
     async fn get(&mut self, store: Resource<OpenStore>, id: String) -> Result<Option<Session>> {
@@ -41,6 +46,7 @@ impl HostStore for StoresView<'_> {
         data: Vec<u8>,
         ttl: Option<Milliseconds>,
     ) -> Result<Outcome> {
+        let ttl = ttl.map(Duration::from_millis);
         Ok(self.sessions(&store)?.set(&id, data, ttl).await?)
     }
 
@@ -53,6 +59,7 @@ impl HostStore for StoresView<'_> {
         expected: Option<u64>,
     ) -> Result<Outcome> {
         let sessions = self.sessions(&store)?;
+        let ttl = ttl.map(Duration::from_millis);
         Ok(sessions.update(&id, data, ttl, expected).await?)
     }
 
@@ -63,6 +70,7 @@ impl HostStore for StoresView<'_> {
         patch: String,
         ttl: Option<Milliseconds>,
     ) -> Result<Option<Session>> {
+        let ttl = ttl.map(Duration::from_millis);
         Ok(self.sessions(&store)?.merge(&id, &patch, ttl).await?)
     }
 
@@ -72,6 +80,7 @@ impl HostStore for StoresView<'_> {
         id: String,
         ttl: Option<Milliseconds>,
     ) -> Result<Option<Timestamp>> {
+        let ttl = ttl.map(Duration::from_millis);
         Ok(self.sessions(&store)?.touch(&id, ttl).await?)
     }
 
@@ -96,7 +105,7 @@ impl HostStore for StoresView<'_> {
     ) -> Result<Vec<Result<Reply, contract::Error>>> {
         let sessions = self.sessions(&store)?;
         check(&sessions, &requests)?;
-        let replies = sessions.batch(requests).await?.into_iter();
+        let replies = sessions.batch_of(requests).await?.into_iter();
         Ok(replies.map(|reply| reply.map_err(Into::into)).collect())
     }
 

@@ -1,9 +1,10 @@
 //! The commands in the queue of the owner's thread.
 
+use crate::Error;
+use crate::contract::types::Request;
 use crate::owner::caller::Caller;
 use crate::owner::shared::Queued;
 use crate::owner::{Owner, Replies};
-use crate::{Error, Request};
 
 /// What handles ask of the owner. Requests travel as the contract's `request`,
 /// so that those that wait together can be done together.

@@ -3,9 +3,10 @@
 
 use tokio::sync::mpsc;
 
+use crate::Error;
+use crate::contract::types::Request;
 use crate::owner::Replies;
 use crate::owner::command::{Command, Waiting};
-use crate::{Error, Request};
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
 //! Which requests a task does itself, on the thread of its runtime: small ones that wait
 //! for no disk.
 
+use crate::contract::types::Request;
 use crate::request::Writes;
-use crate::{Durability, Options, Request};
+use crate::{Durability, Options};
 
 /// The most requests of a task's batch.
 const MOST_REQUESTS: usize = 16;
@@ -65,7 +66,7 @@ impl Inline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
+    use crate::contract::types::{
         CreateRequest, DestroyRequest, GetRequest, RotateRequest, SetRequest, TouchRequest,
     };
 

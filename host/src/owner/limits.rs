@@ -1,6 +1,7 @@
 //! What is too large is refused before it takes the component's memory.
 
-use crate::{Error, Request};
+use crate::Error;
+use crate::contract::types::Request;
 
 /// Longer than an id or a subject may be, whatever character is the last.
 const TOO_LONG: usize = 259;

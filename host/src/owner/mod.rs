@@ -18,6 +18,7 @@ use wasmtime::component::ResourceAny;
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
 use crate::contract::Admin;
+use crate::contract::types::{GetRequest, Request};
 use crate::owner::inline::Inline;
 use crate::request::Ends;
 use crate::sandbox::backup;
@@ -26,7 +27,7 @@ use crate::sandbox::directory::Directory;
 use crate::sandbox::instance::{Called, Guest, Launcher};
 use crate::sandbox::state::State;
 use crate::settings::Settings;
-use crate::{Collected, Error, GetRequest, Reply, Request, Session};
+use crate::{Collected, Error, Reply, Session};
 
 /// One reply for each request, in order.
 pub(crate) type Replies = Vec<Result<Reply, Error>>;

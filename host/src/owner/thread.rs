@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::answer::{self, Blocking, LINGER};
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
+use crate::contract::types::Request;
 use crate::owner::caller::Caller;
 use crate::owner::command::{Command, Tell, Waiting};
 use crate::owner::group::{self, Budget};
@@ -22,7 +23,7 @@ use crate::owner::inline::Inline;
 use crate::owner::shared::{Queued, Serving, SharedOwner};
 use crate::owner::{Owner, Replies};
 use crate::settings::Settings;
-use crate::{Error, Options, Request};
+use crate::{Error, Options};
 
 /// A group of so many requests means that tasks had better queue.
 const CROWD: usize = 4;

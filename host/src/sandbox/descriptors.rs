@@ -44,7 +44,7 @@ mod tests {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     use crate::tests::{builder, crash, create, home, open_small};
-    use crate::{Error, GetRequest, Request};
+    use crate::{Error, Request};
 
     /// The variable that is set for the process with few descriptors.
     const FEW: &str = "WASI_SESSIONS_TEST_FEW_DESCRIPTORS";
@@ -96,9 +96,7 @@ mod tests {
         let id = create(&sessions, "kept").id;
         let others = all_but(0);
         assert!(sessions.set(&id, "kept", None).wait().is_ok());
-        let read = sessions
-            .batch(vec![Request::Get(GetRequest { id: id.clone() })])
-            .wait();
+        let read = sessions.batch(vec![Request::Get { id: id.clone() }]).wait();
         assert!(read.unwrap()[0].is_ok());
         let copy = home.path().join("copy.db");
         let refused = sessions.backup(&copy).wait().unwrap_err();

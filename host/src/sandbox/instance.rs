@@ -7,6 +7,7 @@ use wasmtime::component::{Linker, ResourceAny};
 use wasmtime::{Config, Engine, Memory, MemoryType, OptLevel, Store};
 
 use crate::clock::StoreClock;
+use crate::contract::types::Request;
 use crate::contract::{self, SessionStore, SessionStorePre};
 use crate::sandbox::compiled::{self, Cache};
 use crate::sandbox::directory::Directory;
@@ -14,7 +15,7 @@ use crate::sandbox::filesystem;
 use crate::sandbox::guest_files::GuestFiles;
 use crate::sandbox::state::{State, complete};
 use crate::settings::Settings;
-use crate::{Error, Reply, Request, Session};
+use crate::{Error, Reply, Session};
 
 /// The store itself: the bytes of the component's file, which the build script
 /// built.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use wasi_sessions::{Builder, Entry, Options, Outcome, Session, Sessions, Written};
+use wasi_sessions::{Builder, Entry, NewSession, Options, Outcome, Session, Sessions, Written};
 
 use crate::command::PROGRAM;
 
@@ -19,8 +19,11 @@ pub const START: u64 = 1_700_000_000_000;
 /// The latest point in time.
 pub const END_OF_TIME: u64 = i64::MAX as u64;
 
+/// An hour, in milliseconds.
+pub const HOUR: u64 = 3_600_000;
+
 /// A session's life in tests that are about something else.
-pub const LIFE: Option<u64> = Some(3_600_000);
+pub const LIFE: Option<Duration> = Some(ms(HOUR));
 
 /// Bytes for sessions that were read before, in tests of what must not depend on
 /// them: none, and enough.
@@ -151,6 +154,11 @@ pub fn store_with(options: Options) -> (Home, Sessions) {
     (home, sessions)
 }
 
+/// A span of so many milliseconds.
+pub const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
 /// A point in time, of milliseconds since the epoch.
 pub fn moment(milliseconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds)
@@ -158,13 +166,17 @@ pub fn moment(milliseconds: u64) -> SystemTime {
 
 /// Starts a session of this payload that lives for long; its id.
 pub fn create(sessions: &Sessions, data: &str) -> String {
-    sessions.create(data, LIFE, None).wait().unwrap().id
+    sessions
+        .create(NewSession::new(data).ttl(LIFE))
+        .wait()
+        .unwrap()
+        .id
 }
 
 /// Starts a session of this subject that lives for long; its id.
 pub fn create_for(sessions: &Sessions, subject: &str) -> String {
     sessions
-        .create("{}", LIFE, Some(subject))
+        .create(NewSession::new("{}").ttl(LIFE).subject(subject))
         .wait()
         .unwrap()
         .id

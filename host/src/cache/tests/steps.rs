@@ -1,14 +1,13 @@
 //! Which settings and steps the property test makes up.
 
+use std::time::Duration;
+
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::relaxed;
-use crate::{
-    CreateRequest, DestroyRequest, GetRequest, MergeRequest, Options, Request, RotateRequest,
-    SetRequest, TouchRequest, UpdateRequest,
-};
+use super::{ms, relaxed};
+use crate::{NewSession, Options, Request};
 
 /// One step of a sequence. An id `#0` stands for the one made last, `#1` for
 /// the one before it, and so on.
@@ -51,10 +50,7 @@ pub fn steps() -> impl Strategy<Value = Vec<(Step, Vec<String>)>> {
 fn at_its_expiry(id: String) -> impl Strategy<Value = Vec<(Step, Vec<String>)>> {
     (request(Just(id.clone())), -1..=1i64).prop_map(move |(request, offset)| {
         vec![
-            (
-                Step::Alone(Request::Get(GetRequest { id: id.clone() })),
-                vec![],
-            ),
+            (Step::Alone(Request::Get { id: id.clone() }), vec![]),
             (Step::Clock(Move::Expiry(id.clone(), offset)), vec![]),
             (Step::Alone(request), vec![id.clone()]),
         ]
@@ -85,10 +81,10 @@ pub fn options() -> impl Strategy<Value = Options> {
         1..3u32,
     );
     (lives, bounds).prop_map(|(lives, bounds)| Options {
-        browser_session_lifetime: lives.0,
-        absolute_lifetime: lives.1,
-        renewal_step: lives.2,
-        tombstone: lives.3,
+        browser_session_lifetime: ms(lives.0),
+        absolute_lifetime: lives.1.map(ms),
+        renewal_step: ms(lives.2),
+        tombstone: ms(lives.3),
         max_per_subject: bounds.0,
         gc_frequency: bounds.1,
         gc_step: bounds.2.into(),
@@ -112,14 +108,14 @@ fn step() -> impl Strategy<Value = Step> {
 fn request(id: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = Request> {
     let id = || id.clone();
     prop_oneof![
-        5 => (data(), ttl(), weighted(0.7, subject())).prop_map(|(data, ttl, subject)| Request::Create(CreateRequest { data, ttl, subject })),
-        5 => id().prop_map(|id| Request::Get(GetRequest { id })),
-        3 => (id(), data(), ttl()).prop_map(|(id, data, ttl)| Request::Set(SetRequest { id, data, ttl })),
-        3 => (id(), data(), ttl(), expected()).prop_map(|(id, data, ttl, expected)| Request::Update(UpdateRequest { id, data, ttl, expected })),
-        2 => (id(), patch(), ttl()).prop_map(|(id, patch, ttl)| Request::Merge(MergeRequest { id, patch, ttl })),
-        4 => (id(), ttl()).prop_map(|(id, ttl)| Request::Touch(TouchRequest { id, ttl })),
-        3 => (id(), weighted(0.5, subject())).prop_map(|(id, subject)| Request::Rotate(RotateRequest { id, subject })),
-        2 => id().prop_map(|id| Request::Destroy(DestroyRequest { id })),
+        5 => (data(), ttl(), weighted(0.7, subject())).prop_map(|(data, ttl, subject)| Request::Create(NewSession { data, ttl, subject })),
+        5 => id().prop_map(|id| Request::Get { id }),
+        3 => (id(), data(), ttl()).prop_map(|(id, data, ttl)| Request::Set { id, data, ttl }),
+        3 => (id(), data(), ttl(), expected()).prop_map(|(id, data, ttl, expected)| Request::Update { id, data, ttl, expected }),
+        2 => (id(), patch(), ttl()).prop_map(|(id, patch, ttl)| Request::Merge { id, patch, ttl }),
+        4 => (id(), ttl()).prop_map(|(id, ttl)| Request::Touch { id, ttl }),
+        3 => (id(), weighted(0.5, subject())).prop_map(|(id, subject)| Request::Rotate { id, subject }),
+        2 => id().prop_map(|id| Request::Destroy { id }),
     ]
 }
 
@@ -155,11 +151,11 @@ fn subject() -> impl Strategy<Value = String> {
     ]
 }
 
-fn ttl() -> impl Strategy<Value = Option<u64>> {
+fn ttl() -> impl Strategy<Value = Option<Duration>> {
     prop_oneof![
         3 => Just(None),
-        5 => (0..400u64).prop_map(Some),
-        1 => select(vec![0, 10_000, u64::MAX]).prop_map(Some),
+        5 => (0..400u64).prop_map(|ttl| Some(ms(ttl))),
+        1 => select(vec![0, 10_000, u64::MAX]).prop_map(|ttl| Some(ms(ttl))),
     ]
 }
 

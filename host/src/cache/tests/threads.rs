@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Clock, builder, get, home, relaxed};
-use crate::{GetRequest, Options, Outcome, Reply, Request, Sessions, SetRequest};
+use super::{Clock, builder, get, home, ms, relaxed};
+use crate::{NewSession, Options, Outcome, Reply, Request, Sessions};
 
 const LIVES: usize = 60;
 const WRITERS: usize = 3;
@@ -27,7 +27,9 @@ struct Life {
 impl Life {
     fn start(sessions: &Sessions, number: usize) -> Self {
         let subject = format!("subject {number}");
-        let created = sessions.create("{}", Some(1), Some(&subject)).wait();
+        let created = sessions
+            .create(NewSession::new("{}").ttl(ms(1)).subject(&subject))
+            .wait();
         let created = created.unwrap();
         Self {
             id: created.id,
@@ -44,7 +46,7 @@ impl Life {
 
     /// Writes the session in one of the ways there are.
     fn write(&self, sessions: &Sessions, turn: usize) {
-        let ttl = Some(1_000_000);
+        let ttl = Some(ms(1_000_000));
         let outcome = match turn % 4 {
             0 => sessions.set(&self.id, "{}", ttl).wait().unwrap(),
             1 => sessions.update(&self.id, "{}", ttl, None).wait().unwrap(),
@@ -56,17 +58,17 @@ impl Life {
             }
             _ => {
                 let requests = vec![
-                    Request::Get(GetRequest {
+                    Request::Get {
                         id: self.id.clone(),
-                    }),
-                    Request::Set(SetRequest {
+                    },
+                    Request::Set {
                         id: self.id.clone(),
                         data: "{}".into(),
                         ttl,
-                    }),
-                    Request::Get(GetRequest {
+                    },
+                    Request::Get {
                         id: self.id.clone(),
-                    }),
+                    },
                 ];
                 let replies = sessions.batch(requests).wait().unwrap();
                 if let Ok(Reply::Session(Some(session))) = &replies[2] {
@@ -93,7 +95,7 @@ impl Life {
             }
             3 => assert_eq!(sessions.terminate_subject(subject, None).wait(), Ok(1)),
             _ => {
-                let login = sessions.create("{}", None, Some(subject));
+                let login = sessions.create(NewSession::new("{}").subject(subject));
                 assert!(login.wait().is_ok());
             }
         }
@@ -173,7 +175,7 @@ fn an_expiry_that_was_answered_is_read_from_then_on() {
     let home = home();
     let clock = Clock::new();
     let options = Options {
-        renewal_step: 0,
+        renewal_step: ms(0),
         ..relaxed()
     };
     let builder = builder(&home).options(options);
@@ -183,7 +185,7 @@ fn an_expiry_that_was_answered_is_read_from_then_on() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for ttl in 2..2_000 {
-                let expires = sessions.touch(&life.id, Some(ttl)).wait().unwrap();
+                let expires = sessions.touch(&life.id, Some(ms(ttl))).wait().unwrap();
                 life.expires.store(expires.unwrap(), Ordering::SeqCst);
             }
             done.store(true, Ordering::SeqCst);

@@ -10,10 +10,7 @@ use tempfile::TempDir;
 
 use super::steps::{Move, Step, cache, options, period, steps};
 use super::{Clock, START, builder, home};
-use crate::{
-    CreateRequest, DestroyRequest, Entry, Error, GetRequest, MergeRequest, Options, Outcome, Reply,
-    Request, RotateRequest, Sessions, SetRequest, TouchRequest, UpdateRequest,
-};
+use crate::{Entry, Error, Options, Outcome, Reply, Request, Sessions};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -29,7 +26,7 @@ proptest! {
         for (step, reads) in &steps {
             twins.take(step);
             for id in reads {
-                twins.alone(&Request::Get(GetRequest { id: id.clone() }));
+                twins.alone(&Request::Get { id: id.clone() });
             }
         }
         twins.compare_all();
@@ -136,7 +133,7 @@ impl Twins {
     fn compare_all(&mut self) {
         self.list();
         for id in self.made.clone() {
-            self.alone(&Request::Get(GetRequest { id }));
+            self.alone(&Request::Get { id });
         }
         assert_eq!(self.both(|store| store.check().wait()), Ok(vec![]));
     }
@@ -206,39 +203,33 @@ impl Twins {
 fn id_of(request: &mut Request) -> Option<&mut String> {
     match request {
         Request::Create(_) => None,
-        Request::Get(GetRequest { id })
-        | Request::Set(SetRequest { id, .. })
-        | Request::Update(UpdateRequest { id, .. })
-        | Request::Merge(MergeRequest { id, .. })
-        | Request::Touch(TouchRequest { id, .. })
-        | Request::Rotate(RotateRequest { id, .. })
-        | Request::Destroy(DestroyRequest { id }) => Some(id),
+        Request::Get { id }
+        | Request::Set { id, .. }
+        | Request::Update { id, .. }
+        | Request::Merge { id, .. }
+        | Request::Touch { id, .. }
+        | Request::Rotate { id, .. }
+        | Request::Destroy { id } => Some(id),
     }
 }
 
 fn send(store: &Sessions, request: &Request) -> Result<Reply, Error> {
     Ok(match request.clone() {
-        Request::Create(CreateRequest { data, ttl, subject }) => {
-            Reply::Created(store.create(data, ttl, subject.as_deref()).wait()?)
-        }
-        Request::Get(GetRequest { id }) => Reply::Session(store.get(&id).wait()?),
-        Request::Set(SetRequest { id, data, ttl }) => {
-            Reply::Outcome(store.set(&id, data, ttl).wait()?)
-        }
-        Request::Update(UpdateRequest {
+        Request::Create(session) => Reply::Created(store.create(session).wait()?),
+        Request::Get { id } => Reply::Session(store.get(&id).wait()?),
+        Request::Set { id, data, ttl } => Reply::Outcome(store.set(&id, data, ttl).wait()?),
+        Request::Update {
             id,
             data,
             ttl,
             expected,
-        }) => Reply::Outcome(store.update(&id, data, ttl, expected).wait()?),
-        Request::Merge(MergeRequest { id, patch, ttl }) => {
-            Reply::Session(store.merge(&id, &patch, ttl).wait()?)
-        }
-        Request::Touch(TouchRequest { id, ttl }) => Reply::Expires(store.touch(&id, ttl).wait()?),
-        Request::Rotate(RotateRequest { id, subject }) => {
+        } => Reply::Outcome(store.update(&id, data, ttl, expected).wait()?),
+        Request::Merge { id, patch, ttl } => Reply::Session(store.merge(&id, &patch, ttl).wait()?),
+        Request::Touch { id, ttl } => Reply::Expires(store.touch(&id, ttl).wait()?),
+        Request::Rotate { id, subject } => {
             Reply::Rotated(store.rotate(&id, subject.as_deref()).wait()?)
         }
-        Request::Destroy(DestroyRequest { id }) => Reply::Destroyed(store.destroy(&id).wait()?),
+        Request::Destroy { id } => Reply::Destroyed(store.destroy(&id).wait()?),
     })
 }
 

@@ -3,11 +3,12 @@
 use tempfile::TempDir;
 
 use super::Budget;
-use crate::tests::COMPILED;
-use crate::{
-    Builder, CreateRequest, DestroyRequest, GetRequest, MergeRequest, Options, Reply, Request,
-    RotateRequest, Sessions, SetRequest, TouchRequest, UpdateRequest,
+use crate::contract::types::{
+    CreateRequest, DestroyRequest, GetRequest, MergeRequest, Request, RotateRequest, SetRequest,
+    TouchRequest, UpdateRequest,
 };
+use crate::tests::{COMPILED, ms};
+use crate::{Builder, Options, Reply, Sessions};
 
 const LARGEST: usize = 1 << 20;
 
@@ -161,10 +162,10 @@ fn requests_within_the_budget_do_not_crash_the_component() {
             let home = TempDir::new().unwrap();
             let sessions = open(&home, memory_limit);
             for number in 0..count {
-                let set = sessions.set(&id(number), data(), Some(100_000_000));
+                let set = sessions.set(&id(number), data(), Some(ms(100_000_000)));
                 set.wait().unwrap();
             }
-            let replies = sessions.batch(requests).wait();
+            let replies = sessions.batch_of(requests).wait();
             let replies = replies.unwrap_or_else(|error| {
                 panic!("{count} of {name} in {memory_limit} bytes: {error}")
             });

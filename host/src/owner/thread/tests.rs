@@ -8,9 +8,10 @@ use tempfile::TempDir;
 use tokio::runtime::Builder as RuntimeBuilder;
 
 use super::*;
+use crate::contract::types::{GetRequest, SetRequest};
 use crate::sandbox::guest_files::SYNCS;
 use crate::tests::{builder, home};
-use crate::{Durability, GetRequest, Outcome, Reply, SetRequest};
+use crate::{Durability, Outcome, Reply};
 
 const NOW: u64 = 1_700_000_000_000;
 
