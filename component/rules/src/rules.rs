@@ -11,6 +11,9 @@ use crate::options::Options;
 use crate::row::{Head, Stored, is_expired};
 use crate::types::{END_OF_TIME, Milliseconds, Session, Timestamp, Written};
 
+#[cfg(test)]
+mod tests;
+
 /// The longest subject, in bytes.
 pub const LONGEST_SUBJECT: usize = 255;
 
