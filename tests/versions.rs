@@ -1,4 +1,5 @@
-//! The crates, the contract, the changelog and the npm package have the same version.
+//! What is written in several places is the same in all: the version, and the age of a
+//! dead lock.
 
 use std::fs;
 
@@ -29,4 +30,25 @@ fn crates_contract_changelog_and_npm_package_have_one_version() {
     let current = format!("wasi-sessions:store/sessions@{version}");
     assert_eq!(page.matches(&current).count(), used);
     assert!(used > 0);
+}
+
+#[test]
+fn a_lock_is_dead_at_the_same_age_in_contract_component_and_host() {
+    let between = |path: &str, before: &str, after: &str| -> u64 {
+        let text = file(path);
+        let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{path}"));
+        rest.split_once(after).unwrap().0.parse().unwrap()
+    };
+    let contract = between(
+        "wit/sessions.wit",
+        "a lock that was not renewed for ",
+        " seconds",
+    );
+    let constant = "const DEAD_AFTER: Duration = Duration::from_secs(";
+    for path in [
+        "component/sqlite/src/storage/lock/lease.rs",
+        "host/src/restore.rs",
+    ] {
+        assert_eq!(between(path, constant, ")"), contract, "{path}");
+    }
 }
