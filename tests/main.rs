@@ -63,6 +63,7 @@ mod original;
 mod readme;
 #[cfg(unix)]
 mod serve;
+mod shipped;
 mod story;
 mod tower_sessions;
 mod versions;

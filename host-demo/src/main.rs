@@ -12,6 +12,7 @@ mod location;
 mod output;
 mod secrets;
 mod serve;
+mod shipped;
 mod story;
 
 use std::process::ExitCode;
@@ -34,6 +35,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             bench::run(&plan, arguments.location.directory.as_deref(), &mut output)?;
         }
         Some(Task::Serve(site)) => serve::run(site, &arguments.location, &mut output)?,
+        Some(Task::Component { output: file }) => shipped::component(&file, &mut output)?,
+        Some(Task::Completions { shell }) => {
+            shipped::completions(shell, arguments::visible(), &mut output)?;
+        }
+        Some(Task::Man { command }) => {
+            shipped::manual(command.as_deref(), arguments::definition(), &mut output)?;
+        }
         Some(Task::Command(command)) => {
             commands::run(command, &arguments.location.database()?, &mut output)?;
         }

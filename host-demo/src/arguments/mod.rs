@@ -2,9 +2,11 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::bench::Plan;
 use crate::ending::EXIT_CODES;
@@ -16,6 +18,9 @@ mod command;
 mod tests;
 
 pub use command::Command;
+
+/// The program.
+const NAME: &str = "wasi-sessions";
 
 /// Keeps sessions in SQLite inside a WebAssembly component, from the command line.
 ///
@@ -34,7 +39,7 @@ pub use command::Command;
 /// Compiled code is cached in `$XDG_CACHE_HOME/wasi-sessions`, or else in
 /// `~/.cache/wasi-sessions`, but never in the database's directory.
 #[derive(Debug, Parser)]
-#[command(name = "wasi-sessions", version, after_help = EXIT_CODES)]
+#[command(name = NAME, version, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What to do; without it, the story.
     #[command(subcommand)]
@@ -88,6 +93,34 @@ pub enum Task {
     /// error. It ends with SIGINT or SIGTERM, after the requests in flight.
     /// Without --directory the sessions are in a temporary one and end with it.
     Serve(Site),
+    /// Write the store's component to a file, for tools such as wac, jco and wkg
+    ///
+    /// The file appears under its name when it is complete and on disk. A file that
+    /// is there already is not replaced.
+    Component {
+        /// The file to write
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Print a script that completes this command line in a shell
+    Completions {
+        /// The shell that reads the script
+        shell: Shell,
+    },
+    /// Print the manual page, in roff
+    Man {
+        /// The command whose page is printed [default: the program's]
+        #[arg(value_parser = name_of_a_command)]
+        command: Option<String>,
+    },
+}
+
+/// Parses the name of a command that the help shows.
+fn name_of_a_command(text: &str) -> Result<String, String> {
+    let named = visible().find_subcommand(text).is_some();
+    named
+        .then(|| text.to_owned())
+        .ok_or_else(|| "no command has this name".to_owned())
 }
 
 impl Arguments {
@@ -131,7 +164,7 @@ impl Arguments {
 /// database has `--directory`. Clap takes no required option before *and* after a command.
 /// A negative number is passed to the option before it, which reports what is
 /// wrong; otherwise clap would take it for an unknown option.
-fn definition() -> clap::Command {
+pub fn definition() -> clap::Command {
     let negative = |option: Arg| {
         let names = option.get_value_names().unwrap_or_default();
         // A span with a unit is not a number for clap.
@@ -154,4 +187,13 @@ fn definition() -> clap::Command {
         let usage = usage.replacen("[OPTIONS]", "--directory <DIR> [OPTIONS]", 1);
         command.override_usage(usage.trim_start_matches("Usage: ").to_owned())
     })
+}
+
+/// The definition without its hidden commands, of which a shell would complete the names.
+pub fn visible() -> clap::Command {
+    let all = Arguments::command();
+    let (arguments, commands) = (all.get_arguments(), all.get_subcommands());
+    clap::Command::new(NAME)
+        .args(arguments)
+        .subcommands(commands.filter(|command| !command.is_hide_set()))
 }

@@ -1,0 +1,80 @@
+//! What the program carries for other tools: the store's component, completions for
+//! shells, manual pages.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use clap::Command;
+use clap_complete::Shell;
+use clap_mangen::Man;
+use serde_json::json;
+use wasi_sessions::COMPONENT;
+
+use crate::output::{Output, count};
+
+/// Writes the component to a file that is not there yet. The file appears under its
+/// name when it is complete and on disk, or not at all.
+pub fn component(file: &Path, output: &mut Output) -> anyhow::Result<()> {
+    write_new(file, COMPONENT)
+        .with_context(|| format!("`{}` cannot be written", file.display()))?;
+    let (name, size) = (file.display().to_string(), COMPONENT.len() as u64);
+    let human = format!("written to {name}, {}", count(size, "byte"));
+    Ok(output.result(json!({ "file": name, "size": size }), human)?)
+}
+
+fn write_new(file: &Path, content: &[u8]) -> anyhow::Result<()> {
+    if fs::symlink_metadata(file).is_ok() {
+        bail!("it is there already, and is not replaced");
+    }
+    let folder = match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut unfinished = temporary(folder)?;
+    unfinished.write_all(content)?;
+    unfinished.as_file().sync_all()?;
+    unfinished.persist_noclobber(file)?;
+    Ok(())
+}
+
+/// A temporary file with the permissions of any new file.
+fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".wasi-sessions.component.");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
+
+/// Prints the script that completes this command line in a shell.
+pub fn completions(shell: Shell, mut definition: Command, output: &mut Output) -> io::Result<()> {
+    // In memory first: the generator panics if it cannot write.
+    let mut script = Vec::new();
+    let program = definition.get_name().to_owned();
+    clap_complete::generate(shell, &mut definition, program, &mut script);
+    output.raw(&script)
+}
+
+/// Prints the manual page of the program, or of one of its commands.
+pub fn manual(
+    command: Option<&str>,
+    mut definition: Command,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let page = match command {
+        None => definition,
+        Some(name) => definition
+            .find_subcommand_mut(name)
+            .context("no command has this name")?
+            .clone(),
+    };
+    let mut text = Vec::new();
+    let program = concat!("wasi-sessions ", env!("CARGO_PKG_VERSION"));
+    Man::new(page).source(program).render(&mut text)?;
+    Ok(output.raw(&text)?)
+}
