@@ -8,37 +8,7 @@
 //! a log-out cannot be undone by a request in flight, ids are kept only hashed,
 //! and what expired is gone at once and collected in small steps.
 //!
-//! ```
-//! use wasi_sessions::{Builder, Outcome};
-//!
-//! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let home = tempfile::tempdir()?;
-//!     let sessions = Builder::new(home.path().join("sessions"))
-//!         .cache_directory(home.path().join("compiled"))
-//!         .open()
-//!         .await?;
-//!
-//!     // A visitor comes, and logs in: the session moves to a new id.
-//!     let visitor = sessions.create(r#"{"cart":[]}"#).await?;
-//!     let login = sessions.rotate(&visitor.id, Some("alice")).await?;
-//!     let id = login.ok_or("the session has expired")?.id;
-//!
-//!     // A request reads the session and writes it, unless another was faster.
-//!     let session = sessions.get(&id).await?.ok_or("not logged in")?;
-//!     let cart = r#"{"cart":["book"]}"#;
-//!     match sessions.update(&id, cart, None, Some(session.version)).await? {
-//!         Outcome::Written(written) => println!("version {}", written.version),
-//!         Outcome::Stale(session) => println!("version {} was faster", session.version),
-//!         Outcome::Gone => println!("logged out meanwhile"),
-//!     }
-//!
-//!     // Alice logs out everywhere, and no request in flight brings her back.
-//!     sessions.terminate_subject("alice", None).await?;
-//!     assert_eq!(sessions.set(&id, cart, None).await?, Outcome::Gone);
-//!     Ok(())
-//! }
-//! ```
+#![doc = concat!("```no_run\n", include_str!("../examples/embed.rs"), "```")]
 //!
 //! Any executor will do, and so will none: on a plain thread write `.wait()` for
 //! `.await`. An [`Answer`] is lazy, and says what becomes of one that is dropped.
@@ -55,7 +25,23 @@
 //! no arguments or environment, and prints nothing.
 //!
 //! With the feature `tower-sessions` a [`Sessions`] is a `SessionStore` for axum
-//! and other frameworks on tower; `examples/axum.rs` is a program that uses it.
+//! and other frameworks on tower:
+//!
+#![cfg_attr(
+    feature = "tower-sessions",
+    doc = concat!("```no_run\n", include_str!("../examples/axum.rs"), "```")
+)]
+//!
+//! A host of wasmtime's own gives its guests stores that it has open:
+//!
+#![doc = concat!("```no_run\n", include_str!("../examples/linked.rs"), "```")]
+//!
+//! The feature `web` has a server for web components:
+//!
+#![cfg_attr(
+    feature = "web",
+    doc = concat!("```no_run\n", include_str!("../examples/web_server.rs"), "```")
+)]
 //!
 //! The types of answers are generated from the contract. Their
 //! `Debug` shows all they hold, ids and payloads included: keep them out of logs.

@@ -1,25 +1,7 @@
 //! A server for web components: `wasi:http` 0.2, an instance for each request unless
 //! told otherwise, with stores that the host has open.
 //!
-//! ```no_run
-//! use std::time::Duration;
-//! use wasi_sessions::web::Server;
-//! use wasi_sessions::{Builder, Stores};
-//!
-//! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let sessions = Builder::new("shop/sessions").open().await?;
-//!     let stores = Stores::new().with("sessions.db", sessions);
-//!     let server = Server::new(std::fs::read("shop.wasm")?, stores)
-//!         .time_out(Duration::from_secs(10))
-//!         .cache_directory("shop/compiled")
-//!         .bind("127.0.0.1:8080".parse()?)
-//!         .await?;
-//!     println!("http://{}", server.local_address());
-//!     server.run(async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await;
-//!     Ok(())
-//! }
-//! ```
+//! The front page of the crate has a program that uses it, `examples/web_server.rs`.
 //!
 //! A component gets the request, the stores, clocks, randomness and the
 //! environment that [`Server::environment`] gives it; no arguments, files or
