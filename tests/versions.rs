@@ -25,11 +25,18 @@ fn crates_contract_changelog_and_npm_package_have_one_version() {
     assert_eq!(heading.split([',', ' ']).next(), Some(version));
     let npm: Value = serde_json::from_str(&file("koa/package.json")).unwrap();
     assert_eq!(npm["version"], version);
-    let page = file("docs/web-components.md");
-    let used = page.matches("wasi-sessions:store/sessions@").count();
-    let current = format!("wasi-sessions:store/sessions@{version}");
-    assert_eq!(page.matches(&current).count(), used);
-    assert!(used > 0);
+    for (page, name) in [
+        ("web-components.md", "wasi-sessions:store/sessions@"),
+        ("registries.md", "wasi-sessions:store/sessions@"),
+        ("registries.md", "wasi-sessions:sqlite@"),
+        ("registries.md", "wasi-sessions/sqlite:"),
+    ] {
+        let page = file(&format!("docs/{page}"));
+        let used = page.matches(name).count();
+        let current = format!("{name}{version}");
+        assert_eq!(page.matches(&current).count(), used);
+        assert!(used > 0, "{name}");
+    }
 }
 
 #[test]
