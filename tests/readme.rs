@@ -59,30 +59,44 @@ fn links_lead_to_files() {
     assert!(links > 10);
 }
 
+/// The crate's front page shows this example, too.
+#[test]
+fn the_program_of_the_readme_is_the_example_embed() {
+    let example = include_str!("../host/examples/embed.rs");
+    let (_, program) = example.split_once("\n\n").unwrap();
+    assert!(blocks("rust,no_run").iter().any(|block| block == program));
+}
+
+/// Each block is run in a folder of its own, as a user whose home is empty at first.
 #[test]
 fn commands_run_one_after_the_other() {
     let home = Home::new();
-    let directory = home.path().display().to_string();
-    let blocks = blocks("sh");
-    let commands: Vec<&str> = blocks
-        .iter()
-        .flat_map(|block| block.lines())
-        .filter_map(|line| line.strip_prefix("cargo run -- "))
+    let user = home.beside("user");
+    fs::create_dir(&user).unwrap();
+    let mut ran = 0;
+    for (number, block) in blocks("sh").iter().enumerate() {
+        let folder = home.beside(&format!("block {number}"));
+        fs::create_dir(&folder).unwrap();
+        let commands = block.lines().filter_map(|line| {
+            let installed = line.strip_prefix("wasi-sessions ");
+            installed.or_else(|| line.strip_prefix("cargo run -- "))
+        });
         // `serve` runs until a signal, and has tests of its own.
-        .filter(|command| !command.starts_with("serve"))
-        .collect();
-    assert!(!commands.is_empty());
-    for arguments in commands {
-        let arguments = arguments.replace("/tmp/shop", &directory);
-        let ran = Command::new("sh")
-            .args(["-c", &format!("\"$0\" {arguments}")])
-            .arg(&*PROGRAM)
-            .env("XDG_CACHE_HOME", &*CACHE)
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&ran.stderr);
-        assert!(ran.status.success(), "{arguments}: {errors}");
+        for arguments in commands.filter(|command| !command.starts_with("serve")) {
+            let process = Command::new("sh")
+                .args(["-c", &format!("\"$0\" {arguments}")])
+                .arg(&*PROGRAM)
+                .env("XDG_CACHE_HOME", &*CACHE)
+                .env("HOME", &user)
+                .current_dir(&folder)
+                .output()
+                .unwrap();
+            let errors = String::from_utf8_lossy(&process.stderr);
+            assert!(process.status.success(), "{arguments}: {errors}");
+            ran += 1;
+        }
     }
+    assert!(ran > 5);
 }
 
 /// The component is built from this file, where it is for one target only.
