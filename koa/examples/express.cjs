@@ -2,6 +2,9 @@ const express = require('express');
 const session = require('express-session');
 const { open } = require('koa-wasi-sessions');
 
+const key = process.env.SESSION_KEY;
+if (!key) throw new Error('SESSION_KEY is missing: any secret text that is hard to guess');
+
 async function main() {
   const store = await open({ directory: process.env.SESSIONS ?? './sessions' });
 
@@ -9,7 +12,7 @@ async function main() {
   app.use(
     session({
       store: store.express(session),
-      secret: process.env.SESSION_KEY ?? 'replace me',
+      secret: key,
       resave: false,
       saveUninitialized: false,
     }),

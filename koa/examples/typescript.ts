@@ -9,14 +9,14 @@ interface Cart {
   books: string[];
 }
 
-export async function main(directory: string): Promise<string> {
+export async function main(directory: string, secret: string): Promise<string> {
   const store = await open({ directory, absoluteLifetime: 30 * 86_400_000, maxPerSubject: 10 });
   store.on('failure', (error, verb) => console.error(verb, error.code));
 
   const app = new Koa();
   app.use(genericSession({ store }));
   app.use(createSession({ store }, app));
-  express().use(expressSession({ store: store.express(expressSession), secret: 'replace me' }));
+  express().use(expressSession({ store: store.express(expressSession), secret }));
 
   const visitor = await store.create({ books: [] } satisfies Cart);
   const alice = await store.rotate(visitor.id, { subject: 'alice' });

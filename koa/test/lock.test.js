@@ -7,7 +7,7 @@ const path = require('node:path');
 const { test } = require('node:test');
 const { Worker } = require('node:worker_threads');
 
-const { directory, open, run } = require('./support.js');
+const { HOST, directory, open, run } = require('./support.js');
 
 /** Runs with a PATH that has only these programs, given as shell text or as names to link. */
 async function withPrograms(t, programs, use) {
@@ -92,8 +92,6 @@ test('of two processes that start at once one gets the directory', async (t) => 
   const said = await Promise.all([run(t, where, text).next(), run(t, where, text).next()]);
   assert.deepEqual(said.sort(), ['in-use', 'open']);
 });
-
-const HOST = process.env.WASI_SESSIONS_HOST ?? path.join(__dirname, '..', '..', 'target', 'debug', 'wasi-sessions');
 
 test('a Node process and the Rust host exclude each other, and read what the other wrote', { skip: !fs.existsSync(HOST) }, async (t) => {
   const where = directory(t);

@@ -10,7 +10,7 @@ const http = require('node:http');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const { Program, directory } = require('./support.js');
+const { HOST, Program, directory } = require('./support.js');
 
 const ROOT = path.join(__dirname, '..');
 
@@ -45,7 +45,32 @@ test('what is packed is small, and has no dependency and no install script', (t)
   const manifest = JSON.parse(fs.readFileSync(path.join(own, 'package.json'), 'utf8'));
   assert.equal(manifest.dependencies, undefined);
   for (const script of ['preinstall', 'install', 'postinstall']) assert.equal(manifest.scripts[script], undefined);
-  assert.deepEqual(fs.readdirSync(own).sort(), ['README.md', 'bin', 'dist', 'index.d.ts', 'lib', 'package.json']);
+  assert.deepEqual(fs.readdirSync(own).sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'bin', 'dist', 'index.d.ts', 'lib', 'package.json']);
+});
+
+test("the licenses are the repository's", () => {
+  for (const name of ['LICENSE-APACHE', 'LICENSE-MIT']) {
+    assert.equal(fs.readFileSync(path.join(ROOT, name), 'utf8'), fs.readFileSync(path.join(ROOT, '..', name), 'utf8'));
+  }
+});
+
+test('the programs of the README demand a key', async (t) => {
+  const { folder } = installed(t);
+  for (const name of ['app.mjs', 'app.cjs']) {
+    fs.writeFileSync(path.join(folder, name), readme(name));
+    const { SESSION_KEY, ...env } = process.env;
+    const program = new Program(t, [name], { cwd: folder, env });
+    assert.deepEqual(await program.exited, [1, null]);
+    assert.match(program.errors, /SESSION_KEY is missing/);
+  }
+});
+
+test('jco takes the component that the Rust program writes', { skip: !fs.existsSync(HOST) }, (t) => {
+  const file = directory(t);
+  execFileSync(HOST, ['component', '--output', file]);
+  const jco = path.join(path.dirname(require.resolve('@bytecodealliance/jco')), 'jco.js');
+  const contract = execFileSync(process.execPath, [jco, 'wit', file], { encoding: 'utf8' });
+  assert.match(contract, /export wasi-sessions:store\/sessions@/);
 });
 
 test('the examples are the programs of the README', () => {
@@ -60,7 +85,7 @@ test('the programs of the README keep sessions over a restart, as ESM and as Com
     const sessions = path.join(folder, `sessions of ${name}`);
     let cookie = '';
     for (const expected of ['visit 1\n', 'visit 2\n']) {
-      const program = new Program(t, [name], { cwd: folder, env: { ...process.env, PORT: '0', SESSIONS: sessions } });
+      const program = new Program(t, [name], { cwd: folder, env: { ...process.env, PORT: '0', SESSIONS: sessions, SESSION_KEY: 'of the test' } });
       const { value: address } = await program.lines.next();
       const { text, headers } = await get(address, cookie);
       assert.equal(text, expected, program.errors);
@@ -80,7 +105,7 @@ test('the types agree with the examples under strict TypeScript', (t) => {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   for (const name of ['typescript.mjs', 'typescript.cjs']) {
-    const load = `import('./out/${name}').then(({ main }) => main('sessions of ${name}')).then(console.log)`;
+    const load = `import('./out/${name}').then(({ main }) => main('sessions of ${name}', 'a secret')).then(console.log)`;
     assert.equal(execFileSync(process.execPath, ['-e', load], { cwd: folder, encoding: 'utf8' }), 'version 3 of 1 session\n');
   }
 });

@@ -16,6 +16,9 @@ const { open } = require('koa-wasi-sessions');
 const component = path.join(__dirname, '..', 'dist', 'store.core.wasm');
 globalThis.compiled = new WebAssembly.Module(fs.readFileSync(component));
 
+/** The command line of the repository, where it was built. */
+const HOST = process.env.WASI_SESSIONS_HOST ?? path.join(__dirname, '..', '..', 'target', 'debug', 'wasi-sessions');
+
 /** A new directory, removed after the test. */
 function directory(t) {
   const made = fs.mkdtempSync(path.join(os.tmpdir(), 'koa-wasi-sessions-'));
@@ -67,4 +70,4 @@ function run(t, directory, text, { parameters = [], ...options } = {}) {
   return new Program(t, [...parameters, '-e', `${head}\n${text}`], options);
 }
 
-module.exports = { Program, directory, open, openStore, run };
+module.exports = { HOST, Program, directory, open, openStore, run };
