@@ -8,8 +8,9 @@ use wasi_sessions::{Builder, Options, Outcome};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
     let options = Options {
-        absolute_lifetime: Some(Duration::from_secs(30 * 86_400)),
+        absolute_lifetime: Some(month),
         ..Options::default()
     };
     let sessions = Builder::new("shop/sessions")
