@@ -8,7 +8,7 @@ use tempfile::{TempDir, TempPath};
 
 use crate::Error;
 use crate::sandbox::database_file;
-use crate::sandbox::directory::{open_directory, parent, sync_directory};
+use crate::sandbox::directories::{open_directory, parent, sync_directory};
 use crate::sandbox::instance::BACKUP;
 
 /// A directory beside the target, for this user alone, in which the component

@@ -11,7 +11,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::Error;
-use crate::sandbox::directory::create_private;
+use crate::sandbox::directories::create_private;
 
 /// Compiles a component, or loads what an earlier call left in the cache.
 ///

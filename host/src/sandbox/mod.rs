@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod compiled;
 pub(crate) mod database_file;
 pub(crate) mod descriptors;
+pub(crate) mod directories;
 pub(crate) mod directory;
 pub(crate) mod file_lock;
 mod filesystem;

@@ -1,0 +1,173 @@
+//! What an operator does with a store: lists, ends and collects sessions, checks and
+//! copies the database.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
+
+use super::{Sessions, owned};
+use crate::contract::Admin;
+use crate::owner::{Owner, limits};
+use crate::request::Ends;
+use crate::sandbox::instance::Called;
+use crate::sandbox::state::State;
+use crate::{Answer, Collected, Error, Page, Session, Statistics};
+
+/// Rows of the first step of a collection; those that follow are fitted to the
+/// time that it takes.
+const SMALLEST_STEP: u32 = 64;
+const LARGEST_STEP: u32 = 4096;
+const SHORTEST_STEP: Duration = Duration::from_millis(1);
+const LONGEST_STEP: Duration = Duration::from_millis(2);
+
+impl Sessions {
+    /// Live sessions, all or one subject's, in a fixed order; the next page
+    /// starts at this one's `next`. `limit` is 1 to 1000. A page reads at most
+    /// 10,000 rows, live or not, so it may have no entries and still a `next`: only
+    /// `None` is the end.
+    pub fn list_sessions(
+        &self,
+        subject: Option<&str>,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Answer<Page> {
+        let (subject, cursor) = (owned(subject), owned(cursor));
+        self.admin(Ends::Nothing, async move |admin, store, opened| {
+            admin
+                .call_list_sessions(store, opened, subject.as_deref(), cursor.as_deref(), limit)
+                .await
+        })
+    }
+
+    /// The number of live sessions, all or one subject's. Other requests wait
+    /// meanwhile: a quarter of a second for a million sessions, 2 seconds for a
+    /// subject with a million.
+    pub fn count_sessions(&self, subject: Option<&str>) -> Answer<u64> {
+        let subject = owned(subject);
+        self.admin(Ends::Nothing, async move |admin, store, opened| {
+            admin
+                .call_count_sessions(store, opened, subject.as_deref())
+                .await
+        })
+    }
+
+    /// The session that a listing names, payload included, or `None` when it is
+    /// missing or expired.
+    pub fn inspect(&self, handle: &str) -> Answer<Option<Session>> {
+        let handle = limits::shortened(handle).to_owned();
+        self.admin(Ends::Nothing, async move |admin, store, opened| {
+            admin.call_inspect(store, opened, &handle).await
+        })
+    }
+
+    /// Ends the session that a listing names; false when it was not there.
+    pub fn terminate(&self, handle: &str) -> Answer<bool> {
+        let handle = limits::shortened(handle).to_owned();
+        self.admin(Ends::Any, async move |admin, store, opened| {
+            admin.call_terminate(store, opened, &handle).await
+        })
+    }
+
+    /// Ends all sessions of a subject but for the one with the id `except`, which
+    /// need not exist; answers how many. It is one transaction, in memory that does
+    /// not depend on the number of sessions. Other requests wait meanwhile: about
+    /// 15 seconds for a million sessions.
+    pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
+        let subject = limits::shortened(subject).to_owned();
+        let except = owned(except);
+        let ends = Ends::OfSubject(subject.clone());
+        self.admin(ends, async move |admin, store, opened| {
+            admin
+                .call_terminate_subject(store, opened, &subject, except.as_deref())
+                .await
+        })
+    }
+
+    /// Ends every session; answers how many. Time and memory are as for
+    /// [`terminate_subject`](Sessions::terminate_subject).
+    pub fn clear(&self) -> Answer<u64> {
+        self.admin(Ends::Any, async |admin, store, opened| {
+            admin.call_clear(store, opened).await
+        })
+    }
+
+    /// Removes at most `limit` rows that no longer count, and gives some of the
+    /// free space back; call it until `more` is false. `limit` is at least 1.
+    pub fn collect(&self, limit: u32) -> Answer<Collected> {
+        self.call(move |owner| owner.collect(limit))
+    }
+
+    /// Collects until nothing is left to collect, in steps of a few milliseconds
+    /// between which other requests are done; how many rows it removed.
+    pub fn collect_all(&self) -> Answer<u64> {
+        let sessions = self.clone();
+        Answer::new(|blocking| async move {
+            let (mut limit, mut removed) = (SMALLEST_STEP, 0);
+            loop {
+                let step = move |owner: &mut Owner| {
+                    let started = Instant::now();
+                    let collected = owner.collect(limit)?;
+                    Ok((collected, started.elapsed()))
+                };
+                let (collected, took) = sessions.0.owner.call(step, &blocking).await?;
+                removed += collected.removed;
+                if !collected.more {
+                    return Ok(removed);
+                }
+                limit = match took {
+                    short if short < SHORTEST_STEP => (limit * 2).min(LARGEST_STEP),
+                    long if long > LONGEST_STEP => (limit / 2).max(SMALLEST_STEP),
+                    _ => limit,
+                };
+            }
+        })
+    }
+
+    /// Figures about the store. Reads an index of all sessions, while other
+    /// requests wait: a quarter of a second for a million sessions.
+    pub fn stats(&self) -> Answer<Statistics> {
+        self.admin(Ends::Nothing, async |admin, store, opened| {
+            admin.call_stats(store, opened).await
+        })
+    }
+
+    /// Reads the whole database and names what is damaged; empty when sound.
+    /// Other requests wait meanwhile: 1 to 2 seconds for each 100 MB. Fails with
+    /// [`Error::Replaced`] when the files of the database were removed, moved or
+    /// replaced.
+    pub fn check(&self) -> Answer<Vec<String>> {
+        self.call(|owner| owner.check())
+    }
+
+    /// Writes a consistent copy of the database to `file`, any path of this
+    /// machine. Other requests wait meanwhile: about a second for each 100 MB. Only
+    /// this user can read the copy, which appears under its name when it is
+    /// complete and on disk; until then it is in a folder beside it,
+    /// `.wasi-sessions.backup.` and six characters, which only a killed process
+    /// leaves behind. An existing file, or a name of the store's own, is an
+    /// [`Error::InvalidArgument`].
+    pub fn backup(&self, file: impl AsRef<Path>) -> Answer<()> {
+        let file = file.as_ref().to_owned();
+        self.call(move |owner| owner.backup(&file))
+    }
+
+    /// Calls a function of the contract's `admin`, which may end the sessions `ends`.
+    fn admin<T: Send + 'static>(
+        &self,
+        ends: Ends,
+        call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+    ) -> Answer<T> {
+        self.call(move |owner| owner.admin(&ends, call))
+    }
+
+    /// Has the owner do something.
+    fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
+    ) -> Answer<T> {
+        let sessions = self.clone();
+        Answer::new(|blocking| async move { sessions.0.owner.call(call, &blocking).await })
+    }
+}
