@@ -57,6 +57,8 @@ mod composed;
 #[cfg(unix)]
 mod connections;
 #[cfg(unix)]
+mod hostile;
+#[cfg(unix)]
 mod http;
 mod original;
 #[cfg(unix)]

@@ -19,7 +19,8 @@ impl Host for StoresView<'_> {}
 impl HostStore for StoresView<'_> {
     async fn open(&mut self, location: String, options: String) -> Result<Resource<OpenStore>> {
         let store = self.stores.open(&location, &options)?;
-        Ok(self.table.push(store)?)
+        let full = |_| Error::Other("this host lets a guest hold no more resources".to_owned());
+        Ok(self.table.push(store).map_err(full)?)
     }
 
     async fn create(

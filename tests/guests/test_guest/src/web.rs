@@ -17,6 +17,7 @@ use wasip2::sockets::tcp_create_socket::create_tcp_socket;
 
 use crate::wasi_sessions::store::admin;
 use crate::wasi_sessions::store::sessions::Store;
+use crate::wasi_sessions::store::types::{Request, SetRequest};
 
 struct Server;
 
@@ -80,6 +81,8 @@ impl Guest for Server {
             "/count" => answer(response, 200, count().to_string().as_bytes()),
             "/reach-out" => answer(response, 200, reached().as_bytes()),
             "/grow" => grow(),
+            "/batches" => answer(response, 200, batches().as_bytes()),
+            "/hoard-stores" => answer(response, 200, hoard_stores().as_bytes()),
             "/hoard-fields" => hoard_fields(),
             "/hoard-bodies" => hoard_bodies(),
             "/say" => {
@@ -136,6 +139,50 @@ impl Guest for Server {
             "/trap" => process::abort(),
             "/silent" => {}
             _ => answer(response, 404, b"not found"),
+        }
+    }
+}
+
+/// Sends the largest batches that are done, and some that are refused; what the
+/// refusals say.
+fn batches() -> String {
+    let store = Store::open("sessions.db", "").unwrap();
+    let set = |index: usize, length| {
+        let (id, data) = (format!("of a batch {index}"), vec![b'x'; length]);
+        Request::Set(SetRequest {
+            id,
+            data,
+            ttl: None,
+        })
+    };
+    let batch =
+        |count, length| -> Vec<Request> { (0..count).map(|index| set(index, length)).collect() };
+    let mut refusals = String::new();
+    for (count, length) in [
+        (1001, 1),
+        (100, 1 << 20),
+        (20, 1000),
+        (1, (1 << 20) + 1),
+        (1, 1 << 20),
+    ] {
+        match store.batch(&batch(count, length)) {
+            Ok(replies) => {
+                let refused = replies.iter().filter(|reply| reply.is_err()).count();
+                refusals += &format!("{refused} of {count}\n");
+            }
+            Err(refusal) => refusals += &format!("{refusal:?}\n"),
+        }
+    }
+    refusals
+}
+
+/// Opens stores and drops none, until one is refused; how many, and what the refusal says.
+fn hoard_stores() -> String {
+    let mut stores = vec![];
+    loop {
+        match Store::open("sessions.db", "") {
+            Ok(store) => stores.push(store),
+            Err(refusal) => return format!("{} {refusal:?}", stores.len()),
         }
     }
 }
