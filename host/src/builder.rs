@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 
 use crate::cache::ReadCache;
+use crate::cause::Cause;
 use crate::clock::StoreClock;
 use crate::owner::thread::OwnerThread;
 use crate::restore;
@@ -124,7 +125,7 @@ impl Builder {
             thread::Builder::new()
                 .name("wasi-sessions-restore".to_owned())
                 .spawn(move || done.send(restore::restore(settings, &copy)))
-                .map_err(|error| Error::Start(error.to_string()))?;
+                .map_err(|error| Error::Start(Cause::new(error)))?;
             answer.await.map_err(|_| Error::Closed)?
         })
     }
@@ -150,7 +151,8 @@ impl Builder {
             let owner = OwnerThread::open(settings, clock, cache.clone()).await?;
             let directory = fs::canonicalize(&directory).map_err(|error| Error::Directory {
                 path: directory,
-                reason: error.to_string(),
+                file: None,
+                reason: Cause::new(error),
             })?;
             Ok(Sessions::new(owner, cache, options, directory))
         })

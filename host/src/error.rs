@@ -1,7 +1,8 @@
 //! Why an operation failed; no error carries a session id or a payload.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::cause::Cause;
 use crate::contract;
 
 /// Why an operation failed. A session that is missing, expired or changed by
@@ -17,12 +18,15 @@ pub enum Error {
         directory: PathBuf,
     },
     /// The store's directory cannot be created, opened or locked.
-    #[error("directory `{}` cannot be used: {reason}", path.display())]
+    #[error("directory `{}` cannot be used{}", path.display(), at(file.as_deref()))]
     Directory {
         /// The directory, as the builder was given it.
         path: PathBuf,
-        /// What the operating system says, and about which file.
-        reason: String,
+        /// The file or directory that it is about, if it is another.
+        file: Option<PathBuf>,
+        /// What the operating system says.
+        #[source]
+        reason: Cause,
     },
     /// The database's file, its write-ahead log or its directory was removed, moved
     /// or replaced while the store was open. Whether the request was done is
@@ -37,9 +41,9 @@ pub enum Error {
         /// What happened to it.
         reason: String,
     },
-    /// The engine or the component could not be started; says why.
-    #[error("the session store could not be started: {0}")]
-    Start(String),
+    /// The engine or the component could not be started; the source says why.
+    #[error("the session store could not be started")]
+    Start(#[source] Cause),
     /// Another owner holds the database. Trying again later can succeed.
     #[error("the database is busy")]
     Busy,
@@ -71,6 +75,11 @@ pub enum Error {
     /// Whether a request that was in flight then was done is unknown.
     #[error("the session store is closed")]
     Closed,
+}
+
+/// Names the file that an error is about.
+fn at(file: Option<&Path>) -> String {
+    file.map_or_else(String::new, |file| format!(", at `{}`", file.display()))
 }
 
 impl From<contract::Error> for Error {

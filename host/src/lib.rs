@@ -50,6 +50,7 @@ mod answer;
 mod batch;
 mod builder;
 mod cache;
+mod cause;
 mod clock;
 mod contract;
 mod error;
@@ -72,6 +73,7 @@ pub mod web;
 pub use answer::Answer;
 pub use batch::{NewSession, Request};
 pub use builder::Builder;
+pub use cause::Cause;
 pub use contract::types::{
     Collected, Created, Entry, Handle, Outcome, Page, Reply, Session, Statistics, Timestamp,
     Written,

@@ -1,5 +1,5 @@
 //! The contract's exports for a component over any engine: `export!(Component)`, where
-//! `Component` is [`Exports`] of the engine.
+//! `Component` is `Exports` of the engine.
 
 #[cfg(target_arch = "wasm32")]
 mod exports;

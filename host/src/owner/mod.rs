@@ -16,6 +16,7 @@ use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
 use crate::cache::ReadCache;
+use crate::cause::Cause;
 use crate::clock::StoreClock;
 use crate::contract::Admin;
 use crate::contract::types::{GetRequest, Request};
@@ -259,7 +260,7 @@ impl Owner {
 
 /// Fails when there are too few descriptors to start the component.
 fn check_descriptors(directory: &Directory) -> Result<(), Error> {
-    descriptors::check(directory.path()).map_err(|error| Error::Start(error.to_string()))
+    descriptors::check(directory.path()).map_err(|error| Error::Start(Cause::new(error)))
 }
 
 impl Drop for Owner {

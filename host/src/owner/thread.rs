@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::answer::{self, Blocking, LINGER};
 use crate::cache::ReadCache;
+use crate::cause::Cause;
 use crate::clock::StoreClock;
 use crate::contract::types::Request;
 use crate::owner::caller::Caller;
@@ -58,7 +59,7 @@ impl OwnerThread {
         let thread = thread::Builder::new()
             .name("wasi-sessions".to_owned())
             .spawn(move || run(settings, clock, cache, &shared, budget, commands, ready))
-            .map_err(|error| Error::Start(error.to_string()))?;
+            .map_err(|error| Error::Start(Cause::new(error)))?;
         opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(Self {
             shared_owner,
@@ -223,7 +224,7 @@ fn run(
     let opened = runtime::Builder::new_current_thread()
         .enable_time()
         .build()
-        .map_err(|error| Error::Start(error.to_string()))
+        .map_err(|error| Error::Start(Cause::new(error)))
         .and_then(|timer| Ok((timer, Owner::open(settings, clock, cache)?)));
     let timer = match opened {
         Ok((timer, owner)) => {

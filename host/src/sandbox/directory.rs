@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::cause::Cause;
 use crate::sandbox::database_file::{self, DatabaseFile};
 use crate::sandbox::directories::{create_private, open_directory, parent, sync_directory};
 
@@ -212,13 +213,10 @@ impl Directory {
 /// An error about the directory that was `given`. Also names `path`, where it
 /// happened, if that is different.
 fn directory_error(given: &Path, path: &Path, error: io::Error) -> Error {
-    let reason = match path == given {
-        true => error.to_string(),
-        false => format!("`{}`: {error}", path.display()),
-    };
     Error::Directory {
         path: given.to_owned(),
-        reason,
+        file: (path != given).then(|| path.to_owned()),
+        reason: Cause::new(error),
     }
 }
 

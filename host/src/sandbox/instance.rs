@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wasmtime::component::{Linker, ResourceAny};
 use wasmtime::{Config, Engine, Memory, MemoryType, OptLevel, Store};
 
+use crate::cause::Cause;
 use crate::clock::StoreClock;
 use crate::contract::types::Request;
 use crate::contract::{self, SessionStore, SessionStorePre};
@@ -49,7 +50,7 @@ impl Launcher {
         let options = settings
             .options
             .to_json()
-            .map_err(|error| Error::Start(error.to_string()))?;
+            .map_err(|error| Error::Start(Cause::new(error)))?;
         let cache = match &settings.cache_directory {
             Some(cache) => Cache::open(cache, Some(directory.path()))?,
             None => None,
@@ -84,7 +85,7 @@ impl Launcher {
         let files = &store.data().files;
         if !files.are_in_effect() {
             let words = "WASI opens files in another way than this host expects";
-            return Err(Error::Start(words.to_owned()));
+            return Err(Error::Start(Cause::new(words)));
         }
         directory.opened(files.database().as_deref())?;
         Ok(Guest {
@@ -137,7 +138,7 @@ fn has_address_space(engine: &Engine) -> bool {
 }
 
 fn start_error(error: wasmtime::Error) -> Error {
-    Error::Start(format!("{error:#}"))
+    Error::Start(Cause::new(error.into_boxed_dyn_error()))
 }
 
 /// An instance of the component with the database open.

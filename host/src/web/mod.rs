@@ -219,10 +219,10 @@ impl Server {
         let compiled = tokio::task::spawn_blocking(move || Service::new(settings, &component));
         let service = compiled
             .await
-            .map_err(|error| Error::Component(error.to_string()))?
+            .map_err(|error| Error::Component(error.into()))?
             .map_err(|error| match error.downcast() {
                 Ok(known) => known,
-                Err(error) => Error::Component(format!("{error:#}")),
+                Err(error) => Error::Component(error.into_boxed_dyn_error()),
             })?;
         Ok(Listening {
             listener,
@@ -236,9 +236,9 @@ impl Server {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The component cannot be run; says why.
-    #[error("the web component cannot be run: {0}")]
-    Component(String),
+    /// The component cannot be run; the source says why.
+    #[error("the web component cannot be run")]
+    Component(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The component imports `admin`, which it is not allowed to use:
     /// [`Server::admin`].
     #[error("the web component imports `wasi-sessions:store/admin`, which is not linked")]
