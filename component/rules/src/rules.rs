@@ -188,19 +188,25 @@ impl Rules<'_> {
         self.now.saturating_add(self.options.tombstone)
     }
 
-    /// When a session that is written or touched now expires: after `ttl`, else the
-    /// payload's `cookie.maxAge`, else `browserSessionLifetime`, but never later than
-    /// `absoluteLifetime` after `created`. A `created` in the future, from a clock
-    /// that was ahead, counts as now.
+    /// When a session that is written or touched now expires: as [`Rules::until`] says,
+    /// but never later than `absoluteLifetime` after `created`. A `created` in the
+    /// future, from a clock that was ahead, counts as now.
     pub fn expiry(&self, ttl: Option<Milliseconds>, data: &[u8], created: Timestamp) -> Timestamp {
-        let life = ttl
-            .or_else(|| json::cookie_max_age(data))
-            .unwrap_or(self.options.browser_session_lifetime);
         let limit = match self.options.absolute_lifetime {
             Some(lifetime) => created.min(self.now).saturating_add(lifetime),
             None => END_OF_TIME,
         };
-        self.now.saturating_add(life).min(limit).min(END_OF_TIME)
+        self.until(ttl, data).min(limit)
+    }
+
+    /// When a session that is written or touched now would expire without
+    /// `absoluteLifetime`: after `ttl`, else the payload's `cookie.maxAge`, else
+    /// `browserSessionLifetime`.
+    pub fn until(&self, ttl: Option<Milliseconds>, data: &[u8]) -> Timestamp {
+        let life = ttl
+            .or_else(|| json::cookie_max_age(data))
+            .unwrap_or(self.options.browser_session_lifetime);
+        self.now.saturating_add(life).min(END_OF_TIME)
     }
 }
 

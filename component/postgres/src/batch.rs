@@ -1,0 +1,177 @@
+//! Many requests in one transaction, in as few round trips as their answers allow.
+
+use crate::failure::Failure;
+use crate::operations::Operations;
+use crate::pipeline::{Sending, in_order};
+use std::mem;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::types::{
+    CreateRequest, DestroyRequest, Effect, GetRequest, MergeRequest, Replies, Reply, Request,
+    RotateRequest, SetRequest, TouchRequest, UpdateRequest,
+};
+
+/// A statement of the transaction, or a request with its reply.
+type Step<'a> = Sending<'a, Result<Option<Result<Reply, Error>>, Failure>>;
+
+impl Operations<'_> {
+    /// Does all requests in one transaction, in order. A refused one has its error as its
+    /// reply; any other failure undoes all of them.
+    pub async fn batch(&self, requests: &[Request]) -> Result<Replies, Failure> {
+        if requests.iter().all(|one| one.effect() == Effect::Reads) {
+            return self.read_all(requests).await;
+        }
+        let ids = ids_to_lock(requests);
+        let keys: Vec<&[u8]> = ids.iter().map(|hash| hash.0.as_slice()).collect();
+        let mut replies = vec![];
+        let mut steps: Vec<Step> = vec![self.command("BEGIN")];
+        // Batches that write the same sessions in different orders would deadlock.
+        if keys.len() > 1 {
+            steps.push(Box::pin(async {
+                self.client
+                    .query(&self.statements.lock_rows, &[&keys])
+                    .await?;
+                Ok(None)
+            }));
+        }
+        for request in requests {
+            steps.push(Box::pin(async {
+                match self.apply(request).await {
+                    Err(Failure::Final(error)) if error.is_refusal() => Ok(Some(Err(error))),
+                    done => done.map(|reply| Some(Ok(reply))),
+                }
+            }));
+            // What follows must not be sent before the last statement of this request.
+            if has_two_statements(request) {
+                let done = finish(mem::take(&mut steps), &mut replies).await;
+                self.undo_failed(done).await?;
+            }
+        }
+        // The commit is sent along if no answer can be a reason not to commit: a failed
+        // statement has the server roll back.
+        if requests.iter().any(may_race) {
+            let done = finish(steps, &mut replies).await;
+            self.undo_failed(done).await?;
+            self.client.batch_execute("COMMIT").await?;
+        } else {
+            steps.push(self.command("COMMIT"));
+            finish(steps, &mut replies).await?;
+        }
+        Ok(replies)
+    }
+
+    fn command<'a>(&'a self, text: &'static str) -> Step<'a> {
+        Box::pin(async move {
+            self.client.batch_execute(text).await?;
+            Ok(None)
+        })
+    }
+
+    /// Ends the transaction after a failure. The failure says more than that of the
+    /// rollback, after which the connection is of no use and is found to be so.
+    async fn undo_failed(&self, done: Result<(), Failure>) -> Result<(), Failure> {
+        if done.is_err() {
+            let _ = self.client.batch_execute("ROLLBACK").await;
+        }
+        done
+    }
+
+    /// Answers requests that only read, from one snapshot.
+    async fn read_all(&self, requests: &[Request]) -> Result<Replies, Failure> {
+        let hashes: Vec<Option<IdHash>> = requests.iter().map(hash_of).collect();
+        let wanted: Vec<IdHash> = hashes.iter().copied().flatten().collect();
+        let found = match wanted.is_empty() {
+            true => vec![],
+            false => self.find_many(&wanted).await?,
+        };
+        let reply = |wanted: &Option<IdHash>| {
+            let session = found.iter().find(|(hash, _)| Some(*hash) == *wanted);
+            Ok(Reply::Session(session.map(|(_, session)| session.clone())))
+        };
+        Ok(hashes.iter().map(reply).collect())
+    }
+
+    async fn apply(&self, request: &Request) -> Result<Reply, Failure> {
+        Ok(match request {
+            Request::Create(CreateRequest { data, ttl, subject }) => {
+                Reply::Created(self.create(data, *ttl, subject.as_deref()).await?)
+            }
+            Request::Get(GetRequest { id }) => Reply::Session(self.get(id).await?),
+            Request::Set(SetRequest { id, data, ttl }) => {
+                Reply::Outcome(self.set(id, data, *ttl).await?)
+            }
+            Request::Update(UpdateRequest {
+                id,
+                data,
+                ttl,
+                expected,
+            }) => Reply::Outcome(self.update(id, data, *ttl, *expected).await?),
+            Request::Merge(MergeRequest { id, patch, ttl }) => {
+                Reply::Session(self.merge(id, patch, *ttl).await?)
+            }
+            Request::Touch(TouchRequest { id, ttl }) => Reply::Expires(self.touch(id, *ttl).await?),
+            Request::Rotate(RotateRequest { id, subject }) => {
+                Reply::Rotated(self.rotate(id, subject.as_deref()).await?)
+            }
+            Request::Destroy(DestroyRequest { id }) => Reply::Destroyed(self.destroy(id).await?),
+        })
+    }
+}
+
+/// Sends what was not sent yet and adds the replies. Of several failures the first is the
+/// cause of the others.
+async fn finish(steps: Vec<Step<'_>>, replies: &mut Replies) -> Result<(), Failure> {
+    for answer in in_order(steps).await {
+        replies.extend(answer?);
+    }
+    Ok(())
+}
+
+/// Whether a request sends another statement after it has an answer.
+fn has_two_statements(request: &Request) -> bool {
+    match request {
+        Request::Merge(_) => true,
+        Request::Touch(TouchRequest { ttl, .. }) => ttl.is_none(),
+        Request::Update(UpdateRequest { expected, .. }) => *expected == Some(0),
+        Request::Create(_)
+        | Request::Get(_)
+        | Request::Set(_)
+        | Request::Rotate(_)
+        | Request::Destroy(_) => false,
+    }
+}
+
+/// Whether a request can find that its row changed between two looks at it.
+fn may_race(request: &Request) -> bool {
+    match request {
+        Request::Merge(_) | Request::Touch(_) => true,
+        Request::Update(UpdateRequest { expected, .. }) => expected.is_some(),
+        Request::Create(_)
+        | Request::Get(_)
+        | Request::Set(_)
+        | Request::Rotate(_)
+        | Request::Destroy(_) => false,
+    }
+}
+
+fn hash_of(request: &Request) -> Option<IdHash> {
+    match request {
+        Request::Create(_) => None,
+        Request::Get(GetRequest { id })
+        | Request::Set(SetRequest { id, .. })
+        | Request::Update(UpdateRequest { id, .. })
+        | Request::Merge(MergeRequest { id, .. })
+        | Request::Touch(TouchRequest { id, .. })
+        | Request::Rotate(RotateRequest { id, .. })
+        | Request::Destroy(DestroyRequest { id }) => IdHash::of(id),
+    }
+}
+
+/// The sessions that a batch may change.
+fn ids_to_lock(requests: &[Request]) -> Vec<IdHash> {
+    let writes = requests.iter().filter(|one| one.effect() != Effect::Reads);
+    let mut hashes: Vec<IdHash> = writes.filter_map(hash_of).collect();
+    hashes.sort_unstable_by_key(|hash| hash.0);
+    hashes.dedup();
+    hashes
+}

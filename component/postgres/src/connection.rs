@@ -1,0 +1,200 @@
+//! A connection to a server that can be written to, with its statements prepared.
+
+use crate::failure::{Failure, connect_error};
+use crate::location::{Location, Server};
+use crate::network::{self, Stream};
+use crate::statements::Statements;
+use crate::table;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, NoTls};
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::options::{Durability, Options};
+use wasi_sessions_rules::types::Timestamp;
+
+type Driver = tokio_postgres::Connection<Stream, NoTlsStream>;
+
+/// A connection. Nothing polls it between calls: [`Connection::run`] does while it works.
+pub struct Connection {
+    client: Client,
+    /// Dropped as soon as it has ended: it owns the senders of the answers, and a request
+    /// whose answer never comes would wait for ever.
+    driver: Option<Pin<Box<Driver>>>,
+    pub statements: Statements,
+    /// How many milliseconds the clock of the server is ahead of this host's.
+    pub clock_offset: i64,
+}
+
+impl Connection {
+    /// Connects to the first server that can be written to, and finds the table there. With
+    /// `now`, it is created or migrated if the options allow that. Detail of the failure is
+    /// that of the last server.
+    pub async fn open(
+        location: &Location,
+        options: &Options,
+        now: Option<Timestamp>,
+    ) -> Result<Connection, Failure> {
+        let mut failed = Failure::Final(Error::Busy);
+        for server in &location.servers {
+            let addresses = match addresses(server).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    failed = error.into();
+                    continue;
+                }
+            };
+            for address in addresses {
+                match Connection::to(address, location, options, now).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => failed = error,
+                }
+            }
+        }
+        Err(failed)
+    }
+
+    async fn to(
+        address: SocketAddr,
+        location: &Location,
+        options: &Options,
+        now: Option<Timestamp>,
+    ) -> Result<Connection, Failure> {
+        let stream = network::connect(address).await;
+        let stream = stream.map_err(|error| connect_error(&address.to_string(), &error))?;
+        let connected = location.config.connect_raw(stream, NoTls).await;
+        let (client, driver) = connected.map_err(|error| match error.is_closed() {
+            // Without a word, as a server does that starts or stops, or a proxy.
+            true => Failure::Final(Error::Busy),
+            false => error.into(),
+        })?;
+        let mut driver = Some(Box::pin(driver));
+        let prepared = drive(&mut driver, prepare(&client, options, now)).await;
+        let (statements, clock_offset) = prepared?;
+        Ok(Connection {
+            client,
+            driver,
+            statements,
+            clock_offset,
+        })
+    }
+
+    /// Does work, and drives the connection meanwhile.
+    pub async fn run<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&Client, &Statements) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let work = work(&self.client, &self.statements);
+        drive(&mut self.driver, work).await
+    }
+
+    /// Whether the server has not ended the connection, as far as it is known here. It can
+    /// have said so since the last call.
+    pub fn is_alive(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(&mut context).is_ready()
+        {
+            self.driver = None;
+        }
+        self.driver.is_some()
+    }
+}
+
+async fn drive<T>(driver: &mut Option<Pin<Box<Driver>>>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(done);
+        }
+        if let Some(running) = driver
+            && running.as_mut().poll(context).is_ready()
+        {
+            *driver = None;
+            return work.as_mut().poll(context);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn addresses(server: &Server) -> Result<Vec<SocketAddr>, Error> {
+    let known = server.address.or_else(|| server.host.parse().ok());
+    let found = match known {
+        Some(address) => vec![address],
+        None => {
+            let found = network::resolve(&server.host).await;
+            found.map_err(|error| connect_error(&format!("`{}`", server.host), &error))?
+        }
+    };
+    let addresses = found.into_iter();
+    Ok(addresses
+        .map(|address| (address, server.port).into())
+        .collect())
+}
+
+/// Configures the session, refuses a server that only reads, and finds the table.
+async fn prepare(
+    client: &Client,
+    options: &Options,
+    now: Option<Timestamp>,
+) -> Result<(Statements, i64), Failure> {
+    let commit = match options.durability {
+        Durability::Full => "on",
+        Durability::Relaxed => "off",
+    };
+    // The server gives up a little before the client does, which then can go on with the
+    // connection.
+    let limit = options.sync_timeout.max(10);
+    let (lock, statement) = ((limit * 8 / 10).to_string(), (limit * 9 / 10).to_string());
+    let limit = limit.to_string();
+    let sent = wall_clock();
+    // `repeatable read` would let a limit be exceeded: a statement that waited for a lock
+    // would not see what was committed before the lock was free.
+    let row = client
+        .query_typed(
+            "SELECT set_config('synchronous_commit', $1, false),
+               set_config('lock_timeout', $2, false),
+               set_config('statement_timeout', $3, false),
+               set_config('idle_in_transaction_session_timeout', $4, false),
+               set_config('default_transaction_isolation',
+                 CASE current_setting('default_transaction_isolation')
+                 WHEN 'repeatable read' THEN 'read committed'
+                 ELSE current_setting('default_transaction_isolation') END, false),
+               current_setting('transaction_read_only') = 'on',
+               current_setting('fsync') = 'on',
+               (extract(epoch FROM statement_timestamp()) * 1000)::int8",
+            &[
+                (&commit, Type::TEXT),
+                (&lock, Type::TEXT),
+                (&statement, Type::TEXT),
+                (&limit, Type::TEXT),
+            ],
+        )
+        .await?;
+    let received = wall_clock();
+    let [row] = &row[..] else {
+        return Err(Error::Other("the server gave no settings".into()).into());
+    };
+    if row.get(5) {
+        return Err(Failure::ReadOnly);
+    }
+    if !row.get::<_, bool>(6) && options.durability == Durability::Full {
+        let words = "the server runs with `fsync = off`, with which nothing is durable: turn it \
+                     on, or choose the durability `relaxed`";
+        return Err(Error::Other(words.into()).into());
+    }
+    let clock_offset = row.get::<_, i64>(7) - (sent + received) / 2;
+    let table = table::ready(client, options, now).await?;
+    Ok((Statements::prepare(client, &table).await?, clock_offset))
+}
+
+/// The time of this host, in milliseconds: only to measure how far the server's is from it.
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}

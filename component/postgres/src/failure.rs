@@ -1,0 +1,109 @@
+//! Why work on the database failed, and what that is for the caller.
+
+use std::io;
+use tokio_postgres::error::SqlState;
+use wasi_sessions_rules::error::Error;
+
+/// A failure of work on a connection.
+#[derive(Debug)]
+pub enum Failure {
+    /// The answer of the contract to a request, or a fault that no retry mends.
+    Final(Error),
+    /// The row changed between two looks at it. Nothing was written.
+    Raced,
+    /// The server cannot be written to: it is a replica.
+    ReadOnly,
+    /// The server or the connection failed.
+    Database(tokio_postgres::Error),
+}
+
+/// What to do after a failure.
+pub enum Remedy {
+    /// Run the work again: nothing of it was kept.
+    Again,
+    /// Drop the connection and run the work again: the server did nothing and will not.
+    Elsewhere,
+    /// Drop the connection. What became of the work is unknown.
+    Lost,
+    /// The work has failed and nothing of it was kept.
+    Failed,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Final(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Failure {
+        Failure::Database(error)
+    }
+}
+
+impl Failure {
+    pub fn remedy(&self) -> Remedy {
+        let error = match self {
+            Failure::Final(_) => return Remedy::Failed,
+            Failure::Raced => return Remedy::Again,
+            Failure::ReadOnly => return Remedy::Elsewhere,
+            Failure::Database(error) => error,
+        };
+        match error.code() {
+            Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => {
+                Remedy::Again
+            }
+            // A failover made a replica of the server.
+            Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => Remedy::Elsewhere,
+            Some(code) if code.code().starts_with("57P") => Remedy::Lost,
+            Some(_) => Remedy::Failed,
+            None => Remedy::Lost,
+        }
+    }
+
+    /// The error of the contract. Detail and hint of the server are left out, in which
+    /// keys and parameters can be.
+    pub fn into_error(self) -> Error {
+        match self {
+            Failure::Final(error) => error,
+            Failure::Raced => Error::Busy,
+            Failure::ReadOnly => Error::Other(
+                "the server only reads: it is a replica, or its sessions are read-only".into(),
+            ),
+            Failure::Database(error) => database_error(&error),
+        }
+    }
+}
+
+fn database_error(error: &tokio_postgres::Error) -> Error {
+    let Some(database) = error.as_db_error() else {
+        if error.is_closed() {
+            return Error::Other("the server closed the connection".into());
+        }
+        return Error::Other(format!("the connection to the server failed: {error}"));
+    };
+    let (code, words) = (database.code(), database.message());
+    match *code {
+        SqlState::DISK_FULL => Error::StorageFull,
+        SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => {
+            Error::Corrupt(format!("{words} ({})", code.code()))
+        }
+        SqlState::LOCK_NOT_AVAILABLE
+        | SqlState::CANNOT_CONNECT_NOW
+        | SqlState::TOO_MANY_CONNECTIONS
+        | SqlState::T_R_SERIALIZATION_FAILURE
+        | SqlState::T_R_DEADLOCK_DETECTED => Error::Busy,
+        _ => Error::Other(format!("the server says: {words} ({})", code.code())),
+    }
+}
+
+/// Why no connection was made to a server.
+pub fn connect_error(server: &str, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::Other(format!(
+            "the host of this component does not let it connect to {server}"
+        )),
+        io::ErrorKind::NotFound => Error::Other(format!("{server} has no address")),
+        _ => Error::Busy,
+    }
+}

@@ -1,0 +1,34 @@
+//! A session store as a WASI 0.2 component over PostgreSQL.
+//!
+//! The contract is in `wit/`. [`Store`] fulfils it, by the rules of
+//! `wasi-sessions-rules`; `wasi-sessions-exports` makes a component of it. Everything but
+//! the exports and `network/wasi.rs` compiles and is tested natively.
+
+#![forbid(unsafe_code)]
+
+mod failure;
+mod location;
+mod network;
+mod pipeline;
+
+mod statements;
+
+mod original;
+mod table;
+
+mod connection;
+
+mod batch;
+mod operations;
+
+mod kept;
+
+mod store;
+
+pub use store::Store;
+
+#[cfg(target_arch = "wasm32")]
+type Component = wasi_sessions_exports::Exports<Store>;
+
+#[cfg(target_arch = "wasm32")]
+wasi_sessions_exports::bindings::export!(Component);

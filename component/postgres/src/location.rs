@@ -1,0 +1,184 @@
+//! The location of a store: the URL of a database.
+
+use std::net::IpAddr;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+use wasi_sessions_rules::error::Error;
+
+/// The port of PostgreSQL where the URL names none.
+const PORT: u16 = 5432;
+
+/// A parsed URL. It has a password: it is neither shown nor part of an error.
+pub struct Location {
+    /// What a connection says when it starts.
+    pub config: Config,
+    /// The servers, in the order in which they are tried.
+    pub servers: Vec<Server>,
+}
+
+/// A server of a URL.
+pub struct Server {
+    /// Its name, or its address as text.
+    pub host: String,
+    /// Its address, if the URL has it.
+    pub address: Option<IpAddr>,
+    pub port: u16,
+}
+
+impl Location {
+    /// Parses a URL, `postgres://user:password@host:port,host:port/database?options`.
+    /// No error repeats any of it, since a password with a reserved character can be in
+    /// any part.
+    pub fn parse(url: &str) -> Result<Location, Error> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(Error::invalid("location: must start with `postgres://`"));
+        }
+        // The libraries know `require` only, with which certificates are always verified.
+        let known = url.replace("sslmode=verify-full", "sslmode=require");
+        let mut config: Config = known.parse().map_err(|_| {
+            Error::invalid(
+                "location: is no URL of a database; percent-encode reserved characters in it",
+            )
+        })?;
+        if config.get_user().is_none() {
+            return Err(Error::invalid("location: names no user"));
+        }
+        if config.get_password().is_none()
+            && let Ok(password) = std::env::var("PGPASSWORD")
+        {
+            config.password(password);
+        }
+        let servers = servers(&config)?;
+        let is_explicit = url.contains("sslmode=");
+        let is_plain = match config.get_ssl_mode() {
+            SslMode::Disable => true,
+            SslMode::Prefer if is_explicit => {
+                return Err(Error::invalid(
+                    "location: `sslmode=prefer` protects against nobody who can read the \
+                     network: choose `verify-full` or `disable`",
+                ));
+            }
+            SslMode::Prefer => servers.iter().all(Server::is_loopback),
+            _ => false,
+        };
+        if !is_plain {
+            return Err(Error::invalid(
+                "location: this build has no TLS; say `sslmode=disable` if the network to the \
+                 server is trusted",
+            ));
+        }
+        config.ssl_mode(SslMode::Disable);
+        Ok(Location { config, servers })
+    }
+}
+
+impl Server {
+    /// Whether what is sent to it stays on this machine.
+    fn is_loopback(&self) -> bool {
+        let address = self.address.or_else(|| self.host.parse().ok());
+        address.map_or(self.host == "localhost", |address| address.is_loopback())
+    }
+}
+
+fn servers(config: &Config) -> Result<Vec<Server>, Error> {
+    let (hosts, ports) = (config.get_hosts(), config.get_ports());
+    let addresses = config.get_hostaddrs();
+    let name = |host: &Host| match host {
+        Host::Tcp(name) => Ok(name.clone()),
+        #[cfg(unix)]
+        Host::Unix(_) => Err(Error::invalid(
+            "location: names a Unix socket, which WASI does not have",
+        )),
+    };
+    let count = hosts.len().max(addresses.len());
+    let is_paired = [hosts.len(), addresses.len()]
+        .iter()
+        .all(|&length| length == 0 || length == count);
+    if count == 0 || !is_paired || (ports.len() > 1 && ports.len() != count) {
+        return Err(Error::invalid(
+            "location: needs a host, and as many ports and `hostaddr`s as hosts, if any",
+        ));
+    }
+    (0..count)
+        .map(|index| {
+            let address = addresses.get(index).copied();
+            let host = match (hosts.get(index), address) {
+                (Some(host), _) => name(host)?,
+                (None, address) => address
+                    .map(|address| address.to_string())
+                    .unwrap_or_default(),
+            };
+            let port = ports.get(index).or(ports.first()).copied();
+            Ok(Server {
+                host,
+                address,
+                port: port.unwrap_or(PORT),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(url: &str) -> String {
+        match Location::parse(url) {
+            Err(Error::InvalidArgument(words)) => words,
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+    }
+
+    #[test]
+    fn a_url_has_hosts_and_ports_in_their_order() {
+        let url = "postgres://u:p@localhost:5433,127.0.0.2,[::1]:7/d?sslmode=disable";
+        let servers = Location::parse(url).unwrap().servers;
+        let names: Vec<_> = servers.iter().map(|one| (&*one.host, one.port)).collect();
+        assert_eq!(
+            names,
+            [("localhost", 5433), ("127.0.0.2", 5432), ("::1", 7)]
+        );
+    }
+
+    #[test]
+    fn a_refusal_repeats_nothing_of_the_url() {
+        for url in [
+            "sessions.db",
+            "host=localhost password=secret",
+            "postgres://user:secret@",
+            "postgres://user:sec/ret@localhost/d",
+            "postgres://user:sec?ret=1@localhost/d",
+            "postgres://user:secret@localhost:port/d",
+            "postgres://localhost/d?password=secret",
+            "postgres://user:secret@%2Ftmp/d",
+            "postgres://user:secret@localhost/d?sslmode=secret",
+            "postgres://user:secret@localhost/d?sslmode=prefer",
+        ] {
+            let words = refusal(url);
+            assert!(words.starts_with("location: "), "{words}");
+            assert!(!words.contains("sec") && !words.contains("ret@"), "{words}");
+        }
+    }
+
+    #[test]
+    fn without_tls_only_this_machine_is_trusted_unless_the_url_says_so() {
+        for url in [
+            "postgres://u@localhost/d",
+            "postgres://u@127.8.0.1/d",
+            "postgres://u@[::1]/d",
+            "postgres://u@db.example/d?hostaddr=127.0.0.1",
+            "postgres://u@db.example/d?sslmode=disable",
+        ] {
+            assert!(Location::parse(url).is_ok(), "{url}");
+        }
+        for url in [
+            "postgres://u@db.example/d",
+            "postgres://u@localhost,db.example/d",
+            "postgres://u@localhost.example/d",
+            "postgres://u@localhost/d?sslmode=require",
+            "postgres://u@localhost/d?sslmode=verify-full",
+        ] {
+            assert!(refusal(url).contains("TLS"), "{url}");
+        }
+    }
+}

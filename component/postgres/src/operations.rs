@@ -1,0 +1,606 @@
+//! The operations: what each function of the contract sends to the server.
+//!
+//! Those on single sessions are one statement each, alone or as part of a batch; only
+//! `merge` and a `touch` without a `ttl`, which depend on the payload, are two. A row that
+//! changed in between is [`Failure::Raced`]: the caller runs the work again.
+
+use crate::failure::Failure;
+use crate::pipeline::{Sending, in_order};
+use crate::statements::Statements;
+use sha2::{Digest, Sha256};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id::{self, IdHash};
+use wasi_sessions_rules::rules::{Rules, check_subject};
+use wasi_sessions_rules::types::{
+    Collected, Created, END_OF_TIME, Entry, Milliseconds, Outcome, Page, Session, Timestamp,
+    Written,
+};
+
+/// The most rows that one statement of a collection removes or defers.
+const CHUNK: u64 = 1000;
+
+/// Renewed rows that a collection defers beyond its limit, so that one with a small limit
+/// gets past them.
+const EXTRA_DEFERRALS: u64 = 16;
+
+/// A connection and the rules, for one request.
+#[derive(Clone, Copy)]
+pub struct Operations<'a> {
+    pub client: &'a Client,
+    pub statements: &'a Statements,
+    pub rules: Rules<'a>,
+}
+
+impl Operations<'_> {
+    /// Starts a session under a new id.
+    pub async fn create(
+        &self,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+        subject: Option<&str>,
+    ) -> Result<Created, Failure> {
+        self.rules.check_data(data)?;
+        check_subject(subject)?;
+        let (id, hash) = id::fresh()?;
+        let session = self.rules.start(data, ttl, subject);
+        let insert = async {
+            let params: &[&(dyn ToSql + Sync)] = &[
+                &hash.0.as_slice(),
+                &self.now(),
+                &signed(session.expires),
+                &subject.map(str::as_bytes),
+                &data,
+            ];
+            Ok(self.client.execute(&self.statements.insert, params).await?)
+        };
+        match self.rules.limit(subject, session.expires) {
+            None => insert.await?,
+            Some((subject, others)) => self.within_limit(subject, &hash, others, insert).await?,
+        };
+        Ok(Created {
+            id,
+            version: 1,
+            expires: session.expires,
+        })
+    }
+
+    /// The session, if it exists.
+    pub async fn get(&self, id: &str) -> Result<Option<Session>, Failure> {
+        match IdHash::of(id) {
+            Some(hash) => self.find(&hash).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The sessions with these hashes that exist, of one moment.
+    pub async fn find_many(&self, hashes: &[IdHash]) -> Result<Vec<(IdHash, Session)>, Failure> {
+        let keys: Vec<&[u8]> = hashes.iter().map(|hash| hash.0.as_slice()).collect();
+        let statement = &self.statements.find_many;
+        let rows = self.client.query(statement, &[&keys, &self.now()]).await?;
+        rows.iter()
+            .map(|row| Ok((hash(row, 0)?, session(row, 1)?)))
+            .collect()
+    }
+
+    /// The session with this hash, if it exists.
+    pub async fn find(&self, hash: &IdHash) -> Result<Option<Session>, Failure> {
+        let params: &[&(dyn ToSql + Sync)] = &[&hash.0.as_slice(), &self.now()];
+        let row = self.client.query_opt(&self.statements.find, params).await?;
+        row.map(|row| session(&row, 0)).transpose()
+    }
+
+    /// Writes the session whether or not it exists.
+    pub async fn set(
+        &self,
+        id: &str,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+    ) -> Result<Outcome, Failure> {
+        self.rules.check_data(data)?;
+        let hash = IdHash::required(id)?;
+        let params: &[&(dyn ToSql + Sync)] = &[
+            &hash.0.as_slice(),
+            &self.now(),
+            &signed(self.rules.until(ttl, data)),
+            &self.absolute(),
+            &data,
+            &signed(self.rules.expiry(ttl, data, self.rules.now)),
+        ];
+        let row = self.client.query_opt(&self.statements.set, params).await?;
+        row.map_or(Ok(Outcome::Gone), |row| self.written(&row))
+    }
+
+    /// Writes the session if it exists and has the expected version.
+    pub async fn update(
+        &self,
+        id: &str,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+        expected: Option<u64>,
+    ) -> Result<Outcome, Failure> {
+        self.rules.check_data(data)?;
+        let hash = match (IdHash::of(id), expected) {
+            (Some(hash), _) => hash,
+            (None, Some(0)) => IdHash::required(id)?,
+            (None, _) => return Ok(Outcome::Gone),
+        };
+        match expected {
+            None => {
+                let params: &[&(dyn ToSql + Sync)] = &[
+                    &hash.0.as_slice(),
+                    &self.now(),
+                    &signed(self.rules.until(ttl, data)),
+                    &self.absolute(),
+                    &data,
+                ];
+                let row = self.client.query_opt(&self.statements.write, params);
+                let row = row.await?;
+                row.map_or(Ok(Outcome::Gone), |row| self.written(&row))
+            }
+            Some(0) => self.start(&hash, data, ttl).await,
+            Some(version) => self.write_version(&hash, data, ttl, version).await,
+        }
+    }
+
+    async fn start(
+        &self,
+        hash: &IdHash,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+    ) -> Result<Outcome, Failure> {
+        let params: &[&(dyn ToSql + Sync)] = &[
+            &hash.0.as_slice(),
+            &self.now(),
+            &signed(self.rules.expiry(ttl, data, self.rules.now)),
+            &data,
+        ];
+        let row = self
+            .client
+            .query_opt(&self.statements.start, params)
+            .await?;
+        match row {
+            Some(row) => self.written(&row),
+            None => Ok(self.find(hash).await?.map_or(Outcome::Gone, Outcome::Stale)),
+        }
+    }
+
+    async fn write_version(
+        &self,
+        hash: &IdHash,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+        version: u64,
+    ) -> Result<Outcome, Failure> {
+        let params: &[&(dyn ToSql + Sync)] = &[
+            &hash.0.as_slice(),
+            &self.now(),
+            &signed(self.rules.until(ttl, data)),
+            &self.absolute(),
+            &data,
+            &signed(version),
+        ];
+        let statement = &self.statements.write_version;
+        let Some(row) = self.client.query_opt(statement, params).await? else {
+            return Ok(Outcome::Gone);
+        };
+        if row.get::<_, Option<i64>>(0).is_some() {
+            return self.written(&row);
+        }
+        if row.get::<_, i64>(2) == signed(version) {
+            return Err(Failure::Raced);
+        }
+        Ok(Outcome::Stale(session(&row, 2)?))
+    }
+
+    /// Applies a JSON merge patch to the payload; returns the patched session.
+    pub async fn merge(
+        &self,
+        id: &str,
+        patch: &str,
+        ttl: Option<Milliseconds>,
+    ) -> Result<Option<Session>, Failure> {
+        let patch = self.rules.check_patch(patch)?;
+        let Some(hash) = IdHash::of(id) else {
+            return Ok(None);
+        };
+        let Some(session) = self.find(&hash).await? else {
+            return Ok(None);
+        };
+        let version = session.version;
+        let merged = self.rules.merge(session, &patch, ttl)?;
+        match self
+            .write_version(&hash, &merged.data, ttl, version)
+            .await?
+        {
+            Outcome::Written(_) => Ok(Some(merged)),
+            Outcome::Stale(_) | Outcome::Gone => Err(Failure::Raced),
+        }
+    }
+
+    /// Renews the session; returns its expiry.
+    pub async fn touch(
+        &self,
+        id: &str,
+        ttl: Option<Milliseconds>,
+    ) -> Result<Option<Timestamp>, Failure> {
+        let Some(hash) = IdHash::of(id) else {
+            return Ok(None);
+        };
+        // Without a `ttl` the payload says how long, and must not change meanwhile.
+        let (until, version) = match ttl {
+            Some(_) => (self.rules.until(ttl, &[]), None),
+            None => match self.find(&hash).await? {
+                None => return Ok(None),
+                Some(session) => (
+                    self.rules.until(None, &session.data),
+                    Some(signed(session.version)),
+                ),
+            },
+        };
+        let params: &[&(dyn ToSql + Sync)] = &[
+            &hash.0.as_slice(),
+            &self.now(),
+            &signed(until),
+            &self.absolute(),
+            &signed(self.rules.options.renewal_step),
+            &version,
+        ];
+        let row = self
+            .client
+            .query_opt(&self.statements.touch, params)
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        if row.get::<_, Option<i64>>(0).is_some() {
+            return Ok(Some(unsigned(&row, 0)?));
+        }
+        let is_other = version.is_some_and(|version| version != row.get::<_, i64>(2));
+        if is_other || row.get(3) {
+            return Err(Failure::Raced);
+        }
+        Ok(Some(unsigned(&row, 1)?))
+    }
+
+    /// Moves the session to a new id and, if a subject is given, binds it.
+    pub async fn rotate(
+        &self,
+        id: &str,
+        subject: Option<&str>,
+    ) -> Result<Option<Created>, Failure> {
+        check_subject(subject)?;
+        let Some(old) = IdHash::of(id) else {
+            return Ok(None);
+        };
+        let (id, new) = id::fresh()?;
+        let rotate = async {
+            let params: &[&(dyn ToSql + Sync)] = &[
+                &old.0.as_slice(),
+                &self.now(),
+                &self.tombstone(),
+                &new.0.as_slice(),
+                &subject.map(str::as_bytes),
+            ];
+            Ok(self
+                .client
+                .query_opt(&self.statements.rotate, params)
+                .await?)
+        };
+        let row = match self.rules.limit(subject, END_OF_TIME) {
+            None => rotate.await?,
+            Some((subject, others)) => self.within_limit(subject, &new, others, rotate).await?,
+        };
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        Ok(Some(Created {
+            id,
+            version: unsigned(&row, 0)?,
+            expires: unsigned(&row, 1)?,
+        }))
+    }
+
+    /// Ends the session; false if it does not exist.
+    pub async fn destroy(&self, id: &str) -> Result<bool, Failure> {
+        match IdHash::of(id) {
+            Some(hash) => self.end(&hash).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Ends the session with this hash; false if it does not exist.
+    pub async fn end(&self, hash: &IdHash) -> Result<bool, Failure> {
+        let params: &[&(dyn ToSql + Sync)] = &[&hash.0.as_slice(), &self.now(), &self.tombstone()];
+        let ended = self.client.execute(&self.statements.end, params).await?;
+        Ok(ended == 1)
+    }
+
+    /// Binds a session to a subject by `work`, and ends what the subject then has beside it
+    /// and `others` more, under a lock for the subject. Part of a transaction; one round trip.
+    async fn within_limit<T>(
+        &self,
+        subject: &str,
+        newest: &IdHash,
+        others: u64,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let lock = subject_lock(&self.statements.table, subject);
+        let limit = self.statements.end_oldest();
+        let (newest, others) = (newest.0.as_slice(), signed(others));
+        let (now, until, subject) = (self.now(), self.tombstone(), subject.as_bytes());
+        let steps: Vec<Sending<'_, Result<Option<T>, Failure>>> = vec![
+            Box::pin(async {
+                let params: &[(&(dyn ToSql + Sync), Type)] = &[(&lock, Type::INT8)];
+                let text = "SELECT pg_advisory_xact_lock($1)";
+                self.client.query_typed(text, params).await?;
+                Ok(None)
+            }),
+            Box::pin(async { work.await.map(Some) }),
+            Box::pin(async {
+                let params: &[(&(dyn ToSql + Sync), Type)] = &[
+                    (&subject, Type::BYTEA),
+                    (&now, Type::INT8),
+                    (&until, Type::INT8),
+                    (&newest, Type::BYTEA),
+                    (&others, Type::INT8),
+                ];
+                self.client.query_typed(&limit, params).await?;
+                Ok(None)
+            }),
+        ];
+        let mut done = None;
+        for step in in_order(steps).await {
+            done = step?.or(done);
+        }
+        done.ok_or(Failure::Raced)
+    }
+
+    /// Ends all sessions of a subject but the one with the hash `except`; returns how many.
+    pub async fn end_subject(
+        &self,
+        subject: &str,
+        except: Option<&IdHash>,
+    ) -> Result<u64, Failure> {
+        let except = except.map(|hash| hash.0.as_slice());
+        let text = self.statements.end_many(true);
+        let params: &[(&(dyn ToSql + Sync), Type)] = &[
+            (&self.now(), Type::INT8),
+            (&self.tombstone(), Type::INT8),
+            (&subject.as_bytes(), Type::BYTEA),
+            (&except, Type::BYTEA),
+        ];
+        Ok(self.client.execute_typed(&text, params).await?)
+    }
+
+    /// Ends every session; returns how many.
+    pub async fn end_all(&self) -> Result<u64, Failure> {
+        let text = self.statements.end_many(false);
+        let params: &[(&(dyn ToSql + Sync), Type)] =
+            &[(&self.now(), Type::INT8), (&self.tombstone(), Type::INT8)];
+        Ok(self.client.execute_typed(&text, params).await?)
+    }
+
+    /// At most `limit` live sessions, all or one subject's, in the order of their hashes,
+    /// starting after `cursor`. Fewer, or none, if the page has read too many rows that are
+    /// not live.
+    pub async fn list(
+        &self,
+        subject: Option<&str>,
+        cursor: Option<&IdHash>,
+        limit: u32,
+    ) -> Result<Page, Failure> {
+        let text = self.statements.list(subject.is_some());
+        let cursor = cursor.map_or(&[][..], |hash| hash.0.as_slice());
+        let subject = subject.map(str::as_bytes);
+        let (now, most) = (self.now(), i64::from(limit) + 1);
+        let mut params: Vec<(&(dyn ToSql + Sync), Type)> = vec![
+            (&cursor, Type::BYTEA),
+            (&now, Type::INT8),
+            (&most, Type::INT8),
+        ];
+        if subject.is_some() {
+            params.push((&subject, Type::BYTEA));
+        }
+        let rows = self.client.query_typed(&text, &params).await?;
+        let (mut entries, mut next) = (vec![], None);
+        for row in &rows {
+            let handle = hash(row, 0)?.handle();
+            if row.get::<_, Option<i64>>(6).is_none() {
+                next = Some(handle);
+            } else if entries.len() == limit as usize {
+                next = entries.last().map(|entry: &Entry| entry.handle.clone());
+            } else {
+                entries.push(Entry {
+                    handle,
+                    subject: text_of(row, 1)?,
+                    version: unsigned(row, 2)?,
+                    created: unsigned(row, 3)?,
+                    updated: unsigned(row, 4)?,
+                    expires: unsigned(row, 5)?,
+                    size: unsigned(row, 6)?,
+                });
+            }
+        }
+        Ok(Page { entries, next })
+    }
+
+    /// How many sessions are live, all or one subject's.
+    pub async fn count(&self, subject: Option<&str>) -> Result<u64, Failure> {
+        let text = self.statements.count(subject.is_some());
+        let (now, subject) = (self.now(), subject.map(str::as_bytes));
+        let mut params: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&now, Type::INT8)];
+        if subject.is_some() {
+            params.push((&subject, Type::BYTEA));
+        }
+        unsigned(&self.client.query_typed_one(&text, &params).await?, 0)
+    }
+
+    /// Live rows, expired rows, the size in bytes, and the version of the server.
+    pub async fn stats(&self) -> Result<(u64, u64, u64, String), Failure> {
+        let text = self.statements.stats();
+        let params: &[(&(dyn ToSql + Sync), Type)] = &[(&self.now(), Type::INT8)];
+        let row = self.client.query_typed_one(&text, params).await?;
+        Ok((
+            unsigned(&row, 0)?,
+            unsigned(&row, 1)?,
+            unsigned(&row, 2)?,
+            row.get(3),
+        ))
+    }
+
+    /// What is damaged in the table, as far as a query can tell.
+    pub async fn check(&self) -> Result<Vec<String>, Failure> {
+        let rows = self
+            .client
+            .query_typed(&self.statements.check(), &[])
+            .await?;
+        let damage = rows.iter().map(|row| {
+            let (words, count): (String, i64) = (row.get(0), row.get(1));
+            (count, format!("{words}: {count} rows"))
+        });
+        Ok(damage
+            .filter(|(count, _)| *count > 0)
+            .map(|(_, words)| words)
+            .collect())
+    }
+
+    /// Removes at most `limit` expired rows, and defers about as many that were renewed, in
+    /// transactions of at most [`CHUNK`] rows. Rows that another collection has locked are
+    /// left to it.
+    pub async fn collect(&self, limit: u64) -> Result<Collected, Failure> {
+        let (mut removed, mut deferred, mut more) = (0, 0, true);
+        while more && removed < limit && deferred < limit.saturating_add(EXTRA_DEFERRALS) {
+            let most = CHUNK.min(limit - removed);
+            let step = self.collect_some(most).await?;
+            removed += step.removed;
+            deferred += step.deferred;
+            more = step.more;
+            if step.removed + step.deferred == 0 {
+                break;
+            }
+        }
+        Ok(Collected { removed, more })
+    }
+
+    /// One transaction of a collection, in one round trip. What it removes may be lost with
+    /// the server's power, so it does not wait for the disk.
+    async fn collect_some(&self, most: u64) -> Result<Step, Failure> {
+        let (now, most) = (self.now(), signed(most));
+        let command = |text| async move {
+            self.client.batch_execute(text).await?;
+            Ok(None)
+        };
+        let rows = |statement, params: Vec<i64>| async move {
+            let params: Vec<&(dyn ToSql + Sync)> = params
+                .iter()
+                .map(|one| one as &(dyn ToSql + Sync))
+                .collect();
+            Ok(Some(self.client.query_one(statement, &params).await?))
+        };
+        let steps: Vec<Sending<'_, Result<Option<Row>, Failure>>> = vec![
+            Box::pin(command("BEGIN; SET LOCAL synchronous_commit = off")),
+            Box::pin(rows(&self.statements.collect, vec![now, most])),
+            Box::pin(rows(&self.statements.any_due, vec![now])),
+            Box::pin(command("COMMIT")),
+        ];
+        let mut answers = vec![];
+        let mut failed = None;
+        for answer in in_order(steps).await {
+            match answer {
+                Ok(row) => answers.extend(row),
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        match (failed, &answers[..]) {
+            (None, [counts, any_due]) => Ok(Step {
+                removed: unsigned(counts, 0)?,
+                deferred: unsigned(counts, 1)?,
+                more: any_due.get(0),
+            }),
+            (failed, _) => Err(failed.unwrap_or(Failure::Raced)),
+        }
+    }
+
+    /// Now, as the database has it.
+    fn now(&self) -> i64 {
+        signed(self.rules.now)
+    }
+
+    /// When the tombstone of a session that ends now expires.
+    fn tombstone(&self) -> i64 {
+        signed(self.rules.tombstone())
+    }
+
+    /// The option `absoluteLifetime`.
+    fn absolute(&self) -> i64 {
+        signed(self.rules.options.absolute_lifetime.unwrap_or(END_OF_TIME))
+    }
+
+    fn written(&self, row: &Row) -> Result<Outcome, Failure> {
+        Ok(Outcome::Written(Written {
+            version: unsigned(row, 0)?,
+            updated: self.rules.now.min(END_OF_TIME),
+            expires: unsigned(row, 1)?,
+        }))
+    }
+}
+
+struct Step {
+    removed: u64,
+    deferred: u64,
+    more: bool,
+}
+
+/// The lock of a subject in a table: the same in every version of this component.
+fn subject_lock(table: &str, subject: &str) -> i64 {
+    let hash = Sha256::new()
+        .chain_update(table)
+        .chain_update("\0")
+        .chain_update(subject)
+        .finalize();
+    let (head, _) = hash.split_first_chunk().expect("a hash has 32 bytes");
+    i64::from_be_bytes(*head)
+}
+
+/// Reads a session whose columns begin at `first`.
+fn session(row: &Row, first: usize) -> Result<Session, Failure> {
+    Ok(Session {
+        version: unsigned(row, first)?,
+        created: unsigned(row, first + 1)?,
+        updated: unsigned(row, first + 2)?,
+        expires: unsigned(row, first + 3)?,
+        subject: text_of(row, first + 4)?,
+        data: row.get(first + 5),
+    })
+}
+
+fn hash(row: &Row, column: usize) -> Result<IdHash, Failure> {
+    let key: &[u8] = row.get(column);
+    let key = key
+        .try_into()
+        .map_err(|_| corrupt("a key has not 32 bytes"))?;
+    Ok(IdHash(key))
+}
+
+fn text_of(row: &Row, column: usize) -> Result<Option<String>, Failure> {
+    let bytes: Option<Vec<u8>> = row.get(column);
+    let text = bytes.map(String::from_utf8).transpose();
+    text.map_err(|_| corrupt("a subject is not UTF-8"))
+}
+
+/// Reads a number that is never negative in a sound table.
+fn unsigned(row: &Row, column: usize) -> Result<u64, Failure> {
+    let number: i64 = row.get(column);
+    u64::try_from(number).map_err(|_| corrupt("a number is negative"))
+}
+
+fn corrupt(words: &str) -> Failure {
+    Error::Corrupt(words.into()).into()
+}
+
+/// A number as PostgreSQL stores it: saturated at the largest signed one.
+fn signed(number: u64) -> i64 {
+    number.min(END_OF_TIME) as i64
+}

@@ -1,0 +1,186 @@
+//! The table of a store: found, created, or migrated.
+//!
+//! One table in the schema, `wasi-sessions`, has the schema version of every store there.
+//! It cannot collide with a `tableName`, which has no hyphen. `tableName` ignores case, so
+//! a table is found under whatever case its name has.
+
+use crate::failure::Failure;
+use crate::original;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::options::Options;
+use wasi_sessions_rules::types::Timestamp;
+
+/// The schema this code reads and writes.
+const VERSION: i32 = 1;
+
+/// The advisory lock of migrations: those of one database take turns.
+const MIGRATIONS: i64 = 0x7761_7369_7365_7373;
+
+/// What the server has under the name of a table.
+enum Found {
+    Nothing,
+    /// The table of koa-generic-session-sequelize.
+    Original,
+    /// A table of this store, with this version of the schema.
+    Version(i32),
+    /// Something else, and what it is.
+    Foreign(String),
+}
+
+/// Where a table is, or will be.
+pub struct Place {
+    /// The schema, quoted.
+    pub schema: String,
+    /// The table, as it is called.
+    pub name: String,
+}
+
+impl Place {
+    /// The table with its schema, quoted.
+    pub fn quoted(&self) -> String {
+        format!("{}.\"{}\"", self.schema, self.name)
+    }
+}
+
+/// Finds the table, and creates or migrates it if there is a `now` and `sync` is on.
+/// Returns its quoted name. For a table that is ready no right to create is needed.
+pub async fn ready(
+    client: &Client,
+    options: &Options,
+    now: Option<Timestamp>,
+) -> Result<String, Failure> {
+    let (place, found) = find(client, options).await?;
+    let now = now.filter(|_| options.sync);
+    accept(&found, &place.name, now.is_some())?;
+    let Some(now) = now.filter(|_| !matches!(found, Found::Version(_))) else {
+        return Ok(place.quoted());
+    };
+    // Each statement must see what was committed while it waited for the lock.
+    client
+        .batch_execute(&format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({MIGRATIONS})"
+        ))
+        .await?;
+    let done = migrate(client, options, now).await;
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = client.batch_execute(end).await;
+    let place = done?;
+    ended?;
+    Ok(place)
+}
+
+async fn migrate(client: &Client, options: &Options, now: Timestamp) -> Result<String, Failure> {
+    // Another instance may have created the table meanwhile.
+    let (place, found) = find(client, options).await?;
+    accept(&found, &place.name, true)?;
+    match found {
+        Found::Nothing => create(client, &place).await?,
+        Found::Original => original::adopt(client, &place, now).await?,
+        Found::Version(_) | Found::Foreign(_) => {}
+    }
+    Ok(place.quoted())
+}
+
+async fn find(client: &Client, options: &Options) -> Result<(Place, Found), Failure> {
+    let rows = client
+        .query_typed(
+            r#"SELECT quote_ident(n.nspname), c.relname::text, c.relkind::text,
+                 to_regclass(quote_ident(n.nspname) || '."wasi-sessions"') IS NOT NULL
+               FROM pg_namespace n
+               LEFT JOIN pg_class c ON c.relnamespace = n.oid
+                 AND lower(c.relname) = lower($1) AND c.relkind <> 'i'
+               WHERE n.nspname = current_schema()
+               ORDER BY c.relname = $1 DESC LIMIT 1"#,
+            &[(&options.table_name, Type::TEXT)],
+        )
+        .await?;
+    let Some(row) = rows.first() else {
+        let words = "the search path has no schema that exists";
+        return Err(Error::Other(words.into()).into());
+    };
+    let name: Option<String> = row.get(1);
+    let place = Place {
+        schema: row.get(0),
+        name: name.clone().unwrap_or_else(|| options.table_name.clone()),
+    };
+    if row.get(3) {
+        let rows = client
+            .query_typed(
+                &format!(
+                    r#"SELECT version FROM {}."wasi-sessions" WHERE name = lower($1)"#,
+                    place.schema
+                ),
+                &[(&options.table_name, Type::TEXT)],
+            )
+            .await?;
+        if let (Some(row), Some(_)) = (rows.first(), &name) {
+            return Ok((place, Found::Version(row.get(0))));
+        }
+    }
+    let found = match (name, row.get::<_, Option<String>>(2).as_deref()) {
+        (None, _) => Found::Nothing,
+        (_, Some("r")) => match original::obstacle(client, &place, options).await? {
+            None => Found::Original,
+            Some(obstacle) => Found::Foreign(obstacle),
+        },
+        _ => Found::Foreign("is no plain table".into()),
+    };
+    Ok((place, found))
+}
+
+/// Refuses a table that is not of this store, and, unless it may `change`, one that would
+/// have to be created or migrated.
+fn accept(found: &Found, table: &str, change: bool) -> Result<(), Error> {
+    Err(Error::Other(match found {
+        Found::Version(VERSION) => return Ok(()),
+        Found::Nothing | Found::Original if change => return Ok(()),
+        Found::Nothing => {
+            return Err(Error::MissingTable(format!(
+                "table `{table}` is missing: open it once with `sync`"
+            )));
+        }
+        Found::Original => {
+            format!("table `{table}` has an older schema: open it once with `sync`")
+        }
+        Found::Version(version) => format!(
+            "table `{table}` has schema version {version} and this store knows {VERSION}: open \
+             it with a newer wasi-sessions"
+        ),
+        Found::Foreign(why) => format!("table `{table}` {why}: choose another `tableName`"),
+    }))
+}
+
+/// Creates the table in the current version.
+pub async fn create(client: &Client, place: &Place) -> Result<(), Failure> {
+    let Place { schema, name } = place;
+    let table = place.quoted();
+    // `key` is the hash of the id. `subject` is bytes: text cannot hold every character.
+    // Payloads are not compressed, since they may be secrets, and usually are small. The
+    // free space in each page is for the new versions of its rows. PostgreSQL chooses the
+    // names of the indexes.
+    client
+        .batch_execute(&format!(
+            r#"CREATE TABLE IF NOT EXISTS {schema}."wasi-sessions" (
+                 name text PRIMARY KEY, version int4 NOT NULL);
+               CREATE TABLE {table} (
+                 key bytea PRIMARY KEY CHECK (octet_length(key) = 32),
+                 version int8 NOT NULL,
+                 created int8 NOT NULL,
+                 updated int8 NOT NULL,
+                 expires int8 NOT NULL,
+                 due int8 NOT NULL,
+                 ended bool NOT NULL,
+                 subject bytea,
+                 data bytea NOT NULL
+               ) WITH (fillfactor = 80);
+               ALTER TABLE {table} ALTER data SET STORAGE EXTERNAL;
+               CREATE INDEX ON {table} (due, ended);
+               CREATE INDEX ON {table} (subject, key) WHERE subject IS NOT NULL;
+               INSERT INTO {schema}."wasi-sessions" VALUES (lower('{name}'), {VERSION})
+                 ON CONFLICT (name) DO UPDATE SET version = excluded.version"#
+        ))
+        .await?;
+    Ok(())
+}

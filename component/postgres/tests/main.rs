@@ -1,0 +1,18 @@
+//! Tests of the session store over PostgreSQL through its public functions, against a
+//! server that they start.
+
+#[cfg(server)]
+#[path = "../../tests/contract.rs"]
+mod contract;
+
+#[cfg(server)]
+mod engine;
+#[cfg(server)]
+mod fixture;
+#[cfg(server)]
+mod server;
+
+#[cfg(not(server))]
+#[test]
+#[ignore = "needs PostgreSQL in /usr/lib/postgresql"]
+fn the_store_keeps_the_contract_over_postgresql() {}

@@ -1,0 +1,206 @@
+//! A server of PostgreSQL on the loopback interface, in a temporary directory.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+#[path = "programs.rs"]
+mod programs;
+
+/// The password of the user `postgres`, whose log-in is by SCRAM.
+pub const PASSWORD: &str = "s3cret, with spaces";
+
+/// The user that the server runs as if the tests run as root: the server refuses that.
+const NOBODY: u32 = 65_534;
+
+/// Ends the server and removes its directory when its standard input ends, which it does
+/// with the process of the tests, however that ends.
+const WATCH: &str = r#"
+    stop() { kill -INT "$server"; wait "$server"; }
+    "$@" </dev/null >"$LOG" 2>&1 & server=$!
+    while read -r command; do
+        case $command in
+            stop) stop; echo stopped ;;
+            start) "$@" </dev/null >>"$LOG" 2>&1 & server=$! ;;
+        esac
+    done
+    stop
+    rm -rf "$DATA"
+"#;
+
+/// A running server.
+pub struct Server {
+    pub port: u16,
+    programs: PathBuf,
+    directory: PathBuf,
+    watch: Child,
+}
+
+impl Server {
+    /// Makes a cluster and starts a server of it, with these settings.
+    pub fn start(settings: &[&str]) -> Server {
+        let programs = programs::directory().expect("PostgreSQL is installed");
+        // In memory where the machine offers that.
+        let directory = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .map(TempDir::keep)
+            .unwrap();
+        let is_root = fs::metadata(&directory).unwrap().uid() == 0;
+        if is_root {
+            chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let password = directory.join("password");
+        fs::write(&password, PASSWORD).unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
+        let cluster = directory.join("cluster");
+        let made = unprivileged(is_root, &programs.join("initdb"))
+            .args([
+                "--no-sync",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C",
+            ])
+            .args(["--auth-local=trust", "--auth-host=scram-sha-256"])
+            .arg(format!("--pwfile={}", password.display()))
+            .arg(format!("--pgdata={}", cluster.display()))
+            .current_dir(&directory)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        // Tests that open many connections log in without a password.
+        fs::write(
+            cluster.join("pg_hba.conf"),
+            "host all postgres 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n\
+             local all all trust\n",
+        )
+        .unwrap();
+        let port = free_port();
+        let server = unprivileged(is_root, &programs.join("postgres"));
+        let mut watch = Command::new("sh");
+        watch
+            .args(["-c", WATCH, "watch"])
+            .arg(server.get_program())
+            .args(server.get_args())
+            .args([
+                "-c",
+                &format!("port={port}"),
+                "-c",
+                "listen_addresses=127.0.0.1",
+            ])
+            .args(["-c", "max_connections=200", "-c", "autovacuum=off"])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
+            .arg(format!("-cunix_socket_directories={}", directory.display()))
+            .arg(format!("-D{}", cluster.display()))
+            .env("LOG", directory.join("log"))
+            .env("DATA", &directory)
+            .current_dir(&directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let server = Server {
+            port,
+            programs,
+            directory,
+            watch: watch.spawn().unwrap(),
+        };
+        server.wait();
+        server.sql("postgres", "CREATE ROLE tester SUPERUSER LOGIN");
+        server
+    }
+
+    /// Waits until the server accepts connections.
+    fn wait(&self) {
+        let ready = Command::new(self.programs.join("pg_isready"))
+            .args(["--quiet", "--timeout=0", "--host"])
+            .arg(&self.directory)
+            .arg(format!("--port={}", self.port))
+            .status();
+        let mut tries = 0;
+        let mut is_ready = ready.unwrap().success();
+        while !is_ready {
+            tries += 1;
+            assert!(tries < 600, "{}", self.log());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            is_ready = self.sql_output("postgres", "SELECT 1").status.success();
+        }
+    }
+
+    /// Stops the server, and with it all connections.
+    #[allow(dead_code)]
+    pub fn stop(&mut self) {
+        use std::io::{BufRead, BufReader, Write};
+        writeln!(self.watch.stdin.as_mut().unwrap(), "stop").unwrap();
+        let mut line = String::new();
+        let output = self.watch.stdout.as_mut().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        assert_eq!(line, "stopped\n");
+    }
+
+    /// Starts the stopped server again.
+    #[allow(dead_code)]
+    pub fn restart(&mut self) {
+        use std::io::Write;
+        writeln!(self.watch.stdin.as_mut().unwrap(), "start").unwrap();
+        self.wait();
+    }
+
+    /// Runs statements; returns what they print, a row a line.
+    pub fn sql(&self, database: &str, statements: &str) -> String {
+        let output = self.sql_output(database, statements);
+        assert!(output.status.success(), "{statements}: {output:?}");
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    }
+
+    fn sql_output(&self, database: &str, statements: &str) -> std::process::Output {
+        Command::new(self.programs.join("psql"))
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
+            .args(["--set=ON_ERROR_STOP=1", "--username=postgres", "--host"])
+            .arg(&self.directory)
+            .arg(format!("--port={}", self.port))
+            .arg(format!("--dbname={database}"))
+            .arg("--command")
+            .arg(statements)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// What the server logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.watch.stdin.take());
+        self.watch.wait().unwrap();
+    }
+}
+
+/// A program that is run without the rights of root.
+fn unprivileged(is_root: bool, program: &std::path::Path) -> Command {
+    if !is_root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    let nobody = NOBODY.to_string();
+    command
+        .args([
+            format!("--reuid={nobody}"),
+            format!("--regid={nobody}"),
+            "--clear-groups".to_owned(),
+        ])
+        .arg(program);
+    command
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
