@@ -70,8 +70,8 @@ impl Run {
         let options = database.options.clone();
         let counting = fixture::counting(setup);
         let stores = match counting {
-            Counting::InStore | Counting::InProcess => vec![database.open()],
-            Counting::InDatabase => vec![database.open(), database.open()],
+            Counting::Store | Counting::Process => vec![database.open()],
+            Counting::Database => vec![database.open(), database.open()],
         };
         Run {
             database,
@@ -174,9 +174,9 @@ impl Run {
         self.stores.insert(0, store);
         let wrote = self.reference.writes - writes;
         let (least, most) = match self.counting {
-            Counting::InStore | Counting::InProcess => (counted, counted),
-            Counting::InDatabase if wrote > 0 => (1, requests),
-            Counting::InDatabase => {
+            Counting::Store | Counting::Process => (counted, counted),
+            Counting::Database if wrote > 0 => (1, requests),
+            Counting::Database => {
                 assert_eq!(removed, 0, "a read collected");
                 return;
             }
@@ -220,7 +220,7 @@ impl Run {
     fn reopen(&mut self) {
         drop(self.stores.remove(0));
         self.stores.insert(0, self.database.open());
-        if self.counting == Counting::InStore {
+        if self.counting == Counting::Store {
             self.garbage.is_over();
         }
     }

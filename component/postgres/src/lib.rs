@@ -18,10 +18,14 @@ mod table;
 
 mod connection;
 
-mod batch;
 mod operations;
 
+mod batch;
+mod overview;
+
 mod kept;
+
+mod calls;
 
 mod store;
 

@@ -14,16 +14,8 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id::{self, IdHash};
 use wasi_sessions_rules::rules::{Rules, check_subject};
 use wasi_sessions_rules::types::{
-    Collected, Created, END_OF_TIME, Entry, Milliseconds, Outcome, Page, Session, Timestamp,
-    Written,
+    Created, END_OF_TIME, Milliseconds, Outcome, Session, Timestamp, Written,
 };
-
-/// The most rows that one statement of a collection removes or defers.
-const CHUNK: u64 = 1000;
-
-/// Renewed rows that a collection defers beyond its limit, so that one with a small limit
-/// gets past them.
-const EXTRA_DEFERRALS: u64 = 16;
 
 /// A connection and the rules, for one request.
 #[derive(Clone, Copy)]
@@ -357,179 +349,13 @@ impl Operations<'_> {
         done.ok_or(Failure::Raced)
     }
 
-    /// Ends all sessions of a subject but the one with the hash `except`; returns how many.
-    pub async fn end_subject(
-        &self,
-        subject: &str,
-        except: Option<&IdHash>,
-    ) -> Result<u64, Failure> {
-        let except = except.map(|hash| hash.0.as_slice());
-        let text = self.statements.end_many(true);
-        let params: &[(&(dyn ToSql + Sync), Type)] = &[
-            (&self.now(), Type::INT8),
-            (&self.tombstone(), Type::INT8),
-            (&subject.as_bytes(), Type::BYTEA),
-            (&except, Type::BYTEA),
-        ];
-        Ok(self.client.execute_typed(&text, params).await?)
-    }
-
-    /// Ends every session; returns how many.
-    pub async fn end_all(&self) -> Result<u64, Failure> {
-        let text = self.statements.end_many(false);
-        let params: &[(&(dyn ToSql + Sync), Type)] =
-            &[(&self.now(), Type::INT8), (&self.tombstone(), Type::INT8)];
-        Ok(self.client.execute_typed(&text, params).await?)
-    }
-
-    /// At most `limit` live sessions, all or one subject's, in the order of their hashes,
-    /// starting after `cursor`. Fewer, or none, if the page has read too many rows that are
-    /// not live.
-    pub async fn list(
-        &self,
-        subject: Option<&str>,
-        cursor: Option<&IdHash>,
-        limit: u32,
-    ) -> Result<Page, Failure> {
-        let text = self.statements.list(subject.is_some());
-        let cursor = cursor.map_or(&[][..], |hash| hash.0.as_slice());
-        let subject = subject.map(str::as_bytes);
-        let (now, most) = (self.now(), i64::from(limit) + 1);
-        let mut params: Vec<(&(dyn ToSql + Sync), Type)> = vec![
-            (&cursor, Type::BYTEA),
-            (&now, Type::INT8),
-            (&most, Type::INT8),
-        ];
-        if subject.is_some() {
-            params.push((&subject, Type::BYTEA));
-        }
-        let rows = self.client.query_typed(&text, &params).await?;
-        let (mut entries, mut next) = (vec![], None);
-        for row in &rows {
-            let handle = hash(row, 0)?.handle();
-            if row.get::<_, Option<i64>>(6).is_none() {
-                next = Some(handle);
-            } else if entries.len() == limit as usize {
-                next = entries.last().map(|entry: &Entry| entry.handle.clone());
-            } else {
-                entries.push(Entry {
-                    handle,
-                    subject: text_of(row, 1)?,
-                    version: unsigned(row, 2)?,
-                    created: unsigned(row, 3)?,
-                    updated: unsigned(row, 4)?,
-                    expires: unsigned(row, 5)?,
-                    size: unsigned(row, 6)?,
-                });
-            }
-        }
-        Ok(Page { entries, next })
-    }
-
-    /// How many sessions are live, all or one subject's.
-    pub async fn count(&self, subject: Option<&str>) -> Result<u64, Failure> {
-        let text = self.statements.count(subject.is_some());
-        let (now, subject) = (self.now(), subject.map(str::as_bytes));
-        let mut params: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&now, Type::INT8)];
-        if subject.is_some() {
-            params.push((&subject, Type::BYTEA));
-        }
-        unsigned(&self.client.query_typed_one(&text, &params).await?, 0)
-    }
-
-    /// Live rows, expired rows, the size in bytes, and the version of the server.
-    pub async fn stats(&self) -> Result<(u64, u64, u64, String), Failure> {
-        let text = self.statements.stats();
-        let params: &[(&(dyn ToSql + Sync), Type)] = &[(&self.now(), Type::INT8)];
-        let row = self.client.query_typed_one(&text, params).await?;
-        Ok((
-            unsigned(&row, 0)?,
-            unsigned(&row, 1)?,
-            unsigned(&row, 2)?,
-            row.get(3),
-        ))
-    }
-
-    /// What is damaged in the table, as far as a query can tell.
-    pub async fn check(&self) -> Result<Vec<String>, Failure> {
-        let rows = self
-            .client
-            .query_typed(&self.statements.check(), &[])
-            .await?;
-        let damage = rows.iter().map(|row| {
-            let (words, count): (String, i64) = (row.get(0), row.get(1));
-            (count, format!("{words}: {count} rows"))
-        });
-        Ok(damage
-            .filter(|(count, _)| *count > 0)
-            .map(|(_, words)| words)
-            .collect())
-    }
-
-    /// Removes at most `limit` expired rows, and defers about as many that were renewed, in
-    /// transactions of at most [`CHUNK`] rows. Rows that another collection has locked are
-    /// left to it.
-    pub async fn collect(&self, limit: u64) -> Result<Collected, Failure> {
-        let (mut removed, mut deferred, mut more) = (0, 0, true);
-        while more && removed < limit && deferred < limit.saturating_add(EXTRA_DEFERRALS) {
-            let most = CHUNK.min(limit - removed);
-            let step = self.collect_some(most).await?;
-            removed += step.removed;
-            deferred += step.deferred;
-            more = step.more;
-            if step.removed + step.deferred == 0 {
-                break;
-            }
-        }
-        Ok(Collected { removed, more })
-    }
-
-    /// One transaction of a collection, in one round trip. What it removes may be lost with
-    /// the server's power, so it does not wait for the disk.
-    async fn collect_some(&self, most: u64) -> Result<Step, Failure> {
-        let (now, most) = (self.now(), signed(most));
-        let command = |text| async move {
-            self.client.batch_execute(text).await?;
-            Ok(None)
-        };
-        let rows = |statement, params: Vec<i64>| async move {
-            let params: Vec<&(dyn ToSql + Sync)> = params
-                .iter()
-                .map(|one| one as &(dyn ToSql + Sync))
-                .collect();
-            Ok(Some(self.client.query_one(statement, &params).await?))
-        };
-        let steps: Vec<Sending<'_, Result<Option<Row>, Failure>>> = vec![
-            Box::pin(command("BEGIN; SET LOCAL synchronous_commit = off")),
-            Box::pin(rows(&self.statements.collect, vec![now, most])),
-            Box::pin(rows(&self.statements.any_due, vec![now])),
-            Box::pin(command("COMMIT")),
-        ];
-        let mut answers = vec![];
-        let mut failed = None;
-        for answer in in_order(steps).await {
-            match answer {
-                Ok(row) => answers.extend(row),
-                Err(failure) => failed = failed.or(Some(failure)),
-            }
-        }
-        match (failed, &answers[..]) {
-            (None, [counts, any_due]) => Ok(Step {
-                removed: unsigned(counts, 0)?,
-                deferred: unsigned(counts, 1)?,
-                more: any_due.get(0),
-            }),
-            (failed, _) => Err(failed.unwrap_or(Failure::Raced)),
-        }
-    }
-
     /// Now, as the database has it.
-    fn now(&self) -> i64 {
+    pub fn now(&self) -> i64 {
         signed(self.rules.now)
     }
 
     /// When the tombstone of a session that ends now expires.
-    fn tombstone(&self) -> i64 {
+    pub fn tombstone(&self) -> i64 {
         signed(self.rules.tombstone())
     }
 
@@ -545,12 +371,6 @@ impl Operations<'_> {
             expires: unsigned(row, 1)?,
         }))
     }
-}
-
-struct Step {
-    removed: u64,
-    deferred: u64,
-    more: bool,
 }
 
 /// The lock of a subject in a table: the same in every version of this component.
@@ -576,7 +396,8 @@ fn session(row: &Row, first: usize) -> Result<Session, Failure> {
     })
 }
 
-fn hash(row: &Row, column: usize) -> Result<IdHash, Failure> {
+/// Reads the hash of an id.
+pub fn hash(row: &Row, column: usize) -> Result<IdHash, Failure> {
     let key: &[u8] = row.get(column);
     let key = key
         .try_into()
@@ -584,14 +405,15 @@ fn hash(row: &Row, column: usize) -> Result<IdHash, Failure> {
     Ok(IdHash(key))
 }
 
-fn text_of(row: &Row, column: usize) -> Result<Option<String>, Failure> {
+/// Reads a subject.
+pub fn text_of(row: &Row, column: usize) -> Result<Option<String>, Failure> {
     let bytes: Option<Vec<u8>> = row.get(column);
     let text = bytes.map(String::from_utf8).transpose();
     text.map_err(|_| corrupt("a subject is not UTF-8"))
 }
 
 /// Reads a number that is never negative in a sound table.
-fn unsigned(row: &Row, column: usize) -> Result<u64, Failure> {
+pub fn unsigned(row: &Row, column: usize) -> Result<u64, Failure> {
     let number: i64 = row.get(column);
     u64::try_from(number).map_err(|_| corrupt("a number is negative"))
 }
@@ -601,6 +423,6 @@ fn corrupt(words: &str) -> Failure {
 }
 
 /// A number as PostgreSQL stores it: saturated at the largest signed one.
-fn signed(number: u64) -> i64 {
+pub fn signed(number: u64) -> i64 {
     number.min(END_OF_TIME) as i64
 }

@@ -23,20 +23,20 @@ pub const CASES: u32 = 48;
 /// The last handle in the order of listings, which is that of all bytes.
 pub const LAST_HANDLE: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
-/// Where requests are counted towards a collection.
+/// What counts requests towards a collection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(dead_code)]
 pub enum Counting {
-    /// In the open store.
-    InStore,
-    /// In the database, of the requests that write.
-    InDatabase,
-    /// In the process, as long as it keeps the connection.
-    InProcess,
+    /// The open store does.
+    Store,
+    /// The database does, of the requests that write.
+    Database,
+    /// The process does, as long as it keeps the connection.
+    Process,
 }
 
 pub fn counting(_: Setup) -> Counting {
-    Counting::InProcess
+    Counting::Process
 }
 
 /// The position of a session in listings.

@@ -6,11 +6,19 @@
 mod contract;
 
 #[cfg(server)]
+mod concurrency;
+#[cfg(server)]
+mod connections;
+#[cfg(server)]
 mod engine;
 #[cfg(server)]
 mod fixture;
 #[cfg(server)]
+mod proxy;
+#[cfg(server)]
 mod server;
+#[cfg(server)]
+mod tables;
 
 #[cfg(not(server))]
 #[test]

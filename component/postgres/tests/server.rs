@@ -165,6 +165,7 @@ impl Server {
             .arg(format!("--dbname={database}"))
             .arg("--command")
             .arg(statements)
+            .env("PGOPTIONS", "-c default_transaction_read_only=off")
             .stdin(Stdio::null())
             .output()
             .unwrap()

@@ -27,22 +27,22 @@ pub const CASES: u32 = 256;
 /// The last handle in the order of listings, which is that of the signed rowid.
 pub const LAST_HANDLE: &str = "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
-/// Where requests are counted towards a collection.
+/// What counts requests towards a collection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Counting {
-    /// In the open store.
-    InStore,
-    /// In the database, of the requests that write.
-    InDatabase,
-    /// In the process, as long as it keeps the connection.
+    /// The open store does.
+    Store,
+    /// The database does, of the requests that write.
+    Database,
+    /// The process does, as long as it keeps the connection.
     #[allow(dead_code)]
-    InProcess,
+    Process,
 }
 
 pub fn counting(setup: Setup) -> Counting {
     match setup {
-        Access::Exclusive => Counting::InStore,
-        Access::Shared => Counting::InDatabase,
+        Access::Exclusive => Counting::Store,
+        Access::Shared => Counting::Database,
     }
 }
 

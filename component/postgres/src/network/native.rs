@@ -20,7 +20,11 @@ thread_local! {
 pub fn block_on<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
     RUNTIME.with(|runtime| {
         runtime
-            .block_on(async { tokio::time::timeout(limit, future).await })
+            .block_on(async {
+                // The runtime has to look first at what has arrived since the last call.
+                tokio::task::yield_now().await;
+                tokio::time::timeout(limit, future).await
+            })
             .map_err(|_| Elapsed)
     })
 }

@@ -1,0 +1,170 @@
+//! The operations on many sessions: those of `admin`, and collection.
+
+use crate::failure::Failure;
+use crate::operations::{Operations, hash, signed, text_of, unsigned};
+use crate::pipeline::{Sending, in_order};
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::types::{Entry, Page};
+
+/// What one transaction of a collection did.
+pub struct Step {
+    /// Expired rows that are gone.
+    pub removed: u64,
+    /// Renewed rows that are due later.
+    pub deferred: u64,
+    /// There are rows that are due.
+    pub more: bool,
+}
+
+impl Operations<'_> {
+    /// Ends all sessions of a subject but the one with the hash `except`; returns how many.
+    pub async fn end_subject(
+        &self,
+        subject: &str,
+        except: Option<&IdHash>,
+    ) -> Result<u64, Failure> {
+        let except = except.map(|hash| hash.0.as_slice());
+        let text = self.statements.end_many(true);
+        let params: &[(&(dyn ToSql + Sync), Type)] = &[
+            (&self.now(), Type::INT8),
+            (&self.tombstone(), Type::INT8),
+            (&subject.as_bytes(), Type::BYTEA),
+            (&except, Type::BYTEA),
+        ];
+        Ok(self.client.execute_typed(&text, params).await?)
+    }
+
+    /// Ends every session; returns how many.
+    pub async fn end_all(&self) -> Result<u64, Failure> {
+        let text = self.statements.end_many(false);
+        let params: &[(&(dyn ToSql + Sync), Type)] =
+            &[(&self.now(), Type::INT8), (&self.tombstone(), Type::INT8)];
+        Ok(self.client.execute_typed(&text, params).await?)
+    }
+
+    /// At most `limit` live sessions, all or one subject's, in the order of their hashes,
+    /// starting after `cursor`. Fewer, or none, if the page has read too many rows that are
+    /// not live.
+    pub async fn list(
+        &self,
+        subject: Option<&str>,
+        cursor: Option<&IdHash>,
+        limit: u32,
+    ) -> Result<Page, Failure> {
+        let text = self.statements.list(subject.is_some());
+        let cursor = cursor.map_or(&[][..], |hash| hash.0.as_slice());
+        let subject = subject.map(str::as_bytes);
+        let (now, most) = (self.now(), i64::from(limit) + 1);
+        let mut params: Vec<(&(dyn ToSql + Sync), Type)> = vec![
+            (&cursor, Type::BYTEA),
+            (&now, Type::INT8),
+            (&most, Type::INT8),
+        ];
+        if subject.is_some() {
+            params.push((&subject, Type::BYTEA));
+        }
+        let rows = self.client.query_typed(&text, &params).await?;
+        let (mut entries, mut next) = (vec![], None);
+        for row in &rows {
+            let handle = hash(row, 0)?.handle();
+            if row.get::<_, Option<i64>>(6).is_none() {
+                next = Some(handle);
+            } else if entries.len() == limit as usize {
+                next = entries.last().map(|entry: &Entry| entry.handle.clone());
+            } else {
+                entries.push(Entry {
+                    handle,
+                    subject: text_of(row, 1)?,
+                    version: unsigned(row, 2)?,
+                    created: unsigned(row, 3)?,
+                    updated: unsigned(row, 4)?,
+                    expires: unsigned(row, 5)?,
+                    size: unsigned(row, 6)?,
+                });
+            }
+        }
+        Ok(Page { entries, next })
+    }
+
+    /// How many sessions are live, all or one subject's.
+    pub async fn count(&self, subject: Option<&str>) -> Result<u64, Failure> {
+        let text = self.statements.count(subject.is_some());
+        let (now, subject) = (self.now(), subject.map(str::as_bytes));
+        let mut params: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&now, Type::INT8)];
+        if subject.is_some() {
+            params.push((&subject, Type::BYTEA));
+        }
+        unsigned(&self.client.query_typed_one(&text, &params).await?, 0)
+    }
+
+    /// Live rows, expired rows, the size in bytes, and the version of the server.
+    pub async fn stats(&self) -> Result<(u64, u64, u64, String), Failure> {
+        let text = self.statements.stats();
+        let params: &[(&(dyn ToSql + Sync), Type)] = &[(&self.now(), Type::INT8)];
+        let row = self.client.query_typed_one(&text, params).await?;
+        Ok((
+            unsigned(&row, 0)?,
+            unsigned(&row, 1)?,
+            unsigned(&row, 2)?,
+            row.get(3),
+        ))
+    }
+
+    /// What is damaged in the table, as far as a query can tell.
+    pub async fn check(&self) -> Result<Vec<String>, Failure> {
+        let rows = self
+            .client
+            .query_typed(&self.statements.check(), &[])
+            .await?;
+        let damage = rows.iter().map(|row| {
+            let (words, count): (String, i64) = (row.get(0), row.get(1));
+            (count, format!("{words}: {count} rows"))
+        });
+        Ok(damage
+            .filter(|(count, _)| *count > 0)
+            .map(|(_, words)| words)
+            .collect())
+    }
+
+    /// Removes and defers at most `most` rows that are due, in one transaction and one round
+    /// trip. Rows that another collection has locked are left to it. What is removed may be
+    /// lost with the server's power, so it does not wait for the disk.
+    pub async fn collect(&self, most: u64) -> Result<Step, Failure> {
+        let (now, most) = (self.now(), signed(most));
+        let command = |text| async move {
+            self.client.batch_execute(text).await?;
+            Ok(None)
+        };
+        let rows = |statement, params: Vec<i64>| async move {
+            let params: Vec<&(dyn ToSql + Sync)> = params
+                .iter()
+                .map(|one| one as &(dyn ToSql + Sync))
+                .collect();
+            Ok(Some(self.client.query_one(statement, &params).await?))
+        };
+        let steps: Vec<Sending<'_, Result<Option<Row>, Failure>>> = vec![
+            Box::pin(command("BEGIN; SET LOCAL synchronous_commit = off")),
+            Box::pin(rows(&self.statements.collect, vec![now, most])),
+            Box::pin(rows(&self.statements.any_due, vec![now])),
+            Box::pin(command("COMMIT")),
+        ];
+        let mut answers = vec![];
+        let mut failed = None;
+        for answer in in_order(steps).await {
+            match answer {
+                Ok(row) => answers.extend(row),
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        match (failed, &answers[..]) {
+            (None, [counts, any_due]) => Ok(Step {
+                removed: unsigned(counts, 0)?,
+                deferred: unsigned(counts, 1)?,
+                more: any_due.get(0),
+            }),
+            (failed, _) => Err(failed.unwrap_or(Failure::Raced)),
+        }
+    }
+}

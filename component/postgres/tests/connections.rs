@@ -1,0 +1,307 @@
+//! Connections: how they are made, kept, lost and replaced.
+
+use crate::engine::{Durability, Engine, Error, Options, Outcome, Store};
+use crate::fixture::{Database, NOW, SERVER, SETUP, create, is_live};
+use crate::proxy::{Network, Proxy};
+use crate::server::{PASSWORD, Server};
+use std::time::{Duration, Instant};
+
+/// A database that is reached through a proxy, and a store that has it open for calls of
+/// at most `limit` milliseconds.
+fn proxied(limit: u64) -> (Proxy, Store) {
+    let database = Database::with(SETUP, |options| options.gc_frequency = 0);
+    let proxy = Proxy::start(SERVER.port);
+    let port = |port: u16| format!(":{port}/");
+    let url = database
+        .url()
+        .replace(&port(SERVER.port), &port(proxy.port));
+    let options = Options {
+        sync_timeout: limit,
+        ..database.options
+    };
+    let store = Store::open(&url, options, NOW).unwrap();
+    (proxy, store)
+}
+
+fn is_unknown<T: std::fmt::Debug>(answer: Result<T, Error>) -> bool {
+    match answer {
+        Err(Error::Other(words)) => words.contains("unknown"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_connection_is_kept_across_calls_and_stores() {
+    let (proxy, mut store) = proxied(30_000);
+    for _ in 0..10 {
+        store.set(NOW, "mine", b"", None).unwrap();
+    }
+    assert_eq!(proxy.connections(), 1);
+
+    let database = Database::new(SETUP);
+    let of_schema = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%{}%'",
+        database.schema
+    );
+    let mut ids = vec![];
+    for _ in 0..10 {
+        ids.push(create(&mut database.open(), NOW, None));
+    }
+    assert_eq!(SERVER.sql("postgres", &of_schema), "2", "this query is one");
+    // Two at once have a connection each.
+    let (mut first, mut second) = (database.open(), database.open());
+    for id in &ids {
+        assert!(is_live(&mut first, NOW, id) && is_live(&mut second, NOW, id));
+    }
+}
+
+#[test]
+fn a_write_whose_answer_is_lost_says_that_its_outcome_is_unknown() {
+    let (proxy, mut store) = proxied(30_000);
+    proxy.set(Network::LosesAnswers);
+    assert!(is_unknown(store.set(NOW, "mine", b"a", None)));
+    proxy.set(Network::Works);
+    // It was done once.
+    let session = store.get(NOW, "mine").unwrap().unwrap();
+    assert_eq!((session.version, session.data), (1, b"a".to_vec()));
+
+    proxy.set(Network::LosesRequests);
+    assert!(is_unknown(store.destroy(NOW, "mine")));
+    proxy.set(Network::Works);
+    assert!(is_live(&mut store, NOW, "mine"));
+}
+
+#[test]
+fn a_read_whose_answer_is_lost_is_tried_once_more() {
+    let (proxy, mut store) = proxied(1000);
+    store.set(NOW, "mine", b"a", None).unwrap();
+    // The first answer is lost while the network already works again for the second.
+    proxy.set(Network::LosesAnswers);
+    let healer = std::thread::spawn({
+        let before = proxy.connections();
+        move || {
+            while proxy.connections() == before {
+                std::thread::yield_now();
+            }
+            proxy.set(Network::Works);
+            proxy
+        }
+    });
+    let session = store.get(NOW, "mine").unwrap().unwrap();
+    assert_eq!(session.data, b"a");
+    healer.join().unwrap();
+}
+
+#[test]
+fn what_is_not_answered_in_time_never_answers_another_request() {
+    let (proxy, mut store) = proxied(300);
+    store.set(NOW, "alice", b"alice", None).unwrap();
+    store.set(NOW, "bob", b"bob", None).unwrap();
+    for round in 0..3 {
+        proxy.set(Network::SwallowsAnswers);
+        let start = Instant::now();
+        assert_eq!(store.get(NOW, "alice"), Err(Error::Busy));
+        assert!(start.elapsed() >= Duration::from_millis(300));
+        proxy.set(Network::Works);
+        let session = store.get(NOW, "bob").unwrap().unwrap();
+        assert_eq!(session.data, b"bob", "round {round}");
+    }
+    proxy.set(Network::SwallowsAnswers);
+    assert!(is_unknown(store.set(NOW, "bob", b"late", None)));
+    proxy.set(Network::Works);
+    let session = store.get(NOW, "alice").unwrap().unwrap();
+    assert_eq!(session.data, b"alice");
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_is_busy_after_the_time_for_it() {
+    let (proxy, mut store) = proxied(300);
+    proxy.set(Network::LosesRequests);
+    let _ = store.get(NOW, "mine");
+    assert_eq!(store.get(NOW, "mine"), Err(Error::Busy));
+    proxy.set(Network::SwallowsAll);
+    assert_eq!(store.set(NOW, "mine", b"", None), Err(Error::Busy));
+    proxy.set(Network::Works);
+    assert_eq!(store.get(NOW, "mine"), Ok(None));
+
+    let options = Options {
+        sync_timeout: 100,
+        ..Options::default()
+    };
+    // Nothing listens on this port: its listener is gone.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = port.local_addr().unwrap().port();
+    let url = format!("postgres://tester@127.0.0.1:{port}/postgres");
+    assert_eq!(Store::open(&url, options, NOW).err(), Some(Error::Busy));
+}
+
+#[test]
+fn a_restart_of_the_server_between_calls_is_not_noticed() {
+    let mut server = Server::start(&[]);
+    let url = format!("postgres://tester@127.0.0.1:{}/postgres", server.port);
+    let options = Options {
+        sync_timeout: 30_000,
+        ..Options::default()
+    };
+    let mut store = Store::open(&url, options, NOW).unwrap();
+    let id = create(&mut store, NOW, None);
+    for _ in 0..2 {
+        server.stop();
+        server.restart();
+        let outcome = store.set(NOW, &id, b"", None);
+        assert!(matches!(outcome, Ok(Outcome::Written(_))), "{outcome:?}");
+    }
+    assert_eq!(store.get(NOW, &id).unwrap().unwrap().version, 3);
+}
+
+#[test]
+fn a_replica_is_never_used_and_a_server_that_becomes_one_is_left() {
+    let (replica, server) = (
+        Server::start(&["default_transaction_read_only=on"]),
+        &*SERVER,
+    );
+    let database = Database::new(SETUP);
+    let one = format!("127.0.0.1:{}", server.port);
+    let both = format!("127.0.0.1:{},{one}", replica.port);
+    let mut store = Store::open(
+        &database.url().replace(&one, &both),
+        database.options.clone(),
+        NOW,
+    )
+    .unwrap();
+    let id = create(&mut store, NOW, None);
+    assert!(is_live(&mut database.open(), NOW, &id));
+
+    let url = format!("postgres://tester@127.0.0.1:{}/postgres", replica.port);
+    let options = Options {
+        sync_timeout: 300,
+        ..Options::default()
+    };
+    let refused = |opened: Result<Store, Error>| match opened.err() {
+        Some(Error::Other(words)) => assert!(words.contains("replica"), "{words}"),
+        other => panic!("{other:?}"),
+    };
+    refused(Store::open(&url, options.clone(), NOW));
+
+    // A failover, and another back.
+    let set = |value: &str| {
+        replica.sql(
+            "postgres",
+            &format!("ALTER ROLE tester SET default_transaction_read_only = {value}"),
+        );
+        replica.sql(
+            "postgres",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tester'",
+        );
+    };
+    replica.sql(
+        "postgres",
+        "ALTER DATABASE postgres SET default_transaction_read_only = off",
+    );
+    let mut store = Store::open(&url, options, NOW).unwrap();
+    let id = create(&mut store, NOW, None);
+    set("on");
+    match store.get(NOW, &id) {
+        Err(Error::Other(words)) => assert!(words.contains("replica"), "{words}"),
+        other => panic!("{other:?}"),
+    }
+    set("off");
+    assert!(is_live(&mut store, NOW, &id));
+}
+
+#[test]
+fn the_password_is_proved_and_never_part_of_an_error() {
+    let port = SERVER.port;
+    let encoded = PASSWORD.replace(' ', "%20").replace(',', "%2C");
+    let url = |password: &str, database: &str| {
+        format!("postgres://postgres:{password}@127.0.0.1:{port}/{database}")
+    };
+    let options = Options {
+        sync_timeout: 30_000,
+        table_name: "of_password".into(),
+        ..Options::default()
+    };
+    assert!(Store::open(&url(&encoded, "postgres"), options.clone(), NOW).is_ok());
+    for (url, code) in [
+        (url("wr0ng-s3cret", "postgres"), "28P01"),
+        (url(&encoded, "missing"), "3D000"),
+    ] {
+        match Store::open(&url, options.clone(), NOW).err() {
+            Some(Error::Other(words)) => {
+                assert!(words.contains(code) && !words.contains("s3cret"), "{words}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_server_without_fsync_is_refused_unless_durability_is_relaxed() {
+    let server = Server::start(&["fsync=off"]);
+    let url = format!("postgres://tester@127.0.0.1:{}/postgres", server.port);
+    let with = |durability| {
+        let options = Options {
+            durability,
+            sync_timeout: 30_000,
+            ..Options::default()
+        };
+        Store::open(&url, options, NOW)
+    };
+    match with(Durability::Full).err() {
+        Some(Error::Other(words)) => assert!(words.contains("fsync"), "{words}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(with(Durability::Relaxed).is_ok());
+}
+
+#[test]
+fn durability_sets_whether_a_commit_waits_for_the_disk() {
+    for (durability, commit) in [(Durability::Full, "on"), (Durability::Relaxed, "off")] {
+        let database = Database::with(SETUP, |options| options.durability = durability);
+        let mut store = database.open();
+        database.sql(
+            r#"CREATE TABLE seen (commit text);
+               CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit'));
+               RETURN NEW; END $$;
+               CREATE TRIGGER see BEFORE INSERT ON "Sessions" FOR EACH ROW
+               EXECUTE FUNCTION see()"#,
+        );
+        create(&mut store, NOW, None);
+        assert_eq!(database.sql("SELECT commit FROM seen"), commit);
+    }
+}
+
+#[test]
+fn an_error_of_the_server_has_neither_its_detail_nor_parameters() {
+    let database = Database::new(SETUP);
+    let mut store = database.open();
+    store.set(NOW, "mine", b"payload", None).unwrap();
+    database.sql(r#"CREATE UNIQUE INDEX ON "Sessions" (data)"#);
+    match store.set(NOW, "other", b"payload", None) {
+        Err(Error::Other(words)) => {
+            assert!(words.contains("23505"), "{words}");
+            // The detail has the payload in hexadecimal.
+            assert!(!words.contains(&hex::encode("payload")), "{words}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn copies_are_left_to_the_tools_of_the_database() {
+    let mut store = Database::new(SETUP).open();
+    let backup = store.backup("copy");
+    assert!(matches!(backup, Err(Error::Other(words)) if words.contains("pg_dump")));
+}
+
+#[test]
+fn the_clock_of_the_server_counts() {
+    let store = Database::new(SETUP).open();
+    // It is the clock of this machine.
+    assert!(
+        store.clock_offset().abs() < 1000,
+        "{}",
+        store.clock_offset()
+    );
+}

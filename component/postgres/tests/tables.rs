@@ -1,0 +1,166 @@
+//! What may be there under the name of the table: nothing, the table of an older store, or
+//! something else.
+
+use crate::engine::{Engine, Error, Outcome};
+use crate::fixture::{Database, NOW, SETUP, create, is_live};
+
+/// The original's table, as Sequelize creates it, with sessions.
+const ORIGINAL: &str = r#"
+    CREATE TABLE IF NOT EXISTS "Sessions" ("id" VARCHAR(100) , "data" TEXT, "expires" BIGINT,
+        PRIMARY KEY ("id"));
+    CREATE INDEX "sessions_expires" ON "Sessions" ("expires");
+    INSERT INTO "Sessions" VALUES ('live', '{"a":"é"}', 1700000060),
+        ('expired', '{}', 1700000000), ('empty', NULL, 1700000060), ('', '{}', 1700000060),
+        ('timeless', '{}', NULL);"#;
+
+fn refusal(database: &Database, sync: bool) -> String {
+    match database.try_open(|options| options.sync = sync).err() {
+        Some(Error::Other(words)) => words,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_originals_table_is_taken_over_with_its_live_sessions() {
+    let database = Database::new(SETUP);
+    database.sql(ORIGINAL);
+    assert!(refusal(&database, false).contains("older"));
+    let mut store = database.open();
+    let session = store.get(NOW, "live").unwrap().unwrap();
+    assert_eq!(session.data, r#"{"a":"é"}"#.as_bytes());
+    assert_eq!(session.expires, 1_700_000_060_000);
+    assert_eq!((session.version, session.created), (1, NOW));
+    assert_eq!(store.count_sessions(NOW, None), Ok(1));
+    assert_eq!(store.check(), Ok(vec![]));
+    let tables = "SELECT count(*) FROM pg_class WHERE relkind = 'r'
+                  AND relnamespace = current_schema()::regnamespace";
+    assert_eq!(database.sql(tables), "2");
+}
+
+#[test]
+fn the_originals_table_may_have_the_columns_of_timestamps() {
+    let database = Database::new(SETUP);
+    database.sql(
+        r#"CREATE TABLE "Sessions" (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT,
+             "createdAt" TIMESTAMP WITH TIME ZONE NOT NULL,
+             "updatedAt" TIMESTAMP WITH TIME ZONE NOT NULL);
+           INSERT INTO "Sessions" VALUES ('é', 'ü', 1700000060, now(), now())"#,
+    );
+    let session = database.open().get(NOW, "é").unwrap().unwrap();
+    assert_eq!(session.data, "ü".as_bytes());
+}
+
+#[test]
+fn a_table_of_which_something_would_be_lost_is_refused_and_not_changed() {
+    let refused = [
+        (r#"CREATE VIEW v AS SELECT data FROM "Sessions""#, "view"),
+        (
+            r#"CREATE TABLE carts (session VARCHAR(100) REFERENCES "Sessions")"#,
+            "foreign key",
+        ),
+        (
+            r#"CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN RETURN NEW; END $$;
+               CREATE TRIGGER t BEFORE INSERT ON "Sessions" FOR EACH ROW EXECUTE FUNCTION f()"#,
+            "trigger",
+        ),
+        (r#"CREATE TABLE child () INHERITS ("Sessions")"#, "children"),
+        (r#"UPDATE "Sessions" SET expires = expires * 1000"#, "1000"),
+        (
+            r#"UPDATE "Sessions" SET data = repeat('x', 1048577)"#,
+            "maxData",
+        ),
+        (
+            r#"ALTER TABLE "Sessions" ALTER expires TYPE timestamptz USING now()"#,
+            "whole seconds",
+        ),
+        (r#"ALTER TABLE "Sessions" ADD owner TEXT"#, "no sessions"),
+        (r#"ALTER TABLE "Sessions" DROP data"#, "no sessions"),
+        (
+            r#"CREATE FUNCTION g("Sessions") RETURNS int LANGUAGE sql AS 'SELECT 1'"#,
+            "refers to it",
+        ),
+    ];
+    for (statement, words) in refused {
+        let database = Database::new(SETUP);
+        database.sql(&format!("{ORIGINAL} {statement}"));
+        let before = database.sql(r#"SELECT * FROM "Sessions" ORDER BY id"#);
+        let why = refusal(&database, true);
+        assert!(why.contains("`Sessions`") && why.contains(words), "{why}");
+        assert_eq!(
+            database.sql(r#"SELECT * FROM "Sessions" ORDER BY id"#),
+            before
+        );
+    }
+    let database = Database::new(SETUP);
+    database.sql(r#"CREATE VIEW "Sessions" AS SELECT 1 AS id"#);
+    assert!(refusal(&database, true).contains("no plain table"));
+}
+
+#[test]
+fn without_sync_a_missing_table_is_an_error() {
+    let database = Database::new(SETUP);
+    let opened = database.try_open(|options| options.sync = false);
+    assert!(matches!(opened.err(), Some(Error::MissingTable(words)) if words.contains("Sessions")));
+    database.open();
+    assert!(database.try_open(|options| options.sync = false).is_ok());
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let database = Database::new(SETUP);
+    database.open();
+    database.sql(r#"UPDATE "wasi-sessions" SET version = 2"#);
+    let newer = database.try_open(|options| options.gc_step = 7);
+    assert!(matches!(newer.err(), Some(Error::Other(words)) if words.contains("version 2")));
+}
+
+#[test]
+fn a_table_name_ignores_case_and_may_be_as_long_as_any() {
+    let database = Database::new(SETUP);
+    let id = create(&mut database.open(), NOW, None);
+    let mut same = database.open_with(|options| options.table_name = "SESSIONS".into());
+    assert!(is_live(&mut same, NOW, &id));
+    let mut long = database.open_with(|options| options.table_name = "x".repeat(63));
+    assert!(!is_live(&mut long, NOW, &id));
+    create(&mut long, NOW, Some("alice"));
+}
+
+#[test]
+fn a_role_that_may_not_create_uses_a_table_that_is_ready() {
+    let database = Database::new(SETUP);
+    drop(database.open());
+    let schema = &database.schema;
+    database.sql(&format!(
+        r#"CREATE ROLE "{schema}" LOGIN; GRANT USAGE ON SCHEMA {schema} TO "{schema}";
+           GRANT SELECT ON "wasi-sessions" TO "{schema}";
+           GRANT SELECT, INSERT, UPDATE, DELETE ON "Sessions" TO "{schema}""#
+    ));
+    let url = database.url().replace("tester@", &format!("{schema}@"));
+    let mut store = crate::engine::Store::open(&url, database.options.clone(), NOW).unwrap();
+    let id = create(&mut store, NOW, Some("alice"));
+    assert_eq!(store.clear(NOW), Ok(1));
+    assert_eq!(store.set(NOW, &id, b"", None), Ok(Outcome::Gone));
+    assert_eq!(store.collect(NOW + 60_000, 9).unwrap().removed, 1);
+    assert_eq!(store.check(), Ok(vec![]));
+    let other = wasi_sessions_rules::options::Options {
+        table_name: "Other".into(),
+        ..database.options.clone()
+    };
+    let refused = crate::engine::Store::open(&url, other, NOW).err();
+    assert!(matches!(refused, Some(Error::Other(words)) if words.contains("42501")));
+}
+
+#[test]
+fn a_check_names_what_is_damaged() {
+    let database = Database::new(SETUP);
+    let mut store = database.open();
+    store.set(NOW, "a", b"", None).unwrap();
+    store.set(NOW, "b", b"", None).unwrap();
+    database.sql(r#"UPDATE "Sessions" SET due = expires + 1, version = 0"#);
+    let damage = store.check().unwrap();
+    assert_eq!(damage.len(), 2, "{damage:?}");
+    assert!(damage.iter().all(|one| one.ends_with(": 2 rows")));
+    database.sql(r#"UPDATE "Sessions" SET version = -1"#);
+    assert!(matches!(store.get(NOW, "a"), Err(Error::Corrupt(_))));
+}
