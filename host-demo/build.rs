@@ -1,10 +1,13 @@
-//! Builds the web component that `serve` embeds, and looks for the browser that
-//! one test drives.
+//! Builds the web component that `serve` embeds, and looks for the browser and the server
+//! of PostgreSQL that tests use.
 
 use std::path::Path;
 
 #[path = "../host/build/wasi.rs"]
 mod wasi;
+
+#[path = "../component/postgres/tests/programs.rs"]
+mod postgres;
 
 /// Where Debian keeps programs, and what its packages chromium and
 /// chromium-driver put there.
@@ -19,6 +22,20 @@ fn main() {
         println!("cargo::error={error}");
     }
     find_browser();
+    find_postgres();
+}
+
+/// Sets `cfg(postgres)`, without which the test with that server says that it is ignored.
+fn find_postgres() {
+    println!("cargo::rustc-check-cfg=cfg(postgres)");
+    if postgres::directory().is_some() {
+        println!("cargo::rustc-cfg=postgres");
+    }
+    // A directory that is missing would count as changed for ever.
+    let watched = [postgres::INSTALLED, "/usr/lib"];
+    for directory in watched.iter().filter(|one| Path::new(one).exists()).take(1) {
+        println!("cargo::rerun-if-changed={directory}");
+    }
 }
 
 /// Sets `cfg(browser)`, without which the browser's test says that it is ignored.

@@ -62,6 +62,8 @@ mod hostile;
 mod http;
 mod original;
 #[cfg(unix)]
+mod postgres;
+#[cfg(unix)]
 mod readme;
 #[cfg(unix)]
 mod serve;

@@ -4,16 +4,31 @@
 mod wasi;
 
 fn main() {
-    for (package, source, name) in [
-        ("web-demo", "web-demo", "WEB_DEMO_COMPONENT_FILE"),
+    let postgres = [
+        "component/exports",
+        "component/postgres/Cargo.toml",
+        "component/postgres/src",
+        "component/rules",
+    ];
+    for (package, sources, name) in [
+        ("web-demo", &["web-demo"][..], "WEB_DEMO_COMPONENT_FILE"),
         (
             "test-guest",
-            "tests/guests/test_guest",
+            &["tests/guests/test_guest"],
             "TEST_GUEST_COMPONENT_FILE",
         ),
-        ("counter", "tests/guests/counter", "COUNTER_COMPONENT_FILE"),
+        (
+            "counter",
+            &["tests/guests/counter"],
+            "COUNTER_COMPONENT_FILE",
+        ),
+        (
+            "wasi-sessions-postgres",
+            &postgres,
+            "POSTGRES_COMPONENT_FILE",
+        ),
     ] {
-        let component = wasi::build(package, &[source]);
+        let component = wasi::build(package, sources);
         let embedded = component.and_then(|file| wasi::embed(&file, name));
         // Cargo shows what is logged so as one line, and fails.
         if let Err(error) = embedded {

@@ -82,7 +82,7 @@ impl Store {
                 "options: `syncTimeout` must be at least 1: a server takes time to answer",
             ));
         }
-        let parsed = Location::parse(location)?;
+        let parsed = Location::parse(location, options.tls_roots.as_deref())?;
         let key = Key {
             location: location.to_owned(),
             options: options.clone(),

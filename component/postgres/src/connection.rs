@@ -5,19 +5,19 @@ use crate::location::{Location, Server};
 use crate::network::{self, Stream};
 use crate::statements::Statements;
 use crate::table;
+use crate::tls::{Connector, Encrypted};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, NoTls};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::{Durability, Options};
 use wasi_sessions_rules::types::Timestamp;
 
-type Driver = tokio_postgres::Connection<Stream, NoTlsStream>;
+type Driver = tokio_postgres::Connection<Stream, Encrypted<Stream>>;
 
 /// A connection. Nothing polls it between calls: [`Connection::run`] does while it works.
 pub struct Connection {
@@ -49,7 +49,7 @@ impl Connection {
                 }
             };
             for address in addresses {
-                match Connection::to(address, location, options, now).await {
+                match Connection::to(address, &server.host, location, options, now).await {
                     Ok(connection) => return Ok(connection),
                     Err(error) => failed = error,
                 }
@@ -60,13 +60,18 @@ impl Connection {
 
     async fn to(
         address: SocketAddr,
+        host: &str,
         location: &Location,
         options: &Options,
         now: Option<Timestamp>,
     ) -> Result<Connection, Failure> {
         let stream = network::connect(address).await;
         let stream = stream.map_err(|error| connect_error(&address.to_string(), &error))?;
-        let connected = location.config.connect_raw(stream, NoTls).await;
+        let tls = Connector {
+            config: location.tls.clone(),
+            host: host.to_owned(),
+        };
+        let connected = location.config.connect_raw(stream, tls).await;
         let (client, driver) = connected.map_err(|error| match error.is_closed() {
             // Without a word, as a server does that starts or stops, or a proxy.
             true => Failure::Final(Error::Busy),

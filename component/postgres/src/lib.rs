@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod failure;
-mod location;
 mod network;
 mod pipeline;
+mod tls;
+
+mod location;
 
 mod statements;
 

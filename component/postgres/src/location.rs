@@ -1,8 +1,11 @@
 //! The location of a store: the URL of a database.
 
+use crate::tls;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_rustls::rustls::ClientConfig;
 use wasi_sessions_rules::error::Error;
 
 /// The port of PostgreSQL where the URL names none.
@@ -14,6 +17,8 @@ pub struct Location {
     pub config: Config,
     /// The servers, in the order in which they are tried.
     pub servers: Vec<Server>,
+    /// How to connect with TLS; `None` if the network to the servers is trusted.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// A server of a URL.
@@ -28,8 +33,8 @@ pub struct Server {
 impl Location {
     /// Parses a URL, `postgres://user:password@host:port,host:port/database?options`.
     /// No error repeats any of it, since a password with a reserved character can be in
-    /// any part.
-    pub fn parse(url: &str) -> Result<Location, Error> {
+    /// any part. `roots` are certificates in PEM; without them the public ones are trusted.
+    pub fn parse(url: &str, roots: Option<&str>) -> Result<Location, Error> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(Error::invalid("location: must start with `postgres://`"));
         }
@@ -61,14 +66,19 @@ impl Location {
             SslMode::Prefer => servers.iter().all(Server::is_loopback),
             _ => false,
         };
-        if !is_plain {
-            return Err(Error::invalid(
-                "location: this build has no TLS; say `sslmode=disable` if the network to the \
-                 server is trusted",
-            ));
-        }
-        config.ssl_mode(SslMode::Disable);
-        Ok(Location { config, servers })
+        let tls = match is_plain {
+            true => None,
+            false => Some(tls::configure(roots)?),
+        };
+        config.ssl_mode(match is_plain {
+            true => SslMode::Disable,
+            false => SslMode::Require,
+        });
+        Ok(Location {
+            config,
+            servers,
+            tls,
+        })
     }
 }
 
@@ -123,7 +133,7 @@ mod tests {
     use super::*;
 
     fn refusal(url: &str) -> String {
-        match Location::parse(url) {
+        match Location::parse(url, None) {
             Err(Error::InvalidArgument(words)) => words,
             other => panic!("{url}: {:?}", other.map(drop)),
         }
@@ -132,7 +142,7 @@ mod tests {
     #[test]
     fn a_url_has_hosts_and_ports_in_their_order() {
         let url = "postgres://u:p@localhost:5433,127.0.0.2,[::1]:7/d?sslmode=disable";
-        let servers = Location::parse(url).unwrap().servers;
+        let servers = Location::parse(url, None).unwrap().servers;
         let names: Vec<_> = servers.iter().map(|one| (&*one.host, one.port)).collect();
         assert_eq!(
             names,
@@ -146,7 +156,6 @@ mod tests {
             "sessions.db",
             "host=localhost password=secret",
             "postgres://user:secret@",
-            "postgres://user:sec?ret=1@localhost/d",
             "postgres://user:secret@localhost:port/d",
             "postgres://localhost/d?password=secret",
             "postgres://user:secret@%2Ftmp/d",
@@ -160,7 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn without_tls_only_this_machine_is_trusted_unless_the_url_says_so() {
+    fn only_this_machine_is_trusted_without_tls_unless_the_url_says_so() {
+        let has_tls = |url: &str| Location::parse(url, None).unwrap().tls.is_some();
         for url in [
             "postgres://u@localhost/d",
             "postgres://u@127.8.0.1/d",
@@ -168,7 +178,7 @@ mod tests {
             "postgres://u@db.example/d?hostaddr=127.0.0.1",
             "postgres://u@db.example/d?sslmode=disable",
         ] {
-            assert!(Location::parse(url).is_ok(), "{url}");
+            assert!(!has_tls(url), "{url}");
         }
         for url in [
             "postgres://u@db.example/d",
@@ -177,7 +187,7 @@ mod tests {
             "postgres://u@localhost/d?sslmode=require",
             "postgres://u@localhost/d?sslmode=verify-full",
         ] {
-            assert!(refusal(url).contains("TLS"), "{url}");
+            assert!(has_tls(url), "{url}");
         }
     }
 }

@@ -305,3 +305,48 @@ fn the_clock_of_the_server_counts() {
         store.clock_offset()
     );
 }
+
+#[test]
+fn with_tls_the_certificate_and_its_name_are_verified() {
+    let server = Server::start(&["ssl=on"]);
+    let open = |host: &str, roots: Option<String>| {
+        let port = server.port;
+        let url = format!(
+            "postgres://tester@{host}:{port}/postgres?hostaddr=127.0.0.1&sslmode=verify-full\
+             &application_name=store"
+        );
+        let options = Options {
+            sync_timeout: 2000,
+            tls_roots: roots,
+            ..Options::default()
+        };
+        Store::open(&url, options, NOW)
+    };
+    let mut store = open("localhost", Some(server.certificate())).unwrap();
+    let id = create(&mut store, NOW, None);
+    let large = vec![b'x'; 1 << 20];
+    store.set(NOW, &id, &large, None).unwrap();
+    assert!(store.get(NOW, &id).unwrap().unwrap().data == large);
+    let encrypted = "SELECT version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                     WHERE application_name = 'store'";
+    assert_eq!(server.sql("postgres", encrypted), "TLSv1.3");
+
+    for (host, roots) in [
+        ("localhost", None),
+        ("other.example", Some(server.certificate())),
+    ] {
+        match open(host, roots).err() {
+            Some(Error::Other(words)) => assert!(words.contains("TLS"), "{words}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    for roots in [
+        "",
+        "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----",
+    ] {
+        match open("localhost", Some(roots.into())).err() {
+            Some(Error::InvalidArgument(words)) => assert!(words.contains("`tlsRoots`"), "{words}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

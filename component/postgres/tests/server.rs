@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -77,6 +77,9 @@ impl Server {
              local all all trust\n",
         )
         .unwrap();
+        if settings.contains(&"ssl=on") {
+            certify(is_root, &cluster);
+        }
         let port = free_port();
         let server = unprivileged(is_root, &programs.join("postgres"));
         let mut watch = Command::new("sh");
@@ -171,6 +174,12 @@ impl Server {
             .unwrap()
     }
 
+    /// The certificate of a server with `ssl=on`, in PEM.
+    #[allow(dead_code)]
+    pub fn certificate(&self) -> String {
+        fs::read_to_string(self.directory.join("cluster/server.crt")).unwrap()
+    }
+
     /// What the server logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
@@ -185,7 +194,7 @@ impl Drop for Server {
 }
 
 /// A program that is run without the rights of root.
-fn unprivileged(is_root: bool, program: &std::path::Path) -> Command {
+fn unprivileged(is_root: bool, program: &Path) -> Command {
     if !is_root {
         return Command::new(program);
     }
@@ -199,6 +208,27 @@ fn unprivileged(is_root: bool, program: &std::path::Path) -> Command {
         ])
         .arg(program);
     command
+}
+
+/// Makes a certificate for `localhost`, which it leads to itself.
+fn certify(is_root: bool, cluster: &Path) {
+    let made = unprivileged(is_root, "/usr/bin/openssl".as_ref())
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=test"])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", "server.key", "-out", "server.crt"])
+        .current_dir(cluster)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
 }
 
 fn free_port() -> u16 {

@@ -40,6 +40,8 @@ pub struct Options {
     pub access: Access,
     /// `durability`: what survives a loss of power.
     pub durability: Durability,
+    /// `tlsRoots`: certificates in PEM to which that of a server has to lead.
+    pub tls_roots: Option<String>,
 }
 
 /// Who may use the database while this store has it open.
@@ -77,6 +79,7 @@ impl Default for Options {
             max_per_subject: None,
             access: Access::Shared,
             durability: Durability::Full,
+            tls_roots: None,
         }
     }
 }
@@ -143,6 +146,7 @@ impl Options {
                     [("full", Durability::Full), ("relaxed", Durability::Relaxed)],
                 )?;
             }
+            "tlsRoots" => self.tls_roots = text_or_none(name, value)?,
             _ => {
                 return Err(Error::invalid(format!(
                     "options: unknown name `{name:.255}`"
@@ -207,6 +211,14 @@ fn number_or_none(
     number(name, value, range).map(Some)
 }
 
+fn text_or_none(name: &str, value: &Value) -> Result<Option<String>, Error> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.clone())),
+        _ => Err(Error::invalid(format!("options: `{name}` must be text"))),
+    }
+}
+
 fn one_of<T: Copy>(name: &str, value: &Value, choices: [(&str, T); 2]) -> Result<T, Error> {
     choices
         .iter()
@@ -247,7 +259,7 @@ mod tests {
             r#"{"tableName":"t","modelName":"m","sync":false,"syncTimeout":1,"gcFrequency":2,
                 "gcStep":3,"browserSessionLifetime":4,"absoluteLifetime":5,"renewalStep":6,
                 "tombstone":7,"maxData":8,"maxPerSubject":9,"access":"exclusive",
-                "durability":"relaxed"}"#,
+                "durability":"relaxed","tlsRoots":"r"}"#,
         );
         let expected = Options {
             table_name: "t".into(),
@@ -264,6 +276,7 @@ mod tests {
             max_per_subject: Some(9),
             access: Access::Exclusive,
             durability: Durability::Relaxed,
+            tls_roots: Some("r".into()),
         };
         assert_eq!(options, Ok(expected));
     }
@@ -285,6 +298,7 @@ mod tests {
             ("maxPerSubject", "0"),
             ("access", "\"both\""),
             ("durability", "7"),
+            ("tlsRoots", "7"),
             ("gcfrequency", "1"),
         ] {
             let words = refusal(&format!(r#"{{"{name}":{value}}}"#));

@@ -22,7 +22,7 @@ pub struct Store {
 }
 
 impl Engine for Store {
-    const MISSING_OPTIONS: &'static [&'static str] = &[];
+    const MISSING_OPTIONS: &'static [&'static str] = &["tlsRoots"];
 
     fn open(location: &str, options: Options, now: Timestamp) -> Result<Store, Error> {
         Ok(Store {

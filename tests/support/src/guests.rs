@@ -29,6 +29,9 @@ pub const FILE: &str = env!("TEST_GUEST_COMPONENT_FILE");
 /// The file of the README's web component.
 pub const COUNTER: &str = env!("COUNTER_COMPONENT_FILE");
 
+/// The file of the component over PostgreSQL.
+pub const POSTGRES: &str = env!("POSTGRES_COMPONENT_FILE");
+
 /// The file of the web demo.
 pub const WEB_DEMO: &str = env!("WEB_DEMO_COMPONENT_FILE");
 

@@ -1,0 +1,154 @@
+//! The component over PostgreSQL in its sandbox, against a real server.
+
+use std::net::SocketAddr;
+
+use wasmtime::component::{Component, Linker, ResourceAny, ResourceTable};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+#[allow(dead_code)]
+#[path = "../component/postgres/tests/server.rs"]
+mod server;
+
+use crate::guests;
+use server::{PASSWORD, Server};
+
+// The documentation is in the WIT files.
+#[allow(missing_docs)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "session-store",
+        exports: { default: async },
+    });
+}
+
+use bindings::exports::wasi_sessions::store::sessions::{Error, Outcome};
+
+struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// An instance of the component that may connect to one address.
+struct Instance {
+    store: Store<State>,
+    component: bindings::SessionStore,
+}
+
+impl Instance {
+    async fn start(allowed: SocketAddr, password: &str) -> Instance {
+        let engine = Engine::default();
+        let component = Component::from_file(&engine, guests::POSTGRES).unwrap();
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
+        let wasi = WasiCtx::builder()
+            .allow_tcp(true)
+            .allow_udp(false)
+            .socket_addr_check(move |address, purpose| {
+                Box::pin(async move {
+                    match purpose {
+                        SocketAddrUse::TcpConnect => address == allowed,
+                        // The system chooses the address from which it connects.
+                        SocketAddrUse::TcpBind => address.ip().is_unspecified(),
+                        _ => false,
+                    }
+                })
+            })
+            .env("PGPASSWORD", password)
+            .build();
+        let state = State {
+            wasi,
+            table: ResourceTable::new(),
+        };
+        let mut store = Store::new(&engine, state);
+        let component = bindings::SessionStore::instantiate_async(&mut store, &component, &linker);
+        let component = component.await.unwrap();
+        Instance { store, component }
+    }
+
+    async fn open(&mut self, url: &str, options: &str) -> Result<ResourceAny, Error> {
+        let sessions = self.component.wasi_sessions_store_sessions();
+        let stores = sessions.store();
+        stores
+            .call_open(&mut self.store, url, options)
+            .await
+            .unwrap()
+    }
+}
+
+/// Calls a function of an open store, which must not trap.
+macro_rules! call {
+    ($instance:expr, $open:expr, $function:ident($($argument:expr),*)) => {{
+        let sessions = $instance.component.wasi_sessions_store_sessions();
+        let store = sessions.store();
+        store.$function(&mut $instance.store, $open $(, $argument)*).await.unwrap()
+    }};
+}
+
+/// How many connections of the component the server has.
+fn connections(server: &Server) -> String {
+    let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store'";
+    server.sql("postgres", ours)
+}
+
+#[tokio::test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+async fn a_component_keeps_sessions_in_a_server_that_restarts_and_reaches_no_other_address() {
+    let mut server = Server::start(&[]);
+    let address = SocketAddr::from(([127, 0, 0, 1], server.port));
+    let mut instance = Instance::start(address, PASSWORD).await;
+    let url = format!("postgres://postgres@{address}/postgres?application_name=store");
+    let options = r#"{"syncTimeout": 30000}"#;
+    let open = instance.open(&url, options).await.unwrap();
+
+    let created = call!(instance, open, call_create(b"{}", None, Some("alice"))).unwrap();
+    let session = call!(instance, open, call_get(&created.id))
+        .unwrap()
+        .unwrap();
+    assert_eq!((session.data, session.version), (b"{}".to_vec(), 1));
+    // The largest payload, over many packets in both directions.
+    let large: Vec<u8> = (0..1 << 20).map(|number| number as u8).collect();
+    let written = call!(instance, open, call_set(&created.id, &large, None)).unwrap();
+    assert!(matches!(written, Outcome::Written(written) if written.version == 2));
+    let rotated = call!(instance, open, call_rotate(&created.id, Some("bob"))).unwrap();
+    let id = rotated.unwrap().id;
+
+    // A store that is opened again finds the connection.
+    open.resource_drop_async(&mut instance.store).await.unwrap();
+    let open = instance.open(&url, options).await.unwrap();
+    assert_eq!(connections(&server), "1");
+
+    server.stop();
+    server.restart();
+    let late = call!(instance, open, call_set(&created.id, b"late", None));
+    assert!(matches!(late, Ok(Outcome::Gone)), "{late:?}");
+    let session = call!(instance, open, call_get(&id)).unwrap().unwrap();
+    assert!(session.data == large);
+    assert_eq!(
+        (session.subject.as_deref(), session.version),
+        (Some("bob"), 3)
+    );
+    assert_eq!(connections(&server), "1");
+
+    // Another address is refused by the host, an option of SQLite by the component.
+    let elsewhere = url.replace("127.0.0.1", "127.0.0.2");
+    match instance.open(&elsewhere, options).await.err() {
+        Some(Error::Other(words)) => assert!(words.contains("does not let it"), "{words}"),
+        other => panic!("{other:?}"),
+    }
+    match instance.open(&url, r#"{"access": "shared"}"#).await.err() {
+        Some(Error::InvalidArgument(words)) => assert!(words.contains("`access`"), "{words}"),
+        other => panic!("{other:?}"),
+    }
+}
