@@ -1,4 +1,5 @@
-//! Many requests in one transaction, in as few round trips as their answers allow.
+//! Many requests in one transaction. It takes two round trips: what follows the answer to a
+//! request, the commit included, waits for it.
 
 use crate::failure::Failure;
 use crate::operations::Operations;
@@ -47,16 +48,9 @@ impl Operations<'_> {
                 self.undo_failed(done).await?;
             }
         }
-        // The commit is sent along if no answer can be a reason not to commit: a failed
-        // statement has the server roll back.
-        if requests.iter().any(may_race) {
-            let done = finish(steps, &mut replies).await;
-            self.undo_failed(done).await?;
-            self.client.batch_execute("COMMIT").await?;
-        } else {
-            steps.push(self.command("COMMIT"));
-            finish(steps, &mut replies).await?;
-        }
+        let done = finish(steps, &mut replies).await;
+        self.undo_failed(done).await?;
+        self.client.batch_execute("COMMIT").await?;
         Ok(replies)
     }
 
@@ -133,19 +127,6 @@ fn has_two_statements(request: &Request) -> bool {
         Request::Merge(_) => true,
         Request::Touch(TouchRequest { ttl, .. }) => ttl.is_none(),
         Request::Update(UpdateRequest { expected, .. }) => *expected == Some(0),
-        Request::Create(_)
-        | Request::Get(_)
-        | Request::Set(_)
-        | Request::Rotate(_)
-        | Request::Destroy(_) => false,
-    }
-}
-
-/// Whether a request can find that its row changed between two looks at it.
-fn may_race(request: &Request) -> bool {
-    match request {
-        Request::Merge(_) | Request::Touch(_) => true,
-        Request::Update(UpdateRequest { expected, .. }) => expected.is_some(),
         Request::Create(_)
         | Request::Get(_)
         | Request::Set(_)

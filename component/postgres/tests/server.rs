@@ -1,10 +1,11 @@
 //! A server of PostgreSQL on the loopback interface, in a temporary directory.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 #[path = "programs.rs"]
@@ -115,25 +116,16 @@ impl Server {
 
     /// Waits until the server accepts connections.
     fn wait(&self) {
-        let ready = Command::new(self.programs.join("pg_isready"))
-            .args(["--quiet", "--timeout=0", "--host"])
-            .arg(&self.directory)
-            .arg(format!("--port={}", self.port))
-            .status();
         let mut tries = 0;
-        let mut is_ready = ready.unwrap().success();
-        while !is_ready {
+        while !self.sql_output("postgres", "SELECT 1").status.success() {
             tries += 1;
-            assert!(tries < 600, "{}", self.log());
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            is_ready = self.sql_output("postgres", "SELECT 1").status.success();
+            assert!(tries < 3000, "{}", self.log());
         }
     }
 
     /// Stops the server, and with it all connections.
     #[allow(dead_code)]
     pub fn stop(&mut self) {
-        use std::io::{BufRead, BufReader, Write};
         writeln!(self.watch.stdin.as_mut().unwrap(), "stop").unwrap();
         let mut line = String::new();
         let output = self.watch.stdout.as_mut().unwrap();
@@ -144,7 +136,6 @@ impl Server {
     /// Starts the stopped server again.
     #[allow(dead_code)]
     pub fn restart(&mut self) {
-        use std::io::Write;
         writeln!(self.watch.stdin.as_mut().unwrap(), "start").unwrap();
         self.wait();
     }
@@ -159,19 +150,42 @@ impl Server {
             .to_owned()
     }
 
-    fn sql_output(&self, database: &str, statements: &str) -> std::process::Output {
-        Command::new(self.programs.join("psql"))
+    fn sql_output(&self, database: &str, statements: &str) -> Output {
+        self.psql(database)
+            .args(["--command", statements])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    fn psql(&self, database: &str) -> Command {
+        let mut command = Command::new(self.programs.join("psql"));
+        command
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
             .args(["--set=ON_ERROR_STOP=1", "--username=postgres", "--host"])
             .arg(&self.directory)
             .arg(format!("--port={}", self.port))
             .arg(format!("--dbname={database}"))
-            .arg("--command")
-            .arg(statements)
-            .env("PGOPTIONS", "-c default_transaction_read_only=off")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .env("PGOPTIONS", "-c default_transaction_read_only=off");
+        command
+    }
+
+    /// Runs statements in a transaction that stays open until the session is dropped.
+    #[allow(dead_code)]
+    pub fn begin(&self, statements: &str) -> Session {
+        let mut command = self.psql("postgres");
+        let mut psql = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = psql.stdin.as_mut().unwrap();
+        writeln!(input, "BEGIN; {statements};\n\\echo done").unwrap();
+        let mut line = String::new();
+        let output = psql.stdout.as_mut().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        assert_eq!(line, "done\n");
+        Session(psql)
     }
 
     /// The certificate of a server with `ssl=on`, in PEM.
@@ -190,6 +204,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.watch.stdin.take());
         self.watch.wait().unwrap();
+    }
+}
+
+/// A session of the server with an open transaction.
+pub struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
     }
 }
 

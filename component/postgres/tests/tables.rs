@@ -164,3 +164,33 @@ fn a_check_names_what_is_damaged() {
     database.sql(r#"UPDATE "Sessions" SET version = -1"#);
     assert!(matches!(store.get(NOW, "a"), Err(Error::Corrupt(_))));
 }
+
+#[test]
+fn renewals_change_no_index() {
+    let database = Database::with(SETUP, |options| options.gc_frequency = 0);
+    let mut store = database.open();
+    store.set(NOW, "mine", &[b'x'; 500], None).unwrap();
+    for step in 1..=100 {
+        let now = NOW + step * 2000;
+        store.set(now, "mine", &[b'y'; 500], None).unwrap();
+        store.touch(now, "mine", Some(90_000_000)).unwrap();
+    }
+    // The server counts when its session ends.
+    database.sql(&format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE usename = 'tester' AND query LIKE '%{}.%'",
+        database.schema
+    ));
+    let counts = format!(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
+         WHERE schemaname = '{}' AND relname = 'Sessions'",
+        database.schema
+    );
+    let counted = (0..1000)
+        .map(|_| database.sql(&counts))
+        .find(|counts| counts.starts_with("200|"));
+    let (_, hot) = counted.as_deref().unwrap().split_once('|').unwrap();
+    let hot: u32 = hot.parse().unwrap();
+    // A new version goes to another page only when its page is full.
+    assert!(hot > 180, "{hot} of 200");
+}
