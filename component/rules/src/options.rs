@@ -1,6 +1,7 @@
 //! The options of a store: their names, defaults and ranges.
 
 use crate::error::Error;
+use crate::key::{Key, PreviousKey};
 use crate::types::{END_OF_TIME, Milliseconds};
 use serde_json::Value;
 use std::ops::RangeInclusive;
@@ -42,6 +43,11 @@ pub struct Options {
     pub durability: Durability,
     /// `tlsRoots`: certificates in PEM to which that of a server has to lead.
     pub tls_roots: Option<String>,
+    /// `key`: seals payloads and subjects; `None` for none.
+    pub key: Option<Key>,
+    /// `previousKey`: what sealed the rows that `key` has not sealed yet; `None` if it
+    /// has sealed all.
+    pub previous_key: Option<PreviousKey>,
 }
 
 /// Who may use the database while this store has it open.
@@ -80,6 +86,8 @@ impl Default for Options {
             access: Access::Shared,
             durability: Durability::Full,
             tls_roots: None,
+            key: None,
+            previous_key: None,
         }
     }
 }
@@ -147,6 +155,13 @@ impl Options {
                 )?;
             }
             "tlsRoots" => self.tls_roots = text_or_none(name, value)?,
+            "key" => self.key = key(name, value)?,
+            "previousKey" => {
+                self.previous_key = match value.as_str() {
+                    Some("none") => Some(PreviousKey::None),
+                    _ => key(name, value)?.map(PreviousKey::Key),
+                };
+            }
             _ => {
                 return Err(Error::invalid(format!(
                     "options: unknown name `{name:.255}`"
@@ -180,6 +195,17 @@ fn model_name(value: &Value) -> Result<String, Error> {
         _ => Err(Error::invalid(
             "options: `modelName` must be text of 1 to 255 bytes",
         )),
+    }
+}
+
+/// A key in base64, which no error repeats.
+fn key(name: &str, value: &Value) -> Result<Option<Key>, Error> {
+    match value.as_str().and_then(Key::from_base64) {
+        Some(key) => Ok(Some(key)),
+        None if value.is_null() => Ok(None),
+        None => Err(Error::invalid(format!(
+            "options: `{name}` must be 32 bytes in base64"
+        ))),
     }
 }
 
@@ -259,7 +285,8 @@ mod tests {
             r#"{"tableName":"t","modelName":"m","sync":false,"syncTimeout":1,"gcFrequency":2,
                 "gcStep":3,"browserSessionLifetime":4,"absoluteLifetime":5,"renewalStep":6,
                 "tombstone":7,"maxData":8,"maxPerSubject":9,"access":"exclusive",
-                "durability":"relaxed","tlsRoots":"r"}"#,
+                "durability":"relaxed","tlsRoots":"r","key":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+                "previousKey":"none"}"#,
         );
         let expected = Options {
             table_name: "t".into(),
@@ -277,6 +304,8 @@ mod tests {
             access: Access::Exclusive,
             durability: Durability::Relaxed,
             tls_roots: Some("r".into()),
+            key: Key::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+            previous_key: Some(PreviousKey::None),
         };
         assert_eq!(options, Ok(expected));
     }
@@ -299,10 +328,14 @@ mod tests {
             ("access", "\"both\""),
             ("durability", "7"),
             ("tlsRoots", "7"),
+            ("key", "\"secret\""),
+            ("key", "7"),
+            ("previousKey", "\"secret\""),
             ("gcfrequency", "1"),
         ] {
             let words = refusal(&format!(r#"{{"{name}":{value}}}"#));
             assert!(words.contains(&format!("`{name}`")), "{words}");
+            assert!(!words.contains("secret"), "{words}");
         }
         for not_an_object in ["[]", "null", "{", " "] {
             refusal(not_an_object);
@@ -382,7 +415,9 @@ mod tests {
 
     #[test]
     fn null_means_none_where_that_is_the_default() {
-        let options = parse(r#"{"absoluteLifetime":null,"maxPerSubject":null}"#);
+        let options = parse(
+            r#"{"absoluteLifetime":null,"maxPerSubject":null,"key":null,"previousKey":null}"#,
+        );
         assert_eq!(options, Ok(Options::default()));
     }
 
