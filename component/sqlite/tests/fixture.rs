@@ -1,14 +1,17 @@
 //! A database in a directory of its own, and what most tests say about it.
 
 use crate::engine::{Access, Durability, Engine, Error, Options, Session, Store};
+use base64::engine::general_purpose::STANDARD;
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use tempfile::TempDir;
 use wasi_sessions_component::gather_writes;
+use wasi_sessions_rules::key::{Key, PreviousKey};
 
 /// The moment at which most tests happen.
 pub const NOW: u64 = 1_700_000_000_000;
@@ -56,6 +59,9 @@ pub struct Database {
     directory: Arc<TempDir>,
     /// How [`Database::open`] opens it.
     pub options: Options,
+    /// With `SEALED=changing`: the byte of the key of an exclusive database, which is
+    /// another one whenever it is opened.
+    changing_key: Option<AtomicU8>,
 }
 
 impl Database {
@@ -70,15 +76,19 @@ impl Database {
     pub fn with(access: Access, change: impl FnOnce(&mut Options)) -> Database {
         gather_writes(std::env::var_os("GATHER_WRITES").is_none_or(|on| on != "0"));
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let sealed = std::env::var("SEALED").unwrap_or("0".into());
         let mut options = Options {
             access,
             durability: Durability::Relaxed,
+            key: key(1).filter(|_| sealed != "0"),
             ..Options::default()
         };
         change(&mut options);
+        let is_changing = sealed == "changing" && access == Access::Exclusive;
         Database {
             directory: Arc::new(directory.unwrap()),
             options,
+            changing_key: is_changing.then(|| AtomicU8::new(1)),
         }
     }
 
@@ -97,10 +107,36 @@ impl Database {
     pub fn try_open(&self, change: impl FnOnce(&mut Options)) -> Result<OpenStore, Error> {
         let mut options = self.options.clone();
         change(&mut options);
+        let store = match &self.changing_key {
+            None => self.open_store(options),
+            Some(present) => self.open_with_next_key(options, present),
+        };
         Ok(OpenStore {
-            store: Store::open(&self.file("sessions.db"), options, NOW)?,
+            store: store?,
             _directory: self.directory.clone(),
         })
+    }
+
+    fn open_store(&self, options: Options) -> Result<Store, Error> {
+        Store::open(&self.file("sessions.db"), options, NOW)
+    }
+
+    /// Changes the key, unless collection has not replaced the one before.
+    fn open_with_next_key(&self, options: Options, present: &AtomicU8) -> Result<Store, Error> {
+        let open = |byte: u8| {
+            self.open_store(Options {
+                key: key(byte),
+                previous_key: key(byte - 1).map(PreviousKey::Key),
+                ..options.clone()
+            })
+        };
+        match open(present.load(Ordering::Relaxed) + 1) {
+            Err(Error::InvalidArgument(_)) => open(present.load(Ordering::Relaxed)),
+            opened => {
+                present.fetch_add(1, Ordering::Relaxed);
+                opened
+            }
+        }
     }
 
     /// Opens it past the store, to look at it or to do it harm. Only for a
@@ -185,6 +221,12 @@ impl DerefMut for OpenStore {
     fn deref_mut(&mut self) -> &mut Store {
         &mut self.store
     }
+}
+
+/// The key that consists of this byte.
+pub fn key(byte: u8) -> Option<Key> {
+    let text = base64::Engine::encode(&STANDARD, [byte; 32]);
+    Key::from_base64(&text)
 }
 
 /// The name that the session with this id has in listings.

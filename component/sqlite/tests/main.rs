@@ -12,5 +12,6 @@ mod fixture;
 mod full_disk;
 mod recovery;
 mod refusals;
+mod sealing;
 mod sharing;
 mod space;

@@ -86,7 +86,7 @@ fn a_newer_schema_keeps_every_byte() {
     for (access, mode) in [(Access::Exclusive, 2), (Access::Shared, 1)] {
         let database = Database::new(access);
         create(&mut database.open(), NOW, None);
-        let newer = r#"UPDATE "wasi-sessions" SET version = 3"#;
+        let newer = r#"UPDATE "wasi-sessions" SET version = 4"#;
         database.raw().execute_batch(newer).unwrap();
         assert_eq!(files(&database)[0].1[18], mode);
         for sync in [true, false] {

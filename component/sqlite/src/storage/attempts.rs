@@ -1,6 +1,7 @@
 //! Attempts at work and their retries: alone or in a transaction, until the lock of
 //! a shared database is free, and after space was freed on a full disk.
 
+use super::connection::other_key;
 use super::database::Storage;
 use rusqlite::TransactionBehavior;
 use std::thread::sleep;
@@ -180,7 +181,8 @@ impl Storage {
         work: &mut dyn FnMut() -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.begin(behavior)?;
-        let done = work().and_then(|done| self.commit().map(|()| done));
+        let done = self.confirm_key().and_then(|()| work());
+        let done = done.and_then(|done| self.commit().map(|()| done));
         // SQLite itself may have rolled back already. The first error says more
         // than the failure of the rollback, after which the connection is given up
         // anyway.
@@ -188,6 +190,19 @@ impl Storage {
             let _ = self.roll_back();
         }
         done
+    }
+
+    /// Fails if another instance has changed the key of a shared table. Otherwise this
+    /// one would go on to seal rows with the key that it knows.
+    fn confirm_key(&self) -> Result<(), Error> {
+        let is_same = match &self.lock {
+            None => true,
+            Some(_) => self.rows(|rows| rows.has_same_key())?,
+        };
+        match is_same {
+            true => Ok(()),
+            false => Err(other_key(&self.options.table_name)),
+        }
     }
 
     fn begin(&self, behavior: TransactionBehavior) -> Result<(), Error> {

@@ -19,11 +19,12 @@ const MOST_PAGES: u64 = 128;
 
 impl Storage {
     /// Removes at most `limit` expired rows and gives some free pages back to the
-    /// file system. When nothing is left, the requests counted in the database start
+    /// file system. Then replaces the previous key of the
+    /// table. When nothing is left, the requests counted in the database start
     /// at 0 again. Some steps only checkpoint the WAL, so that no request waits for
     /// both.
     pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        self.repeat(Room::Freeing, &mut || {
+        let mut collected = self.repeat(Room::Freeing, &mut || {
             if self.collected_wal.get() == CollectedWal::ManyPages {
                 self.collected_wal.set(CollectedWal::Pages);
                 if self.has_many_pages() {
@@ -41,13 +42,22 @@ impl Storage {
             }
             self.truncate_wal_after(&collected);
             Ok(collected)
-        })
+        })?;
+        if self.reseals_after(&collected, limit) {
+            collected.more = true;
+            match self.repeat(Room::Growing, &mut || self.reseal(limit)) {
+                // The next step fails if there is nothing else to do.
+                Err(_) if collected.removed > 0 => {}
+                resealed => resealed?,
+            }
+        }
+        Ok(collected)
     }
 
     /// Like [`Storage::collect`], for a request that carries a collection: makes one
     /// attempt only, and both collects and checkpoints.
     pub fn collect_without_waiting(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        self.attempt(&mut || {
+        let collected = self.attempt(&mut || {
             let collected = self.collection_step(limit, now)?;
             if self.has_many_pages() {
                 // If that fails, what was collected stays in the WAL.
@@ -55,7 +65,19 @@ impl Storage {
             }
             self.truncate_wal_after(&collected);
             Ok(collected)
-        })
+        })?;
+        if self.reseals_after(&collected, limit) {
+            // If that fails, the next step tries again.
+            let _ = self.attempt(&mut || self.reseal(limit));
+        }
+        Ok(collected)
+    }
+
+    /// Whether rows are sealed anew after this step: when no expired rows are left, since
+    /// sealing makes the database larger.
+    fn reseals_after(&self, collected: &Collected, limit: u64) -> bool {
+        let is_connected = self.connected.borrow().is_some();
+        is_connected && collected.removed < limit && self.is_changing_key()
     }
 
     fn collection_step(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
@@ -96,7 +118,7 @@ impl Storage {
             if free > 0 {
                 self.give_back(pages.min(free))?;
             }
-            let more = any_due || free > pages;
+            let more = any_due || free > pages || self.is_changing_key();
             if !more {
                 self.rows(|rows| rows.reset_requests())?;
             }

@@ -3,6 +3,7 @@
 
 use super::failure::failure;
 use super::gathering::Gathering;
+use super::keys::Keys;
 use super::lock::Lock;
 use super::statements::{Prepared, Statements};
 use super::vfs::{self, FileSystem, Hooks};
@@ -69,7 +70,9 @@ impl Connected {
             lock.keep_alive(&mut connection).map_err(failure)?;
         }
         let table = &options.table_name;
-        let prepared = Prepared::new(connection, |connection| Statements::new(connection, table));
+        let prepared = Prepared::new(connection, |connection| {
+            Statements::new(connection, table, None)
+        });
         Ok(Connected {
             prepared,
             gathering,
@@ -81,6 +84,13 @@ impl Connected {
     /// The connection itself.
     pub fn connection(&self) -> &Connection {
         self.prepared.borrow_owner()
+    }
+
+    /// Uses the statements for a table with keys.
+    pub fn use_keys(&mut self, table: &str, keys: Keys) {
+        self.prepared.with_dependent_mut(|connection, statements| {
+            *statements = Statements::new(connection, table, Some(keys));
+        });
     }
 
     /// Passes the prepared statements to `work`.

@@ -116,8 +116,21 @@ impl Storage {
     /// Makes connection and table ready.
     fn prepare(&self, opening: Option<Timestamp>) -> Result<(), Error> {
         let found = self.configure(opening.is_some())?;
-        if let (false, Some(now)) = (found == Found::CURRENT, opening) {
-            schema::prepare(&self.connection(), &self.options, now)?;
+        let keys = match (found.is_ready(&self.options), opening) {
+            (false, Some(now)) => {
+                self.pragma("secure_delete = ON", None)?;
+                let keys = schema::prepare(&self.connection(), &self.options, now)?;
+                self.pragma("secure_delete = OFF", None)?;
+                keys
+            }
+            _ => found.keys(&self.options),
+        };
+        if let Some(keys) = keys {
+            // What is not sealed with the present key must not stay in free space.
+            if keys.previous.is_some() {
+                self.pragma("secure_delete = ON", None)?;
+            }
+            self.use_keys(keys);
         }
         self.page_size
             .set(self.ask::<i64>("PRAGMA page_size")?.unsigned_abs());
@@ -164,7 +177,7 @@ impl Storage {
                 self.pragma("locking_mode = NORMAL", Some("normal"))?;
                 // This reads the file, after which SQLite releases an exclusive lock.
                 // Otherwise a file that has the table need not be read again.
-                if has_wal || found != Found::CURRENT {
+                if has_wal || !found.is_ready(&self.options) {
                     self.prepare_new_file()?;
                 }
                 found
@@ -179,8 +192,7 @@ impl Storage {
 
     /// Refuses a file whose content must not be changed, and does not change it.
     fn accept(&self, found: &Found, is_opening: bool) -> Result<(), Error> {
-        let Err(refused) = found.accept(&self.options.table_name, is_opening && self.options.sync)
-        else {
+        let Err(refused) = self.refusal(found, is_opening) else {
             return Ok(());
         };
         let wal = fs::metadata(format!("{}-wal", self.location));
@@ -191,6 +203,19 @@ impl Storage {
                 .map_err(failure)?;
         }
         Err(refused)
+    }
+
+    /// The reason why the file must not be used, if there is one. A store that was open
+    /// is not given another key: then the files were replaced.
+    fn refusal(&self, found: &Found, is_opening: bool) -> Result<(), Error> {
+        let accepted = found.accept(&self.options, is_opening && self.options.sync);
+        match accepted {
+            Err(Error::InvalidArgument(words)) if !is_opening => Err(Error::Other(words)),
+            Ok(()) if !is_opening && !found.is_ready(&self.options) => {
+                Err(other_key(&self.options.table_name))
+            }
+            accepted => accepted,
+        }
     }
 
     /// Turns on `auto_vacuum` for a new file; it has no effect once there is a
@@ -219,6 +244,13 @@ impl Storage {
         }
         Ok(())
     }
+}
+
+/// The error when the key of a table was changed while this store had it open.
+pub fn other_key(table: &str) -> Error {
+    Error::Other(format!(
+        "the key of table `{table}` was changed meanwhile: open the store again with it"
+    ))
 }
 
 /// Refuses a location that SQLite does not take for the path of a file.

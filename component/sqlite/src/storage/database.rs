@@ -4,6 +4,7 @@
 use super::connected::Connected;
 use super::failure::failure;
 use super::gathering::Damage;
+use super::keys::Keys;
 use super::lock::Lock;
 use super::reserve::Reserve;
 use super::rows::Rows;
@@ -66,6 +67,13 @@ impl Storage {
             page_size: Cell::new(0),
             gives_space_back: Cell::new(false),
             collected_wal: Cell::default(),
+        }
+    }
+
+    /// Uses the statements for a table with keys; only during an attempt.
+    pub(super) fn use_keys(&self, keys: Keys) {
+        if let Some(connected) = &mut *self.connected.borrow_mut() {
+            connected.use_keys(&self.options.table_name, keys);
         }
     }
 

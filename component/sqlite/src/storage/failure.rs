@@ -1,5 +1,6 @@
 //! SQLite's errors as errors of the contract.
 
+use super::keys::BrokenSeal;
 use rusqlite::ErrorCode;
 use wasi_sessions_rules::error::Error;
 
@@ -13,6 +14,11 @@ pub fn failure(error: rusqlite::Error) -> Error {
         (Some(ErrorCode::DiskFull), _) => Error::StorageFull,
         (Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase), _) => {
             Error::Corrupt(error.to_string())
+        }
+        (None, rusqlite::Error::FromSqlConversionFailure(_, _, reason))
+            if reason.is::<BrokenSeal>() =>
+        {
+            Error::Corrupt(reason.to_string())
         }
         (
             None,

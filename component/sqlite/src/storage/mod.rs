@@ -12,6 +12,8 @@
 )]
 mod vfs;
 
+mod keys;
+
 mod failure;
 mod gathering;
 mod lock;
@@ -21,6 +23,8 @@ mod reserve;
 mod statements;
 
 mod rows;
+mod sealed_rows;
+mod sealing;
 mod table;
 
 mod original;
@@ -38,6 +42,7 @@ mod attempts;
 
 mod backup;
 mod collection;
+mod resealing;
 mod transactions;
 
 #[cfg(test)]

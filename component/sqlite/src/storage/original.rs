@@ -5,6 +5,7 @@
 
 use super::failure::failure;
 use super::rows::{Rows, hash_head, signed};
+use super::sealing;
 use super::statements::Statements;
 use super::table::{self, Found};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction};
@@ -132,8 +133,9 @@ fn obstacle_inside(connection: &Connection, options: &Options) -> Result<Option<
 
 /// Takes over the live sessions of the original's table, under the hashes of their
 /// ids. Sessions that are expired or empty, or whose id is not valid here, are
-/// dropped, and so are the table's indexes.
-pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(), Error> {
+/// dropped, and so are the table's indexes. With a key, they are sealed.
+pub fn adopt(transaction: &Transaction, options: &Options, now: Timestamp) -> Result<(), Error> {
+    let table = &options.table_name;
     let original = format!("{table} original");
     // Nothing refers to the table. Everything else in the file stays as it is, even
     // a broken view.
@@ -143,15 +145,14 @@ pub fn adopt(transaction: &Transaction, table: &str, now: Timestamp) -> Result<(
                PRAGMA legacy_alter_table = OFF"#
         ))
         .map_err(failure)?;
-    table::create(transaction, table)?;
-    let statements = Statements::new(transaction, table);
+    table::create(transaction, options)?;
+    let statements = Statements::new(transaction, table, sealing::first_keys(options));
     copy(transaction, &original, Rows(&statements), now)?;
-    // The ids must not stay readable in the pages that are freed. The rows are
+    // The connection has `secure_delete`, so no id stays readable. The rows are
     // deleted first, since dropping a table with rows keeps all of it in memory.
     transaction
         .execute_batch(&format!(
-            r#"PRAGMA secure_delete = ON; DELETE FROM "{original}"; DROP TABLE "{original}";
-               PRAGMA secure_delete = OFF"#
+            r#"DELETE FROM "{original}"; DROP TABLE "{original}""#
         ))
         .map_err(failure)
 }

@@ -14,6 +14,7 @@ use std::collections::BinaryHeap;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::row::{Head, Stored, is_expired};
+use wasi_sessions_rules::seal::Binding;
 use wasi_sessions_rules::types::{END_OF_TIME, Entry, Page, Session, Timestamp, Written};
 
 /// The number of rows that are read at a time before each is changed by its own
@@ -36,13 +37,26 @@ impl Rows<'_, '_> {
     pub fn find(&self, hash: &IdHash, now: Timestamp) -> Result<Option<Stored<Session>>, Error> {
         stored(&self.0.find, hash, now, |row| {
             let head = head(row)?;
+            let updated = unsigned(row, 5)?;
+            let (subject, data) = match &self.0.keys {
+                None => (row.get(6)?, row.get(7)?),
+                Some(keys) => {
+                    let binding = Binding {
+                        hash,
+                        version: head.version,
+                        updated,
+                        subject: row.get_ref(6)?.as_str_or_null()?,
+                    };
+                    keys.open(row.get(8)?, &binding, row.get_ref(7)?.as_blob()?)?
+                }
+            };
             Ok(Session {
                 version: head.version,
                 created: head.created,
                 expires: head.expires,
-                updated: unsigned(row, 5)?,
-                subject: row.get(6)?,
-                data: row.get(7)?,
+                updated,
+                subject,
+                data,
             })
         })
     }
@@ -56,16 +70,18 @@ impl Rows<'_, '_> {
     /// nothing written, on a collision: another hash with the same head has a row.
     pub fn insert(&self, hash: &IdHash, session: &Session, now: Timestamp) -> Result<bool, Error> {
         let (hash_head, hash_tail) = split(hash);
+        let stored = self.stored_form(hash, session)?;
         let changed = self.0.insert.change(params![
             hash_head,
             hash_tail,
-            session.data,
-            session.subject,
+            stored.data,
+            stored.subject,
             signed(session.version),
             signed(session.created),
             signed(session.updated),
             signed(session.expires),
             signed(now),
+            stored.state,
         ])?;
         Ok(changed == 1)
     }
@@ -83,7 +99,7 @@ impl Rows<'_, '_> {
         let (hash_head, _) = split(hash);
         self.0.write.change(params![
             hash_head,
-            data,
+            self.data_to_write(hash, data, written)?,
             signed(written.version),
             signed(written.updated),
             signed(written.expires),
@@ -196,14 +212,15 @@ impl Rows<'_, '_> {
         mut visit: impl FnMut(i64, i64) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (now, most) = (signed(now), signed(CHUNK));
+        let forms = subject.map(|subject| self.forms(subject)).transpose()?;
         let read = |row: &Row| Ok((row.get(0)?, row.get(1)?));
         let mut start = Some(i64::MIN);
         while let Some(first) = start {
-            let chunk: Vec<(i64, i64)> = match subject {
+            let chunk: Vec<(i64, i64)> = match &forms {
                 None => self.0.live.all(params![first, now, most], read),
-                Some(subject) => {
-                    let params = params![first, now, most, subject];
-                    self.0.live_of_subject.all(params, read)
+                Some(forms) => {
+                    let params = forms.after(&[&first, &now, &most]);
+                    self.0.live_of_subject.all(&*params, read)
                 }
             }?;
             start = match chunk.last() {
@@ -248,7 +265,7 @@ impl Rows<'_, '_> {
             }
             let hash = join(row.get(5)?, row.get(0)?);
             if is_live {
-                entries.push(entry(&hash, row)?);
+                entries.push(self.entry(&hash, row)?);
             }
             scanned += 1;
             last = Some(hash);
@@ -256,16 +273,44 @@ impl Rows<'_, '_> {
         };
         match subject {
             None => self.0.list.walk([start], read),
-            Some(subject) => self.0.list_subject.walk(params![start, subject], read),
+            Some(subject) => {
+                let forms = self.forms(subject)?;
+                self.0.list_subject.walk(&*forms.after(&[&start]), read)
+            }
         }?;
         Ok(Page { entries, next })
+    }
+
+    /// A listing's entry for a live session.
+    fn entry(&self, hash: &IdHash, row: &Row) -> rusqlite::Result<Entry> {
+        let head = head(row)?;
+        let size = unsigned(row, 8)?;
+        let (subject, size) = match &self.0.keys {
+            None => (row.get(6)?, size),
+            Some(keys) => {
+                let subject = row.get_ref(6)?.as_str_or_null()?;
+                keys.open_entry(row.get(9)?, subject, size)?
+            }
+        };
+        Ok(Entry {
+            handle: hash.handle(),
+            subject,
+            version: head.version,
+            created: head.created,
+            updated: unsigned(row, 7)?,
+            expires: head.expires,
+            size,
+        })
     }
 
     /// How many sessions are live, all or one subject's.
     pub fn count(&self, subject: Option<&str>, now: Timestamp) -> Result<u64, Error> {
         match subject {
             None => self.0.count.number([signed(now)]),
-            Some(subject) => self.0.count_subject.number(params![signed(now), subject]),
+            Some(subject) => {
+                let forms = self.forms(subject)?;
+                self.0.count_subject.number(&*forms.after(&[&signed(now)]))
+            }
         }
     }
 
@@ -350,23 +395,9 @@ fn stored<T>(
     Ok(found.flatten())
 }
 
-/// A listing's entry for a live session.
-fn entry(hash: &IdHash, row: &Row) -> rusqlite::Result<Entry> {
-    let head = head(row)?;
-    Ok(Entry {
-        handle: hash.handle(),
-        subject: row.get(6)?,
-        version: head.version,
-        created: head.created,
-        updated: unsigned(row, 7)?,
-        expires: head.expires,
-        size: unsigned(row, 8)?,
-    })
-}
-
 /// Splits a hash into its head, the first 8 bytes, and its tail. The head is the
 /// rowid, so that finding a row is one descent of one B-tree; the tail is compared.
-fn split(hash: &IdHash) -> (i64, &[u8]) {
+pub fn split(hash: &IdHash) -> (i64, &[u8]) {
     let (head, tail) = hash.0.split_first_chunk().expect("a hash has 32 bytes");
     (i64::from_be_bytes(*head), tail)
 }
@@ -376,7 +407,7 @@ pub fn hash_head(hash: &IdHash) -> i64 {
     split(hash).0
 }
 
-fn join(hash_head: i64, hash_tail: [u8; 24]) -> IdHash {
+pub fn join(hash_head: i64, hash_tail: [u8; 24]) -> IdHash {
     let mut hash = [0; 32];
     hash[..8].copy_from_slice(&hash_head.to_be_bytes());
     hash[8..].copy_from_slice(&hash_tail);

@@ -1,7 +1,9 @@
 //! The tables of a store when it is opened: found, created, or migrated.
 
 use super::failure::failure;
+use super::keys::Keys;
 use super::original;
+use super::sealing;
 use super::table::{self, Found};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use wasi_sessions_rules::error::Error;
@@ -22,20 +24,29 @@ pub fn find(connection: &Connection, options: &Options) -> Result<Found, Error> 
     find_in(&snapshot, options)
 }
 
-/// Creates or migrates the table to the current version, in one transaction.
-pub fn prepare(connection: &Connection, options: &Options, now: Timestamp) -> Result<(), Error> {
-    let table = &options.table_name;
+/// Creates or migrates the table, or changes its key, in one transaction. Returns the
+/// keys of the table.
+pub fn prepare(
+    connection: &Connection,
+    options: &Options,
+    now: Timestamp,
+) -> Result<Option<Keys>, Error> {
     let transaction =
         Transaction::new_unchecked(connection, TransactionBehavior::Immediate).map_err(failure)?;
     // Another instance may have created the table meanwhile.
     let found = find_in(&transaction, options)?;
-    found.accept(table, true)?;
-    match found {
-        Found::Nothing => table::create(&transaction, table)?,
-        Found::Original => original::adopt(&transaction, table, now)?,
+    found.accept(options, true)?;
+    match &found {
+        Found::Nothing => table::create(&transaction, options)?,
+        Found::Original => original::adopt(&transaction, options, now)?,
+        _ if found.is_ready(options) => {}
+        Found::WithoutKey => sealing::migrate(&transaction, options)?,
+        Found::WithKeys(record) => record.change(&transaction, options)?,
         Found::Version(_) | Found::Foreign | Found::Obstructed(_) => {}
     }
-    transaction.commit().map_err(failure)
+    let keys = find_in(&transaction, options)?.keys(options);
+    transaction.commit().map_err(failure)?;
+    Ok(keys)
 }
 
 fn find_in(connection: &Transaction, options: &Options) -> Result<Found, Error> {
@@ -63,7 +74,7 @@ fn find_in(connection: &Transaction, options: &Options) -> Result<Found, Error> 
             .map_err(failure)?,
     };
     if let Some(version) = version {
-        return Ok(Found::Version(version));
+        return Found::of_version(version, connection, options);
     }
     if !exists(table).map_err(failure)? {
         return Ok(Found::Nothing);
@@ -124,12 +135,12 @@ mod tests {
         drop(Storage::open(&location, &Options::default(), NOW).unwrap());
         let newer = Connection::open(&location).unwrap();
         newer
-            .execute_batch(r#"UPDATE "wasi-sessions" SET version = 3"#)
+            .execute_batch(r#"UPDATE "wasi-sessions" SET version = 4"#)
             .unwrap();
         drop(newer);
         let before = std::fs::read(&location).unwrap();
         let error = refusal(&location, &Options::default());
-        assert!(matches!(error, Error::Other(words) if words.contains("version 3")));
+        assert!(matches!(error, Error::Other(words) if words.contains("version 4")));
         assert!(std::fs::read(&location).unwrap() == before);
     }
 

@@ -4,6 +4,7 @@
 //! time of a read.
 
 use super::failure::failure;
+use super::keys::Keys;
 use rusqlite::{Connection, Params, PrepFlags, Row, Statement};
 use self_cell::self_cell;
 use std::cell::Cell;
@@ -114,6 +115,8 @@ pub fn unsigned(row: &Row, column: usize) -> rusqlite::Result<u64> {
 
 /// The statements for one table, and for the file that it is in.
 pub struct Statements<'c> {
+    /// The keys of the table; `None` if it never had one.
+    pub keys: Option<Keys>,
     pub begin: CachedStatement<'c>,
     pub begin_writing: CachedStatement<'c>,
     pub commit: CachedStatement<'c>,
@@ -141,21 +144,60 @@ pub struct Statements<'c> {
     pub all_pages: CachedStatement<'c>,
     pub free_pages: CachedStatement<'c>,
     pub inspect_wal: CachedStatement<'c>,
+    pub sealed: CachedStatement<'c>,
+    pub all_sealed: CachedStatement<'c>,
+    pub reseal: CachedStatement<'c>,
+    pub states: CachedStatement<'c>,
+    pub next_to_reseal: CachedStatement<'c>,
+    pub set_next_to_reseal: CachedStatement<'c>,
+    pub forget_previous_key: CachedStatement<'c>,
+    pub key_record: CachedStatement<'c>,
     pub checkpoint: CachedStatement<'c>,
     pub truncate_wal: CachedStatement<'c>,
 }
 
 impl<'c> Statements<'c> {
     /// The statements for `table`, whose name has been checked.
-    pub fn new(connection: &'c Connection, table: &str) -> Self {
+    pub fn new(connection: &'c Connection, table: &str, keys: Option<Keys>) -> Self {
         let statement = |text: &str| CachedStatement::new(connection, text);
+        // In a table with keys, the `state` of a row says more than `ended`, and a subject
+        // has two forms while the key is changed.
+        let (column, ended, is_live, state) = match &keys {
+            None => ("ended", "ended", "ended = 0", ""),
+            Some(_) => ("state", "state = 1", "state <> 1", ", state"),
+        };
         let live = format!(
-            r#"SELECT key, created FROM "{table}" WHERE key >= ?1 AND expires > ?2 AND ended = 0"#
+            r#"SELECT key, created FROM "{table}" WHERE key >= ?1 AND expires > ?2 AND {is_live}"#
         );
         let list = format!(
-            r#"SELECT rest, expires, ended, version, created, key, subject, updated, length(data)
-               FROM "{table}" WHERE key >= ?1"#
+            r#"SELECT rest, expires, {ended}, version, created, key, subject, updated, length(data)
+               {state} FROM "{table}" WHERE key >= ?1"#
         );
+        let count_subject = format!(
+            r#"SELECT count(*) FROM "{table}" WHERE subject = ?2 AND expires > ?1 AND {is_live}"#
+        );
+        let (live_of_subject, list_subject, count_subject) = match &keys {
+            None => (
+                format!("{live} AND subject = ?4"),
+                format!("{list} AND subject = ?2"),
+                count_subject,
+            ),
+            Some(_) => (
+                format!(
+                    "{live} AND subject = ?4 AND state = ?5
+                     UNION ALL {live} AND subject = ?6 AND state = ?7"
+                ),
+                format!(
+                    "{list} AND subject = ?2 AND state = ?3
+                     UNION ALL {list} AND subject = ?4 AND state = ?5"
+                ),
+                format!(
+                    "SELECT ({count_subject} AND state = ?3)
+                     + ({} AND state = ?5)",
+                    count_subject.replace("?2", "?4")
+                ),
+            ),
+        };
         Statements {
             begin: statement("BEGIN"),
             begin_writing: statement("BEGIN IMMEDIATE"),
@@ -163,21 +205,21 @@ impl<'c> Statements<'c> {
             roll_back: statement("ROLLBACK"),
             // Expired rows and hash collisions are filtered after reading; see `stored`.
             find: statement(&format!(
-                r#"SELECT rest, expires, ended, version, created, updated, subject, data
+                r#"SELECT rest, expires, {ended}, version, created, updated, subject, data {state}
                    FROM "{table}" WHERE key = ?1"#
             )),
             find_head: statement(&format!(
-                r#"SELECT rest, expires, ended, version, created FROM "{table}" WHERE key = ?1"#
+                r#"SELECT rest, expires, {ended}, version, created FROM "{table}" WHERE key = ?1"#
             )),
             insert: statement(&format!(
                 r#"INSERT INTO "{table}"
-                   (key, rest, data, subject, version, created, updated, expires, ended, due)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?8 / {MINUTE} * {MINUTE})
+                   (key, rest, data, subject, version, created, updated, expires, {column}, due)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10, ?8 / {MINUTE} * {MINUTE})
                    ON CONFLICT (key) DO UPDATE SET
                      rest = excluded.rest, data = excluded.data, subject = excluded.subject,
                      version = excluded.version, created = excluded.created,
-                     updated = excluded.updated, expires = excluded.expires, ended = 0,
-                     due = excluded.due
+                     updated = excluded.updated, expires = excluded.expires,
+                     {column} = excluded.{column}, due = excluded.due
                    WHERE expires <= ?9"#
             )),
             write: statement(&format!(
@@ -194,31 +236,28 @@ impl<'c> Statements<'c> {
             // Ends one row: SQLite keeps in memory all rows that a statement
             // changes.
             end: statement(&format!(
-                r#"UPDATE "{table}" SET ended = 1, data = x'', subject = NULL, expires = ?2,
+                r#"UPDATE "{table}" SET {column} = 1, data = x'', subject = NULL, expires = ?2,
                    due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1"#
             )),
             live: statement(&format!("{live} ORDER BY key LIMIT ?3")),
-            live_of_subject: statement(&format!("{live} AND subject = ?4 ORDER BY key LIMIT ?3")),
+            live_of_subject: statement(&format!("{live_of_subject} ORDER BY key LIMIT ?3")),
             // The limit on the rows that a page reads is counted by the caller.
             list: statement(&format!("{list} ORDER BY key")),
-            list_subject: statement(&format!("{list} AND subject = ?2 ORDER BY key")),
+            list_subject: statement(&format!("{list_subject} ORDER BY key")),
             // Rows that are not due yet are live or tombstones, and are counted in the
             // index alone.
             count: statement(&format!(
                 r#"SELECT
-                   (SELECT count(*) FROM "{table}" WHERE due > ?1 AND ended = 0) +
-                   (SELECT count(*) FROM "{table}" WHERE due <= ?1 AND ended = 0 AND expires > ?1)"#
+                   (SELECT count(*) FROM "{table}" WHERE due > ?1 AND {is_live}) +
+                   (SELECT count(*) FROM "{table}" WHERE due <= ?1 AND {is_live} AND expires > ?1)"#
             )),
-            count_subject: statement(&format!(
-                r#"SELECT count(*) FROM "{table}"
-                   WHERE subject = ?2 AND expires > ?1 AND ended = 0"#
-            )),
+            count_subject: statement(&count_subject),
             count_expired: statement(&format!(
                 r#"SELECT count(*) FROM "{table}" WHERE due <= ?1 AND expires <= ?1"#
             )),
             due: statement(&format!(
                 r#"SELECT key, expires FROM "{table}" WHERE due <= ?1
-                   ORDER BY due, ended, key LIMIT ?2"#
+                   ORDER BY due, {column}, key LIMIT ?2"#
             )),
             defer: statement(&format!(
                 r#"UPDATE "{table}" SET due = expires WHERE key = ?1"#
@@ -239,6 +278,35 @@ impl<'c> Statements<'c> {
             all_pages: statement("PRAGMA page_count"),
             free_pages: statement("PRAGMA freelist_count"),
             inspect_wal: statement("PRAGMA wal_checkpoint(NOOP)"),
+            sealed: statement(&format!(
+                r#"SELECT rest, version, updated, subject, data, state FROM "{table}"
+                   WHERE key = ?1"#
+            )),
+            all_sealed: statement(&format!(
+                r#"SELECT rest, version, updated, subject, data, state, key FROM "{table}"
+                   WHERE state <> 1"#
+            )),
+            reseal: statement(&format!(
+                r#"UPDATE "{table}" SET data = ?2, subject = ?3, state = ?4 WHERE key = ?1"#
+            )),
+            states: statement(&format!(
+                r#"SELECT key, state FROM "{table}" WHERE key >= ?1 ORDER BY key LIMIT ?2"#
+            )),
+            next_to_reseal: statement(&format!(
+                r#"SELECT next FROM "wasi-sessions keys" WHERE name = '{table}'"#
+            )),
+            set_next_to_reseal: statement(&format!(
+                r#"UPDATE "wasi-sessions keys" SET next = ?1 WHERE name = '{table}'"#
+            )),
+            forget_previous_key: statement(&format!(
+                r#"UPDATE "wasi-sessions keys"
+                   SET next = NULL, previous_state = NULL, previous_check = NULL
+                   WHERE name = '{table}'"#
+            )),
+            key_record: statement(&format!(
+                r#"SELECT state, key_check FROM "wasi-sessions keys" WHERE name = '{table}'"#
+            )),
+            keys,
             checkpoint: statement("PRAGMA wal_checkpoint(PASSIVE)"),
             truncate_wal: statement("PRAGMA wal_checkpoint(TRUNCATE)"),
         }

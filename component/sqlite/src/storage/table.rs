@@ -17,11 +17,14 @@
 //! of the indexes, which have a space.
 
 use super::failure::failure;
-use rusqlite::Transaction;
+use super::keys::Keys;
+use super::sealing::{self, Record, WITH_KEYS};
+use rusqlite::{Connection, Transaction};
 use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::options::Options;
 
-/// The schema this code reads and writes. Version 1 was never released.
-const VERSION: i64 = 2;
+/// The schema of a table that never had a key. Version 1 was never released.
+const WITHOUT_KEY: i64 = 2;
 
 /// What a file holds under the name of a table.
 #[derive(PartialEq, Eq)]
@@ -32,24 +35,62 @@ pub enum Found {
     Original,
     /// A table of the original that cannot be taken over, and why.
     Obstructed(String),
-    /// A table of this store, with this version of the schema.
+    /// A table of this store that never had a key.
+    WithoutKey,
+    /// A table of this store with the record of its keys.
+    WithKeys(Record),
+    /// A table of this store, with a version of the schema that this code does not know.
     Version(i64),
     /// Another table.
     Foreign,
 }
 
 impl Found {
-    /// A table that can be used as it is.
-    pub const CURRENT: Found = Found::Version(VERSION);
+    /// A table of this store with this version of the schema.
+    pub fn of_version(
+        version: i64,
+        connection: &Connection,
+        options: &Options,
+    ) -> Result<Found, Error> {
+        Ok(match version {
+            WITHOUT_KEY => Found::WithoutKey,
+            WITH_KEYS => Found::WithKeys(Record::read(connection, &options.table_name)?),
+            other => Found::Version(other),
+        })
+    }
 
-    /// Refuses a table that is not of this store, and with `sync` off also one that
-    /// would have to be created or migrated.
-    pub fn accept(&self, table: &str, sync: bool) -> Result<(), Error> {
+    /// Whether the table can be used with these options as it is: it need not be
+    /// created, migrated, or given another key.
+    pub fn is_ready(&self, options: &Options) -> bool {
+        match self {
+            Found::WithoutKey => options.key.is_none(),
+            Found::WithKeys(record) => record.accept(options) == Ok(true),
+            _ => false,
+        }
+    }
+
+    /// The keys of a table that is ready; `None` if it never had one.
+    pub fn keys(&self, options: &Options) -> Option<Keys> {
+        match self {
+            Found::WithKeys(record) => Some(record.keys(options)),
+            _ => None,
+        }
+    }
+
+    /// Refuses a table that is not of this store, one for which the options do not have
+    /// the right keys, and with `sync` off also one that would have to be created or
+    /// migrated.
+    pub fn accept(&self, options: &Options, sync: bool) -> Result<(), Error> {
+        let table = &options.table_name;
         let words = match (self, sync) {
-            (Found::Nothing | Found::Original, true) => return Ok(()),
-            (&Found::CURRENT, _) => return Ok(()),
-            (Found::Version(version), _) if *version > VERSION => format!(
-                "table `{table}` has schema version {version} and this store knows {VERSION}: \
+            (Found::Nothing, true) => return Ok(()),
+            (Found::WithoutKey, _) if options.key.is_none() => return Ok(()),
+            (Found::Original | Found::WithoutKey, true) => {
+                return sealing::accept_not_sealed(options);
+            }
+            (Found::WithKeys(record), _) => return record.accept(options).map(drop),
+            (Found::Version(version), _) if *version > WITH_KEYS => format!(
+                "table `{table}` has schema version {version} and this store knows {WITH_KEYS}: \
                  open it with a newer wasi-sessions"
             ),
             (Found::Version(version), _) => {
@@ -68,7 +109,7 @@ impl Found {
                     "table `{table}` is missing: open it once with `sync`"
                 )));
             }
-            (Found::Original, false) => {
+            (Found::Original | Found::WithoutKey, false) => {
                 format!("table `{table}` has an older schema: open it once with `sync`")
             }
         };
@@ -76,8 +117,13 @@ impl Found {
     }
 }
 
-/// Creates `table` in the current version.
-pub fn create(transaction: &Transaction, table: &str) -> Result<(), Error> {
+/// Creates the table of `options`; with a key, in the version that has one.
+pub fn create(transaction: &Transaction, options: &Options) -> Result<(), Error> {
+    let table = &options.table_name;
+    let (version, state) = match options.key {
+        None => (WITHOUT_KEY, "ended"),
+        Some(_) => (WITH_KEYS, "state"),
+    };
     // `key` is the head of the id's hash and `rest` its tail. `data` comes last, so
     // that no other column is on an overflow page. The index on `due` serves
     // collection and, with `ended`, counting, which then reads few of the rows.
@@ -90,12 +136,12 @@ pub fn create(transaction: &Transaction, table: &str) -> Result<(), Error> {
                 requests INTEGER NOT NULL
             ) STRICT, WITHOUT ROWID;
 
-            INSERT INTO "wasi-sessions" (name, version, requests) VALUES ('{table}', {VERSION}, 0);
+            INSERT INTO "wasi-sessions" (name, version, requests) VALUES ('{table}', {version}, 0);
 
             CREATE TABLE "{table}" (
                 key INTEGER PRIMARY KEY,
                 rest BLOB NOT NULL CHECK (length(rest) = 24),
-                ended INTEGER NOT NULL,
+                {state} INTEGER NOT NULL,
                 version INTEGER NOT NULL,
                 created INTEGER NOT NULL,
                 updated INTEGER NOT NULL,
@@ -105,10 +151,14 @@ pub fn create(transaction: &Transaction, table: &str) -> Result<(), Error> {
                 data BLOB NOT NULL
             ) STRICT;
 
-            CREATE INDEX "{table} due" ON "{table}" (due, ended);
+            CREATE INDEX "{table} due" ON "{table}" (due, {state});
 
             CREATE INDEX "{table} subject" ON "{table}" (subject) WHERE subject IS NOT NULL;
             "#
         ))
-        .map_err(failure)
+        .map_err(failure)?;
+    match options.key {
+        None => Ok(()),
+        Some(_) => sealing::create(transaction, options),
+    }
 }

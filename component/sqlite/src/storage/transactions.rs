@@ -2,6 +2,7 @@
 //! transactions, and what it says of the file as a whole.
 
 use super::attempts::Room;
+use super::connected::Connected;
 use super::connection::check_location;
 use super::database::Storage;
 use super::failure::failure;
@@ -10,6 +11,9 @@ use rusqlite::TransactionBehavior::{Deferred, Immediate};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::types::Timestamp;
+
+/// The most lines of a check; SQLite's own has no more.
+const MOST_DAMAGE: usize = 100;
 
 impl Storage {
     /// Opens the database at `location`, which is created if it is missing and
@@ -32,7 +36,16 @@ impl Storage {
 
     /// Does work that only reads, with a single statement.
     pub fn read<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        self.continue_reading(|| self.rows(&work))
+        // The key of a shared table is confirmed, which is a second statement.
+        let has_keys = |connected: &Connected| {
+            connected.with_statements(|statements| statements.keys.is_some())
+        };
+        let confirms_key =
+            self.lock.is_some() && self.connected.borrow().as_ref().is_none_or(has_keys);
+        match confirms_key {
+            true => self.snapshot(work),
+            false => self.continue_reading(|| self.rows(&work)),
+        }
     }
 
     /// Does work that only reads, with several statements, from one snapshot.
@@ -99,10 +112,22 @@ impl Storage {
             let lines = check.query_map([], |row| row.get::<_, String>(0));
             lines.and_then(|lines| lines.collect()).map_err(failure)
         });
-        match damage {
-            Ok(lines) if lines == ["ok"] => Ok(vec![]),
-            Err(Error::Corrupt(damage)) => Ok(vec![damage]),
-            other => other,
+        let mut damage = match damage {
+            Ok(lines) if lines == ["ok"] => vec![],
+            Ok(lines) => lines,
+            Err(Error::Corrupt(damage)) => vec![damage],
+            Err(error) => return Err(error),
+        };
+        let broken = self.snapshot(|rows| rows.broken(MOST_DAMAGE.saturating_sub(damage.len())));
+        match broken {
+            Ok(broken) => damage.extend(broken.into_iter().map(|rowid| {
+                let table = &self.options.table_name;
+                format!("row {rowid} of table `{table}` does not open with its key")
+            })),
+            // Pages that are damaged are named already.
+            Err(Error::Corrupt(_)) if !damage.is_empty() => {}
+            Err(error) => return Err(error),
         }
+        Ok(damage)
     }
 }
