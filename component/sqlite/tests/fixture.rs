@@ -81,6 +81,8 @@ impl Database {
             access,
             durability: Durability::Relaxed,
             key: key(1).filter(|_| sealed != "0"),
+            // For tables that another program made.
+            previous_key: (sealed != "0").then_some(PreviousKey::None),
             ..Options::default()
         };
         change(&mut options);

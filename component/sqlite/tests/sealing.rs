@@ -13,6 +13,7 @@ use wasi_sessions_rules::key::PreviousKey;
 fn database(access: Access, is_sealed: bool) -> Database {
     Database::with(access, |options| {
         options.key = key(1).filter(|_| is_sealed);
+        options.previous_key = None;
         options.gc_frequency = 0;
     })
 }
