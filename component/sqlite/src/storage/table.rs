@@ -84,8 +84,7 @@ impl Found {
         let table = &options.table_name;
         let words = match (self, sync) {
             (Found::Nothing, true) => return Ok(()),
-            (Found::WithoutKey, _) if options.key.is_none() => return Ok(()),
-            (Found::Original | Found::WithoutKey, true) => {
+            (Found::WithoutKey, _) | (Found::Original, true) => {
                 return sealing::accept_not_sealed(options);
             }
             (Found::WithKeys(record), _) => return record.accept(options).map(drop),
@@ -109,7 +108,7 @@ impl Found {
                     "table `{table}` is missing: open it once with `sync`"
                 )));
             }
-            (Found::Original | Found::WithoutKey, false) => {
+            (Found::Original, false) => {
                 format!("table `{table}` has an older schema: open it once with `sync`")
             }
         };
