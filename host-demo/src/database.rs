@@ -4,7 +4,7 @@ use std::path::{self, Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context, anyhow, bail};
-use wasi_sessions::{Answer, Builder, Error, Options, Sessions};
+use wasi_sessions::{Answer, Builder, Error, Key, Options, PreviousKey, Sessions};
 
 use crate::ending;
 
@@ -17,6 +17,10 @@ pub struct Database {
     pub file: String,
     /// The table that holds the sessions.
     pub table: String,
+    /// The key that encrypts it.
+    pub key: Option<Key>,
+    /// The key before, as long as it is needed.
+    pub previous_key: Option<PreviousKey>,
 }
 
 impl Database {
@@ -49,10 +53,12 @@ impl Database {
         self.directory.join(&self.file)
     }
 
-    /// The options of the store: the defaults, for this table.
+    /// The options of the store: the defaults, for this table and its keys.
     pub fn options(&self) -> Options {
         Options {
             table_name: self.table.clone(),
+            key: self.key.clone(),
+            previous_key: self.previous_key.clone(),
             ..Options::default()
         }
     }

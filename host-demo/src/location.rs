@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::database::Database;
+use crate::secrets;
 
 /// What is said when a command lacks its directory.
 pub const NEEDS_DIRECTORY: &str = "a command needs --directory <DIR>";
@@ -28,22 +29,32 @@ pub struct Location {
     /// The table that holds the sessions
     #[arg(long, global = true, value_name = "NAME", default_value = "Sessions")]
     pub table: String,
+    /// A file whose first line is the key that encrypts the database; its permissions are not
+    /// checked. Without it, the key is in the environment variable WASI_SESSIONS_KEY
+    #[arg(long, global = true, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// A file with the key before, or `none` if there was none, until `collect` has ended.
+    /// Without it, that is in the environment variable WASI_SESSIONS_PREVIOUS_KEY
+    #[arg(long, global = true, value_name = "FILE")]
+    pub previous_key_file: Option<PathBuf>,
 }
 
 impl Location {
     /// The database in the directory that was given.
     pub fn database(&self) -> anyhow::Result<Database> {
         let directory = self.directory.as_ref().context(NEEDS_DIRECTORY)?;
-        Ok(self.database_in(directory))
+        self.database_in(directory)
     }
 
     /// The database in another directory.
-    pub fn database_in(&self, directory: &Path) -> Database {
-        Database {
+    pub fn database_in(&self, directory: &Path) -> anyhow::Result<Database> {
+        Ok(Database {
             directory: directory.to_owned(),
             file: self.file.clone(),
             table: self.table.clone(),
-        }
+            key: secrets::key(self.key_file.as_deref())?,
+            previous_key: secrets::previous_key(self.previous_key_file.as_deref())?,
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads ids and tokens from elsewhere than the command line, which every user of
+//! Reads ids, tokens and keys from elsewhere than the command line, which every user of
 //! the machine can read.
 
 use std::env::{self, VarError};
@@ -8,10 +8,16 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use wasi_sessions::{Key, PreviousKey};
+
 use crate::ending;
 
 /// The environment variable with the operator's token.
 const TOKEN: &str = "WASI_SESSIONS_OPERATOR_TOKEN";
+
+/// The environment variables with the key of the database, and with the one before.
+const KEY: &str = "WASI_SESSIONS_KEY";
+const PREVIOUS_KEY: &str = "WASI_SESSIONS_PREVIOUS_KEY";
 
 /// The longest line that is read, in bytes.
 const LONGEST: u64 = 64 * 1024;
@@ -30,19 +36,50 @@ pub fn operator_token(
     argument: Option<&str>,
     file: Option<&Path>,
 ) -> anyhow::Result<Option<String>> {
-    match (argument, file) {
-        (Some(token), _) => Ok(Some(token.to_owned())),
-        (None, Some(file)) if file == Path::new("-") => standard_input("token").map(Some),
-        (None, Some(file)) => {
+    match argument {
+        Some(token) => Ok(Some(token.to_owned())),
+        None => from_file_or_environment(file, TOKEN, "token"),
+    }
+}
+
+/// The key of the database: from the file's first line, or else from the environment.
+pub fn key(file: Option<&Path>) -> anyhow::Result<Option<Key>> {
+    let text = from_file_or_environment(file, KEY, "key")?;
+    text.map(|text| parse_key(&text)).transpose()
+}
+
+/// The key before, like [`key`]; `none` stands for no key.
+pub fn previous_key(file: Option<&Path>) -> anyhow::Result<Option<PreviousKey>> {
+    let text = from_file_or_environment(file, PREVIOUS_KEY, "previous key")?;
+    let parse = |text: String| match &*text {
+        "none" => Ok(PreviousKey::None),
+        text => parse_key(text).map(PreviousKey::Key),
+    };
+    text.map(parse).transpose()
+}
+
+fn parse_key(text: &str) -> anyhow::Result<Key> {
+    Key::from_base64(text).context("a key must be 32 bytes in base64")
+}
+
+/// A secret from the file's first line, or else from the environment variable.
+fn from_file_or_environment(
+    file: Option<&Path>,
+    variable: &str,
+    what: &str,
+) -> anyhow::Result<Option<String>> {
+    match file {
+        Some(file) if file == Path::new("-") => standard_input(what).map(Some),
+        Some(file) => {
             let name = format!("file `{}`", file.display());
             let content = File::open(file).with_context(|| format!("{name} cannot be read"))?;
-            first_line(BufReader::new(content), "token", &name).map(Some)
+            first_line(BufReader::new(content), what, &name).map(Some)
         }
-        (None, None) => match env::var(TOKEN) {
-            Ok(token) if token.is_empty() => bail!("{TOKEN} is empty"),
-            Ok(token) => Ok(Some(token)),
+        None => match env::var(variable) {
+            Ok(secret) if secret.is_empty() => bail!("{variable} is empty"),
+            Ok(secret) => Ok(Some(secret)),
             Err(VarError::NotPresent) => Ok(None),
-            Err(VarError::NotUnicode(_)) => bail!("{TOKEN} is not UTF-8"),
+            Err(VarError::NotUnicode(_)) => bail!("{variable} is not UTF-8"),
         },
     }
 }

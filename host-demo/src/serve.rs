@@ -111,7 +111,7 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
             temporary.path()
         }
     };
-    let database = location.database_in(directory);
+    let database = location.database_in(directory)?;
     let sessions = database.create()?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

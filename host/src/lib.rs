@@ -54,6 +54,7 @@ mod cause;
 mod clock;
 mod contract;
 mod error;
+mod key;
 mod linked;
 mod milliseconds;
 mod options;
@@ -79,6 +80,7 @@ pub use contract::types::{
     Written,
 };
 pub use error::Error;
+pub use key::{Key, PreviousKey};
 pub use linked::{Stores, StoresView, add_admin_to_linker, add_to_linker};
 pub use options::{Durability, Options};
 pub use sandbox::instance::COMPONENT;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Error, milliseconds};
+use crate::{Error, Key, PreviousKey, milliseconds};
 
 /// The longest JSON of options, in bytes, as in the contract. The length is checked
 /// before anything is parsed, since a parsed tree takes many times the memory of
@@ -74,6 +74,15 @@ pub struct Options {
     pub max_per_subject: Option<u64>,
     /// What survives a loss of power. Default [`Durability::Full`].
     pub durability: Durability,
+    /// Encrypts payloads and subjects in the database. In memory, the read cache's
+    /// included, they are as they were given. A wrong or missing key makes `open` fail
+    /// with [`Error::InvalidArgument`](crate::Error), which names the option. Default
+    /// `None`.
+    pub key: Option<Key>,
+    /// What encrypted the sessions that [`key`](Self::key) has not encrypted yet; to be
+    /// left out once [`collect`](crate::Sessions::collect) has answered that there is no
+    /// more. Default `None`: `key` has encrypted all.
+    pub previous_key: Option<PreviousKey>,
 }
 
 /// What survives a loss of power. A killed process loses nothing with either.
@@ -102,6 +111,8 @@ impl Default for Options {
             max_data: 1_048_576,
             max_per_subject: None,
             durability: Durability::Full,
+            key: None,
+            previous_key: None,
         }
     }
 }
@@ -131,6 +142,10 @@ impl Options {
         for (name, value) in given {
             match ours.get(&name) {
                 None => return refused(format!("unknown name `{name:.255}`")),
+                // Not even whether a guess is right.
+                Some(own) if is_secret(&name) && !(own.is_null() && value.is_null()) => {
+                    return refused(format!("`{name}` is the host's; leave it out"));
+                }
                 Some(own) if *own == value => {}
                 Some(own) => {
                     return refused(format!(
@@ -150,6 +165,11 @@ impl Options {
     }
 }
 
+/// Whether the option of this name holds a key.
+fn is_secret(name: &str) -> bool {
+    matches!(name, "key" | "previousKey")
+}
+
 /// All of the contract's options.
 #[derive(Serialize)]
 struct Exclusive<'a> {
@@ -162,6 +182,8 @@ struct Exclusive<'a> {
 mod tests {
     use super::*;
     use serde_json::{Map, json};
+
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
     /// The table of options in the contract: names with their defaults, `null`
     /// where there is none.
@@ -202,12 +224,36 @@ mod tests {
             tombstone: Duration::from_micros(1_001),
             max_per_subject: Some(2),
             durability: Durability::Relaxed,
+            key: Key::from_base64(KEY),
+            previous_key: Some(PreviousKey::None),
             ..Options::default()
         });
         assert_eq!(json["absoluteLifetime"], u64::MAX);
         assert_eq!(json["tombstone"], 2);
         assert_eq!(json["maxPerSubject"], 2);
         assert_eq!(json["durability"], "relaxed");
+        assert_eq!(json["key"], KEY);
+        assert_eq!(json["previousKey"], "none");
+    }
+
+    #[test]
+    fn a_key_is_shown_neither_by_debug_nor_to_a_guest() {
+        let options = Options {
+            key: Key::from_base64(KEY),
+            previous_key: Key::from_base64(KEY).map(PreviousKey::Key),
+            ..Options::default()
+        };
+        assert!(!format!("{options:?}").contains(&KEY[..8]));
+        for name in ["key", "previousKey"] {
+            for given in [json!(KEY), json!("none"), json!(null), json!(7)] {
+                let refused = options.check(&json!({ name: given }).to_string());
+                let words = refused.unwrap_err().to_string();
+                assert!(
+                    words.contains(name) && !words.contains(&KEY[..8]),
+                    "{words}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -128,5 +128,7 @@ fn database(directory: &Path, file: &str) -> Database {
         directory: directory.to_owned(),
         file: file.to_owned(),
         table: "Sessions".to_owned(),
+        key: None,
+        previous_key: None,
     }
 }

@@ -33,7 +33,7 @@ pub fn tell(location: &Location, scale: &Scale, output: &mut Output) -> anyhow::
         .tempdir()
         .context("a temporary directory cannot be made")?;
     let directory = location.directory.as_deref().unwrap_or(temporary.path());
-    let database = location.database_in(directory);
+    let database = location.database_in(directory)?;
     refuse_existing(&database)?;
 
     let time = Time::start();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{Linker, ResourceAny};
 use wasmtime::{Config, Engine, Memory, MemoryType, OptLevel, Store};
+use zeroize::Zeroizing;
 
 use crate::cause::Cause;
 use crate::clock::StoreClock;
@@ -37,7 +38,7 @@ pub(crate) struct Launcher {
     component: SessionStorePre<State>,
     settings: Settings,
     clock: Arc<StoreClock>,
-    options: String,
+    options: Zeroizing<String>,
 }
 
 impl Launcher {
@@ -62,7 +63,7 @@ impl Launcher {
             component,
             settings,
             clock,
-            options,
+            options: Zeroizing::new(options),
         })
     }
 
