@@ -17,6 +17,13 @@ export interface Options {
   access?: 'exclusive' | 'shared';
   /** `full`, the default: what was answered survives a loss of power. `relaxed`: perhaps not the last writes. */
   durability?: 'full' | 'relaxed';
+  /** Encrypts the sessions in the database: 32 random bytes in base64. Default none. */
+  key?: string | null;
+  /**
+   * What encrypted the sessions that `key` has not encrypted yet: the key before, or `none`.
+   * Not needed after {@link Store.collect} has answered that there is no more. Default none.
+   */
+  previousKey?: string | null;
 
   /** Table of the sessions. Default `Sessions`. */
   tableName?: string;

@@ -147,6 +147,8 @@ fn every_setting_in_range_is_taken() {
         max_data: 536_870_912,
         max_per_subject: Some(1_000_000),
         durability: wasi_sessions::Durability::Relaxed,
+        key: None,
+        previous_key: None,
     });
     let id = create(&sessions, "{}");
     assert_eq!(sessions.destroy(&id).wait(), Ok(true));

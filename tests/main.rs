@@ -46,6 +46,8 @@ mod privacy;
 mod replaced;
 #[cfg(unix)]
 mod restore;
+#[cfg(unix)]
+mod secrets;
 mod tasks;
 
 // Those who use it.

@@ -89,12 +89,15 @@ impl Rows<'_, '_> {
         let found = self
             .0
             .sealed
-            .first([hash_head], |row| open(keys, hash_head, row))?;
-        let found = found.ok_or_else(|| failure(rusqlite::Error::QueryReturnedNoRows))?;
+            .first([hash_head], |row| {
+                let row = open(keys, hash_head, row)?;
+                Ok((row.state, row.subject))
+            })?;
+        let (state, subject) = found.ok_or_else(|| failure(rusqlite::Error::QueryReturnedNoRows))?;
         let times = (written.version, written.updated);
-        let subject = found.subject.as_deref();
+        let subject = subject.as_deref();
         let stored = keys.present.stored_form(hash, times, subject, data)?;
-        if found.state != stored.state {
+        if state != stored.state {
             self.reseal_as(hash_head, &stored)?;
         }
         Ok(stored.data)

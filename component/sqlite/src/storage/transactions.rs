@@ -124,8 +124,8 @@ impl Storage {
                 let table = &self.options.table_name;
                 format!("row {rowid} of table `{table}` does not open with its key")
             })),
-            // Pages that are damaged are named already.
-            Err(Error::Corrupt(_)) if !damage.is_empty() => {}
+            // What is damaged is named already.
+            Err(_) if !damage.is_empty() => {}
             Err(error) => return Err(error),
         }
         Ok(damage)
