@@ -1,0 +1,92 @@
+//! Calls of the file system that fail on demand.
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no space for what is written or made; half of it may be written.
+    NoSpace,
+    /// Any call fails; half of what was to be written may be written.
+    Io,
+    /// A read returns half of the bytes.
+    ShortRead,
+    /// A write writes half of the bytes, and says so.
+    ShortWrite,
+    /// A sync fails, and what it did not write is lost; see
+    /// [`Operation::FailedSync`](crate::disk::Operation::FailedSync).
+    Sync,
+}
+
+/// All kinds of faults.
+pub const FAULTS: [Fault; 5] = [
+    Fault::NoSpace,
+    Fault::Io,
+    Fault::ShortRead,
+    Fault::ShortWrite,
+    Fault::Sync,
+];
+
+/// What a call does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// It reads a file.
+    Read,
+    /// It writes to a file.
+    Write,
+    /// It makes a file or directory, or a file longer.
+    Make,
+    /// It syncs.
+    Sync,
+    /// It looks at something, or removes something.
+    Other,
+}
+
+impl Fault {
+    fn concerns(self, call: Call) -> bool {
+        match self {
+            Self::NoSpace => matches!(call, Call::Write | Call::Make),
+            Self::Io => true,
+            Self::ShortRead => call == Call::Read,
+            Self::ShortWrite => call == Call::Write,
+            Self::Sync => call == Call::Sync,
+        }
+    }
+}
+
+/// The faults of a run.
+#[derive(Clone, Default)]
+pub struct Faults {
+    /// The kind; `None` for no faults.
+    pub kind: Option<Fault>,
+    /// How many of the calls that it concerns succeed first.
+    pub after: u64,
+    /// Whether all later ones fail, too.
+    pub stays: bool,
+    /// How many calls it concerned so far.
+    pub calls: u64,
+}
+
+impl Faults {
+    /// Faults of one kind, after a number of calls.
+    pub fn new(kind: Fault, after: u64, stays: bool) -> Self {
+        Self {
+            kind: Some(kind),
+            after,
+            stays,
+            calls: 0,
+        }
+    }
+
+    /// Whether a call has failed.
+    pub fn were_met(&self) -> bool {
+        self.kind.is_some() && self.calls > self.after
+    }
+
+    /// How this call fails, if it does.
+    pub fn meet(&mut self, call: Call) -> Option<Fault> {
+        let kind = self.kind.filter(|kind| kind.concerns(call))?;
+        let number = self.calls;
+        self.calls += 1;
+        let fails = number == self.after || self.stays && number > self.after;
+        fails.then_some(kind)
+    }
+}

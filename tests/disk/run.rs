@@ -1,0 +1,271 @@
+//! Runs a script on the real component, and keeps what the store held after each answer.
+
+use std::collections::BTreeMap;
+
+use crate::disk::Operation;
+use crate::image::Image;
+use crate::model::{Contents, handle};
+use crate::process::{Called, DATABASE, Error, Outcome, Process, Reply, Request};
+use crate::script::Step;
+use crate::wasi::World;
+
+/// The time at which runs begin, in nanoseconds since the Unix epoch.
+pub const START: u64 = 1_700_000_000_000_000_000;
+
+/// The most sessions that a subject may have in a run.
+pub const MOST: usize = 2;
+
+/// The seconds for which an instance waits that follows a killed one: long enough for the
+/// lock that it left to count as dead.
+const AFTERWARDS: u64 = 16;
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether the store is the only one on its database.
+    pub is_exclusive: bool,
+    /// Whether each answered write survives a loss of power.
+    pub is_full: bool,
+}
+
+impl Settings {
+    /// All four.
+    pub const ALL: [Self; 4] = [
+        Self::new(true, true),
+        Self::new(true, false),
+        Self::new(false, true),
+        Self::new(false, false),
+    ];
+
+    /// Settings.
+    pub const fn new(is_exclusive: bool, is_full: bool) -> Self {
+        Self {
+            is_exclusive,
+            is_full,
+        }
+    }
+
+    /// The options of the store.
+    pub fn options(self) -> String {
+        let access = if self.is_exclusive {
+            "exclusive"
+        } else {
+            "shared"
+        };
+        let durability = if self.is_full { "full" } else { "relaxed" };
+        format!(
+            r#"{{"access":"{access}","durability":"{durability}","maxPerSubject":{MOST},"gcFrequency":0}}"#
+        )
+    }
+}
+
+/// A run in progress.
+pub struct Run {
+    /// The instance.
+    pub process: Process,
+    /// What the store holds, by its answers.
+    pub contents: Contents,
+    /// What it held after each answer, and before the first.
+    pub history: Vec<Contents>,
+    /// The copies that were made: their names, and how many answers came before.
+    pub copies: BTreeMap<String, usize>,
+    options: String,
+    ids: Vec<String>,
+}
+
+impl Run {
+    /// Begins a run on a disk whose store holds these contents.
+    pub fn begin(process: Process, settings: Settings, contents: Contents) -> Self {
+        Self {
+            process,
+            history: vec![contents.clone()],
+            contents,
+            copies: BTreeMap::new(),
+            options: settings.options(),
+            ids: Vec::new(),
+        }
+    }
+
+    /// Opens the store.
+    pub fn open(&mut self) -> Called<()> {
+        self.process.open(DATABASE, &self.options)
+    }
+
+    /// Does a step. An error of the contract leaves the contents as they were.
+    pub fn step(&mut self, step: &Step) -> Called<()> {
+        let world = self.process.world();
+        world.now = world.now.next_multiple_of(10_000_000);
+        let now = self.process.now();
+        let done = match step {
+            Step::Alone(request) => {
+                let request = self.resolve(request);
+                self.process
+                    .request(&request)?
+                    .map(|reply| self.note(&request, &reply, now))
+            }
+            Step::Batch(requests) => {
+                let requests: Vec<_> = requests.iter().map(|one| self.resolve(one)).collect();
+                self.process.batch(&requests)?.map(|replies| {
+                    for (request, reply) in requests.iter().zip(replies) {
+                        self.note(request, &reply.expect("it is not refused"), now);
+                    }
+                })
+            }
+            Step::Terminate(id) => {
+                let id = self.id(id);
+                let call = self.process.admin(|admin, store, opened| {
+                    admin.call_terminate(store, opened, &handle(&id))
+                });
+                call?.map(|ended| {
+                    if ended {
+                        self.contents.end(&id, now);
+                    }
+                })
+            }
+            Step::TerminateSubject(subject, except) => {
+                let except = except.as_ref().map(|id| self.id(id));
+                let except = except.as_deref();
+                let call = self.process.admin(|admin, store, opened| {
+                    admin.call_terminate_subject(store, opened, subject, except)
+                });
+                call?.map(|_| self.contents.end_all(Some(subject), except, now))
+            }
+            Step::Clear => self
+                .process
+                .admin(|admin, store, opened| admin.call_clear(store, opened))?
+                .map(|_| self.contents.end_all(None, None, now)),
+            Step::Collect(limit) => self.collect(*limit)?,
+            Step::Backup(name) => {
+                let call = self
+                    .process
+                    .admin(|admin, store, opened| admin.call_backup(store, opened, name));
+                call?.map(|()| {
+                    self.copies.insert((*name).to_owned(), self.history.len());
+                })
+            }
+            Step::Reopen => {
+                self.process.close()?;
+                self.open()?
+            }
+            Step::Restart => return self.restart(),
+            Step::Wait(milliseconds) => {
+                self.process.world().now += milliseconds * 1_000_000;
+                return Ok(Ok(()));
+            }
+        };
+        if done.is_ok() {
+            self.answered();
+        }
+        Ok(done)
+    }
+
+    /// Notes that a request was answered.
+    fn answered(&mut self) {
+        self.history.push(self.contents.clone());
+        let world = self.process.world();
+        world.disk.log.push(Operation::Answered { now: world.now });
+    }
+
+    /// Ends the instance as it is, and starts another on its disk after a while.
+    pub fn restart(&mut self) -> Called<()> {
+        let world = self.process.world();
+        let now = world.now + AFTERWARDS * 1_000_000_000;
+        let seed = world.random.next();
+        let faults = world.faults.clone();
+        let memory = world.memory;
+        let nothing = crate::disk::Disk::new(Image::default());
+        let disk = std::mem::replace(&mut world.disk, nothing);
+        let mut world = World::new(disk, now, seed);
+        world.faults = faults;
+        world.memory = memory;
+        self.process = Process::start(world)?;
+        self.open()
+    }
+
+    fn collect(&mut self, limit: u32) -> Called<()> {
+        loop {
+            let call = self
+                .process
+                .admin(|admin, store, opened| admin.call_collect(store, opened, limit));
+            match call? {
+                Ok(collected) if collected.more => self.answered(),
+                done => return Ok(done.map(drop)),
+            }
+        }
+    }
+
+    fn note(&mut self, request: &Request, reply: &Reply, now: u64) {
+        self.contents.note(request, reply, now);
+        let (made, subject) = match (request, reply) {
+            (Request::Create(of), Reply::Created(made)) => (made, &of.subject),
+            (Request::Rotate(of), Reply::Rotated(Some(made))) => (made, &of.subject),
+            _ => return,
+        };
+        self.ids.push(made.id.clone());
+        if let Some(subject) = subject {
+            self.contents.end_oldest(subject, MOST, &made.id, now);
+        }
+    }
+
+    /// The id that a script means.
+    fn id(&self, id: &str) -> String {
+        let number = id.strip_prefix('#').and_then(|id| id.parse::<usize>().ok());
+        match number.and_then(|number| self.ids.get(number)) {
+            Some(id) => id.clone(),
+            None => id.to_owned(),
+        }
+    }
+
+    fn resolve(&self, request: &Request) -> Request {
+        let mut request = request.clone();
+        let id = match &mut request {
+            Request::Create(_) => return request,
+            Request::Get(of) => &mut of.id,
+            Request::Set(of) => &mut of.id,
+            Request::Update(of) => &mut of.id,
+            Request::Merge(of) => &mut of.id,
+            Request::Touch(of) => &mut of.id,
+            Request::Rotate(of) => &mut of.id,
+            Request::Destroy(of) => &mut of.id,
+        };
+        *id = self.id(id);
+        request
+    }
+}
+
+/// What a store holds of these ids, and how many sessions it has in all.
+pub fn observe(process: &mut Process, ids: &[&String]) -> Called<(Contents, u64)> {
+    let mut contents = Contents::default();
+    for id in ids {
+        let get = crate::process::GetRequest { id: (*id).clone() };
+        match process.request(&Request::Get(get))? {
+            Ok(Reply::Session(Some(session))) => {
+                contents.sessions.insert((*id).clone(), session);
+            }
+            Ok(_) => {}
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    let count =
+        process.admin(|admin, store, opened| admin.call_count_sessions(store, opened, None))?;
+    Ok(count.map(|count| (contents, count)))
+}
+
+/// What `check` finds.
+pub fn check(process: &mut Process) -> Called<Vec<String>> {
+    process.admin(|admin, store, opened| admin.call_check(store, opened))
+}
+
+/// Whether a late write under an ended id is refused.
+pub fn is_refused(process: &mut Process, id: &str) -> Called<bool> {
+    let Step::Alone(late) = crate::script::set(id, "too late") else {
+        unreachable!("a write is one request");
+    };
+    let reply = process.request(&late)?;
+    Ok(reply.map(|reply| reply == Reply::Outcome(Outcome::Gone)))
+}
+
+/// A refusal of a script's own request, which is an answer.
+pub fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::InvalidArgument(_))
+}

@@ -1,0 +1,191 @@
+//! Scripts: what a program asks of a store, step by step.
+
+use crate::process::{
+    CreateRequest, DestroyRequest, MergeRequest, Request, RotateRequest, SetRequest, TouchRequest,
+    UpdateRequest,
+};
+
+/// A step. An id `#0` means the first id that the store made in this script, and so on.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Calls the function of a request.
+    Alone(Request),
+    /// Does requests in one transaction.
+    Batch(Vec<Request>),
+    /// Ends the session of an id, by its handle.
+    Terminate(String),
+    /// Ends a subject's sessions but for one.
+    TerminateSubject(&'static str, Option<String>),
+    /// Ends all sessions.
+    Clear,
+    /// Collects until nothing is left.
+    Collect(u32),
+    /// Writes a copy.
+    Backup(&'static str),
+    /// Closes the store and opens it again.
+    Reopen,
+    /// Ends the instance in the middle of its work, and starts another.
+    Restart,
+    /// Lets so many milliseconds pass.
+    Wait(u64),
+}
+
+/// Every function of the contract, with payloads small and large, expiry, collection,
+/// checkpoints, copies and restarts.
+pub fn everything() -> Vec<Step> {
+    let mut steps = vec![
+        create("{\"cart\":[]}", Some("alice")),
+        set("first", "{\"n\":1}"),
+        update("first", "{\"n\":2}", Some(1)),
+        update("second", "new", Some(0)),
+        update("second", "stale", Some(7)),
+        merge("first", "{\"more\":true}"),
+        touch("second", 500_000),
+        rotate("#0", Some("alice")),
+        create(&"x".repeat(5000), Some("alice")),
+        Step::Batch(vec![
+            request(set("third", "{}")),
+            request(destroy("second")),
+            request(touch("first", 700_000)),
+            request(create("in a batch", Some("bob"))),
+            request(set("second", "too late")),
+        ]),
+        destroy("third"),
+        Step::Terminate("#2".to_owned()),
+        Step::Backup("first.db"),
+        Step::Reopen,
+    ];
+    for number in 0..12 {
+        steps.push(life("short", number, 3000, 200));
+    }
+    steps.extend([
+        rotate("#3", None),
+        set("large", &"y".repeat(60_000)),
+        Step::Wait(5000),
+        Step::Collect(5),
+        set("after", "collection"),
+        Step::Restart,
+        merge("after", "{}"),
+        set("after", "{\"restart\":1}"),
+        merge("after", "{\"restart\":null}"),
+        create("alice's third", Some("alice")),
+        create("alice's fourth", Some("alice")),
+        Step::TerminateSubject("alice", Some("#6".to_owned())),
+        destroy("large"),
+        Step::Wait(61_000),
+        Step::Collect(100),
+        set("second", "begun anew"),
+        Step::Clear,
+        set("first", "too late"),
+        set("last", "{}"),
+        Step::Reopen,
+        update("last", "of all", None),
+    ]);
+    steps
+}
+
+/// More pages than a collection leaves in the log, so that it checkpoints on its way.
+pub fn many_pages() -> Vec<Step> {
+    let mut steps = vec![set("kept", "{}"), create("kept", Some("alice"))];
+    for number in 0..30 {
+        steps.push(life("large", number, 20_000, 2000));
+    }
+    steps.extend([
+        Step::Wait(2000),
+        Step::Collect(10),
+        update("kept", "changed", None),
+        life("large", 31, 20_000, 600_000),
+        Step::Wait(1000),
+        Step::Collect(10),
+        destroy("kept"),
+        Step::Backup("copy.db"),
+        Step::Reopen,
+        rotate("#0", Some("bob")),
+    ]);
+    steps
+}
+
+/// A few writes to a database that is there already.
+pub fn short() -> Vec<Step> {
+    vec![
+        set("first", "written"),
+        create("{}", Some("alice")),
+        destroy("second"),
+        rotate("#0", Some("alice")),
+        Step::Reopen,
+        update("first", "written again", None),
+    ]
+}
+
+fn life(name: &str, number: usize, length: usize, ttl: u64) -> Step {
+    Step::Alone(Request::Set(SetRequest {
+        id: format!("{name} {number}"),
+        data: vec![b'a' + number as u8; length],
+        ttl: Some(ttl),
+    }))
+}
+
+/// Starts a session under a new id.
+pub fn create(data: &str, subject: Option<&str>) -> Step {
+    Step::Alone(Request::Create(CreateRequest {
+        data: data.into(),
+        ttl: Some(600_000),
+        subject: subject.map(str::to_owned),
+    }))
+}
+
+/// Writes a session.
+pub fn set(id: &str, data: &str) -> Step {
+    Step::Alone(Request::Set(SetRequest {
+        id: id.to_owned(),
+        data: data.into(),
+        ttl: Some(600_000),
+    }))
+}
+
+/// Writes a session of this version, if one is given.
+pub fn update(id: &str, data: &str, expected: Option<u64>) -> Step {
+    Step::Alone(Request::Update(UpdateRequest {
+        id: id.to_owned(),
+        data: data.into(),
+        ttl: Some(600_000),
+        expected,
+    }))
+}
+
+/// Patches a session.
+pub fn merge(id: &str, patch: &str) -> Step {
+    Step::Alone(Request::Merge(MergeRequest {
+        id: id.to_owned(),
+        patch: patch.to_owned(),
+        ttl: Some(600_000),
+    }))
+}
+
+/// Renews a session.
+pub fn touch(id: &str, ttl: u64) -> Step {
+    Step::Alone(Request::Touch(TouchRequest {
+        id: id.to_owned(),
+        ttl: Some(ttl),
+    }))
+}
+
+/// Moves a session to a new id.
+pub fn rotate(id: &str, subject: Option<&str>) -> Step {
+    Step::Alone(Request::Rotate(RotateRequest {
+        id: id.to_owned(),
+        subject: subject.map(str::to_owned),
+    }))
+}
+
+/// Ends a session.
+pub fn destroy(id: &str) -> Step {
+    Step::Alone(Request::Destroy(DestroyRequest { id: id.to_owned() }))
+}
+
+fn request(step: Step) -> Request {
+    match step {
+        Step::Alone(request) => request,
+        other => panic!("no request: {other:?}"),
+    }
+}

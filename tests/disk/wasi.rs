@@ -1,0 +1,597 @@
+//! WASI from memory: the functions that the component imports, over a [`Disk`], a clock
+//! that moves only when it is told to, and random numbers from a seed.
+
+use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource};
+use wasmtime::component::{ResourceTable, ResourceType};
+use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, MetadataHashValue,
+    NewTimestamp, OpenFlags, PathFlags,
+};
+
+use crate::disk::Disk;
+use crate::faults::{Call, Fault, Faults};
+use crate::image::{Done, Node, ROOT};
+use crate::memory::Memory;
+use crate::random::Random;
+
+/// What an instance of the component has.
+pub struct World {
+    /// Its disk.
+    pub disk: Disk,
+    /// The faults of that disk.
+    pub faults: Faults,
+    /// The time, in nanoseconds since the Unix epoch.
+    pub now: u64,
+    /// Its randomness.
+    pub random: Random,
+    /// Its memory.
+    pub memory: Memory,
+    table: ResourceTable,
+}
+
+impl World {
+    /// A world with this disk, at this time.
+    pub fn new(disk: Disk, now: u64, seed: u64) -> Self {
+        Self {
+            disk,
+            faults: Faults::default(),
+            now,
+            random: Random::new(seed),
+            memory: Memory::default(),
+            table: ResourceTable::new(),
+        }
+    }
+}
+
+/// An open file or directory.
+struct Descriptor(Node);
+
+/// The names of a directory that were not read yet.
+struct Entries(Vec<DirectoryEntry>);
+
+/// A stream that reads or writes a file from an offset on.
+struct Stream {
+    node: Node,
+    offset: u64,
+}
+
+/// Something to wait for, which has happened.
+struct Pollable;
+
+/// Why a stream failed.
+struct Failure;
+
+/// A terminal; there is none.
+struct Terminal;
+
+#[derive(ComponentType, Lift, Lower)]
+#[component(variant)]
+enum StreamError {
+    #[component(name = "last-operation-failed")]
+    LastOperationFailed(Resource<Failure>),
+    #[component(name = "closed")]
+    Closed,
+}
+
+type Of<'a> = StoreContextMut<'a, World>;
+
+/// Links all functions.
+pub fn add_to_linker(linker: &mut Linker<World>) -> Result<()> {
+    descriptors(&mut linker.instance("wasi:filesystem/types@0.2.12")?)?;
+    paths(&mut linker.instance("wasi:filesystem/types@0.2.12")?)?;
+    linker
+        .instance("wasi:filesystem/preopens@0.2.12")?
+        .func_wrap("get-directories", |mut of: Of, (): ()| {
+            let root = of.data_mut().table.push(Descriptor(ROOT))?;
+            Ok((vec![(root, "/".to_owned())],))
+        })?;
+    resource::<Failure>(&mut linker.instance("wasi:io/error@0.2.12")?, "error")?;
+    let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
+    resource::<Pollable>(&mut poll, "pollable")?;
+    poll.func_wrap(
+        "[method]pollable.block",
+        |_: Of, _: (Resource<Pollable>,)| Ok(()),
+    )?;
+    streams(&mut linker.instance("wasi:io/streams@0.2.12")?)?;
+    clocks(linker)?;
+    linker
+        .instance("wasi:random/random@0.2.12")?
+        .func_wrap("get-random-u64", |mut of: Of, (): ()| {
+            Ok((of.data_mut().random.next(),))
+        })?;
+    linker
+        .instance("wasi:random/insecure-seed@0.2.12")?
+        .func_wrap("insecure-seed", |mut of: Of, (): ()| {
+            let random = &mut of.data_mut().random;
+            Ok(((random.next(), random.next()),))
+        })?;
+    command_line(linker)
+}
+
+/// An instance has no arguments, no environment, no streams and no terminal.
+fn command_line(linker: &mut Linker<World>) -> Result<()> {
+    linker
+        .instance("wasi:cli/environment@0.2.12")?
+        .func_wrap("get-environment", |_: Of, (): ()| {
+            Ok((Vec::<(String, String)>::new(),))
+        })?;
+    linker.instance("wasi:cli/exit@0.2.12")?.func_wrap(
+        "exit",
+        |_: Of, _: (std::result::Result<(), ()>,)| {
+            Err::<(), _>(wasmtime::Error::msg("the component exits"))
+        },
+    )?;
+    for name in ["stdin", "stdout", "stderr"] {
+        linker
+            .instance(&format!("wasi:cli/{name}@0.2.12"))?
+            .func_wrap(&format!("get-{name}"), |_: Of, (): ()| {
+                Err::<(Resource<Stream>,), _>(wasmtime::Error::msg("there is no stream"))
+            })?;
+        let terminal = format!("wasi:cli/terminal-{name}@0.2.12");
+        linker
+            .instance(&terminal)?
+            .func_wrap(&format!("get-terminal-{name}"), |_: Of, (): ()| {
+                Ok((None::<Resource<Terminal>>,))
+            })?;
+    }
+    for name in ["terminal-input", "terminal-output"] {
+        let mut terminal = linker.instance(&format!("wasi:cli/{name}@0.2.12"))?;
+        resource::<Terminal>(&mut terminal, name)?;
+    }
+    Ok(())
+}
+
+fn resource<R: Send + 'static>(to: &mut LinkerInstance<World>, name: &str) -> Result<()> {
+    to.resource(name, ResourceType::host::<R>(), |mut of: Of, number| {
+        let dropped = Resource::<R>::new_own(number);
+        of.data_mut().table.delete(dropped)?;
+        Ok(())
+    })
+}
+
+/// Functions of open files.
+fn descriptors(types: &mut LinkerInstance<World>) -> Result<()> {
+    resource::<Descriptor>(types, "descriptor")?;
+    resource::<Entries>(types, "directory-entry-stream")?;
+    types.func_wrap(
+        "[method]descriptor.read",
+        |mut of: Of, (file, length, offset): (Resource<Descriptor>, u64, u64)| {
+            let (world, node) = file_of(&mut of, &file)?;
+            let read = world.read(node, offset, length);
+            Ok((read.map(|data| {
+                let is_end = data.is_empty() && length > 0;
+                (data, is_end)
+            }),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.write",
+        |mut of: Of, (file, data, offset): (Resource<Descriptor>, Vec<u8>, u64)| {
+            let (world, node) = file_of(&mut of, &file)?;
+            Ok((world.write(node, offset, data),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.set-size",
+        |mut of: Of, (file, size): (Resource<Descriptor>, u64)| {
+            let (world, node) = file_of(&mut of, &file)?;
+            let is_longer = |world: &World| {
+                let file = world.disk.seen.file(node);
+                file.is_ok_and(|file| size > file.data.len() as u64)
+            };
+            let call = if is_longer(world) {
+                Call::Make
+            } else {
+                Call::Other
+            };
+            let now = world.now;
+            let done = world
+                .unless(call)
+                .and_then(|()| world.disk.resize(node, size, now));
+            Ok((done,))
+        },
+    )?;
+    for name in ["[method]descriptor.sync", "[method]descriptor.sync-data"] {
+        types.func_wrap(name, |mut of: Of, (file,): (Resource<Descriptor>,)| {
+            let (world, node) = file_of(&mut of, &file)?;
+            Ok((world.sync(node),))
+        })?;
+    }
+    types.func_wrap(
+        "[method]descriptor.get-flags",
+        |_: Of, _: (Resource<Descriptor>,)| {
+            let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
+            Ok((Ok::<_, ErrorCode>(
+                flags | DescriptorFlags::MUTATE_DIRECTORY,
+            ),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.stat",
+        |mut of: Of, (file,): (Resource<Descriptor>,)| {
+            let (world, node) = file_of(&mut of, &file)?;
+            Ok((world.unless(Call::Other).and_then(|()| world.stat(node)),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.metadata-hash",
+        |mut of: Of, (file,): (Resource<Descriptor>,)| {
+            let (_, node) = file_of(&mut of, &file)?;
+            Ok((Ok::<_, ErrorCode>(hash(node)),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.read-directory",
+        |mut of: Of, (file,): (Resource<Descriptor>,)| {
+            let (world, node) = file_of(&mut of, &file)?;
+            let entries = world.unless(Call::Other).and_then(|()| world.entries(node));
+            Ok((match entries {
+                Ok(entries) => Ok(world.table.push(entries)?),
+                Err(error) => Err(error),
+            },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]directory-entry-stream.read-directory-entry",
+        |mut of: Of, (entries,): (Resource<Entries>,)| {
+            let entries = of.data_mut().table.get_mut(&entries)?;
+            Ok((Ok::<_, ErrorCode>(entries.0.pop()),))
+        },
+    )?;
+    for name in [
+        "[method]descriptor.read-via-stream",
+        "[method]descriptor.write-via-stream",
+    ] {
+        types.func_wrap(
+            name,
+            |mut of: Of, (file, offset): (Resource<Descriptor>, u64)| {
+                let (world, node) = file_of(&mut of, &file)?;
+                let stream = world.table.push(Stream { node, offset })?;
+                Ok((Ok::<_, ErrorCode>(stream),))
+            },
+        )?;
+    }
+    types.func_wrap(
+        "[method]descriptor.append-via-stream",
+        |mut of: Of, (file,): (Resource<Descriptor>,)| {
+            let (world, node) = file_of(&mut of, &file)?;
+            let offset = world
+                .disk
+                .seen
+                .file(node)
+                .map(|file| file.data.len() as u64);
+            Ok((match offset {
+                Ok(offset) => Ok(world.table.push(Stream { node, offset })?),
+                Err(error) => Err(error),
+            },))
+        },
+    )
+}
+
+/// Functions of paths.
+fn paths(types: &mut LinkerInstance<World>) -> Result<()> {
+    type At = (Resource<Descriptor>, String);
+    type Open = (
+        Resource<Descriptor>,
+        PathFlags,
+        String,
+        OpenFlags,
+        DescriptorFlags,
+    );
+    types.func_wrap(
+        "[method]descriptor.open-at",
+        |mut of: Of, (directory, _, path, how, _): Open| {
+            let (world, directory) = file_of(&mut of, &directory)?;
+            Ok((match world.open(directory, &path, how) {
+                Ok(node) => Ok(world.table.push(Descriptor(node))?),
+                Err(error) => Err(error),
+            },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.create-directory-at",
+        |mut of: Of, (directory, path): At| {
+            let (world, directory) = file_of(&mut of, &directory)?;
+            let made = world.unless(Call::Make).and_then(|()| {
+                let image = &world.disk.seen;
+                let place = image.place(directory, &path)?.ok_or(ErrorCode::Exist)?;
+                if image.names.contains_key(&place) {
+                    return Err(ErrorCode::Exist);
+                }
+                world.disk.make(place, true, world.now);
+                Ok(())
+            });
+            Ok((made,))
+        },
+    )?;
+    for (name, is_directory) in [
+        ("[method]descriptor.unlink-file-at", false),
+        ("[method]descriptor.remove-directory-at", true),
+    ] {
+        types.func_wrap(name, move |mut of: Of, (directory, path): At| {
+            let (world, directory) = file_of(&mut of, &directory)?;
+            let removed = world.unless(Call::Other).and_then(|()| {
+                let place = world.disk.seen.place(directory, &path)?;
+                let place = place.ok_or(ErrorCode::Busy)?;
+                world.disk.remove(place, is_directory, world.now)
+            });
+            Ok((removed,))
+        })?;
+    }
+    type Rename = (Resource<Descriptor>, String, Resource<Descriptor>, String);
+    types.func_wrap(
+        "[method]descriptor.rename-at",
+        |mut of: Of, (from, path, to, new): Rename| {
+            let (_, to) = file_of(&mut of, &to)?;
+            let (world, from) = file_of(&mut of, &from)?;
+            let renamed = world.unless(Call::Other).and_then(|()| {
+                let from = world.disk.seen.place(from, &path)?.ok_or(ErrorCode::Busy)?;
+                let to = world.disk.seen.place(to, &new)?.ok_or(ErrorCode::Busy)?;
+                world.disk.rename(from, to, world.now)
+            });
+            Ok((renamed,))
+        },
+    )?;
+    type Look = (Resource<Descriptor>, PathFlags, String);
+    types.func_wrap(
+        "[method]descriptor.stat-at",
+        |mut of: Of, (directory, _, path): Look| {
+            let (world, directory) = file_of(&mut of, &directory)?;
+            let found = world.unless(Call::Other).and_then(|()| {
+                let node = world.disk.seen.get(directory, &path)?;
+                world.stat(node)
+            });
+            Ok((found,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.metadata-hash-at",
+        |mut of: Of, (directory, _, path): Look| {
+            let (world, directory) = file_of(&mut of, &directory)?;
+            Ok((world.disk.seen.get(directory, &path).map(hash),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.readlink-at",
+        |mut of: Of, (directory, path): At| {
+            let (world, directory) = file_of(&mut of, &directory)?;
+            let found = world.disk.seen.get(directory, &path);
+            Ok((found.and(Err::<String, _>(ErrorCode::Invalid)),))
+        },
+    )?;
+    type Times = (
+        Resource<Descriptor>,
+        PathFlags,
+        String,
+        NewTimestamp,
+        NewTimestamp,
+    );
+    types.func_wrap(
+        "[method]descriptor.set-times-at",
+        |mut of: Of, (directory, _, path, _, modified): Times| {
+            let (world, directory) = file_of(&mut of, &directory)?;
+            let now = match modified {
+                NewTimestamp::NoChange => return Ok((Ok(()),)),
+                NewTimestamp::Now => world.now,
+                NewTimestamp::Timestamp(time) => {
+                    time.seconds * 1_000_000_000 + u64::from(time.nanoseconds)
+                }
+            };
+            let found = world.disk.seen.get(directory, &path);
+            Ok((found.map(|node| world.disk.set_modified(node, now)),))
+        },
+    )
+}
+
+/// Streams, which the standard library of the component reads and writes files with.
+fn streams(streams: &mut LinkerInstance<World>) -> Result<()> {
+    resource::<Stream>(streams, "input-stream")?;
+    resource::<Stream>(streams, "output-stream")?;
+    for name in [
+        "[method]input-stream.subscribe",
+        "[method]output-stream.subscribe",
+    ] {
+        streams.func_wrap(name, |mut of: Of, _: (Resource<Stream>,)| {
+            Ok((of.data_mut().table.push(Pollable)?,))
+        })?;
+    }
+    streams.func_wrap(
+        "[method]input-stream.blocking-read",
+        |mut of: Of, (stream, length): (Resource<Stream>, u64)| {
+            let world = of.data_mut();
+            let Stream { node, offset } = *world.table.get(&stream)?;
+            let read = world.read(node, offset, length);
+            Ok((match read {
+                Ok(data) if data.is_empty() => Err(StreamError::Closed),
+                Ok(data) => {
+                    world.table.get_mut(&stream)?.offset += data.len() as u64;
+                    Ok(data)
+                }
+                Err(_) => Err(world.failure()?),
+            },))
+        },
+    )?;
+    streams.func_wrap(
+        "[method]output-stream.check-write",
+        |_: Of, _: (Resource<Stream>,)| Ok((Ok::<_, StreamError>(1_u64 << 20),)),
+    )?;
+    streams.func_wrap(
+        "[method]output-stream.write",
+        |mut of: Of, (stream, data): (Resource<Stream>, Vec<u8>)| {
+            let world = of.data_mut();
+            let Stream { node, offset } = *world.table.get(&stream)?;
+            let length = data.len() as u64;
+            Ok((match world.write(node, offset, data) {
+                Ok(written) if written == length => {
+                    world.table.get_mut(&stream)?.offset += length;
+                    Ok(())
+                }
+                // A stream has no way to say how much it wrote.
+                _ => Err(world.failure()?),
+            },))
+        },
+    )?;
+    streams.func_wrap(
+        "[method]output-stream.blocking-flush",
+        |_: Of, _: (Resource<Stream>,)| Ok((Ok::<_, StreamError>(()),)),
+    )
+}
+
+/// Both clocks show the same time. Each look at the second takes a microsecond, and to
+/// wait takes as long as it says, at once.
+fn clocks(linker: &mut Linker<World>) -> Result<()> {
+    linker
+        .instance("wasi:clocks/wall-clock@0.2.12")?
+        .func_wrap("now", |of: Of, (): ()| Ok((time(of.data().now),)))?;
+    let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
+    clock.func_wrap("now", |mut of: Of, (): ()| {
+        of.data_mut().now += 1000;
+        Ok((of.data().now,))
+    })?;
+    clock.func_wrap("subscribe-instant", |mut of: Of, (when,): (u64,)| {
+        let world = of.data_mut();
+        world.now = world.now.max(when);
+        Ok((world.table.push(Pollable)?,))
+    })?;
+    clock.func_wrap("subscribe-duration", |mut of: Of, (duration,): (u64,)| {
+        let world = of.data_mut();
+        world.now += duration;
+        Ok((world.table.push(Pollable)?,))
+    })
+}
+
+impl World {
+    fn read(&mut self, node: Node, offset: u64, length: u64) -> Done<Vec<u8>> {
+        let fault = self.faults.meet(Call::Read);
+        match fault {
+            None => self.disk.read(node, offset, length),
+            Some(Fault::ShortRead) => {
+                let mut data = self.disk.read(node, offset, length)?;
+                data.truncate(data.len().div_ceil(2));
+                Ok(data)
+            }
+            Some(fault) => Err(fault.code()),
+        }
+    }
+
+    fn write(&mut self, node: Node, offset: u64, mut data: Vec<u8>) -> Done<u64> {
+        let fault = self.faults.meet(Call::Write);
+        if fault.is_some() {
+            data.truncate(data.len().div_ceil(2));
+        }
+        let length = data.len() as u64;
+        self.disk.write(node, offset, data, self.now)?;
+        match fault {
+            None | Some(Fault::ShortWrite) => Ok(length),
+            Some(fault) => Err(fault.code()),
+        }
+    }
+
+    fn sync(&mut self, node: Node) -> Done {
+        match self.faults.meet(Call::Sync) {
+            None => self.disk.sync(node),
+            Some(fault) => {
+                self.disk.fail_to_sync(node);
+                Err(fault.code())
+            }
+        }
+    }
+
+    fn open(&mut self, directory: Node, path: &str, how: OpenFlags) -> Done<Node> {
+        let found = self.disk.seen.find(directory, path)?;
+        let makes = how.contains(OpenFlags::CREATE) && found.is_none();
+        self.unless(if makes { Call::Make } else { Call::Other })?;
+        let Some(node) = found else {
+            if !makes {
+                return Err(ErrorCode::NoEntry);
+            }
+            let place = self.disk.seen.place(directory, path)?;
+            let place = place.ok_or(ErrorCode::IsDirectory)?;
+            return Ok(self.disk.make(place, false, self.now));
+        };
+        if how.contains(OpenFlags::EXCLUSIVE) {
+            return Err(ErrorCode::Exist);
+        }
+        if how.contains(OpenFlags::DIRECTORY) && !self.disk.seen.file(node)?.is_directory {
+            return Err(ErrorCode::NotDirectory);
+        }
+        if how.contains(OpenFlags::TRUNCATE) {
+            self.disk.resize(node, 0, self.now)?;
+        }
+        Ok(node)
+    }
+
+    /// Fails if this call is to fail.
+    fn unless(&mut self, call: Call) -> Done {
+        self.faults
+            .meet(call)
+            .map_or(Ok(()), |fault| Err(fault.code()))
+    }
+
+    fn stat(&self, node: Node) -> Done<DescriptorStat> {
+        let file = self.disk.seen.file(node)?;
+        let modified = Some(time(file.modified));
+        Ok(DescriptorStat {
+            type_: kind(file.is_directory),
+            link_count: 1,
+            size: file.data.len() as u64,
+            data_access_timestamp: modified,
+            data_modification_timestamp: modified,
+            status_change_timestamp: modified,
+        })
+    }
+
+    fn entries(&self, node: Node) -> Done<Entries> {
+        let image = &self.disk.seen;
+        let entries = image.entries(node).map(|(name, node)| {
+            Ok(DirectoryEntry {
+                type_: kind(image.file(node)?.is_directory),
+                name: name.to_owned(),
+            })
+        });
+        Ok(Entries(entries.collect::<Done<_>>()?))
+    }
+
+    fn failure(&mut self) -> Result<StreamError> {
+        let failure = self.table.push(Failure)?;
+        Ok(StreamError::LastOperationFailed(failure))
+    }
+}
+
+impl Fault {
+    fn code(self) -> ErrorCode {
+        match self {
+            Self::NoSpace => ErrorCode::InsufficientSpace,
+            _ => ErrorCode::Io,
+        }
+    }
+}
+
+fn file_of<'a>(of: &'a mut Of, file: &Resource<Descriptor>) -> Result<(&'a mut World, Node)> {
+    let world = of.data_mut();
+    let node = world.table.get(file)?.0;
+    Ok((world, node))
+}
+
+fn kind(is_directory: bool) -> DescriptorType {
+    match is_directory {
+        true => DescriptorType::Directory,
+        false => DescriptorType::RegularFile,
+    }
+}
+
+fn hash(node: Node) -> MetadataHashValue {
+    MetadataHashValue {
+        lower: node.into(),
+        upper: 0,
+    }
+}
+
+fn time(nanoseconds: u64) -> Datetime {
+    Datetime {
+        seconds: nanoseconds / 1_000_000_000,
+        nanoseconds: (nanoseconds % 1_000_000_000) as u32,
+    }
+}
