@@ -14,7 +14,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 use wasi_sessions_rules::error::Error;
-use wasi_sessions_rules::options::{Durability, Options};
+use wasi_sessions_rules::options::{Access, Durability, Options};
 
 /// A connection, its statements, and the layer below them.
 pub struct Connected {
@@ -111,10 +111,14 @@ impl Connected {
     }
 }
 
-/// The pragma that sets this durability.
-pub fn synchronous(durability: Durability) -> &'static str {
-    match durability {
-        Durability::Full => "synchronous = FULL",
-        Durability::Relaxed => "synchronous = NORMAL",
+/// The pragma that sets this durability. A shared database always has FULL, since NORMAL
+/// is safe with a write-ahead log only. The rollback journal would be synced once, header
+/// and pages together: after a loss of power the header may be there without the pages,
+/// and SQLite's checksum of a page, which adds up one byte in 200, may not tell. And after
+/// the commit the journal's end would not be durable before the database is truncated.
+pub fn synchronous(access: Access, durability: Durability) -> &'static str {
+    match (access, durability) {
+        (Access::Exclusive, Durability::Relaxed) => "synchronous = NORMAL",
+        _ => "synchronous = FULL",
     }
 }

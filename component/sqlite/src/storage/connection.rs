@@ -186,7 +186,8 @@ impl Storage {
         self.pragma("temp_store = MEMORY", None)?;
         self.pragma("cache_size = -16384", None)?;
         self.pragma("journal_size_limit = 4194304", None)?;
-        self.pragma(synchronous(self.options.durability), None)?;
+        let options = &self.options;
+        self.pragma(synchronous(options.access, options.durability), None)?;
         Ok(found)
     }
 

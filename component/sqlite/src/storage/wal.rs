@@ -13,7 +13,7 @@ impl Storage {
     pub(super) fn relax_durability(&self) -> Result<(), Error> {
         if self.lock.is_none() {
             self.connected().is_relaxed.set(true);
-            self.pragma(synchronous(Durability::Relaxed), None)?;
+            self.pragma(synchronous(self.options.access, Durability::Relaxed), None)?;
         }
         Ok(())
     }
@@ -21,7 +21,10 @@ impl Storage {
     /// Restores the durability of the options, before anything else is written.
     pub(super) fn restore_durability(&self) -> Result<(), Error> {
         if self.connected().is_relaxed.get() {
-            self.pragma(synchronous(self.options.durability), None)?;
+            self.pragma(
+                synchronous(self.options.access, self.options.durability),
+                None,
+            )?;
             self.connected().is_relaxed.set(false);
         }
         Ok(())
