@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::sync::{Arc, LazyLock};
 
 use crate::disk::{Disk, Operation};
 use crate::image::Image;
@@ -22,6 +23,13 @@ const STATES: usize = 500;
 /// The seconds from a loss of power to the next start: long enough for a lock that was
 /// left to count as dead, and not for a tombstone to expire.
 const AFTERWARDS: u64 = 20;
+
+/// Puts the reserve of an exclusive store on a disk. What is in it does not matter, and for
+/// the component to write it takes longer than all else.
+fn put_reserve(image: &mut Image) {
+    static CONTENT: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| Arc::new(vec![7; 1 << 20]));
+    image.put(&format!("{DATABASE}-reserve"), CONTENT.clone());
+}
 
 /// A run, with all that was done to its disk.
 struct Recording {
@@ -89,7 +97,10 @@ impl Recording {
                 1 => Left::Everything,
                 _ => Left::Part,
             };
-            let image = progress.cut(left, &mut random);
+            let mut image = progress.cut(left, &mut random);
+            if !random.chance(1, 16) {
+                put_reserve(&mut image);
+            }
             let now = progress.now().max(START) + AFTERWARDS * 1_000_000_000;
             if let Err(what) = self.examine(image, now, answers, number as u64) {
                 panic!(
@@ -127,11 +138,17 @@ impl Recording {
             .filter_map(|(name, made)| Some((image.content(name)?.clone(), name, *made)))
             .collect();
         let history = &self.run.history;
-        let first = if self.settings.is_full { answers } else { 0 };
+        let first = if self.settings.keeps_all() {
+            answers
+        } else {
+            0
+        };
         let last = (answers + 1).min(history.len() - 1);
         open(image, self.settings, &history[first..=last], now, seed)?;
         for (name, made) in &self.run.copies {
-            if self.settings.is_full && *made < answers && !copies.iter().any(|copy| copy.1 == name)
+            if self.settings.keeps_all()
+                && *made < answers
+                && !copies.iter().any(|copy| copy.1 == name)
             {
                 return Err(format!("the copy {name} is gone"));
             }
@@ -139,6 +156,7 @@ impl Recording {
         for (content, name, made) in copies {
             let mut image = Image::default();
             image.put(DATABASE, content);
+            put_reserve(&mut image);
             open(image, self.settings, &history[made - 1..made], now, seed)
                 .map_err(|what| format!("the copy {name}: {what}"))?;
         }
@@ -203,21 +221,17 @@ fn open(
     sound(&mut process)
 }
 
-/// What is different from the last of the contents that are allowed.
+/// What is different from the contents that are most alike.
 fn different(held: &Contents, count: u64, allowed: &[Contents], now: u64) -> String {
-    let expected = allowed.last().map(|of| of.live(now)).unwrap_or_default();
-    let mut words = format!("{} of {count} sessions are known;", held.sessions.len());
-    for (id, session) in &expected {
-        if held.sessions.get(id) != Some(session) {
-            words += &format!(" {id} is not as it was last;");
-        }
-    }
-    for id in held.sessions.keys() {
-        if !expected.contains_key(id) {
-            words += &format!(" {id} is there;");
-        }
-    }
-    words
+    let differences = |of: &Contents| -> Vec<String> {
+        let expected = of.live(now);
+        let other = |id: &&String| held.sessions.get(*id) != expected.get(*id);
+        let ids: BTreeSet<_> = expected.keys().chain(held.sessions.keys()).collect();
+        ids.into_iter().filter(other).cloned().collect()
+    };
+    let all = allowed.iter().map(differences).enumerate();
+    let (number, ids) = all.min_by_key(|(_, ids)| ids.len()).unwrap_or_default();
+    format!("{count} sessions; unlike allowed contents {number} are those of {ids:?}")
 }
 
 fn cut_all(name: &str, settings: Settings, steps: &[Step], states: usize) {

@@ -24,7 +24,7 @@ const AFTERWARDS: u64 = 16;
 pub struct Settings {
     /// Whether the store is the only one on its database.
     pub is_exclusive: bool,
-    /// Whether each answered write survives a loss of power.
+    /// Whether the durability is `full`.
     pub is_full: bool,
 }
 
@@ -43,6 +43,11 @@ impl Settings {
             is_exclusive,
             is_full,
         }
+    }
+
+    /// Whether each answered write survives a loss of power; with shared access always.
+    pub fn keeps_all(self) -> bool {
+        self.is_full || !self.is_exclusive
     }
 
     /// The options of the store.
