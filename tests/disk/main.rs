@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod disk;
+mod expected;
 mod faults;
 mod image;
 mod memory;
@@ -14,6 +15,7 @@ mod power;
 mod power_cuts;
 mod process;
 mod random;
+mod recording;
 mod run;
 mod script;
 mod wasi;

@@ -116,6 +116,13 @@ impl Contents {
         }
     }
 
+    /// Forgets when sessions were created and written.
+    pub fn forget_times(&mut self) {
+        for session in self.sessions.values_mut() {
+            (session.created, session.updated) = (0, 0);
+        }
+    }
+
     fn session(&mut self, id: &str) -> &mut Session {
         let session = self.sessions.get_mut(id);
         session.expect("a session that was answered is known")
