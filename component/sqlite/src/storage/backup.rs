@@ -4,6 +4,7 @@ use super::connection::check_location;
 use super::database::Storage;
 use super::failure::failure;
 use super::mark;
+use super::vfs::sync_directory;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -36,8 +37,10 @@ impl Storage {
                 // A rename would replace a file that was created meanwhile.
                 self.check_target(location)?;
                 fs::rename(&partial, location).map_err(|error| cannot("rename", error))?;
-                mark::sync_directory(location);
-                Ok(())
+                sync_directory(location).map_err(|error| {
+                    remove(location);
+                    cannot("sync the name of", error)
+                })
             });
         if copied.is_err() {
             remove(&partial);
@@ -82,6 +85,6 @@ fn partial(location: &str) -> Result<String, Error> {
 }
 
 /// Removes the file of a failed copy. If that fails, too, the first error says more.
-fn remove(partial: &str) {
-    let _ = fs::remove_file(partial);
+fn remove(copy: &str) {
+    let _ = fs::remove_file(copy);
 }

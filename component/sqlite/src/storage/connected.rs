@@ -64,6 +64,13 @@ impl Connected {
             Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
             error => error,
         })?;
+        // SQLite opens a file for reading if it cannot be opened for writing, and goes on
+        // so even if only that attempt has failed.
+        if connection.is_readonly("main").map_err(failure)? {
+            return Err(Error::Other(format!(
+                "cannot open `{location}` for writing"
+            )));
+        }
         // Retries are in `attempts`, and dead locks are handled in `lock`.
         connection.busy_timeout(Duration::ZERO).map_err(failure)?;
         if let Some(lock) = lock {

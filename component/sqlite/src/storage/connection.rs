@@ -8,9 +8,11 @@
 use super::connected::{Connected, synchronous};
 use super::database::Storage;
 use super::failure::failure;
+use super::gathering::Damage;
 use super::mark;
 use super::schema;
 use super::table::Found;
+use super::vfs::sync_directory;
 use rusqlite::config::DbConfig;
 use std::fs;
 use std::io::ErrorKind;
@@ -22,15 +24,7 @@ impl Storage {
     /// Opens the database. `opening` is the time at which the store is opened;
     /// `None` when it is reopened, and then the table must exist.
     pub(super) fn connect(&self, opening: Option<Timestamp>) -> Result<(), Error> {
-        let location = &self.location;
-        self.damage
-            .get()
-            .repair(&format!("{location}-wal"))
-            .map_err(|error| match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::StorageFull,
-                _ => Error::Other(format!("cannot repair `{location}-wal`: {error}")),
-            })?;
-        self.damage.take();
+        self.repair()?;
         let Some(lock) = &self.lock else {
             return self.connect_alone(opening);
         };
@@ -39,11 +33,26 @@ impl Storage {
         lock.hold(|| self.connect_alone(opening))
     }
 
+    /// Does the repair that is due since a connection was given up.
+    fn repair(&self) -> Result<(), Error> {
+        let wal = format!("{}-wal", self.location);
+        let repaired = self.damage.get().repair(&wal);
+        repaired.map_err(|error| match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::StorageFull,
+            _ => Error::Other(format!("cannot repair `{wal}`: {error}")),
+        })?;
+        self.damage.take();
+        Ok(())
+    }
+
     /// Opens the database while no other instance uses it.
     fn connect_alone(&self, opening: Option<Timestamp>) -> Result<(), Error> {
         let location = &self.location;
-        if mark::is_copy(location) {
+        if mark::is_copy(location)? {
             mark::adopt(location)?;
+        }
+        if self.may_have_unsynced_names(opening.is_some()) {
+            self.sync_names()?;
         }
         let makes_file = opening.is_some() && self.options.sync;
         let connected = Connected::open(location, &self.options, makes_file, self.lock.as_ref())?;
@@ -57,6 +66,23 @@ impl Storage {
             ));
         }
         done
+    }
+
+    /// Whether an owner may have ended between the creation of a file and its first sync.
+    /// SQLite syncs the directory when it first syncs a file that it has created itself,
+    /// and not for one that it finds. An exclusive owner removes its write-ahead log in
+    /// the end; for a shared database see `lock`, too.
+    fn may_have_unsynced_names(&self, is_opening: bool) -> bool {
+        match self.lock {
+            None => !matches!(fs::exists(format!("{}-wal", self.location)), Ok(false)),
+            Some(_) => !is_opening,
+        }
+    }
+
+    /// Makes the names of the database's files durable.
+    fn sync_names(&self) -> Result<(), Error> {
+        sync_directory(&self.location)
+            .map_err(|error| Error::Other(format!("cannot sync the directory: {error}")))
     }
 
     /// Reopens the database if the connection was given up.
@@ -118,6 +144,7 @@ impl Storage {
         let found = self.configure(opening.is_some())?;
         let keys = match (found.is_ready(&self.options), opening) {
             (false, Some(now)) => {
+                self.sync_names()?;
                 self.pragma("secure_delete = ON", None)?;
                 let keys = schema::prepare(&self.connection(), &self.options, now)?;
                 self.pragma("secure_delete = OFF", None)?;
@@ -156,6 +183,11 @@ impl Storage {
                 self.pragma("locking_mode = EXCLUSIVE", Some("exclusive"))?;
                 let found = self.find()?;
                 self.accept(&found, is_opening)?;
+                if is_opening {
+                    // A sync may have failed for the owner that left this log.
+                    self.damage.set(Damage::UNSYNCED);
+                    self.repair()?;
+                }
                 self.prepare_new_file()?;
                 self.pragma("journal_mode = WAL", Some("wal"))?;
                 found
@@ -238,6 +270,8 @@ impl Storage {
             (Some(row), Some(_)) => Some(row.get(0).map_err(failure)?),
             _ => None,
         };
+        // SQLite answers before it commits, and the commit can fail.
+        while rows.next().map_err(failure)?.is_some() {}
         if answer.as_deref() != expected {
             return Err(Error::Other(format!(
                 "SQLite refused `{setting}` and answered {answer:?}"
@@ -252,6 +286,14 @@ pub fn other_key(table: &str) -> Error {
     Error::Other(format!(
         "the key of table `{table}` was changed meanwhile: open the store again with it"
     ))
+}
+
+impl Drop for Storage {
+    /// Undoes what was answered as failed, which the next owner would find in the
+    /// write-ahead log. Does what the disk allows.
+    fn drop(&mut self) {
+        let _ = self.repair();
+    }
 }
 
 /// Refuses a location that SQLite does not take for the path of a file.

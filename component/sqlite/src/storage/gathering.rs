@@ -183,6 +183,12 @@ impl Hooks for Gathering {
 }
 
 impl Damage {
+    /// The repair after a failed sync.
+    pub const UNSYNCED: Damage = Damage {
+        answered: None,
+        unsynced: true,
+    };
+
     /// Repairs the WAL at `path`: cuts off what was answered as failed and, after a
     /// failed sync, writes the rest over itself, so that it is synced again.
     pub fn repair(self, path: &str) -> io::Result<()> {

@@ -7,6 +7,7 @@
 //! `application_id`, at offset 68 of the file. The instance that opens such a file
 //! first removes the files of the other database, then the mark.
 
+use super::vfs::sync_directory;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use wasi_sessions_rules::error::Error;
@@ -21,13 +22,18 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// The suffixes of files that belong to the database, and not to its copy.
 const FOREIGN: [&str; 3] = ["-wal", "-journal", "-shm"];
 
-/// Whether the file at `location` is a copy that was not opened yet.
-pub fn is_copy(location: &str) -> bool {
+/// Whether the file at `location` is a copy that was not opened yet; no if it is missing or
+/// too short.
+pub fn is_copy(location: &str) -> Result<bool, Error> {
     let mut header = [0; OFFSET + MARK.len()];
     match File::open(location).and_then(|mut file| file.read_exact(&mut header)) {
-        Ok(()) => header.starts_with(MAGIC) && header[OFFSET..] == MARK,
-        // For any other file SQLite reports the error.
-        Err(_) => false,
+        Ok(()) => Ok(header.starts_with(MAGIC) && header[OFFSET..] == MARK),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::UnexpectedEof => Ok(false),
+            _ => Err(Error::Other(format!(
+                "`{location}` cannot be read: {error}"
+            ))),
+        },
     }
 }
 
@@ -38,16 +44,17 @@ pub fn adopt(location: &str) -> Result<(), Error> {
             let path = format!("{location}{suffix}");
             // Truncated and synced first, since a loss of power may undo the removal of
             // a name.
-            if let Ok(file) = File::options().write(true).open(&path) {
-                file.set_len(0)?;
-                file.sync_all()?;
+            match File::options().write(true).open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                file => {
+                    let file = file?;
+                    file.set_len(0)?;
+                    file.sync_all()?;
+                }
             }
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            std::fs::remove_file(path)?;
         }
-        sync_directory(location);
+        sync_directory(location)?;
         write(location, [0; 4])
     };
     adopt().map_err(|error: io::Error| {
@@ -63,15 +70,4 @@ pub fn write(location: &str, mark: [u8; 4]) -> io::Result<()> {
     file.seek(SeekFrom::Start(OFFSET as u64))?;
     file.write_all(&mark)?;
     file.sync_all()
-}
-
-/// Syncs the directory of `location`, so that the names in it are durable, where
-/// the system can do that.
-pub fn sync_directory(location: &str) {
-    let parent = std::path::Path::new(location).parent();
-    let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
-    let directory = parent.unwrap_or(".".as_ref());
-    if let Ok(directory) = File::open(directory) {
-        let _ = directory.sync_all();
-    }
 }

@@ -9,6 +9,7 @@
 //! token is measured by the file system's clock, since the clocks of other machines
 //! may be wrong.
 
+use crate::storage::vfs::sync_directory;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
@@ -127,8 +128,16 @@ impl Lease {
                 let _ = fs::rename(&own, &token);
             } else if renew(&own).is_ok() {
                 self.sweep(now);
-                let token = own;
-                return Ok(Some(Held { token, renewed }));
+                let held = Held {
+                    token: own,
+                    renewed,
+                };
+                // The dead owner may have created files whose names it has not synced.
+                if let Err(error) = sync_directory(&self.directory.to_string_lossy()) {
+                    self.release(held);
+                    return Err(error);
+                }
+                return Ok(Some(held));
             }
             break;
         }

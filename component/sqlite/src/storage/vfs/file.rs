@@ -1,5 +1,6 @@
 //! An open file of one of SQLite's own file systems (VFS), for the hooks to use.
 
+use super::system_calls;
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_io_methods};
 use std::ffi::c_int;
 
@@ -63,7 +64,8 @@ impl File {
 
     pub fn sync(&self, flags: c_int) -> Done {
         // SAFETY: the file is open.
-        self.call(|file, of| unsafe { method(of.xSync)(file, flags) })
+        let sync = || self.call(|file, of| unsafe { method(of.xSync)(file, flags) });
+        system_calls::with_directory(sync)
     }
 
     pub fn size(&self) -> Done<i64> {

@@ -5,6 +5,7 @@
 
 use super::file::{Done, File, code, done, method};
 use super::hooks::{Hooks, Kind};
+use super::system_calls;
 use rusqlite::Connection;
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_io_methods, sqlite3_vfs};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -42,6 +43,7 @@ impl FileSystem {
         unsafe {
             let below = ffi::sqlite3_vfs_find(below.as_ptr());
             let plain = below.as_ref()?;
+            system_calls::replace(below);
             let layer = Box::into_raw(Box::new(Layer {
                 vfs: sqlite3_vfs {
                     szOsFile: size_of::<Opened>() as c_int + plain.szOsFile,
@@ -236,7 +238,10 @@ unsafe extern "C" fn delete(vfs: *mut sqlite3_vfs, name: *const c_char, sync: c_
             _ if path.ends_with(b"-journal") => return ffi::SQLITE_OK,
             _ => {}
         }
-        method((*layer.below).xDelete)(layer.below, name, sync)
+        let delete = method((*layer.below).xDelete);
+        code(system_calls::with_directory(|| {
+            done(delete(layer.below, name, sync))
+        }))
     }
 }
 

@@ -4,7 +4,9 @@
 mod file;
 mod hooks;
 mod layer;
+mod system_calls;
 
 pub use file::{Done, File};
 pub use hooks::{Failed, Hooks, Kind};
 pub use layer::{FileSystem, PLAIN, flush};
+pub use system_calls::sync_directory;
