@@ -25,6 +25,8 @@ pub struct Expected<'a> {
     pub seed: u64,
     /// Whether times of creation are not compared.
     pub has_no_times: bool,
+    /// How many sessions there are beside these.
+    pub unknown: u64,
 }
 
 impl Expected<'_> {
@@ -60,8 +62,9 @@ impl Expected<'_> {
             held.forget_times();
         }
         let now = process.now();
-        let fits =
-            |of: &&Contents| of.live(now) == held.sessions && count == held.sessions.len() as u64;
+        let fits = |of: &&Contents| {
+            of.live(now) == held.sessions && count == held.sessions.len() as u64 + self.unknown
+        };
         let fitting: Vec<_> = self.allowed.iter().filter(fits).collect();
         let Some(first) = fitting.first() else {
             return Err(self.different(&held, count, now));

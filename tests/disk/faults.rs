@@ -14,9 +14,11 @@ pub enum Fault {
     /// A sync fails, and what it did not write is lost; see
     /// [`Operation::FailedSync`](crate::disk::Operation::FailedSync).
     Sync,
+    /// The process is killed before the call.
+    Kill,
 }
 
-/// All kinds of faults.
+/// All kinds of faults of a disk.
 pub const FAULTS: [Fault; 5] = [
     Fault::NoSpace,
     Fault::Io,
@@ -48,6 +50,7 @@ impl Fault {
             Self::ShortRead => call == Call::Read,
             Self::ShortWrite => call == Call::Write,
             Self::Sync => call == Call::Sync,
+            Self::Kill => false,
         }
     }
 }
@@ -79,6 +82,15 @@ impl Faults {
     /// Whether a call has failed.
     pub fn were_met(&self) -> bool {
         self.kind.is_some() && self.calls > self.after
+    }
+
+    /// Whether the process is killed now.
+    pub fn kills(&mut self) -> bool {
+        if self.kind != Some(Fault::Kill) {
+            return false;
+        }
+        self.calls += 1;
+        self.calls > self.after
     }
 
     /// How this call fails, if it does.

@@ -5,8 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod beginnings;
+mod damage;
 mod disk;
 mod expected;
+mod fault_runs;
 mod faults;
 mod image;
 mod memory;

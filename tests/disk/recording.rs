@@ -2,8 +2,8 @@
 //! with the real component, and compared with what the store may hold.
 
 use std::env;
-use std::sync::{Arc, LazyLock};
 
+use crate::beginnings::put_reserve;
 use crate::disk::{Disk, Operation};
 use crate::expected::Expected;
 use crate::image::Image;
@@ -17,13 +17,6 @@ use crate::script::Step;
 /// The seconds from a loss of power to the next start: long enough for a lock that was
 /// left to count as dead, and not for a tombstone to expire.
 const AFTERWARDS: u64 = 20;
-
-/// Puts the reserve of an exclusive store on a disk. What is in it does not matter, and for
-/// the component to write it takes longer than all else.
-fn put_reserve(image: &mut Image) {
-    static CONTENT: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| Arc::new(vec![7; 1 << 20]));
-    image.put(&format!("{DATABASE}-reserve"), CONTENT.clone());
-}
 
 /// A run, with all that was done to its disk.
 pub struct Recording {
@@ -158,6 +151,7 @@ impl Recording {
             now,
             seed,
             has_no_times: self.has_no_times,
+            unknown: 0,
         };
         let by_now = expected(&history[first..=last]);
         let mut random = Random::new(seed ^ 0xa9a1);

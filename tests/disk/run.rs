@@ -221,7 +221,8 @@ impl Run {
         }
     }
 
-    fn resolve(&self, request: &Request) -> Request {
+    /// The request with the ids that it means.
+    pub fn resolve(&self, request: &Request) -> Request {
         let mut request = request.clone();
         let id = match &mut request {
             Request::Create(_) => return request,

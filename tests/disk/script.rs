@@ -105,6 +105,53 @@ pub fn many_pages() -> Vec<Step> {
     steps
 }
 
+/// What a store holds before anything fails.
+pub fn before_faults() -> Vec<Step> {
+    let mut steps = vec![set("first", "{}"), set("second", "{}"), set("third", "{}")];
+    for number in 0..6 {
+        steps.push(life("short", number, 3000, 200));
+    }
+    steps
+}
+
+/// Each kind of write, a collection and a copy.
+pub fn with_faults() -> Vec<Step> {
+    vec![
+        set("first", "{\"n\":1}"),
+        create("{}", Some("alice")),
+        Step::Batch(vec![
+            request(set("new", "{}")),
+            request(destroy("second")),
+            request(update("third", "batched", None)),
+        ]),
+        Step::Collect(4),
+        rotate("third", None),
+        Step::Backup("copy.db"),
+        Step::Reopen,
+        merge("first", "{\"m\":2}"),
+        destroy("new"),
+    ]
+}
+
+/// Payloads for which the memory has to grow.
+pub fn large() -> Vec<Step> {
+    vec![
+        set("first", &"a".repeat(300_000)),
+        set("second", "{}"),
+        Step::Batch(vec![
+            request(set("third", &"b".repeat(700_000))),
+            request(update("second", &"c".repeat(900_000), None)),
+        ]),
+        set("new", &"d".repeat(1_000_000)),
+        rotate("second", Some("alice")),
+        Step::Collect(4),
+        destroy("first"),
+        Step::Backup("copy.db"),
+        Step::Reopen,
+        set("new", &"e".repeat(1_000_000)),
+    ]
+}
+
 /// A few writes to a database that is there already.
 pub fn short() -> Vec<Step> {
     vec![

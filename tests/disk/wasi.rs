@@ -571,6 +571,9 @@ impl Fault {
 
 fn file_of<'a>(of: &'a mut Of, file: &Resource<Descriptor>) -> Result<(&'a mut World, Node)> {
     let world = of.data_mut();
+    if world.faults.kills() {
+        return Err(wasmtime::Error::msg("killed"));
+    }
     let node = world.table.get(file)?.0;
     Ok((world, node))
 }

@@ -1,0 +1,108 @@
+//! Disks with a database, for runs to begin on.
+
+use std::sync::{Arc, LazyLock};
+
+use crate::disk::Disk;
+use crate::image::Image;
+use crate::model::Contents;
+use crate::process::{DATABASE, Process};
+use crate::run::{Run, START, Settings, observe};
+use crate::script::{self, Step, create, destroy, rotate, set};
+
+/// When these databases were made.
+const BEFORE: u64 = START - 100_000_000_000;
+
+/// A table of koa-generic-session-sequelize, with two live sessions and an expired one.
+const ORIGINAL: &str = "
+    CREATE TABLE Sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT);
+    CREATE INDEX by_expiry ON Sessions (expires);
+    INSERT INTO Sessions VALUES ('first', '{}', 1700003600);
+    INSERT INTO Sessions VALUES ('second', '{\"n\":1}', 1700003600);
+    INSERT INTO Sessions VALUES ('expired', '{}', 1600000000);";
+
+/// A disk with the database that these statements make.
+fn made_by(statements: &str) -> Image {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("made.db");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch(statements).unwrap();
+    drop(database);
+    let mut image = Image::default();
+    image.put(DATABASE, std::fs::read(path).unwrap());
+    image
+}
+
+/// A table of the original that was not opened yet, and what will have been taken over.
+pub fn original(settings: Settings) -> (Image, Contents) {
+    let image = made_by(ORIGINAL);
+    let mut process = Process::on(Disk::new(image.clone()), START, 3);
+    process
+        .open(DATABASE, &settings.options())
+        .unwrap()
+        .unwrap();
+    let ids = ["first", "second"].map(str::to_owned);
+    let (held, count) = observe(&mut process, &[&ids[0], &ids[1]]).unwrap().unwrap();
+    assert_eq!((held.sessions.len(), count), (2, 2));
+    (image, held)
+}
+
+/// A store that was closed.
+pub fn closed(settings: Settings) -> (Image, Contents) {
+    let mut run = ran(settings, &script::before_faults());
+    run.process.close().unwrap();
+    (run.process.kill().seen, run.contents)
+}
+
+/// A store whose owner was killed, and what it went through: its log holds the writes.
+pub fn killed(settings: Settings) -> (Image, Vec<Contents>) {
+    let mut run = ran(settings, &script::before_faults());
+    for step in script::short() {
+        if !matches!(step, Step::Reopen) {
+            run.step(&step).unwrap().unwrap();
+        }
+    }
+    (run.process.kill().seen, run.history)
+}
+
+/// A copy that was put in the place of a database whose owner was killed: its log, or
+/// journal, is still there.
+pub fn restored(settings: Settings) -> (Image, Contents) {
+    let mut run = ran(
+        settings,
+        &[
+            set("first", "copied"),
+            set("second", "{}"),
+            Step::Backup("copy.db"),
+        ],
+    );
+    let held = run.contents.clone();
+    for step in [
+        set("first", "later"),
+        create("later", None),
+        destroy("second"),
+        rotate("#0", None),
+    ] {
+        run.step(&step).unwrap().unwrap();
+    }
+    let mut image = run.process.kill().seen;
+    let copy = image.content("copy.db").unwrap().clone();
+    image.put(DATABASE, copy);
+    (image, held)
+}
+
+fn ran(settings: Settings, steps: &[Step]) -> Run {
+    let process = Process::on(Disk::new(Image::default()), BEFORE, 5);
+    let mut run = Run::begin(process, settings, Contents::default());
+    run.open().unwrap().unwrap();
+    for step in steps {
+        run.step(step).unwrap().unwrap();
+    }
+    run
+}
+
+/// Puts the reserve of an exclusive store on a disk. What is in it does not matter, and for
+/// the component to write it takes longer than all else.
+pub fn put_reserve(image: &mut Image) {
+    static CONTENT: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| Arc::new(vec![7; 1 << 20]));
+    image.put(&format!("{DATABASE}-reserve"), CONTENT.clone());
+}

@@ -1,0 +1,341 @@
+//! A call of the file system fails, once or from then on: the n-th of its kind, for each n.
+//! Each request is answered, or refused with an error of the contract; nothing that was
+//! answered is lost, and when the fault is gone the store goes on.
+
+use crate::beginnings;
+use crate::disk::Disk;
+use crate::expected::{Expected, answer, is_sound};
+use crate::faults::{FAULTS, Fault, Faults};
+use crate::image::Image;
+use crate::memory::Memory;
+use crate::model::Contents;
+use crate::power::{Left, Progress};
+use crate::process::{Called, Error, GetRequest, Process, Reply, Request};
+use crate::random::Random;
+use crate::run::{Run, START, Settings, observe};
+use crate::script::{self, Step};
+
+/// The seconds between the end of a run and the next start.
+const AFTERWARDS: u64 = 20;
+
+/// A disk with a store that is not open, and what that holds.
+struct Beginning {
+    settings: Settings,
+    image: Image,
+    held: Contents,
+    steps: Vec<Step>,
+}
+
+/// How a run ended.
+enum Ran {
+    /// Something has failed.
+    Faulty,
+    /// Nothing has failed: there are no more calls, or growths of the memory, than these.
+    Sound(u64),
+}
+
+impl Beginning {
+    fn new(settings: Settings, steps: Vec<Step>) -> Self {
+        let (image, held) = beginnings::closed(settings);
+        Self {
+            settings,
+            image,
+            held,
+            steps,
+        }
+    }
+
+    fn empty(settings: Settings) -> Self {
+        let mut image = Image::default();
+        beginnings::put_reserve(&mut image);
+        Self {
+            settings,
+            image,
+            held: Contents::default(),
+            steps: script::short(),
+        }
+    }
+
+    fn restored(settings: Settings) -> Self {
+        let (image, held) = beginnings::restored(settings);
+        Self {
+            settings,
+            image,
+            held,
+            steps: script::short(),
+        }
+    }
+
+    /// Runs the script on a disk with these faults and with this memory.
+    fn run(&self, faults: Faults, memory: Memory) -> Result<Ran, String> {
+        let seed = faults.after;
+        let process = Process::on(Disk::new(self.image.clone()), START, seed);
+        let mut run = Run::begin(process, self.settings, self.held.clone());
+        let world = run.process.world();
+        world.faults = faults;
+        world.memory = memory;
+        // A store that is closed before the disk works again cannot undo a failed write.
+        let stays_open = self.settings.is_exclusive && world.faults.stays;
+        let mut is_open = false;
+        let mut unknown = 0;
+        for step in &self.steps {
+            if stays_open && matches!(step, Step::Reopen) {
+                continue;
+            }
+            if !is_open {
+                let opened = run.open();
+                let has_trapped = opened.is_err();
+                is_open = trapped(&mut run, opened)?.is_ok() || has_trapped;
+            }
+            if !is_open {
+                continue;
+            }
+            let stepped = run.step(step);
+            let has_trapped = stepped.is_err();
+            let done = trapped(&mut run, stepped).map_err(|what| format!("{step:?}: {what}"))?;
+            let world = run.process.world();
+            let is_met = world.faults.were_met() || world.memory.is_short() || has_trapped;
+            match (step, done) {
+                (Step::Reopen, done) => is_open = has_trapped || done.is_ok(),
+                (_, Ok(())) => {}
+                (_, Err(error)) if !is_met => return Err(format!("{step:?}: {error:?}")),
+                // The component crashed, or the access is shared: it may have been kept.
+                (step, Err(_)) if has_trapped || !self.settings.is_exclusive => {
+                    unknown += look(&mut run, step)?;
+                }
+                (_, Err(_)) => {}
+            }
+        }
+        let world = run.process.world();
+        let calls = world.faults.calls + world.memory.growths;
+        let ran = match world.faults.were_met() || world.memory.was_short {
+            true => Ran::Faulty,
+            false => Ran::Sound(calls),
+        };
+        world.faults = Faults::default();
+        world.memory = Memory::default();
+        // A lock that could not be removed is dead by then.
+        world.now += AFTERWARDS * 1_000_000_000;
+        if !is_open {
+            answer(run.open()).map_err(|what| format!("without faults: {what}"))?;
+        }
+        self.goes_on(run, unknown, seed)?;
+        Ok(ran)
+    }
+
+    /// The store goes on, holds all that it has answered, and does so after a loss of power.
+    fn goes_on(&self, mut run: Run, unknown: u64, seed: u64) -> Result<(), String> {
+        answer(run.step(&script::set("goes on", "{}")))
+            .map_err(|what| format!("when the fault is gone: {what}"))?;
+        is_sound(&mut run.process)?;
+        let ids: Vec<_> = run.contents.sessions.keys().collect();
+        let (held, count) = answer(observe(&mut run.process, &ids))?;
+        let now = run.process.now();
+        if held.sessions != run.contents.live(now) || count != held.sessions.len() as u64 + unknown
+        {
+            let expected = run.contents.live(now);
+            let other: Vec<_> = expected
+                .iter()
+                .filter(|(id, of)| held.sessions.get(*id) != Some(of))
+                .map(|(id, _)| id)
+                .collect();
+            return Err(format!(
+                "{count} sessions; {other:?} are not as they were answered"
+            ));
+        }
+        let now = run.process.world().now + AFTERWARDS * 1_000_000_000;
+        let allowed = [run.contents.clone()];
+        let disk = run.process.kill();
+        let mut progress = Progress::new(&disk.start, seed);
+        disk.log
+            .iter()
+            .for_each(|operation| progress.pass(operation));
+        for left in [Left::Nothing, Left::Part] {
+            let image = progress.cut(left, &mut Random::new(seed));
+            let expected = Expected {
+                settings: self.settings,
+                allowed: &allowed,
+                now,
+                seed: !seed,
+                has_no_times: false,
+                unknown,
+            };
+            let held = expected.is_held_by(image);
+            held.map_err(|what| format!("after a loss of power: {what}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks whether a step that failed was kept, all of it or nothing; returns how many
+/// sessions it has started under ids that are not known.
+fn look(run: &mut Run, step: &Step) -> Result<u64, String> {
+    let faults = std::mem::take(&mut run.process.world().faults);
+    let ended = run.process.now();
+    run.process.world().now += AFTERWARDS * 1_000_000_000;
+    let mut started = 0;
+    let mut kept = Vec::new();
+    for request in requests(step) {
+        let request = run.resolve(&request);
+        let id = match &request {
+            Request::Create(_) => continue,
+            Request::Set(of) => &of.id,
+            Request::Update(of) => &of.id,
+            Request::Merge(of) => &of.id,
+            Request::Touch(of) => &of.id,
+            Request::Rotate(of) => &of.id,
+            Request::Destroy(of) => &of.id,
+            Request::Get(_) => continue,
+        };
+        let get = Request::Get(GetRequest { id: id.clone() });
+        let Reply::Session(now) = answer(run.process.request(&get))? else {
+            return Err("no session in the answer to `get`".to_owned());
+        };
+        let before = run.contents.sessions.get(id).cloned();
+        kept.push(now != before);
+        match now {
+            _ if now == before => {}
+            Some(session) => {
+                run.contents.sessions.insert(id.clone(), session);
+            }
+            None => {
+                run.contents.end(id, ended);
+                started += u64::from(matches!(request, Request::Rotate(_)));
+            }
+        }
+    }
+    if kept.iter().any(|one| *one != kept[0]) {
+        return Err(format!("{step:?} was kept in part"));
+    }
+    let is_kept = kept.first().copied();
+    let creates = requests(step)
+        .iter()
+        .filter(|of| matches!(of, Request::Create(_)))
+        .count();
+    if creates > 0 && is_kept.is_none_or(|kept| kept) {
+        let count = answer(observe(&mut run.process, &[]))?.1;
+        let known = run.contents.live(run.process.now()).len() as u64;
+        started += count.saturating_sub(known).min(creates as u64);
+    }
+    run.process.world().faults = faults;
+    Ok(started)
+}
+
+fn requests(step: &Step) -> Vec<Request> {
+    match step {
+        Step::Alone(request) => vec![request.clone()],
+        Step::Batch(requests) => requests.clone(),
+        _ => vec![],
+    }
+}
+
+/// A call that may fail, but traps only if memory was short or the process was killed; then
+/// the component is started anew.
+fn trapped<T>(run: &mut Run, called: Called<T>) -> Result<Result<T, Error>, String> {
+    called.or_else(|error| {
+        let world = run.process.world();
+        let is_killed = world.faults.kind == Some(Fault::Kill) && world.faults.were_met();
+        if !is_killed && !world.memory.is_short() {
+            return Err(format!("a trap: {error:?}"));
+        }
+        world.memory = Memory {
+            was_short: true,
+            ..Memory::default()
+        };
+        world.faults = Faults::default();
+        answer(run.restart())?;
+        Ok(Err(Error::Other("the component has ended".to_owned())))
+    })
+}
+
+/// A fault at each call.
+fn fails_at_each_call(beginning: &Beginning, kind: Fault) {
+    for stays in [false, true] {
+        for after in 0.. {
+            let when = if stays { "and from then on" } else { "once" };
+            match beginning.run(Faults::new(kind, after, stays), Memory::default()) {
+                Ok(Ran::Faulty) => {}
+                Ok(Ran::Sound(_)) => break,
+                Err(what) => panic!(
+                    "{what}\n{:?}, {kind:?} after {after} calls, {when}",
+                    beginning.settings
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_exclusive_store_survives_each_fault() {
+    let beginning = Beginning::new(Settings::new(true, true), script::with_faults());
+    FAULTS.map(|kind| fails_at_each_call(&beginning, kind));
+}
+
+#[test]
+fn a_shared_store_survives_each_fault() {
+    let beginning = Beginning::new(Settings::new(false, true), script::with_faults());
+    FAULTS.map(|kind| fails_at_each_call(&beginning, kind));
+}
+
+#[test]
+fn a_restored_copy_survives_each_fault() {
+    for is_exclusive in [true, false] {
+        let beginning = Beginning::restored(Settings::new(is_exclusive, true));
+        FAULTS.map(|kind| fails_at_each_call(&beginning, kind));
+    }
+}
+
+/// What follows a process that was killed survives a loss of power, too.
+#[test]
+fn a_store_survives_being_killed_at_each_call() {
+    for is_exclusive in [true, false] {
+        let settings = Settings::new(is_exclusive, true);
+        for beginning in [
+            Beginning::empty(settings),
+            Beginning::new(settings, script::with_faults()),
+            Beginning::restored(settings),
+        ] {
+            for after in 0.. {
+                let faults = Faults::new(Fault::Kill, after, false);
+                match beginning.run(faults, Memory::default()) {
+                    Ok(Ran::Faulty) => {}
+                    Ok(Ran::Sound(_)) => break,
+                    Err(what) => panic!("{what}\n{settings:?}, killed after {after} calls"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_store_survives_each_fault() {
+    for is_exclusive in [true, false] {
+        let beginning = Beginning::empty(Settings::new(is_exclusive, true));
+        FAULTS.map(|kind| fails_at_each_call(&beginning, kind));
+    }
+}
+
+#[test]
+fn a_store_survives_too_little_memory() {
+    for is_exclusive in [true, false] {
+        let settings = Settings::new(is_exclusive, true);
+        let beginning = Beginning::new(settings, script::large());
+        for traps in [true, false] {
+            for most in 0.. {
+                let memory = Memory {
+                    most: Some(most),
+                    traps,
+                    ..Memory::default()
+                };
+                match beginning.run(Faults::default(), memory) {
+                    Ok(Ran::Faulty) => {}
+                    Ok(Ran::Sound(growths)) => {
+                        assert!(growths > 4, "the script needs more memory");
+                        break;
+                    }
+                    Err(what) => panic!("{what}\n{settings:?}, {most} growths, traps: {traps}"),
+                }
+            }
+        }
+    }
+}
