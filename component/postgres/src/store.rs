@@ -13,7 +13,7 @@ use wasi_sessions_rules::types::{
 };
 
 impl Engine for Store {
-    const MISSING_OPTIONS: &'static [&'static str] = &["access"];
+    const MISSING_OPTIONS: &'static [&'static str] = &["access", "key", "previousKey"];
 
     fn open(location: &str, options: Options, now: Timestamp) -> Result<Store, Error> {
         Store::connected(location, options, now)

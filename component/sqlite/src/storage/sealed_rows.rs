@@ -86,14 +86,12 @@ impl Rows<'_, '_> {
             return Ok(Cow::Borrowed(data));
         };
         let hash_head = hash_head(hash);
-        let found = self
-            .0
-            .sealed
-            .first([hash_head], |row| {
-                let row = open(keys, hash_head, row)?;
-                Ok((row.state, row.subject))
-            })?;
-        let (state, subject) = found.ok_or_else(|| failure(rusqlite::Error::QueryReturnedNoRows))?;
+        let found = self.0.sealed.first([hash_head], |row| {
+            let row = open(keys, hash_head, row)?;
+            Ok((row.state, row.subject))
+        })?;
+        let (state, subject) =
+            found.ok_or_else(|| failure(rusqlite::Error::QueryReturnedNoRows))?;
         let times = (written.version, written.updated);
         let subject = subject.as_deref();
         let stored = keys.present.stored_form(hash, times, subject, data)?;
