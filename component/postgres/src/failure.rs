@@ -93,6 +93,13 @@ fn database_error(error: &tokio_postgres::Error) -> Error {
         | SqlState::TOO_MANY_CONNECTIONS
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Error::Busy,
+        SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => {
+            Error::Other(format!(
+                "a prepared statement is gone or another's: a pooler in transaction mode is not supported, use its \
+             session mode or connect without it ({})",
+                code.code()
+            ))
+        }
         _ => Error::Other(format!("the server says: {words} ({})", code.code())),
     }
 }

@@ -14,6 +14,8 @@ mod engine;
 #[cfg(server)]
 mod fixture;
 #[cfg(server)]
+mod pooler;
+#[cfg(server)]
 mod proxy;
 #[cfg(server)]
 mod server;

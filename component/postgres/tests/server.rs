@@ -140,6 +140,13 @@ impl Server {
         self.wait();
     }
 
+    /// The user that the server runs as, if that is not the one of the tests.
+    #[allow(dead_code)]
+    pub fn user(&self) -> Option<u32> {
+        let owner = fs::metadata(&self.directory).unwrap().uid();
+        (owner == NOBODY).then_some(owner)
+    }
+
     /// Runs statements; returns what they print, a row a line.
     pub fn sql(&self, database: &str, statements: &str) -> String {
         let output = self.sql_output(database, statements);
@@ -218,7 +225,7 @@ impl Drop for Session {
 }
 
 /// A program that is run without the rights of root.
-fn unprivileged(is_root: bool, program: &Path) -> Command {
+pub fn unprivileged(is_root: bool, program: &Path) -> Command {
     if !is_root {
         return Command::new(program);
     }
@@ -255,7 +262,8 @@ fn certify(is_root: bool, cluster: &Path) {
     assert!(made.status.success(), "{made:?}");
 }
 
-fn free_port() -> u16 {
+/// A port on which nothing listens.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
