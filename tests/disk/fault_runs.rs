@@ -248,9 +248,12 @@ fn trapped<T>(run: &mut Run, called: Called<T>) -> Result<Result<T, Error>, Stri
     })
 }
 
-/// A fault at each call.
-fn fails_at_each_call(beginning: &Beginning, kind: Fault) {
-    for stays in [false, true] {
+/// A fault of each kind at each call.
+fn fail_at_each_call(beginning: &Beginning) {
+    for (kind, stays) in FAULTS
+        .into_iter()
+        .flat_map(|kind| [(kind, false), (kind, true)])
+    {
         for after in 0.. {
             let when = if stays { "and from then on" } else { "once" };
             match beginning.run(Faults::new(kind, after, stays), Memory::default()) {
@@ -268,20 +271,20 @@ fn fails_at_each_call(beginning: &Beginning, kind: Fault) {
 #[test]
 fn an_exclusive_store_survives_each_fault() {
     let beginning = Beginning::new(Settings::new(true, true), script::with_faults());
-    FAULTS.map(|kind| fails_at_each_call(&beginning, kind));
+    fail_at_each_call(&beginning);
 }
 
 #[test]
 fn a_shared_store_survives_each_fault() {
     let beginning = Beginning::new(Settings::new(false, true), script::with_faults());
-    FAULTS.map(|kind| fails_at_each_call(&beginning, kind));
+    fail_at_each_call(&beginning);
 }
 
 #[test]
 fn a_restored_copy_survives_each_fault() {
     for is_exclusive in [true, false] {
         let beginning = Beginning::restored(Settings::new(is_exclusive, true));
-        FAULTS.map(|kind| fails_at_each_call(&beginning, kind));
+        fail_at_each_call(&beginning);
     }
 }
 
@@ -311,7 +314,7 @@ fn a_store_survives_being_killed_at_each_call() {
 fn a_new_store_survives_each_fault() {
     for is_exclusive in [true, false] {
         let beginning = Beginning::empty(Settings::new(is_exclusive, true));
-        FAULTS.map(|kind| fails_at_each_call(&beginning, kind));
+        fail_at_each_call(&beginning);
     }
 }
 

@@ -119,9 +119,4 @@ impl Image {
         self.files.insert(node, file);
         self.names.insert((ROOT, path.to_owned()), node);
     }
-
-    /// Removes the name of a file in the root.
-    pub fn remove(&mut self, path: &str) {
-        self.names.remove(&(ROOT, path.to_owned()));
-    }
 }

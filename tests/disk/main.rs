@@ -21,6 +21,8 @@ mod random;
 mod recording;
 mod run;
 mod script;
+mod streams;
 mod wasi;
+mod world;
 
 mod scripts_run;

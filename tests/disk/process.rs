@@ -8,7 +8,8 @@ use wasmtime::component::{Component, Linker, ResourceAny};
 use wasmtime::{Config, Engine, Store};
 
 use crate::disk::Disk;
-use crate::wasi::{self, World};
+use crate::wasi;
+use crate::world::World;
 
 // The documentation is in `wit/`.
 #[allow(missing_docs)]

@@ -7,7 +7,7 @@ use crate::image::Image;
 use crate::model::{Contents, handle};
 use crate::process::{Called, DATABASE, Error, Outcome, Process, Reply, Request};
 use crate::script::Step;
-use crate::wasi::World;
+use crate::world::World;
 
 /// The time at which runs begin, in nanoseconds since the Unix epoch.
 pub const START: u64 = 1_700_000_000_000_000_000;

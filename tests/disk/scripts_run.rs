@@ -23,8 +23,6 @@ fn runs_as_expected(settings: Settings, steps: &[Step]) {
         assert_eq!(count, expected.len() as u64, "{step:?}");
     }
     assert_eq!(check(&mut run.process).unwrap(), Ok(vec![]));
-    let operations = run.process.world().disk.log.len();
-    println!("{settings:?}: {operations} operations");
 }
 
 #[test]
@@ -32,6 +30,28 @@ fn the_store_answers_as_the_model_expects() {
     for settings in Settings::ALL {
         for steps in [script::everything(), script::many_pages()] {
             runs_as_expected(settings, &steps);
+        }
+    }
+}
+
+/// Also what was answered with relaxed durability: only a loss of power may take it.
+#[test]
+fn an_instance_that_is_killed_after_an_answer_has_written_it() {
+    for settings in Settings::ALL {
+        let process = Process::on(Disk::new(Image::default()), START, 1);
+        let mut run = Run::begin(process, settings, Contents::default());
+        run.open().unwrap().unwrap();
+        for step in script::everything() {
+            if let Err(error) = run.step(&step).unwrap() {
+                assert!(is_refusal(&error), "{step:?}: {error:?}");
+            }
+            run.restart().unwrap().unwrap();
+            let now = run.process.now();
+            let expected = run.contents.live(now);
+            let ids: Vec<_> = run.contents.sessions.keys().collect();
+            let (observed, count) = observe(&mut run.process, &ids).unwrap().unwrap();
+            assert_eq!(observed.sessions, expected, "{settings:?}, {step:?}");
+            assert_eq!(count, expected.len() as u64, "{settings:?}, {step:?}");
         }
     }
 }

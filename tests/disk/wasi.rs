@@ -1,81 +1,30 @@
-//! WASI from memory: the functions that the component imports, over a [`Disk`], a clock
-//! that moves only when it is told to, and random numbers from a seed.
+//! WASI from memory: the functions that the component imports, over a
+//! [`World`]: a disk, a clock that moves only when it is told to, and random numbers from
+//! a seed.
 
-use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource};
-use wasmtime::component::{ResourceTable, ResourceType};
+use wasmtime::component::ResourceType;
+use wasmtime::component::{Linker, LinkerInstance, Resource};
 use wasmtime::{Result, StoreContextMut};
-use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, MetadataHashValue,
-    NewTimestamp, OpenFlags, PathFlags,
+    DescriptorFlags, ErrorCode, NewTimestamp, OpenFlags, PathFlags,
 };
 
-use crate::disk::Disk;
-use crate::faults::{Call, Fault, Faults};
-use crate::image::{Done, Node, ROOT};
-use crate::memory::Memory;
-use crate::random::Random;
-
-/// What an instance of the component has.
-pub struct World {
-    /// Its disk.
-    pub disk: Disk,
-    /// The faults of that disk.
-    pub faults: Faults,
-    /// The time, in nanoseconds since the Unix epoch.
-    pub now: u64,
-    /// Its randomness.
-    pub random: Random,
-    /// Its memory.
-    pub memory: Memory,
-    table: ResourceTable,
-}
-
-impl World {
-    /// A world with this disk, at this time.
-    pub fn new(disk: Disk, now: u64, seed: u64) -> Self {
-        Self {
-            disk,
-            faults: Faults::default(),
-            now,
-            random: Random::new(seed),
-            memory: Memory::default(),
-            table: ResourceTable::new(),
-        }
-    }
-}
+use crate::faults::Call;
+use crate::image::{Node, ROOT};
+use crate::streams::{self, Failure, Stream};
+use crate::world::{Entries, World, hash, time};
 
 /// An open file or directory.
 struct Descriptor(Node);
 
-/// The names of a directory that were not read yet.
-struct Entries(Vec<DirectoryEntry>);
-
-/// A stream that reads or writes a file from an offset on.
-struct Stream {
-    node: Node,
-    offset: u64,
-}
-
 /// Something to wait for, which has happened.
-struct Pollable;
-
-/// Why a stream failed.
-struct Failure;
+pub struct Pollable;
 
 /// A terminal; there is none.
 struct Terminal;
 
-#[derive(ComponentType, Lift, Lower)]
-#[component(variant)]
-enum StreamError {
-    #[component(name = "last-operation-failed")]
-    LastOperationFailed(Resource<Failure>),
-    #[component(name = "closed")]
-    Closed,
-}
-
-type Of<'a> = StoreContextMut<'a, World>;
+/// The store of a call.
+pub type Of<'a> = StoreContextMut<'a, World>;
 
 /// Links all functions.
 pub fn add_to_linker(linker: &mut Linker<World>) -> Result<()> {
@@ -94,7 +43,7 @@ pub fn add_to_linker(linker: &mut Linker<World>) -> Result<()> {
         "[method]pollable.block",
         |_: Of, _: (Resource<Pollable>,)| Ok(()),
     )?;
-    streams(&mut linker.instance("wasi:io/streams@0.2.12")?)?;
+    streams::link(&mut linker.instance("wasi:io/streams@0.2.12")?)?;
     clocks(linker)?;
     linker
         .instance("wasi:random/random@0.2.12")?
@@ -143,7 +92,8 @@ fn command_line(linker: &mut Linker<World>) -> Result<()> {
     Ok(())
 }
 
-fn resource<R: Send + 'static>(to: &mut LinkerInstance<World>, name: &str) -> Result<()> {
+/// Links a resource and its drop.
+pub fn resource<R: Send + 'static>(to: &mut LinkerInstance<World>, name: &str) -> Result<()> {
     to.resource(name, ResourceType::host::<R>(), |mut of: Of, number| {
         let dropped = Resource::<R>::new_own(number);
         of.data_mut().table.delete(dropped)?;
@@ -385,60 +335,6 @@ fn paths(types: &mut LinkerInstance<World>) -> Result<()> {
     )
 }
 
-/// Streams, which the standard library of the component reads and writes files with.
-fn streams(streams: &mut LinkerInstance<World>) -> Result<()> {
-    resource::<Stream>(streams, "input-stream")?;
-    resource::<Stream>(streams, "output-stream")?;
-    for name in [
-        "[method]input-stream.subscribe",
-        "[method]output-stream.subscribe",
-    ] {
-        streams.func_wrap(name, |mut of: Of, _: (Resource<Stream>,)| {
-            Ok((of.data_mut().table.push(Pollable)?,))
-        })?;
-    }
-    streams.func_wrap(
-        "[method]input-stream.blocking-read",
-        |mut of: Of, (stream, length): (Resource<Stream>, u64)| {
-            let world = of.data_mut();
-            let Stream { node, offset } = *world.table.get(&stream)?;
-            let read = world.read(node, offset, length);
-            Ok((match read {
-                Ok(data) if data.is_empty() => Err(StreamError::Closed),
-                Ok(data) => {
-                    world.table.get_mut(&stream)?.offset += data.len() as u64;
-                    Ok(data)
-                }
-                Err(_) => Err(world.failure()?),
-            },))
-        },
-    )?;
-    streams.func_wrap(
-        "[method]output-stream.check-write",
-        |_: Of, _: (Resource<Stream>,)| Ok((Ok::<_, StreamError>(1_u64 << 20),)),
-    )?;
-    streams.func_wrap(
-        "[method]output-stream.write",
-        |mut of: Of, (stream, data): (Resource<Stream>, Vec<u8>)| {
-            let world = of.data_mut();
-            let Stream { node, offset } = *world.table.get(&stream)?;
-            let length = data.len() as u64;
-            Ok((match world.write(node, offset, data) {
-                Ok(written) if written == length => {
-                    world.table.get_mut(&stream)?.offset += length;
-                    Ok(())
-                }
-                // A stream has no way to say how much it wrote.
-                _ => Err(world.failure()?),
-            },))
-        },
-    )?;
-    streams.func_wrap(
-        "[method]output-stream.blocking-flush",
-        |_: Of, _: (Resource<Stream>,)| Ok((Ok::<_, StreamError>(()),)),
-    )
-}
-
 /// Both clocks show the same time. Each look at the second takes a microsecond, and to
 /// wait takes as long as it says, at once.
 fn clocks(linker: &mut Linker<World>) -> Result<()> {
@@ -462,113 +358,6 @@ fn clocks(linker: &mut Linker<World>) -> Result<()> {
     })
 }
 
-impl World {
-    fn read(&mut self, node: Node, offset: u64, length: u64) -> Done<Vec<u8>> {
-        let fault = self.faults.meet(Call::Read);
-        match fault {
-            None => self.disk.read(node, offset, length),
-            Some(Fault::ShortRead) => {
-                let mut data = self.disk.read(node, offset, length)?;
-                data.truncate(data.len().div_ceil(2));
-                Ok(data)
-            }
-            Some(fault) => Err(fault.code()),
-        }
-    }
-
-    fn write(&mut self, node: Node, offset: u64, mut data: Vec<u8>) -> Done<u64> {
-        let fault = self.faults.meet(Call::Write);
-        if fault.is_some() {
-            data.truncate(data.len().div_ceil(2));
-        }
-        let length = data.len() as u64;
-        self.disk.write(node, offset, data, self.now)?;
-        match fault {
-            None | Some(Fault::ShortWrite) => Ok(length),
-            Some(fault) => Err(fault.code()),
-        }
-    }
-
-    fn sync(&mut self, node: Node) -> Done {
-        match self.faults.meet(Call::Sync) {
-            None => self.disk.sync(node),
-            Some(fault) => {
-                self.disk.fail_to_sync(node);
-                Err(fault.code())
-            }
-        }
-    }
-
-    fn open(&mut self, directory: Node, path: &str, how: OpenFlags) -> Done<Node> {
-        let found = self.disk.seen.find(directory, path)?;
-        let makes = how.contains(OpenFlags::CREATE) && found.is_none();
-        self.unless(if makes { Call::Make } else { Call::Other })?;
-        let Some(node) = found else {
-            if !makes {
-                return Err(ErrorCode::NoEntry);
-            }
-            let place = self.disk.seen.place(directory, path)?;
-            let place = place.ok_or(ErrorCode::IsDirectory)?;
-            return Ok(self.disk.make(place, false, self.now));
-        };
-        if how.contains(OpenFlags::EXCLUSIVE) {
-            return Err(ErrorCode::Exist);
-        }
-        if how.contains(OpenFlags::DIRECTORY) && !self.disk.seen.file(node)?.is_directory {
-            return Err(ErrorCode::NotDirectory);
-        }
-        if how.contains(OpenFlags::TRUNCATE) {
-            self.disk.resize(node, 0, self.now)?;
-        }
-        Ok(node)
-    }
-
-    /// Fails if this call is to fail.
-    fn unless(&mut self, call: Call) -> Done {
-        self.faults
-            .meet(call)
-            .map_or(Ok(()), |fault| Err(fault.code()))
-    }
-
-    fn stat(&self, node: Node) -> Done<DescriptorStat> {
-        let file = self.disk.seen.file(node)?;
-        let modified = Some(time(file.modified));
-        Ok(DescriptorStat {
-            type_: kind(file.is_directory),
-            link_count: 1,
-            size: file.data.len() as u64,
-            data_access_timestamp: modified,
-            data_modification_timestamp: modified,
-            status_change_timestamp: modified,
-        })
-    }
-
-    fn entries(&self, node: Node) -> Done<Entries> {
-        let image = &self.disk.seen;
-        let entries = image.entries(node).map(|(name, node)| {
-            Ok(DirectoryEntry {
-                type_: kind(image.file(node)?.is_directory),
-                name: name.to_owned(),
-            })
-        });
-        Ok(Entries(entries.collect::<Done<_>>()?))
-    }
-
-    fn failure(&mut self) -> Result<StreamError> {
-        let failure = self.table.push(Failure)?;
-        Ok(StreamError::LastOperationFailed(failure))
-    }
-}
-
-impl Fault {
-    fn code(self) -> ErrorCode {
-        match self {
-            Self::NoSpace => ErrorCode::InsufficientSpace,
-            _ => ErrorCode::Io,
-        }
-    }
-}
-
 fn file_of<'a>(of: &'a mut Of, file: &Resource<Descriptor>) -> Result<(&'a mut World, Node)> {
     let world = of.data_mut();
     if world.faults.kills() {
@@ -576,25 +365,4 @@ fn file_of<'a>(of: &'a mut Of, file: &Resource<Descriptor>) -> Result<(&'a mut W
     }
     let node = world.table.get(file)?.0;
     Ok((world, node))
-}
-
-fn kind(is_directory: bool) -> DescriptorType {
-    match is_directory {
-        true => DescriptorType::Directory,
-        false => DescriptorType::RegularFile,
-    }
-}
-
-fn hash(node: Node) -> MetadataHashValue {
-    MetadataHashValue {
-        lower: node.into(),
-        upper: 0,
-    }
-}
-
-fn time(nanoseconds: u64) -> Datetime {
-    Datetime {
-        seconds: nanoseconds / 1_000_000_000,
-        nanoseconds: (nanoseconds % 1_000_000_000) as u32,
-    }
 }
