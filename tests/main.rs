@@ -1,7 +1,7 @@
 //! Integration tests: what the project promises, through the host on the real
 //! component, and through the command line.
 //!
-//! There are three layers of tests, and a rule belongs to the lowest one that can
+//! There are four layers of tests, and a rule belongs to the lowest one that can
 //! break it:
 //! - `component/tests`, native and without wasmtime: what a session is, what each
 //!   operation makes of it, what is stored, and what SQLite and the file system
@@ -10,6 +10,7 @@
 //!   its memory answers, how writes are gathered, and the limits of its queue.
 //! - These: what needs the component in its sandbox, a process, a network or a
 //!   browser, and the contract's rules as a user of the crate sees them.
+//! - `disk`, a program of its own: the component on a simulated disk that fails.
 
 #![forbid(unsafe_code)]
 
