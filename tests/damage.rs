@@ -1,5 +1,6 @@
 //! Directories and files that cannot be used: a clear error each, and nothing is lost.
 
+use std::error::Error as _;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
@@ -193,7 +194,7 @@ fn a_name_that_is_not_a_regular_file_is_refused_before_anything_is_created() {
             make(&home, &path);
             let refused = home.builder().open().wait().unwrap_err();
             assert!(matches!(refused, Error::Directory { .. }), "{refused:?}");
-            let refused = refused.to_string();
+            let refused = format!("{refused}: {}", refused.source().unwrap());
             for words in [words, path.to_str().unwrap()] {
                 assert!(refused.contains(words), "{refused}");
             }

@@ -79,12 +79,18 @@ fn commands_run_one_after_the_other() {
         fs::create_dir(&folder).unwrap();
         let commands = block.lines().filter_map(|line| {
             let installed = line.strip_prefix("wasi-sessions ");
-            installed.or_else(|| line.strip_prefix("cargo run -- "))
+            let arguments = installed.or_else(|| line.strip_prefix("cargo run -- "));
+            match arguments {
+                // It runs until a signal, and has tests of its own.
+                Some(arguments) if arguments.starts_with("serve") => None,
+                Some(arguments) => Some(format!("\"$0\" {arguments}")),
+                // Makes a key.
+                None => line.starts_with("head ").then(|| line.to_owned()),
+            }
         });
-        // `serve` runs until a signal, and has tests of its own.
-        for arguments in commands.filter(|command| !command.starts_with("serve")) {
+        for command in commands {
             let process = Command::new("sh")
-                .args(["-c", &format!("\"$0\" {arguments}")])
+                .args(["-c", &command])
                 .arg(&*PROGRAM)
                 .env("XDG_CACHE_HOME", &*CACHE)
                 .env("HOME", &user)
@@ -92,7 +98,7 @@ fn commands_run_one_after_the_other() {
                 .output()
                 .unwrap();
             let errors = String::from_utf8_lossy(&process.stderr);
-            assert!(process.status.success(), "{arguments}: {errors}");
+            assert!(process.status.success(), "{command}: {errors}");
             ran += 1;
         }
     }

@@ -1,4 +1,6 @@
-//! What `host-demo serve` and the server of the crate refuse to serve, and how they say so.
+//! What `serve` and the server of the crate refuse to serve, and how they say so.
+
+use std::error::Error as _;
 
 use super::*;
 
@@ -61,7 +63,7 @@ fn compiled_code_is_not_kept_where_a_component_can_write() {
             let server = Server::new(fs::read(guests::FILE).unwrap(), stores.clone());
             let server = server.admin(true).cache_directory(&inside);
             let bound = runtime.block_on(server.bind("127.0.0.1:0".parse().unwrap()));
-            let refused = bound.err().unwrap().to_string();
+            let refused = bound.err().unwrap().source().unwrap().to_string();
             assert!(refused.contains("cache directory"), "{refused}");
         }
     }

@@ -38,6 +38,7 @@ pub(crate) fn check(_directory: &Path) -> io::Result<()> {
 #[cfg(all(test, unix))]
 mod tests {
     use std::env;
+    use std::error::Error as _;
     use std::fs::File;
     use std::process::Command;
 
@@ -120,6 +121,8 @@ mod tests {
     }
 
     fn says_so(error: &Error) -> bool {
-        error.to_string().contains("Too many open files")
+        let source = error.source().map(ToString::to_string);
+        let words = format!("{error} {}", source.unwrap_or_default());
+        words.contains("Too many open files")
     }
 }

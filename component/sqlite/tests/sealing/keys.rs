@@ -8,6 +8,7 @@ use std::fs;
 /// The message with which these keys are refused. Nothing is changed then.
 fn refusal(database: &Database, keys: impl Fn(&mut Options)) -> String {
     let before = fs::read(database.file("sessions.db")).unwrap();
+    let mut refusal = None;
     for sync in [true, false] {
         let opened = database.try_open(|options| {
             keys(options);
@@ -17,11 +18,9 @@ fn refusal(database: &Database, keys: impl Fn(&mut Options)) -> String {
             panic!("opened");
         };
         assert!(fs::read(database.file("sessions.db")).unwrap() == before);
-        if sync == false {
-            return words;
-        }
+        refusal = Some(words);
     }
-    unreachable!("it returns after the second");
+    refusal.unwrap()
 }
 
 /// Sessions of two subjects and of none; their ids.

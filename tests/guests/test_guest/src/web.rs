@@ -160,7 +160,7 @@ fn batches() -> String {
     let mut refusals = String::new();
     for (count, length) in [
         (1001, 1),
-        (100, 1 << 20),
+        (40, 1 << 20),
         (20, 1000),
         (1, (1 << 20) + 1),
         (1, 1 << 20),
