@@ -9,5 +9,6 @@ mod hostile;
 mod lifetimes;
 mod listing;
 mod model;
+pub mod samples;
 mod subjects;
 mod writes;

@@ -1,9 +1,9 @@
-//! A schema in a database of a server that all tests share, and what most tests say about
-//! it.
+//! A schema in a database of a server that all tests share.
 
-use crate::engine::{Durability, Engine, Error, Options, Session, Store};
+pub use crate::contract::samples::{create, handle, is_live, started};
+
+use crate::engine::{Durability, Engine, Error, Options, Store};
 use crate::server::Server;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -152,31 +152,4 @@ impl Database {
         let quoted = query.replace("Sessions", "\"Sessions\"");
         self.sql(&quoted).parse().unwrap()
     }
-}
-
-/// The name that the session with this id has in listings.
-pub fn handle(id: &str) -> String {
-    hex::encode(Sha256::digest(format!("session-id:{id}")))
-}
-
-/// A session that was just started here, with nothing said about its life.
-pub fn started(data: &str, subject: Option<&str>, now: u64) -> Session {
-    Session {
-        data: data.into(),
-        subject: subject.map(str::to_owned),
-        version: 1,
-        created: now,
-        updated: now,
-        expires: now + 86_400_000,
-    }
-}
-
-/// Starts a session that lives for a day; its id.
-pub fn create(store: &mut Store, now: u64, subject: Option<&str>) -> String {
-    store.create(now, b"{}", None, subject).unwrap().id
-}
-
-/// Whether there is a session with this id.
-pub fn is_live(store: &mut Store, now: u64, id: &str) -> bool {
-    store.get(now, id).unwrap().is_some()
 }

@@ -1,9 +1,10 @@
-//! A database in a directory of its own, and what most tests say about it.
+//! A database in a directory of its own.
 
-use crate::engine::{Access, Durability, Engine, Error, Options, Session, Store};
+pub use crate::contract::samples::{create, handle, is_live, started};
+
+use crate::engine::{Access, Durability, Engine, Error, Options, Store};
 use base64::engine::general_purpose::STANDARD;
 use rusqlite::Connection;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::{Deref, DerefMut};
@@ -229,31 +230,4 @@ impl DerefMut for OpenStore {
 pub fn key(byte: u8) -> Option<Key> {
     let text = base64::Engine::encode(&STANDARD, [byte; 32]);
     Key::from_base64(&text)
-}
-
-/// The name that the session with this id has in listings.
-pub fn handle(id: &str) -> String {
-    hex::encode(Sha256::digest(format!("session-id:{id}")))
-}
-
-/// A session that was just started here, with nothing said about its life.
-pub fn started(data: &str, subject: Option<&str>, now: u64) -> Session {
-    Session {
-        data: data.into(),
-        subject: subject.map(str::to_owned),
-        version: 1,
-        created: now,
-        updated: now,
-        expires: now + 86_400_000,
-    }
-}
-
-/// Starts a session that lives for a day; its id.
-pub fn create(store: &mut Store, now: u64, subject: Option<&str>) -> String {
-    store.create(now, b"{}", None, subject).unwrap().id
-}
-
-/// Whether there is a session with this id.
-pub fn is_live(store: &mut Store, now: u64, id: &str) -> bool {
-    store.get(now, id).unwrap().is_some()
 }
