@@ -166,15 +166,19 @@ mod tests {
         Seal::new(&Key::from_base64(&text).unwrap(), table)
     }
 
+    fn row<'a>(hash: &'a IdHash, subject: Option<&'a str>) -> Binding<'a> {
+        Binding {
+            hash,
+            version: 1,
+            updated: 2,
+            subject,
+        }
+    }
+
     #[test]
     fn a_payload_opens_for_the_same_row_only() {
         let (hash, other_hash) = (IdHash::of("a").unwrap(), IdHash::of("b").unwrap());
-        let row = Binding {
-            hash: &hash,
-            version: 1,
-            updated: 2,
-            subject: Some("s"),
-        };
+        let row = row(&hash, Some("s"));
         let others = [
             Binding {
                 hash: &other_hash,
@@ -210,12 +214,7 @@ mod tests {
     #[test]
     fn a_payload_with_a_flipped_bit_or_cut_short_does_not_open() {
         let hash = IdHash::of("a").unwrap();
-        let row = Binding {
-            hash: &hash,
-            version: 1,
-            updated: 2,
-            subject: None,
-        };
+        let row = row(&hash, None);
         let sessions = seal(1, "Sessions");
         let sealed = sessions.seal(&row, b"payload").unwrap();
         for bit in 0..sealed.len() * 8 {
@@ -231,12 +230,7 @@ mod tests {
     #[test]
     fn the_same_payload_is_never_sealed_to_the_same_bytes() {
         let hash = IdHash::of("a").unwrap();
-        let row = Binding {
-            hash: &hash,
-            version: 1,
-            updated: 2,
-            subject: None,
-        };
+        let row = row(&hash, None);
         let sessions = seal(1, "Sessions");
         assert_ne!(
             sessions.seal(&row, b"payload").unwrap(),
