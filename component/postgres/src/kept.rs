@@ -31,7 +31,8 @@ pub struct Kept {
     pub clock_offset: i64,
 }
 
-/// Takes what a store with the same key has left, or starts anew.
+/// Takes the connection and count that a store with the same key gave back, or starts
+/// without a connection.
 pub fn take(key: &Key) -> Kept {
     let left = UNUSED.with_borrow_mut(|unused| {
         let index = unused.iter().rposition(|(other, _)| other == key)?;

@@ -144,7 +144,7 @@ fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
     let other = SERVER.begin(&lock);
     for _ in 0..2 {
         assert_eq!(store.set(NOW, "mine", b"", None), Err(Error::Busy));
-        // Reads wait for nobody.
+        // Reads do not wait for row locks.
         assert_eq!(store.get(NOW, "mine").unwrap().unwrap().version, 1);
     }
     // Its rows are left to the other.

@@ -73,7 +73,7 @@ impl Storage {
         Ok(collected)
     }
 
-    /// Whether rows are sealed anew after this step: when no expired rows are left, since
+    /// Whether rows are resealed after this step: when no expired rows are left, since
     /// sealing makes the database larger.
     fn reseals_after(&self, collected: &Collected, limit: u64) -> bool {
         let is_connected = self.connected.borrow().is_some();

@@ -29,7 +29,7 @@ pub struct Keys {
     pub present: Sealer,
     /// Sealed the rows that collection has not read yet.
     pub previous: Option<Sealer>,
-    /// Whether collection has rows left to seal anew.
+    /// Whether collection has rows left to reseal.
     pub is_changing: Cell<bool>,
 }
 

@@ -5,12 +5,12 @@ use rusqlite::TransactionBehavior::Immediate;
 use wasi_sessions_rules::error::Error;
 
 impl Storage {
-    /// Whether rows are left to be sealed anew.
+    /// Whether rows are left to reseal with the present key.
     pub(super) fn is_changing_key(&self) -> bool {
         self.rows(|rows| rows.is_changing_key())
     }
 
-    /// Seals at most `limit` rows anew, in one transaction. It is as durable as any write:
+    /// Reseals at most `limit` rows, in one transaction. It is as durable as any write:
     /// after the last step, the previous key may be lost.
     pub(super) fn reseal(&self, limit: u64) -> Result<(), Error> {
         let is_done = self.transact(Immediate, &mut || {

@@ -1,5 +1,5 @@
 //! The rows of a table with keys: how a session becomes a row and a row a session, and
-//! how rows are sealed anew.
+//! how rows are resealed.
 
 use super::failure::failure;
 use super::keys::{Keys, StoredForm, TOMBSTONE};
@@ -13,12 +13,11 @@ use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::seal::Binding;
 use wasi_sessions_rules::types::{Session, Written};
 
-/// Rows that a step of sealing anew reads for each that it may seal, and the most that
-/// it reads.
+/// Rows that a step of resealing reads for each row that it may reseal, and its maximum.
 const SCANNED: u64 = 16;
 const MOST_SCANNED: u64 = 4096;
 
-/// Bytes of payloads after which a step of sealing anew ends.
+/// Bytes of payloads after which a step of resealing ends.
 const MOST_BYTES: usize = 1 << 20;
 
 /// The forms in which rows store one subject, as the last parameters of a statement.
@@ -75,7 +74,7 @@ impl Rows<'_, '_> {
     }
 
     /// What the column `data` of a live session becomes when `data` is written. Opens the
-    /// row first: sealing it anew would hide that its subject was changed.
+    /// row first: resealing it would hide that its subject was changed.
     pub fn data_to_write<'a>(
         &self,
         hash: &IdHash,
@@ -113,13 +112,13 @@ impl Rows<'_, '_> {
         Ok(found == Some(true))
     }
 
-    /// Whether rows of the previous key are to be sealed anew, as far as these rows know.
+    /// Whether rows of the previous key are to be resealed, as of the last read of the record.
     pub fn is_changing_key(&self) -> bool {
         let keys = self.0.keys.as_ref();
         keys.is_some_and(|keys| keys.is_changing.get())
     }
 
-    /// Seals at most `limit` rows anew, in the order of their rowids, going on where the
+    /// Reseals at most `limit` rows, in the order of their rowids, going on where the
     /// last step ended. The previous key is forgotten after the last row; returns whether
     /// it is. A row that does not open is left as it is.
     pub fn reseal(&self, limit: u64) -> Result<bool, Error> {
@@ -152,7 +151,7 @@ impl Rows<'_, '_> {
         Ok(next.is_none())
     }
 
-    /// Seals one row anew; returns the length of its payload.
+    /// Reseals one row; returns the length of its payload.
     fn reseal_row(&self, keys: &Keys, hash_head: i64) -> Result<usize, Error> {
         let found = self.0.sealed.first([hash_head], |row| {
             // A value of the wrong kind is damage, too.
@@ -174,7 +173,7 @@ impl Rows<'_, '_> {
         self.0.reseal.change(params).map(drop)
     }
 
-    /// From now on no rows are left to be sealed anew.
+    /// Records that no rows are left to reseal.
     pub fn stop_changing_key(&self) {
         if let Some(keys) = &self.0.keys {
             keys.is_changing.set(false);

@@ -2,8 +2,8 @@
 //! them before. It has no key, only check values that tell keys apart.
 //!
 //! A table gets a record with the first key, and schema version 3. The key is changed
-//! in two parts: `open` writes the new key to the record, and collection seals the rows
-//! anew, in the order of their rowids. Meanwhile the record names the previous key.
+//! in two parts: `open` writes the new key to the record, and collection reseals the
+//! rows, in the order of their rowids. Meanwhile the record names the previous key.
 
 use super::failure::failure;
 use super::keys::{FIRST_KEY, Keys, NOT_SEALED, Sealer, TOMBSTONE};

@@ -30,7 +30,7 @@ fn assert_corrupt(access: Access, change: impl Fn(&Database, [i64; 2])) {
     };
     is_corrupt(store.get(NOW, &mine).err());
     is_corrupt(store.inspect(NOW, &handle(&mine)).err());
-    // A write would seal it anew.
+    // A write would reseal it.
     is_corrupt(store.set(NOW, &mine, b"new", None).err());
     is_corrupt(store.update(NOW, &mine, b"new", None, None).err());
     is_corrupt(store.merge(NOW, &mine, "{}", None).err());
