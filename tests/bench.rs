@@ -90,3 +90,10 @@ fn a_workload_can_be_measured_alone() {
     assert_eq!(rows.len(), 4);
     assert!(rows.iter().all(|row| row["workload"] == "touch"));
 }
+
+#[test]
+fn every_workload_is_measured_beside_a_plain_table() {
+    let rows = rows(&["--json", "--native", "plain"]);
+    assert!(rows.iter().any(|row| row["workload"] == "collect"));
+    assert!(rows.iter().all(|row| row["native"].as_f64().unwrap() > 0.0));
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, Subcommand};
 
+use crate::bench::Layout;
 use crate::location::at_least;
 
 /// What to do with the database in a directory.
@@ -114,7 +115,7 @@ pub enum Command {
     ReadSessions {
         /// The database is one of SQLite's own
         #[arg(long)]
-        native: bool,
+        native: Option<Layout>,
     },
 }
 

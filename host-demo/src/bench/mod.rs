@@ -24,6 +24,7 @@ use plan::Name;
 use population::Population;
 use report::Report;
 
+pub use native::Layout;
 pub use plan::Plan;
 pub use process::read_sessions;
 
@@ -85,7 +86,7 @@ fn of_a_usual_store(bench: &mut Bench) -> anyhow::Result<()> {
     }
     bench.report.doing("filling a store", 1);
     let directory = bench.directory("usual");
-    let population = Population::fill(directory, bench.plan.sessions, |_| LIFE)?;
+    let population = Population::fill(directory, bench.plan.native, bench.plan.sessions, |_| LIFE)?;
     single::reads_and_updates(bench, &population)?;
     single::touches(bench, &population)?;
     clients::run(bench, &population)?;
@@ -105,7 +106,7 @@ fn of_a_large_store(bench: &mut Bench) -> anyhow::Result<()> {
     }
     bench.report.doing("filling a large store", 1);
     let directory = bench.directory("large");
-    let population = Population::fill(directory, bench.plan.large, |_| LIFE)?;
+    let population = Population::fill(directory, bench.plan.native, bench.plan.large, |_| LIFE)?;
     single::reads_and_updates(bench, &population)?;
     if bench.plan.has(Name::Memory) {
         process::memory(bench, &population)?;

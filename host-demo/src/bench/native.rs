@@ -1,8 +1,5 @@
-//! The yardstick: the same store on SQLite itself, without sandbox, thread or cache.
-//!
-//! It is what a careful program would do in place of ours: the same pragmas,
-//! prepared statements, one statement for each operation, and the table layout
-//! that measured best.
+//! The yardstick: the same store on SQLite itself, without sandbox, thread or cache,
+//! with prepared statements and one statement for each operation.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,11 +7,58 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::ensure;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::ValueEnum;
+use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use wasi_sessions::{Durability, Session, Timestamp};
 
 use super::store::Store;
+
+/// How the native side keeps its sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// The layout and the settings that measured best, which are also the component's:
+    /// hashed ids, an exclusive lock, a larger page cache
+    Tuned,
+    /// A column `TEXT PRIMARY KEY`, and SQLite's defaults but for the write-ahead log
+    Plain,
+}
+
+impl Layout {
+    /// Its name in the arguments.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tuned => "tuned",
+            Self::Plain => "plain",
+        }
+    }
+
+    /// The row of the session with this id: the table's key, and what else must be equal.
+    fn key(self, id: &str) -> (Key<'_>, Option<[u8; 24]>) {
+        match self {
+            Self::Plain => (Key::Id(id), None),
+            Self::Tuned => {
+                let (place, rest) = key(id);
+                (Key::Place(place), Some(rest))
+            }
+        }
+    }
+}
+
+enum Key<'a> {
+    Place(i64),
+    Id(&'a str),
+}
+
+impl ToSql for Key<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Place(place) => place.to_sql(),
+            Self::Id(id) => id.to_sql(),
+        }
+    }
+}
 
 /// The row of the session with this id: the table's key, and the rest of the
 /// hash. The same as in the component, so that both tables have one order.
@@ -31,11 +75,14 @@ pub fn key(id: &str) -> (i64, [u8; 24]) {
 }
 
 /// An open database of SQLite's own.
-pub struct Native(Connection);
+pub struct Native {
+    connection: Connection,
+    layout: Layout,
+}
 
 impl Native {
     /// Opens the database in this file, and makes it when it is missing.
-    pub fn open(file: &Path, durability: Durability) -> anyhow::Result<Self> {
+    pub fn open(file: &Path, layout: Layout, durability: Durability) -> anyhow::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -44,16 +91,23 @@ impl Native {
             Durability::Full => "FULL",
             Durability::Relaxed => "NORMAL",
         };
+        let (settings, key) = match layout {
+            Layout::Tuned => (
+                "PRAGMA locking_mode = EXCLUSIVE;
+                 PRAGMA temp_store = MEMORY;
+                 PRAGMA cache_size = -16384;
+                 PRAGMA journal_size_limit = 4194304;",
+                "INTEGER",
+            ),
+            Layout::Plain => ("", "TEXT"),
+        };
         connection.execute_batch(&format!(
-            "PRAGMA locking_mode = EXCLUSIVE;
+            "{settings}
              PRAGMA journal_mode = WAL;
              PRAGMA synchronous = {synchronous};
-             PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -16384;
-             PRAGMA journal_size_limit = 4194304;
              CREATE TABLE IF NOT EXISTS Sessions (
-                 key INTEGER PRIMARY KEY,
-                 rest BLOB NOT NULL,
+                 key {key} PRIMARY KEY,
+                 rest BLOB,
                  version INTEGER NOT NULL,
                  created INTEGER NOT NULL,
                  updated INTEGER NOT NULL,
@@ -66,7 +120,7 @@ impl Native {
         ))?;
         let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
         ensure!(mode == "wal", "SQLite refused its write-ahead log");
-        Ok(Self(connection))
+        Ok(Self { connection, layout })
     }
 
     /// Writes new sessions in one transaction.
@@ -74,7 +128,7 @@ impl Native {
         &self,
         sessions: impl Iterator<Item = (&'a str, Vec<u8>, u64)>,
     ) -> anyhow::Result<()> {
-        let transaction = self.0.unchecked_transaction()?;
+        let transaction = self.connection.unchecked_transaction()?;
         for (id, data, life) in sessions {
             self.insert(id, &data, life)?;
         }
@@ -84,17 +138,17 @@ impl Native {
     /// Removes what has expired; how many rows.
     pub fn collect(&mut self) -> anyhow::Result<u64> {
         let mut collect = self
-            .0
+            .connection
             .prepare_cached("DELETE FROM Sessions WHERE due <= ?1 AND expires <= ?1")?;
         Ok(collect.execute([now()?])? as u64)
     }
 
     fn insert(&self, id: &str, data: &[u8], life: u64) -> anyhow::Result<()> {
-        let mut insert = self.0.prepare_cached(
+        let mut insert = self.connection.prepare_cached(
             "INSERT INTO Sessions (key, rest, version, created, updated, expires, due, subject, data)
              VALUES (?1, ?2, 1, ?3, ?3, ?4, ?4 / 60000 * 60000, NULL, ?5)",
         )?;
-        let ((place, rest), now) = (key(id), now()?);
+        let ((place, rest), now) = (self.layout.key(id), now()?);
         insert.execute(params![place, rest, now, now + life as i64, data])?;
         Ok(())
     }
@@ -110,11 +164,11 @@ impl Store for Native {
     }
 
     async fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>> {
-        let mut get = self.0.prepare_cached(
+        let mut get = self.connection.prepare_cached(
             "SELECT data, subject, version, created, updated, expires
-             FROM Sessions WHERE key = ?1 AND rest = ?2 AND expires > ?3",
+             FROM Sessions WHERE key = ?1 AND rest IS ?2 AND expires > ?3",
         )?;
-        let (place, rest) = key(id);
+        let (place, rest) = self.layout.key(id);
         let session = get.query_row(params![place, rest, now()?], |row| {
             Ok(Session {
                 data: row.get(0)?,
@@ -129,11 +183,11 @@ impl Store for Native {
     }
 
     async fn update(&mut self, id: &str, data: Vec<u8>, life: u64) -> anyhow::Result<bool> {
-        let mut update = self.0.prepare_cached(
+        let mut update = self.connection.prepare_cached(
             "UPDATE Sessions SET data = ?4, version = version + 1, updated = ?3, expires = ?5
-             WHERE key = ?1 AND rest = ?2 AND expires > ?3 RETURNING version",
+             WHERE key = ?1 AND rest IS ?2 AND expires > ?3 RETURNING version",
         )?;
-        let ((place, rest), now) = (key(id), now()?);
+        let ((place, rest), now) = (self.layout.key(id), now()?);
         let mut rows = update.query(params![place, rest, now, data, now + life as i64])?;
         let version: Option<i64> = rows.next()?.map(|row| row.get(0)).transpose()?;
         // A statement that is not run to its end never has SQLite copy the log
@@ -143,10 +197,10 @@ impl Store for Native {
     }
 
     async fn touch(&mut self, id: &str, life: u64) -> anyhow::Result<bool> {
-        let mut touch = self.0.prepare_cached(
-            "UPDATE Sessions SET expires = ?4 WHERE key = ?1 AND rest = ?2 AND expires > ?3",
+        let mut touch = self.connection.prepare_cached(
+            "UPDATE Sessions SET expires = ?4 WHERE key = ?1 AND rest IS ?2 AND expires > ?3",
         )?;
-        let ((place, rest), now) = (key(id), now()?);
+        let ((place, rest), now) = (self.layout.key(id), now()?);
         Ok(touch.execute(params![place, rest, now, now + life as i64])? == 1)
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::native::Layout;
 use crate::location::at_least;
 
 /// What is measured, on how many sessions and for how long.
@@ -23,6 +24,9 @@ pub struct Plan {
     /// How long each side works in a round
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = at_least::<1>)]
     milliseconds: u64,
+    /// How SQLite itself is used on the other side
+    #[arg(long, value_name = "LAYOUT", default_value = "tuned")]
+    pub native: Layout,
     /// Only this; may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<Name>,

@@ -9,7 +9,7 @@ use anyhow::ensure;
 use wasi_sessions::{Durability, Options, Outcome, Reply, Request, Sessions};
 
 use super::held::{Held, ids};
-use super::native::Native;
+use super::native::{Layout, Native};
 use crate::database::Database;
 
 /// Sessions that are written in one transaction while a store is filled.
@@ -22,23 +22,27 @@ pub struct Population {
     pub ours: Arc<Held>,
     /// What the native store should hold.
     pub native: Arc<Held>,
+    /// How the native store keeps them.
+    pub layout: Layout,
 }
 
 impl Population {
     /// Two empty databases, which are made when they are opened.
-    pub fn empty(directory: PathBuf) -> anyhow::Result<Self> {
+    pub fn empty(directory: PathBuf, layout: Layout) -> anyhow::Result<Self> {
         fs::create_dir(&directory)?;
         let ids = ids(0);
         Ok(Self {
             directory,
             ours: Held::new(ids.clone()).into(),
             native: Held::new(ids).into(),
+            layout,
         })
     }
 
     /// Two databases with so many sessions, that live as `life` says of each.
     pub fn fill(
         directory: PathBuf,
+        layout: Layout,
         count: u32,
         life: impl Fn(usize) -> u64,
     ) -> anyhow::Result<Self> {
@@ -46,7 +50,7 @@ impl Population {
         let filled = Self {
             ours: Held::new(ids.clone()).into(),
             native: Held::new(ids).into(),
-            ..Self::empty(directory)?
+            ..Self::empty(directory, layout)?
         };
         let sessions = filled.open_ours(Options {
             durability: Durability::Relaxed,
@@ -76,7 +80,7 @@ impl Population {
 
     /// Copies of both databases as they were filled, made while they were closed.
     pub fn copy(&self, directory: PathBuf) -> anyhow::Result<Self> {
-        let copy = Self::empty(directory)?;
+        let copy = Self::empty(directory, self.layout)?;
         for database in [self.ours(), self.native()] {
             let file = copy.directory.join(&database.file);
             fs::copy(database.path(), &file)?;
@@ -119,7 +123,7 @@ impl Population {
 
     /// The native store.
     pub fn open_native(&self, durability: Durability) -> anyhow::Result<Native> {
-        Native::open(&self.native().path(), durability)
+        Native::open(&self.native().path(), self.layout, durability)
     }
 }
 

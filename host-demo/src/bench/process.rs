@@ -13,7 +13,7 @@ use wasi_sessions::Durability;
 
 use super::Bench;
 use super::held::Held;
-use super::native::Native;
+use super::native::{Layout, Native};
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
 use super::rounds::rounds;
@@ -24,10 +24,10 @@ use crate::output::milliseconds;
 /// The work of a started process: reads the sessions whose ids are on its standard
 /// input, a line each. Prints a line after the first, and at the
 /// end its resident memory in bytes, which is 0 where that is not known.
-pub fn read_sessions(database: &Database, native: bool) -> anyhow::Result<()> {
+pub fn read_sessions(database: &Database, native: Option<Layout>) -> anyhow::Result<()> {
     let runtime = Builder::new_current_thread().build()?;
-    if native {
-        let mut native = Native::open(&database.path(), Durability::Full)?;
+    if let Some(layout) = native {
+        let mut native = Native::open(&database.path(), layout, Durability::Full)?;
         runtime.block_on(read_all(&mut native))
     } else {
         let sessions = database.open()?;
@@ -151,13 +151,15 @@ fn command(population: &Population, native: bool) -> anyhow::Result<Command> {
     let mut command = Command::new(program);
     command
         .arg("read-sessions")
-        .args(native.then_some("--native"))
         .arg("--directory")
         .arg(database.directory)
         .arg("--file")
         .arg(database.file)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
+    if native {
+        command.args(["--native", population.layout.name()]);
+    }
     Ok(command)
 }
 

@@ -140,6 +140,7 @@ impl<'a> Report<'a> {
         let report = serde_json::json!({
             "rounds": plan.rounds,
             "milliseconds": plan.slice().as_millis() as u64,
+            "native": plan.native.name(),
             "engine": format!("SQLite {}", rusqlite::version()),
             "rows": self.rows,
         });
