@@ -72,6 +72,14 @@ impl ReadCache {
             .then(|| known.session())
     }
 
+    /// The length of the payload that is stored under this id, if that is known. Only
+    /// right for the holder of the owner's lock.
+    pub(crate) fn stored_length(&self, id: &str) -> Option<u64> {
+        let known = self.sessions.as_ref()?.peek(&self.keys.of(id))?;
+        self.is_there(&known, self.clock.latest())
+            .then(|| known.data().len() as u64)
+    }
+
     fn is_there(&self, known: &Known, now: Timestamp) -> bool {
         self.subjects.is_current(known.fixed().generation) && known.expires > now
     }

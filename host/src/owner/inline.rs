@@ -29,8 +29,13 @@ pub(crate) struct Inline {
 
 impl Inline {
     /// What these requests write; `None` if a task must not do them itself, whatever
-    /// the state of the store.
-    pub(crate) fn of(requests: &[Request], options: &Options) -> Option<Self> {
+    /// the state of the store. `stored` gives the length of the payload that is stored
+    /// under an id; where it is not known, it counts as the largest that is allowed.
+    pub(crate) fn of(
+        requests: &[Request],
+        options: &Options,
+        stored: impl Fn(&str) -> Option<u64>,
+    ) -> Option<Self> {
         let brought = requests.iter().map(|request| request.payload().len());
         let brought = brought.fold(0, usize::saturating_add);
         if requests.len() > MOST_REQUESTS || brought > MOST_BYTES {
@@ -43,15 +48,19 @@ impl Inline {
             freed: 0,
         };
         for request in requests {
-            // The size of the stored payload is not known: it counts as the largest.
+            let stored = || {
+                // A request before it may have written another payload.
+                let known = request.changed_id().and_then(&stored);
+                known.map_or(options.max_data, |length| length + brought as u64)
+            };
             match request.weights().writes {
                 Writes::Nothing => continue,
                 Writes::Brought => {}
-                Writes::Stored => work.bytes = work.bytes.saturating_add(options.max_data),
+                Writes::Stored => work.bytes = work.bytes.saturating_add(stored()),
                 Writes::Many => return None,
             }
             work.pages += PAGES;
-            work.freed = work.freed.saturating_add(options.max_data);
+            work.freed = work.freed.saturating_add(stored());
         }
         let allowed = !work.writes() || options.durability == Durability::Relaxed;
         allowed.then_some(work)
@@ -77,6 +86,10 @@ mod tests {
         }
     }
 
+    fn unknown(_: &str) -> Option<u64> {
+        None
+    }
+
     fn get() -> Request {
         Request::Get(GetRequest {
             id: "id".to_owned(),
@@ -93,35 +106,58 @@ mod tests {
 
     #[test]
     fn reads_write_nothing_and_are_done_with_any_durability() {
-        let read = Inline::of(&[get()], &Options::default()).unwrap();
+        let read = Inline::of(&[get()], &Options::default(), unknown).unwrap();
         assert!(!read.writes());
-        assert_eq!(Inline::of(&[get()], &relaxed()), Some(read));
+        assert_eq!(Inline::of(&[get()], &relaxed(), unknown), Some(read));
     }
 
     #[test]
     fn durable_writes_and_log_ins_are_never_done_by_tasks() {
-        assert_eq!(Inline::of(&[set(1)], &Options::default()), None);
-        assert_eq!(Inline::of(&[get(), set(1)], &Options::default()), None);
+        assert_eq!(Inline::of(&[set(1)], &Options::default(), unknown), None);
+        assert_eq!(
+            Inline::of(&[get(), set(1)], &Options::default(), unknown),
+            None
+        );
         let rotate = Request::Rotate(RotateRequest {
             id: "id".to_owned(),
             subject: None,
         });
-        assert_eq!(Inline::of(&[rotate], &relaxed()), None);
+        assert_eq!(Inline::of(&[rotate], &relaxed(), unknown), None);
         let create = Request::Create(CreateRequest {
             data: vec![],
             ttl: None,
             subject: Some("alice".to_owned()),
         });
-        assert_eq!(Inline::of(&[create], &relaxed()), None);
+        assert_eq!(Inline::of(&[create], &relaxed(), unknown), None);
     }
 
     #[test]
     fn a_batch_of_a_task_is_bounded_in_requests_and_in_bytes() {
         let sets = |count, length| vec![set(length); count];
-        assert!(Inline::of(&sets(MOST_REQUESTS, 1), &relaxed()).is_some());
-        assert_eq!(Inline::of(&sets(MOST_REQUESTS + 1, 1), &relaxed()), None);
-        assert!(Inline::of(&sets(1, MOST_BYTES), &relaxed()).is_some());
-        assert_eq!(Inline::of(&sets(2, MOST_BYTES / 2 + 1), &relaxed()), None);
+        assert!(Inline::of(&sets(MOST_REQUESTS, 1), &relaxed(), unknown).is_some());
+        assert_eq!(
+            Inline::of(&sets(MOST_REQUESTS + 1, 1), &relaxed(), unknown),
+            None
+        );
+        assert!(Inline::of(&sets(1, MOST_BYTES), &relaxed(), unknown).is_some());
+        assert_eq!(
+            Inline::of(&sets(2, MOST_BYTES / 2 + 1), &relaxed(), unknown),
+            None
+        );
+    }
+
+    #[test]
+    fn a_stored_payload_counts_with_its_length_where_that_is_known() {
+        let touch = Request::Touch(TouchRequest {
+            id: "id".to_owned(),
+            ttl: None,
+        });
+        let known = |id: &str| (id == "id").then_some(500);
+        let work = Inline::of(&[touch.clone()], &relaxed(), known).unwrap();
+        assert_eq!((work.bytes, work.freed), (500, 500));
+        // The set may have written more.
+        let work = Inline::of(&[set(600), touch], &relaxed(), known).unwrap();
+        assert_eq!((work.bytes, work.freed), (600 + 1100, 2 * 1100));
     }
 
     #[test]
@@ -131,7 +167,7 @@ mod tests {
             ttl: None,
         });
         let largest = Options::default().max_data;
-        let work = Inline::of(&[set(7), touch], &relaxed()).unwrap();
+        let work = Inline::of(&[set(7), touch], &relaxed(), unknown).unwrap();
         let expected = Inline {
             requests: 2,
             pages: 2 * PAGES,
@@ -148,7 +184,7 @@ mod tests {
             id: "id".to_owned(),
         });
         for (request, bytes) in [(set(7), 7), (destroy, 0)] {
-            let work = Inline::of(&[request], &relaxed()).unwrap();
+            let work = Inline::of(&[request], &relaxed(), unknown).unwrap();
             assert_eq!((work.bytes, work.freed), (bytes, largest));
         }
     }

@@ -103,6 +103,11 @@ impl Owner {
             || work.writes() && !files.wal.has_room(work.pages, work.bytes, work.freed)
     }
 
+    /// The length of the payload stored under this id, if the cache knows it.
+    pub(crate) fn stored_length(&self, id: &str) -> Option<u64> {
+        self.cache.stored_length(id)
+    }
+
     /// Whether one of so many requests may carry a collection step.
     pub(crate) fn collects_within(&self, requests: u64) -> bool {
         self.gc_frequency > 0 && self.counted.saturating_add(requests) >= self.gc_frequency

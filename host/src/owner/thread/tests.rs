@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::runtime::Builder as RuntimeBuilder;
 
 use super::*;
-use crate::contract::types::{GetRequest, SetRequest};
+use crate::contract::types::{GetRequest, SetRequest, TouchRequest};
 use crate::sandbox::guest_files::SYNCS;
 use crate::tests::{builder, home};
 use crate::{Durability, Outcome, Reply};
@@ -27,6 +27,10 @@ struct Store {
 
 impl Store {
     fn open(options: Options) -> Self {
+        Self::with_cache(0, options)
+    }
+
+    fn with_cache(bytes: usize, options: Options) -> Self {
         let home = home();
         let now = Arc::new(AtomicU64::new(NOW));
         let (there, here) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -39,7 +43,7 @@ impl Store {
         };
         let settings = builder(&home).options(options).clock(read).0;
         let clock = StoreClock::new(settings.clock.clone());
-        let cache = Arc::new(ReadCache::new(0, clock.clone(), false));
+        let cache = Arc::new(ReadCache::new(bytes, clock.clone(), false));
         let owner = pollster::block_on(OwnerThread::open(settings, clock, cache)).unwrap();
         there.store(0, Ordering::SeqCst);
         Self {
@@ -96,7 +100,7 @@ fn set(id: u64, ttl: u64) -> Request {
 #[test]
 fn the_hosts_functions_for_writes_and_syncs_are_in_effect() {
     let store = Store::open(relaxed());
-    let work = Inline::of(&[set(1, 1000)], &relaxed()).unwrap();
+    let work = Inline::of(&[set(1, 1000)], &relaxed(), |_| None).unwrap();
     let waits = || {
         store
             .owner
@@ -141,6 +145,27 @@ fn small_reads_and_relaxed_writes_are_done_by_their_task() {
         assert_eq!(there + here, 600);
         assert!(here > 300, "{here} were done by the task");
     }
+}
+
+#[test]
+fn touches_of_cached_sessions_are_done_by_their_task_until_the_log_is_almost_full() {
+    let store = Store::with_cache(1 << 20, relaxed());
+    pollster::block_on(async {
+        for id in 0..100 {
+            store.set(id, 100_000).await;
+            store.get(id).await;
+        }
+        let (there_before, _) = store.done_there_and_here();
+        for number in 0..3_000 {
+            let touch = Request::Touch(TouchRequest {
+                id: (number % 100).to_string(),
+                ttl: Some(100_000 + number),
+            });
+            assert!(matches!(store.ask(touch).await, Reply::Expires(Some(_))));
+        }
+        let there = store.done_there_and_here().0 - there_before;
+        assert!(there < 300, "{there} of 3000 waited for the thread");
+    });
 }
 
 #[test]
