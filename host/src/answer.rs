@@ -1,4 +1,4 @@
-//! An answer on its way, for async code and for plain threads alike.
+//! The future that a request returns, which async code awaits and plain threads wait for.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -13,36 +13,36 @@ use tokio::task::unconstrained;
 
 use crate::{Error, Sessions};
 
-/// How long a thread looks out for what it waits for before it sleeps: about
-/// as long as it takes to wake one.
+/// How long a thread spins before it sleeps: about as long as it takes to wake a thread.
 pub(crate) const LINGER: Duration = Duration::from_micros(50);
 
-/// An answer on its way: `.await` it in async code, on any executor, or
+/// The answer to a request: `.await` it in async code, on any executor, or
 /// [`wait`](Answer::wait) for it on a plain thread.
 ///
-/// It is lazy, as futures are: nothing is asked before it is first polled or
-/// waited for. Dropped before its request has a place in the queue, nothing is
-/// done; dropped later, the request is done all the same and its answer is lost. It
-/// keeps the store open until it is answered or dropped.
-#[must_use = "nothing is asked before the answer is awaited or waited for"]
+/// It is lazy, as futures are: the request is not sent before the answer is first polled
+/// or waited for. If the answer is dropped before the request is in the queue, the request
+/// is not run; if it is dropped later, the request is run and its result is lost. It keeps
+/// the store open until it is complete or dropped.
+#[must_use = "the request is not sent before the answer is awaited or waited for"]
 pub struct Answer<T> {
     state: State<T>,
-    /// Whether it is waited for.
+    /// Whether a thread blocks in [`wait`](Answer::wait).
     blocks: bool,
-    /// Whether it let other tasks run before it was asked.
+    /// Whether it has yielded to other tasks.
     has_yielded: bool,
 }
 
 enum State<T> {
-    /// `None` once it was polled.
+    /// A read that was not polled yet; `None` once memory has answered it.
     Reading(Option<PendingRead<T>>),
     Asking(Asking<T>, Blocking),
 }
 
 pub(crate) type Asking<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-/// A read that may be answered from memory, and how to ask for it if not. It is apart
-/// because two allocations would be a tenth of the time of such a read.
+/// A read that may be answered from memory: `find` looks there, and `ask` makes the request
+/// if the session is not found. Not a boxed future, because its two allocations would be a
+/// tenth of the time of such a read.
 pub(crate) struct PendingRead<T> {
     pub(crate) sessions: Sessions,
     pub(crate) id: String,
@@ -50,8 +50,8 @@ pub(crate) struct PendingRead<T> {
     pub(crate) ask: fn(Sessions, String, Blocking) -> Asking<T>,
 }
 
-/// Whether the thread of a request's caller blocks until the answer is there. It is
-/// set when an answer is waited for, whether or not it was polled before.
+/// Whether the caller's thread blocks until the answer is complete. Set by
+/// [`Answer::wait`], whether or not the answer was polled before.
 #[derive(Clone)]
 pub(crate) struct Blocking(Arc<AtomicBool>);
 
@@ -87,16 +87,16 @@ impl<T> Answer<T> {
         }
     }
 
-    /// Blocks this thread until the answer is there. It works on every thread that
-    /// may block, and any number of times: on a plain thread, inside of any runtime
-    /// or other executor, in a destructor. In async code use `.await` instead,
-    /// since `wait` keeps the executor's thread from its other tasks.
+    /// Blocks this thread until the answer is complete. It works on every thread that may
+    /// block: on a plain thread, inside a runtime or another executor, in a destructor. In
+    /// async code use `.await` instead, since `wait` keeps the executor's thread from its
+    /// other tasks.
     ///
-    /// The exception is code that the store itself calls: its clock, its source of
-    /// randomness and, on its thread, wakers. Where the answer would have to wait
-    /// for that very code, it is [`Error::Other`] at once.
+    /// Code that the store itself calls must not wait: its clock, its source of randomness
+    /// and, on its thread, wakers. If the answer depends on that code to return, it is
+    /// [`Error::Other`] without waiting.
     ///
-    /// The thread does the request itself when no other request is waiting.
+    /// If no other request waits, this thread runs the request itself.
     pub fn wait(mut self) -> Result<T, Error> {
         self.blocks = true;
         if let State::Asking(_, blocking) = &self.state {
@@ -108,11 +108,11 @@ impl<T> Answer<T> {
         }
     }
 
-    /// The answer, if it comes soon.
+    /// Spins for the answer; `None` if it is not complete within [`LINGER`].
     fn linger(&mut self) -> Option<Result<T, Error>> {
         let mut context = Context::from_waker(Waker::noop());
-        // A task's budget is renewed only when the task yields, which it cannot do
-        // while its thread is blocked.
+        // Unconstrained, because a task's budget is renewed only when the task yields,
+        // which it cannot do while its thread is blocked.
         let mut poll = || match Pin::new(&mut unconstrained(&mut *self)).poll(&mut context) {
             Poll::Ready(answer) => Some(answer),
             Poll::Pending => None,
@@ -132,8 +132,8 @@ impl<T> Answer<T> {
     }
 }
 
-/// A permit to spin: at most one thread spins, so that many do not take the processor
-/// from the one that works.
+/// A permit to spin. At most one thread of the process spins, so that spinning threads do
+/// not take the processor from the thread that works.
 struct SpinPermit;
 
 static SPIN_PERMIT: AtomicBool = AtomicBool::new(false);
@@ -154,9 +154,9 @@ impl Drop for SpinPermit {
 impl<T> Future for Answer<T> {
     type Output = Result<T, Error>;
 
-    /// Takes from tokio's cooperative budget, since many answers are there at the first
-    /// poll. It yields at most once: another executor inside of a task polls again
-    /// without renewing the budget.
+    /// Spends tokio's cooperative budget, since many answers are complete at the first poll.
+    /// Yields at most once: an executor nested in a task polls again without renewing the
+    /// budget.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.has_yielded && !coop::has_budget_remaining() {
             self.has_yielded = true;
@@ -166,7 +166,7 @@ impl<T> Future for Answer<T> {
         take(1, context);
         let read = match &mut self.state {
             State::Asking(asking, _) => return asking.as_mut().poll(context),
-            State::Reading(read) => read.take().expect("polled after it was there"),
+            State::Reading(read) => read.take().expect("polled after completion"),
         };
         if let Some(found) = (read.find)(&read.sessions, &read.id) {
             return Poll::Ready(Ok(found));
@@ -179,7 +179,7 @@ impl<T> Future for Answer<T> {
     }
 }
 
-/// Takes so many units from the budget of the task that awaits this, if it has them.
+/// Spends `units` of the cooperative budget of the task that awaits this, or what is left.
 pub(crate) async fn spend(units: u32) {
     poll_fn(|context| {
         take(units, context);

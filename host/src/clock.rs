@@ -7,19 +7,19 @@ use std::time::{Duration, SystemTime};
 use crate::Timestamp;
 use crate::settings::Clock;
 
-/// One clock for the component and for what is answered without it.
+/// The clock of the component and of answers from memory.
 pub(crate) struct StoreClock {
     clock: Clock,
     /// The latest time that the component was given since the clock last went far
     /// back.
     latest: AtomicU64,
-    /// The earliest time that the component was given in the present call.
+    /// The earliest time that the component was given in the current call.
     earliest: AtomicU64,
 }
 
-/// A step back by more than this, in milliseconds, means that the clock was wrong
-/// before. After a smaller step, sessions that expire within the step are not
-/// answered from memory until the clock has caught up.
+/// A step back by more than this, in milliseconds, means that the clock was wrong before.
+/// After a smaller step, `now` stays at the latest time until the clock has caught up, so
+/// sessions that expire in between are not answered from memory.
 const FAR: u64 = 60_000;
 
 impl StoreClock {
@@ -31,9 +31,9 @@ impl StoreClock {
         })
     }
 
-    /// The time since 1970, for the component. A time before 1970
-    /// reads as 1970, and one after 2554 as 2554: SQLite asks through
-    /// the C library, which has 64 bits of nanoseconds.
+    /// Reads the clock for the component, and records the time, which counts from 1970. It
+    /// is clamped to the years 1970 to 2554, because SQLite reads it through the C library,
+    /// which has 64 bits of nanoseconds.
     pub(crate) fn tell(&self) -> Duration {
         let time = self.read();
         let now = milliseconds(time);
@@ -52,7 +52,7 @@ impl StoreClock {
         self.earliest.load(Ordering::SeqCst)
     }
 
-    /// What the clock shows now, to compute a `ttl` from a point in time.
+    /// The clock's time now, to compute a `ttl` from a point in time.
     #[cfg(feature = "tower-sessions")]
     pub(crate) fn shown(&self) -> Timestamp {
         milliseconds(self.read())
@@ -71,8 +71,8 @@ impl StoreClock {
         self.latest.load(Ordering::SeqCst)
     }
 
-    /// Whether a time of the last call was far before the latest one. If so, the
-    /// owner has the cache forget everything, and then calls `accept_call`.
+    /// Whether a time of the last call was far before the latest one. If so, the owner
+    /// clears the cache and then calls `accept_call`.
     pub(crate) fn went_far_back(&self) -> bool {
         self.latest().saturating_sub(self.earliest()) > FAR
     }
@@ -90,7 +90,7 @@ impl StoreClock {
     }
 }
 
-/// Whole milliseconds, cut off as the component does.
+/// Whole milliseconds, rounded down as in the component.
 fn milliseconds(time: Duration) -> Timestamp {
     time.as_millis().try_into().unwrap_or(Timestamp::MAX)
 }

@@ -1,14 +1,14 @@
-//! What the host knows of a request, or of a call of `admin`, before it is done. Each
-//! `match` here lists all kinds of requests: a new one does not compile until the
-//! budget, the limits and the cache have an answer for it.
+//! Properties of requests and of calls of `admin` that the host needs before it runs them.
+//! Each `match` here lists all kinds of requests: a new kind does not compile until it is
+//! covered for the budget, the limits and the cache.
 
 use crate::contract::types::{
     CreateRequest, DestroyRequest, GetRequest, MergeRequest, Request, RotateRequest, SetRequest,
     TouchRequest, UpdateRequest,
 };
 
-/// The sessions that a call of the contract's `admin` may end. Every call names
-/// them, and the cache forgets them before it.
+/// The sessions that a call of the contract's `admin` may end. Every call names them, so
+/// that the cache invalidates them before it.
 pub(crate) enum Ends {
     /// No session: the call only reads.
     Nothing,
@@ -18,24 +18,22 @@ pub(crate) enum Ends {
     Any,
 }
 
-/// What a request costs apart from a small fixed part. The budget of a transaction
-/// (`owner/group.rs`) and the limit of what a task does itself (`owner/inline.rs`)
-/// both read it.
+/// The cost of a request apart from a small fixed part. The budget of a transaction
+/// (`owner/group.rs`) and the limit for tasks (`owner/inline.rs`) both use it.
 pub(crate) struct Weights {
-    /// How often the payload that the request brings counts in the cost of its
-    /// transaction: 1 read, 2 written as it is, 4 parsed for a life and written,
-    /// 8 merged.
+    /// How many times the request's own payload counts in the cost of its transaction: 1 if
+    /// it is read, 2 written unchanged, 4 parsed for a life and written, 8 merged.
     pub(crate) brought: usize,
-    /// The same for the payload that is stored.
+    /// The same for the stored payload.
     pub(crate) stored: usize,
     pub(crate) writes: Writes,
 }
 
-/// What a request may write to the database.
+/// What a request may write to the database at most.
 pub(crate) enum Writes {
     Nothing,
-    /// One session, with no payload or the one that the request brings. The stored
-    /// payload is freed.
+    /// One session, without a payload or with the request's own. The stored payload is
+    /// freed.
     Brought,
     /// One session, whose stored payload is written again.
     Stored,
@@ -44,7 +42,7 @@ pub(crate) enum Writes {
 }
 
 impl Request {
-    /// The payload or patch that the request brings; empty if it brings none.
+    /// The request's own payload or patch; empty if it has none.
     pub(crate) fn payload(&self) -> &[u8] {
         match self {
             Self::Create(CreateRequest { data, .. })
@@ -107,7 +105,7 @@ impl Request {
             }) => (4, 0, Writes::Many),
             Self::Get(_) => (0, 1, Writes::Nothing),
             Self::Set(_) => (4, 0, Writes::Brought),
-            // The answer has the stored session if its version is another.
+            // If the version is stale, the answer contains the stored session.
             Self::Update(_) => (4, 1, Writes::Brought),
             Self::Merge(_) => (8, 8, Writes::Stored),
             Self::Touch(TouchRequest { ttl: None, .. }) => (0, 4, Writes::Stored),

@@ -1,4 +1,4 @@
-//! What this crate promises beyond the contract, tested on the real component.
+//! Tests of what this crate promises beyond the contract, with the real component.
 
 mod groups;
 
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::{Answer, Builder, Created, Error, NewSession, Options, Outcome, Request, Sessions};
 
-/// Where tests keep the compiled code, so that few of them compile.
+/// The tests' cache of compiled code, so that few of them compile.
 pub(crate) const COMPILED: &str = concat!(env!("OUT_DIR"), "/compiled");
 
 /// A span of so many milliseconds.
@@ -81,7 +81,7 @@ fn a_crash_does_not_let_another_owner_in() {
 }
 
 #[test]
-fn a_store_that_cannot_be_opened_again_says_so_and_tries_at_the_next_request() {
+fn a_failed_restart_is_an_error_and_is_retried_at_the_next_request() {
     let home = home();
     let sessions = open_small(&home);
     let before = create(&sessions, "kept");
@@ -98,7 +98,7 @@ fn a_store_that_cannot_be_opened_again_says_so_and_tries_at_the_next_request() {
 }
 
 #[test]
-fn a_store_that_fails_to_open_lets_go_of_the_directory() {
+fn a_store_that_fails_to_open_releases_the_directory() {
     let home = home();
     let starved = builder(&home).memory_limit(1 << 16).open().wait();
     assert!(matches!(starved, Err(Error::Start(_))));
@@ -148,7 +148,7 @@ fn an_answer_is_lazy_and_keeps_the_store_open() {
 }
 
 #[test]
-fn handles_and_answers_go_wherever_the_application_needs_them() {
+fn handles_are_send_and_sync_and_answers_are_send() {
     fn shared<T: Send + Sync + 'static>() {}
     fn sent<T: Send + 'static>() {}
     shared::<Sessions>();
@@ -253,8 +253,8 @@ fn a_backup_is_a_store_of_its_own() {
     assert_eq!(restored.check().wait(), Ok(vec![]));
 }
 
-/// Makes a database that undoes the whole transaction at an INSERT or UPDATE of
-/// the payload `!`.
+/// Creates a database in which an INSERT or UPDATE of the payload `!` rolls the whole
+/// transaction back.
 pub(crate) fn refuse(home: &TempDir, statement: &str) {
     drop(builder(home).open().wait().unwrap());
     let database = Connection::open(home.path().join("store/sessions.db")).unwrap();
@@ -265,9 +265,9 @@ pub(crate) fn refuse(home: &TempDir, statement: &str) {
     database.execute_batch(&trigger).unwrap();
 }
 
-/// Queues all answers' requests behind one that the store is held up in, and
-/// then waits for all. Also tells how often the store read the clock meanwhile,
-/// which it does once for each transaction.
+/// Queues the requests of all answers behind a request that blocks the store, and then waits
+/// for all. Also returns how often the store read the clock for them: once for each
+/// transaction.
 pub(crate) fn behind_one_another<T>(
     builder: Builder,
     answers: impl FnOnce(&Sessions) -> Vec<Answer<T>>,
@@ -302,7 +302,7 @@ pub(crate) fn behind_one_another<T>(
 
 #[cfg(unix)]
 #[test]
-fn a_database_that_is_made_is_for_this_user_alone_and_its_log_is_as_the_database() {
+fn a_new_database_is_for_this_user_alone_and_its_log_has_the_same_permissions() {
     use std::os::unix::fs::PermissionsExt;
     let home = home();
     let store = home.path().join("store");
@@ -324,7 +324,7 @@ fn a_database_that_is_made_is_for_this_user_alone_and_its_log_is_as_the_database
 }
 
 #[test]
-fn a_store_that_nobody_uses_collects_its_garbage() {
+fn an_idle_store_collects_its_garbage() {
     for through_the_queue in [false, true] {
         let home = home();
         let now = Arc::new(AtomicU64::new(1_700_000_000_000));
@@ -345,7 +345,7 @@ fn a_store_that_nobody_uses_collects_its_garbage() {
         let file = home.path().join("store/sessions.db");
         let size = || fs::metadata(&file).unwrap().len();
         now.fetch_add(1000, Ordering::SeqCst);
-        // A request wakes it; from then on there is none.
+        // One request wakes the store's thread; no others follow.
         assert_eq!(sessions.count_sessions(None).wait(), Ok(0));
         let deadline = Instant::now() + Duration::from_secs(60);
         while size() > 1 << 20 {
@@ -356,7 +356,7 @@ fn a_store_that_nobody_uses_collects_its_garbage() {
 }
 
 #[test]
-fn a_full_collection_lets_others_in_between_its_steps() {
+fn a_full_collection_lets_other_requests_run_between_its_steps() {
     let home = home();
     let now = Arc::new(AtomicU64::new(1_700_000_000_000));
     let clock = now.clone();

@@ -1,4 +1,4 @@
-//! Tests waiting for answers wherever a thread can block, on the real component.
+//! Tests of waiting for answers wherever a thread can block, with the real component.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use tokio::task::{LocalSet, coop};
 use crate::tests::{builder, home};
 use crate::{Answer, Builder, Durability, Error, Options, Outcome, Sessions};
 
-/// Far more requests in a row than a task's budget allows.
+/// Far more requests in a row than a task's cooperative budget allows.
 const MANY: usize = 300;
 
 /// Runs `work` on another thread and returns its result; fails if it takes too
@@ -83,7 +83,7 @@ fn a_task_of_any_runtime_can_wait_often_without_yielding() {
 }
 
 #[test]
-fn another_executor_inside_of_a_task_gets_answers() {
+fn an_executor_nested_in_a_task_gets_answers() {
     in_time(|| {
         let home = home();
         let sessions = open(&home);
@@ -158,7 +158,7 @@ fn a_loop_of_reads_from_memory_lets_other_tasks_run() {
 }
 
 #[test]
-fn a_loop_of_requests_that_its_task_does_lets_other_tasks_run() {
+fn a_loop_of_requests_that_a_task_runs_itself_lets_other_tasks_run() {
     let home = home();
     let sessions = open(&home);
     runtimes()[0].block_on(async {
@@ -216,7 +216,7 @@ fn is_written(outcome: Result<Outcome, Error>) -> bool {
 }
 
 #[test]
-fn a_thread_can_wait_while_tasks_that_it_runs_wait_for_places_in_the_queue() {
+fn a_thread_can_wait_while_its_tasks_wait_for_permits_of_the_queue() {
     in_time(|| {
         let home = home();
         let store = HeldUp::open(builder(&home));

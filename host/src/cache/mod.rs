@@ -2,12 +2,12 @@
 //!
 //! The cache never gives an answer that the database would not give. Only the
 //! thread that holds the owner's lock changes it. Entries that a request may change
-//! are invalidated before the request is done, so a concurrent read goes to the
-//! database, behind the request in the queue. What was read, or written to a cached
-//! session, is cached only once its transaction is kept. Expiry is compared with
-//! the clock. Sessions that expired while a clock was ahead may have been
-//! collected: they are not answered from here, and the whole cache is cleared once
-//! a request comes at a much earlier time.
+//! are invalidated before the request runs, so a concurrent read goes to the
+//! database, behind the request in the queue. A session that was read or written is
+//! cached only after its transaction was committed. Expiry is compared with the
+//! clock. Sessions that expired while the clock was ahead may have been collected:
+//! the cache does not return them, and it is cleared when a request comes at a much
+//! earlier time.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -30,7 +30,8 @@ use crate::{Error, Outcome, Reply, Session, Timestamp, Written};
 #[cfg(test)]
 mod tests;
 
-/// What an entry takes beyond its texts: allocations, the record, the table.
+/// The memory of an entry apart from payload and subject, in bytes: the record, the
+/// allocations' overhead and the hash table.
 const ENTRY: usize = 320;
 
 /// Live sessions, bounded in bytes.
@@ -56,16 +57,16 @@ impl ReadCache {
         }
     }
 
-    /// The clock that it goes by.
+    /// The clock that expiry is compared with.
     #[cfg(feature = "tower-sessions")]
     pub(crate) fn clock(&self) -> &StoreClock {
         &self.clock
     }
 
-    /// The session, if it is known and there.
+    /// The session, if it is cached and has neither expired nor been invalidated.
     pub(crate) fn get(&self, id: &str) -> Option<Session> {
-        // Loaded before the look-up: `latest` is lowered only after all entries were
-        // invalidated, so a lowered one implies an empty cache.
+        // Loaded before the look-up: `latest` is lowered only after the cache was cleared,
+        // so no entry is compared with a time that is too early for it.
         let latest = self.clock.latest();
         let known = self.sessions.as_ref()?.get(&self.keys.of(id))?;
         self.is_there(&known, self.clock.now().max(latest))
@@ -85,7 +86,7 @@ impl ReadCache {
     }
 
     /// Invalidates the sessions that requests may change. Must be called before the
-    /// requests are done; returns what [`ReadCache::remember`] needs afterwards.
+    /// requests run; returns what [`ReadCache::remember`] needs afterwards.
     pub(crate) fn forget(&self, requests: &[Request]) -> Forgotten {
         let mut forgotten = Forgotten::new();
         let Some(sessions) = &self.sessions else {
@@ -108,7 +109,7 @@ impl ReadCache {
         forgotten
     }
 
-    /// Caches what is known after requests whose transaction is kept.
+    /// Caches the sessions whose state is known after requests that were committed.
     pub(crate) fn remember(
         &self,
         requests: &[Request],
@@ -174,7 +175,7 @@ impl ReadCache {
                 };
                 let key = self.keys.of(id);
                 let before = take(forgotten, &key)?;
-                // If the clock was before `created`, the touch has changed that, too.
+                // If the clock was before `created`, the touch has changed `created`, too.
                 let is_as_old = before.fixed().created <= self.clock.earliest();
                 is_as_old.then(|| (key, before.renewed(*expires)))
             }
@@ -182,7 +183,7 @@ impl ReadCache {
         }
     }
 
-    /// Caches a session that was read by a request of its own.
+    /// Caches a session that a single `get` read.
     pub(crate) fn remember_read(&self, id: &str, session: &Session) {
         if let Some(sessions) = &self.sessions {
             sessions.insert(self.keys.of(id), self.known(session));
@@ -204,8 +205,8 @@ impl ReadCache {
         }
     }
 
-    /// Invalidates the sessions that a call of `admin` may end. Must be called before
-    /// it.
+    /// Invalidates the sessions that a call of `admin` may end. Must be called before that
+    /// call.
     pub(crate) fn forget_ended(&self, ends: &Ends) {
         match ends {
             Ends::Nothing => {}
@@ -214,15 +215,15 @@ impl ReadCache {
         }
     }
 
-    /// Clears the cache. Must be called after a crash, when the clock went far back,
-    /// and before another owner can open the database.
+    /// Clears the cache. Must be called after a crash, after the clock went far back, and
+    /// before another owner can open the database.
     pub(crate) fn forget_all(&self) {
         if let Some(sessions) = &self.sessions {
             sessions.clear();
         }
     }
 
-    /// The subjects of which requests may end other sessions.
+    /// The subjects whose other sessions these requests may end.
     fn bounded<'r>(&self, requests: &'r [Request]) -> impl Iterator<Item = &'r str> {
         let requests = match self.subjects_are_bounded {
             true => requests,
@@ -251,29 +252,30 @@ impl Keys {
     }
 }
 
-/// Sessions that requests may change, as they were known before.
+/// Sessions that requests may change, with what was cached of them before; `None` if
+/// nothing was.
 pub(crate) type Forgotten = HashMap<CacheKey, Option<Known>>;
 
 fn take(forgotten: &mut Forgotten, key: &CacheKey) -> Option<Known> {
     forgotten.get_mut(key).and_then(Option::take)
 }
 
-/// A session, as the database had it when it was remembered.
+/// A cached session, as it was in the database when it was cached.
 #[derive(Clone)]
 pub(crate) struct Known {
     expires: Timestamp,
-    /// One allocation with the payload: misses of the processor's cache take most of
-    /// the time of a hit.
+    /// One allocation with the payload, because most of the time of a hit goes into misses
+    /// of the processor's cache.
     content: ThinArc<Fixed, u8>,
 }
 
-/// What only a write changes.
+/// The part of a session that only a write changes, not a renewal.
 struct Fixed {
     subject: Option<Box<str>>,
     version: u64,
     created: Timestamp,
     updated: Timestamp,
-    /// The subject's, if it has one.
+    /// The subject's generation, if there is a subject.
     generation: Option<Generation>,
 }
 
@@ -321,9 +323,9 @@ impl Known {
     }
 }
 
-/// Generations of subjects: to invalidate all cached sessions of a subject, without a
-/// search for them, is to increment its generation. Subjects whose hashes collide share
-/// one, and are invalidated together.
+/// Generations of subjects. Incrementing a subject's generation invalidates all its cached
+/// sessions, without a search for them. Subjects whose hashes collide share a generation,
+/// and are invalidated together.
 struct Subjects {
     generations: Box<[AtomicU64]>,
     hasher: RandomState,
@@ -332,13 +334,13 @@ struct Subjects {
 /// The generation of a subject when its session was cached.
 #[derive(Clone, Copy)]
 struct Generation {
-    /// The place in `Subjects::generations`.
+    /// The index into `Subjects::generations`.
     index: usize,
     number: u64,
 }
 
 impl Subjects {
-    /// About as many generations as there are sessions, in at most half a mebibyte.
+    /// As many generations as `sessions`, in at most 512 KiB.
     fn new(sessions: usize) -> Self {
         let indices = 0..sessions.clamp(1, 1 << 16);
         Self {
@@ -353,8 +355,8 @@ impl Subjects {
         Generation { index, number }
     }
 
-    /// Whether the subject's sessions were not invalidated since. A session without
-    /// a subject has no generation.
+    /// Whether the subject's sessions have not been invalidated since this generation. Always
+    /// true without a generation, which is a session without a subject.
     fn is_current(&self, generation: Option<Generation>) -> bool {
         generation.is_none_or(|Generation { index, number }| {
             self.generations[index].load(Ordering::SeqCst) == number

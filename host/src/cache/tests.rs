@@ -1,5 +1,4 @@
-//! What is answered from memory is what the database would answer, tested on
-//! the real component.
+//! Tests that the cache answers as the database would, with the real component.
 
 mod clocks;
 mod steps;
@@ -20,10 +19,10 @@ use crate::{
     Builder, Durability, Error, NewSession, Options, Outcome, Reply, Request, Session, Sessions,
 };
 
-/// The time that the clock of these tests shows at first.
+/// The time at which the clock of these tests starts.
 const START: u64 = 1_700_000_000_000;
 
-/// In memory if there is such a place: these tests are about no disk.
+/// A directory in memory if the system has one, because these tests do not need a disk.
 fn home() -> TempDir {
     let memory = Path::new("/dev/shm");
     match memory.is_dir() {
@@ -45,8 +44,8 @@ fn builder(home: &TempDir) -> Builder {
         .options(relaxed())
 }
 
-/// A manual clock, and how often it was read: by others than the store once for
-/// each session found in memory, by the store once for each request.
+/// A manual clock that counts how often it is read: outside the store once for each session
+/// found in memory (`hits`), by the store once for each request (`requests`).
 #[derive(Clone)]
 struct Clock {
     now: Arc<AtomicU64>,
@@ -98,7 +97,7 @@ fn get(sessions: &Sessions, id: &str) -> Option<Session> {
     sessions.get(id).wait().unwrap()
 }
 
-/// A new session that is known, so that the next read is from memory.
+/// Creates a session and reads it once, so that the next read is from memory.
 fn create_known(sessions: &Sessions, data: &str, subject: Option<&str>) -> String {
     let id = sessions
         .create(NewSession {
@@ -113,7 +112,7 @@ fn create_known(sessions: &Sessions, data: &str, subject: Option<&str>) -> Strin
 }
 
 #[test]
-fn the_second_read_and_those_after_a_touch_or_a_write_are_from_memory() {
+fn repeated_reads_and_reads_after_a_touch_or_a_write_are_from_memory() {
     let home = home();
     let clock = Clock::new();
     let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
@@ -150,7 +149,7 @@ fn the_second_read_and_those_after_a_touch_or_a_write_are_from_memory() {
     }
 }
 
-/// The session as the database has it: a batch is never answered from memory.
+/// The session from the database, read in a batch, which is never answered from memory.
 fn stored(sessions: &Sessions, id: &str) -> Option<Session> {
     let replies = sessions
         .batch(vec![Request::Get { id: id.to_owned() }])
@@ -162,7 +161,7 @@ fn stored(sessions: &Sessions, id: &str) -> Option<Session> {
 }
 
 #[test]
-fn what_a_batch_writes_twice_or_ends_is_not_answered_from_memory() {
+fn a_session_that_a_batch_writes_twice_or_ends_is_not_read_from_memory() {
     let home = home();
     let clock = Clock::new();
     let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
@@ -202,7 +201,7 @@ fn what_a_batch_writes_twice_or_ends_is_not_answered_from_memory() {
         assert_eq!(get(&sessions, &id), stored(&sessions, &id));
     }
 
-    // One that expired at that very moment starts anew.
+    // A write at the moment of the expiry starts a new session.
     let id = create_known(&sessions, "0", Some("alice"));
     sessions.touch(&id, Some(ms(5))).wait().unwrap();
     clock.set(START + 5);
@@ -213,7 +212,7 @@ fn what_a_batch_writes_twice_or_ends_is_not_answered_from_memory() {
 }
 
 #[test]
-fn any_size_of_the_cache_will_do() {
+fn a_cache_of_any_size_works() {
     for bytes in [0, 1, 1023, 4096, usize::MAX] {
         let home = home();
         let sessions = builder(&home).read_cache(bytes).open().wait().unwrap();
@@ -227,7 +226,7 @@ fn any_size_of_the_cache_will_do() {
 }
 
 #[test]
-fn a_store_that_is_closed_answers_nothing_more() {
+fn a_closed_store_answers_nothing_from_memory() {
     let home = home();
     let broken = Arc::new(AtomicBool::new(false));
     let clock = broken.clone();
@@ -242,7 +241,7 @@ fn a_store_that_is_closed_answers_nothing_more() {
     broken.store(true, Ordering::SeqCst);
     assert_eq!(closed.stats().wait(), Err(Error::Closed));
 
-    // Until the directory is free, the thread is on its way out of the panic.
+    // The directory is free only after the panicking thread has closed the store.
     let sessions = loop {
         match builder(&home).open().wait() {
             Err(Error::InUse { .. }) => thread::yield_now(),
@@ -254,7 +253,7 @@ fn a_store_that_is_closed_answers_nothing_more() {
 }
 
 #[test]
-fn a_crash_leaves_nothing_in_memory() {
+fn a_crash_clears_the_cache() {
     let home = home();
     let clock = Clock::new();
     let options = Options {
@@ -271,7 +270,7 @@ fn a_crash_leaves_nothing_in_memory() {
 }
 
 #[test]
-fn a_transaction_that_is_not_kept_changes_nothing_in_memory() {
+fn a_transaction_that_is_rolled_back_changes_nothing_in_memory() {
     let home = home();
     refuse(&home, "UPDATE");
 
@@ -302,7 +301,7 @@ fn a_transaction_that_is_not_kept_changes_nothing_in_memory() {
     }
     drop(sessions);
 
-    // Of a group the others are kept.
+    // If one request of a group fails, the others are kept.
     let mut handle = None;
     let (replies, _) = behind_one_another(builder(&home), |sessions| {
         handle = Some(sessions.clone());
@@ -331,7 +330,7 @@ fn a_transaction_that_is_not_kept_changes_nothing_in_memory() {
 }
 
 #[test]
-fn an_id_that_randomness_repeats_is_a_new_session() {
+fn an_expired_id_that_randomness_repeats_is_a_new_session() {
     let home = home();
     let clock = Clock::new();
     let zeroes = builder(&home).random(|bytes| bytes.fill(0));
@@ -354,7 +353,7 @@ fn an_id_that_randomness_repeats_is_a_new_session() {
 }
 
 #[test]
-fn sessions_that_a_login_ends_are_forgotten_and_those_of_others_are_not() {
+fn a_log_in_invalidates_the_sessions_it_ends_and_no_others() {
     let home = home();
     let clock = Clock::new();
     let one_each = Options {
@@ -373,7 +372,7 @@ fn sessions_that_a_login_ends_are_forgotten_and_those_of_others_are_not() {
     let second = login.unwrap().id;
     assert!(get(&sessions, &second).is_some());
 
-    // In one transaction: what was read or touched first may be ended then.
+    // A session that is read or touched may be ended later in the same transaction.
     let replies = sessions.batch(vec![
         Request::Get { id: second.clone() },
         Request::Touch {

@@ -1,5 +1,5 @@
-//! The callers whose requests wait in the queue, and their wakers, which are code
-//! of the application on the store's thread: their panics must not disturb others.
+//! Callers whose requests wait in the queue. Answering a caller may run its waker, which
+//! is application code on the store's thread, so a panic in it is caught.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,13 +11,13 @@ use crate::Error;
 /// Runs code that may call the application, such as a waker; `None` when it
 /// panicked. The panic hook has reported that.
 pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Option<T> {
-    // The payload of a panic can panic again when it is dropped.
+    // Leaked, because dropping a panic's payload may panic again.
     catch_unwind(AssertUnwindSafe(work))
         .map_err(mem::forget)
         .ok()
 }
 
-/// A value that may call a waker when it is dropped; a panic in that is caught.
+/// A value whose drop may call a waker; a panic in the drop is caught.
 pub(crate) struct Contained<T>(Option<T>);
 
 impl<T> Contained<T> {

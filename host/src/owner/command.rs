@@ -6,8 +6,8 @@ use crate::owner::caller::Caller;
 use crate::owner::shared::Queued;
 use crate::owner::{Owner, Replies};
 
-/// What handles ask of the owner. Requests travel as the contract's `request`,
-/// so that those that wait together can be done together.
+/// A command from a handle to the owner. Requests keep the contract's type `request`, so
+/// that waiting ones can be joined into one batch.
 pub(crate) enum Command {
     Sessions(Waiting),
     Other(Call, Queued),
@@ -22,7 +22,7 @@ pub(crate) type Call = Box<dyn FnOnce(&mut Owner) -> Tell + Send>;
 /// Answers the caller.
 pub(crate) type Tell = Box<dyn FnOnce() + Send>;
 
-/// What one caller wants done in one transaction.
+/// The requests of one caller, to be run in one transaction.
 pub(crate) struct Waiting {
     pub(crate) requests: Vec<Request>,
     pub(crate) caller: Caller<Replies>,
@@ -30,7 +30,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Takes the requests out of the queue's count, and answers their caller.
+    /// Stops counting the requests as waiting, and answers their caller.
     pub(crate) fn answer(self, replies: Result<Replies, Error>) {
         drop(self.queued);
         self.caller.answer(replies);

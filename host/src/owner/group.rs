@@ -1,5 +1,5 @@
-//! Group commit: requests that wait together are done together, in one call of the component,
-//! one transaction, one wait for the disk.
+//! Group commit: waiting requests of several callers run in one call of the component and
+//! one transaction, and share its fsync.
 
 use tokio::sync::mpsc;
 
@@ -11,24 +11,24 @@ use crate::owner::command::{Command, Waiting};
 #[cfg(test)]
 mod tests;
 
-/// The most requests of a group, so that none waits long for the others.
+/// The maximum number of requests in a group, so that none waits long for the others.
 const MOST_REQUESTS: usize = 256;
 
-/// A budget for one transaction: requests that the component can do one by one must
-/// not exceed its memory together, and other callers must wait a bounded time only.
+/// The budget of one transaction. It keeps a group within the component's memory, and
+/// bounds the time for which other callers wait.
 ///
-/// A request costs the bytes that it may read, copy and write, weighted by the
-/// memory and the time that they take. The size of the stored payload is not known
-/// before, so it counts as the largest possible.
+/// The cost of a request is the number of bytes that it may read, copy and write,
+/// weighted by the memory and the time that they take. The size of the stored payload is
+/// not known in advance, so the largest possible one is assumed.
 #[derive(Clone, Copy)]
 pub(crate) struct Budget {
     most: usize,
     largest_payload: usize,
 }
 
-/// The most that a transaction may cost, however much memory there is. It takes
-/// some tenths of a second with the largest payloads; merges of tiny members take
-/// longest.
+/// The maximum cost of a transaction, however much memory there is. A transaction of this
+/// cost takes a few tenths of a second with the largest payloads; merges of tiny members
+/// are the slowest.
 const MOST_COST: usize = 128 << 20;
 
 /// The memory that the component needs apart from requests and answers, in bytes:
@@ -39,9 +39,9 @@ const SQLITE: usize = 24 << 20;
 const SMALL_COST: usize = 16 << 10;
 
 impl Budget {
-    /// The budget is the memory that SQLite leaves, but at most half of all. If
-    /// SQLite leaves almost nothing it is an eighth, so that small requests are
-    /// still grouped.
+    /// The budget is the memory that SQLite leaves, and at most half of all memory. It is
+    /// at least an eighth, so that small requests are grouped even if SQLite leaves almost
+    /// nothing.
     pub(crate) fn new(memory_limit: usize, max_data: u64) -> Self {
         let left = memory_limit.saturating_sub(SQLITE).max(memory_limit / 8);
         Self {
@@ -50,7 +50,7 @@ impl Budget {
         }
     }
 
-    /// Whether these requests may be done together.
+    /// Whether these requests may share a transaction.
     pub(crate) fn allows(&self, requests: &[Request]) -> bool {
         self.cost(requests) <= self.most
     }
@@ -68,8 +68,8 @@ impl Budget {
     }
 }
 
-/// Takes what waits behind `first` and fits into a group with it, without
-/// waiting for more; and the command that came next but is not of the group.
+/// Takes from the queue the commands that fit into a group with `first`, without waiting
+/// for more. Also returns the command taken next if it does not belong to the group.
 pub(crate) fn gather(
     first: Waiting,
     commands: &mut mpsc::UnboundedReceiver<Command>,
@@ -92,10 +92,9 @@ pub(crate) fn gather(
     (group, None)
 }
 
-/// Has `batch` do a group as one batch, and gives each caller its replies. If
-/// the batch fails as a whole, nothing of it was done, and each caller's requests are
-/// tried alone: what stops one need not stop the others. After a crash it is unknown
-/// what was done, and nothing is tried again.
+/// Runs a group as one batch, and gives each caller its replies. If the batch fails as a
+/// whole, it changed nothing, and each caller's requests are retried alone, since the cause
+/// may concern only one caller. After a crash the outcome is unknown, so nothing is retried.
 pub(crate) fn answer(
     mut group: Vec<Waiting>,
     mut batch: impl FnMut(&[Request]) -> Result<Replies, Error>,

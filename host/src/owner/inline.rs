@@ -1,19 +1,19 @@
-//! Which requests a task does itself, on the thread of its runtime: small ones that wait
-//! for no disk.
+//! Decides which requests a task runs itself, on its runtime's thread: small ones that do
+//! not wait for the disk.
 
 use crate::contract::types::Request;
 use crate::request::Writes;
 use crate::{Durability, Options};
 
-/// The most requests of a task's batch.
+/// The maximum number of requests in a batch that a task runs itself.
 const MOST_REQUESTS: usize = 16;
 
-/// The most bytes of payloads that a task's batch brings.
+/// The maximum total size of the payloads in such a batch, in bytes.
 const MOST_BYTES: usize = 64 << 10;
 
-/// The most pages that a small request writes apart from payloads: from the root to
-/// the leaf of the table and of both indexes, each of which may be split, and the pages
-/// that record which are free.
+/// The maximum number of pages that a small request writes apart from payloads: the path
+/// from the root to the leaf in the table and in both indexes, with page splits, and the
+/// pages that record which pages are free.
 const PAGES: u64 = 20;
 
 /// An upper bound on what requests write.
@@ -28,8 +28,8 @@ pub(crate) struct Inline {
 }
 
 impl Inline {
-    /// What these requests write; `None` if a task must not do them itself, whatever
-    /// the state of the store. `stored` gives the length of the payload that is stored
+    /// An upper bound on what these requests write; `None` if a task must not run them
+    /// itself, whatever the state of the store. `stored` gives the length of the payload that is stored
     /// under an id; where it is not known, it counts as the largest that is allowed.
     pub(crate) fn of(
         requests: &[Request],
@@ -49,7 +49,7 @@ impl Inline {
         };
         for request in requests {
             let stored = || {
-                // A request before it may have written another payload.
+                // A request before it may have written a longer one.
                 let known = request.changed_id().and_then(&stored);
                 known.map_or(options.max_data, |length| length + brought as u64)
             };

@@ -1,4 +1,4 @@
-//! The owner of the component and the open database.
+//! The owner of the component's instance and of the open database.
 
 pub(crate) mod caller;
 mod command;
@@ -33,25 +33,26 @@ use crate::{Collected, Error, Reply, Session};
 /// One reply for each request, in order.
 pub(crate) type Replies = Vec<Result<Reply, Error>>;
 
-/// The interval at which the names of the database's files are checked.
+/// The time after which a request checks again that the names of the database's files
+/// still refer to the open files.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The holder of its lock may call the component, on any thread. What may wait for the
-/// disk must not be done on the thread of a runtime; see [`Owner::waits_for_disk`].
+/// Calls the component, on the thread that holds the owner's lock. Work that may wait for
+/// the disk must not run on a runtime's thread; see [`Owner::waits_for_disk`].
 pub(crate) struct Owner {
     /// `None` from a crash to the next request.
     guest: Option<Guest>,
     launcher: Launcher,
     cache: Arc<ReadCache>,
     clock: Arc<StoreClock>,
-    /// The requests after which a request carries a collection step; 0 for never.
+    /// The number of requests after which one carries a collection step; 0 for never.
     gc_frequency: u64,
-    /// The most requests that the component may have counted since the last complete
-    /// collection.
+    /// An upper bound on the requests that the component has counted since the last
+    /// complete collection.
     counted: u64,
-    /// When the names of the database's files were last found to be right.
+    /// When the names of the database's files were last checked without a finding.
     looked: Instant,
-    /// The error of every request once the names were found to be wrong.
+    /// The error of every request after a check of the names failed.
     replaced: Option<Error>,
     /// Dropped last, so that the lock is held until the database is closed.
     directory: Directory,
@@ -83,8 +84,7 @@ impl Owner {
     }
 
     pub(crate) fn close(mut self) {
-        // Closing removes the log by its name, which may belong to another file
-        // now.
+        // Closing removes the WAL by name, which may refer to another file now.
         if self.look().is_ok()
             && let Some(guest) = self.guest.take()
         {
@@ -92,8 +92,8 @@ impl Owner {
         }
     }
 
-    /// Whether this much work may wait for the disk: it starts the component, reopens
-    /// the database, restarts the write-ahead log, or ends with a checkpoint.
+    /// Whether this work may wait for the disk: because it starts the component, reopens
+    /// the database, restarts the WAL or ends with a checkpoint.
     pub(crate) fn waits_for_disk(&self, work: &Inline) -> bool {
         let Some(guest) = &self.guest else {
             return true;
@@ -108,12 +108,12 @@ impl Owner {
         self.cache.stored_length(id)
     }
 
-    /// Whether one of so many requests may carry a collection step.
+    /// Whether one of the next `requests` requests may carry a collection step.
     pub(crate) fn collects_within(&self, requests: u64) -> bool {
         self.gc_frequency > 0 && self.counted.saturating_add(requests) >= self.gc_frequency
     }
 
-    /// The session, if it is there.
+    /// The live session with this id, if there is one.
     pub(crate) fn get(&mut self, id: &str) -> Result<Option<Session>, Error> {
         let session = self.ask(1, |guest| guest.get(id))?;
         if let Some(session) = &session {
@@ -122,9 +122,9 @@ impl Owner {
         Ok(session)
     }
 
-    /// Does all requests in one transaction.
+    /// Runs all requests in one transaction.
     pub(crate) fn batch(&mut self, requests: &[Request]) -> Result<Replies, Error> {
-        // Most requests are this one, and to call it as it is costs less.
+        // Most requests are a single `get`; calling it directly is cheaper than a batch.
         if let [Request::Get(GetRequest { id })] = requests {
             return Ok(vec![Ok(Reply::Session(self.get(id)?))]);
         }
@@ -149,8 +149,8 @@ impl Owner {
         self.call(|guest| guest.admin(call))
     }
 
-    /// Calls the component for a request that may write, and fails if the database
-    /// or its log has no name any more.
+    /// Calls the component for a request that may write, and fails if the database or its
+    /// WAL was unlinked.
     fn call<T>(&mut self, call: impl FnOnce(&mut Guest) -> Called<T>) -> Result<T, Error> {
         self.write(1, call)
     }
@@ -202,8 +202,8 @@ impl Owner {
         }
     }
 
-    /// Fails, now and for ever, when the names of the database's files no longer
-    /// refer to the open files.
+    /// Checks that the names of the database's files refer to the open files. If they do
+    /// not, this and every later request fails.
     fn look(&mut self) -> Result<(), Error> {
         if let Some(replaced) = &self.replaced {
             return Err(replaced.clone());
@@ -235,7 +235,7 @@ impl Owner {
         })
     }
 
-    /// Removes at most `limit` rows that no longer count.
+    /// Runs one collection step, which removes at most `limit` rows.
     pub(crate) fn collect(&mut self, limit: u32) -> Result<Collected, Error> {
         let collected = self.call(|guest| {
             guest.admin(async |admin, store, opened| admin.call_collect(store, opened, limit).await)

@@ -32,11 +32,11 @@ pub(crate) struct SharedOwner {
     pub(crate) resting: AtomicBool,
     /// Whether there was a request since the thread last checked.
     pub(crate) active: AtomicBool,
-    /// Whether tasks queue because requests carry collection steps now. The thread goes
-    /// on with the collection until nothing is left.
+    /// Whether a collection is due: a task queued its request because it would have carried
+    /// a collection step. The thread then collects until nothing is left.
     pub(crate) collecting: AtomicBool,
-    /// Whether many requests wait together, so that tasks had better queue: to do them
-    /// as one transaction is faster than one by one.
+    /// Whether many callers wait at once. Tasks then queue their requests, because one
+    /// transaction for all is faster than one for each.
     pub(crate) crowded: AtomicBool,
 }
 
@@ -54,9 +54,8 @@ impl SharedOwner {
         }
     }
 
-    /// Does some work with the owner, whose lock this thread holds. A panic in it
-    /// comes from the application's clock or source of randomness, and closes the
-    /// store.
+    /// Runs `work` on the owner, whose lock this thread holds. A panic in it, which comes
+    /// from the application's clock or random source, closes the store.
     pub(crate) fn work<T>(
         &self,
         mut owner: MutexGuard<Option<Owner>>,
@@ -99,9 +98,9 @@ pub(crate) struct Queued {
 type Permit = Contained<OwnedSemaphorePermit>;
 
 impl Queued {
-    /// Waits for a permit, unless this thread blocks until it is answered. Such a
-    /// thread has one request at a time, and the permits may be held by tasks that
-    /// only this thread can run.
+    /// Waits for a permit, unless this thread blocks until it is answered. A blocked
+    /// thread has one request at a time, and the permits may be held by tasks that only
+    /// this thread can run.
     pub(crate) async fn take(shared_owner: &Arc<SharedOwner>, blocking: &Blocking) -> Self {
         shared_owner.waiting.fetch_add(1, Ordering::SeqCst);
         let mut queued = Self {
@@ -118,7 +117,7 @@ impl Queued {
     }
 }
 
-/// Waits for a free permit; `None` if the thread blocks meanwhile.
+/// Waits for a free permit; `None` if the thread starts to block in the meantime.
 async fn wait_for_permit(shared_owner: &SharedOwner, blocking: &Blocking) -> Option<Permit> {
     let mut permit = Contained::new(Box::pin(shared_owner.permits.clone().acquire_owned()));
     poll_fn(|context| match permit.get_mut() {
@@ -141,8 +140,8 @@ thread_local! {
     static SERVED: Cell<*const SharedOwner> = const { Cell::new(ptr::null()) };
 }
 
-/// Marks this thread, while it lives, as doing the requests of a store. The thread
-/// must not wait for that store then.
+/// Marks this thread, until dropped, as running requests of a store. Such a thread must
+/// not wait for that store.
 pub(crate) struct Serving {
     before: *const SharedOwner,
 }
@@ -154,13 +153,13 @@ impl Serving {
         }
     }
 
-    /// Whether this thread does requests of any store now.
+    /// Whether this thread runs requests of any store now.
     #[cfg(test)]
     pub(crate) fn is_of_any() -> bool {
         !SERVED.get().is_null()
     }
 
-    /// Whether this thread does requests of this store now.
+    /// Whether this thread runs requests of this store now.
     pub(crate) fn is_of(shared_owner: &SharedOwner) -> bool {
         ptr::eq(SERVED.get(), shared_owner)
     }

@@ -1,5 +1,5 @@
-//! The thread on which the owner works, the queue to it, and the callers that do
-//! a request themselves while the owner has nothing to do.
+//! The thread of the owner, its queue, and the callers that run a request themselves while
+//! the owner is free.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
@@ -26,15 +26,16 @@ use crate::owner::{Owner, Replies};
 use crate::settings::Settings;
 use crate::{Error, Options};
 
-/// A group of so many requests means that tasks had better queue.
+/// The number of callers in a group from which on tasks queue their requests instead of
+/// running them.
 const CROWD: usize = 4;
 
-/// What a request that a task does itself takes from tokio's cooperative budget, in
-/// units of 128, so that other tasks wait for a few dozen at most.
+/// What a request that a task runs itself takes from tokio's cooperative budget of 128 units,
+/// so that other tasks wait for about 18 such requests at most.
 const INLINE_COST: u32 = 7;
 
-/// The thread of an open store. Dropping it waits until what is queued is done
-/// and the database is closed.
+/// The thread of an open store. Dropping this waits until queued commands are done and the
+/// database is closed.
 pub(crate) struct OwnerThread {
     shared_owner: Arc<SharedOwner>,
     pub(crate) budget: Budget,
@@ -70,8 +71,8 @@ impl OwnerThread {
         })
     }
 
-    /// Runs the requests in one transaction, which requests of others may share (group
-    /// commit).
+    /// Runs the requests in one transaction, which other callers' requests may share
+    /// (group commit).
     pub(crate) async fn batch(
         &self,
         requests: Vec<Request>,
@@ -96,7 +97,7 @@ impl OwnerThread {
         .await
     }
 
-    /// Has the owner do something.
+    /// Runs `call` with the owner.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
@@ -120,10 +121,10 @@ impl OwnerThread {
         .await
     }
 
-    /// Does the requests on this thread, if the owner is free and nothing waits for it:
-    /// that is faster than to wake another thread twice. A thread that does not block
-    /// anyway belongs to other tasks as well, so what may take long or wait for the disk
-    /// is not done on it.
+    /// Runs the requests on this thread if the owner is free and no command waits for it,
+    /// which saves two wake-ups. `None` if they must be queued. Unless the caller blocks,
+    /// the thread also serves other tasks, so requests that may take long or wait for the
+    /// disk are queued.
     fn batch_here(
         &self,
         requests: &[Request],
@@ -200,17 +201,17 @@ impl Drop for OwnerThread {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        // A clock or a waker of the application may drop the last handle on the
-        // thread itself, which cannot wait for its own end.
+        // A clock or a waker of the application may drop the last handle on this very
+        // thread, which cannot join itself.
         if thread.thread().id() != thread::current().id() {
-            // A panic in there has been reported, and its requests are `Closed`.
+            // The panic hook has reported a panic there; its requests got `Closed`.
             let _ = thread.join();
         }
     }
 }
 
-/// Opens the store, says whether that worked, and answers commands until the
-/// last handle is gone; then closes it.
+/// The thread's main function: opens the store, reports the result to `ready`, runs commands
+/// until the last handle is dropped, and closes the store.
 fn run(
     settings: Settings,
     clock: Arc<StoreClock>,
@@ -282,7 +283,7 @@ fn run(
                 rest = after_work;
             }
             Received::Nothing => {
-                // A failure here fails no request; later requests meet the same.
+                // An error here fails no request: if it lasts, later requests get it.
                 let collected = shared_owner.work(shared_owner.lock(), |owner| owner.collect(step));
                 rest = match collected {
                     Ok(collected) if collected.more => Rest::Not,
@@ -317,9 +318,9 @@ impl Drop for ClosedByPanic<'_> {
 /// What the thread does while no command waits.
 #[derive(Clone, Copy, PartialEq)]
 enum Rest {
-    /// It goes on with a collection.
+    /// It continues a collection.
     Not,
-    /// It waits a while for the next command and then collects garbage.
+    /// It waits this long for the next command, and then collects garbage.
     AWhile(Duration),
     /// It waits for the next command, or until a caller has run a request itself.
     UntilActive,
@@ -327,16 +328,16 @@ enum Rest {
     UntilAsked,
 }
 
-/// What came to the thread.
+/// The outcome of waiting for a command.
 enum Received {
     Command(Command),
     Nothing,
-    /// The last handle is gone.
+    /// The last handle was dropped.
     End,
 }
 
-/// The next command, or `Nothing` when the time of `rest` has passed. Spins for `LINGER`
-/// before it sleeps, because waking the thread takes longer than most requests.
+/// Waits for the next command; returns `Nothing` when the time of `rest` has passed. Spins
+/// for `LINGER` before it sleeps, because waking the thread takes longer than most requests.
 fn receive(
     commands: &mut mpsc::UnboundedReceiver<Command>,
     shared_owner: &SharedOwner,

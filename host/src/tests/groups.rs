@@ -1,4 +1,5 @@
-//! Requests that wait together: what they share, and what they cannot do to each other.
+//! Tests of group commit: waiting requests share a transaction, and do not disturb each
+//! other.
 
 use super::*;
 
@@ -53,7 +54,7 @@ fn requests_that_succeed_one_by_one_do_not_crash_the_component_together() {
 }
 
 #[test]
-fn what_is_larger_than_the_components_memory_is_refused_without_a_crash() {
+fn requests_larger_than_the_components_memory_are_refused_without_a_crash() {
     let home = home();
     let sessions = builder(&home).memory_limit(16 << 20).open().wait().unwrap();
     let before = create(&sessions, "kept");
@@ -100,7 +101,7 @@ fn randomness_that_repeats_is_an_error() {
 }
 
 #[test]
-fn what_stops_a_request_does_not_stop_those_that_wait_with_it() {
+fn a_failing_request_does_not_fail_those_that_wait_with_it() {
     let home = home();
     refuse(&home, "INSERT");
 

@@ -1,9 +1,9 @@
-//! Answers from memory while the clock moves, goes back, or was ahead.
+//! Tests of answers from memory while the clock moves, goes back, or was ahead.
 
 use super::*;
 
 #[test]
-fn a_write_is_known_with_the_moment_that_the_database_has() {
+fn a_cached_write_has_the_time_that_the_database_has() {
     for step in [1, -1] {
         let home = home();
         let now = AtomicI64::new(START as i64);
@@ -27,7 +27,7 @@ fn a_write_is_known_with_the_moment_that_the_database_has() {
 }
 
 #[test]
-fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
+fn a_clock_that_goes_back_does_not_restore_collected_sessions() {
     let home = home();
     let clock = Clock::new();
     let sessions = clock.given_to(builder(&home)).open().wait().unwrap();
@@ -42,7 +42,8 @@ fn a_clock_that_went_back_brings_back_nothing_that_was_collected() {
     clock.set(START);
     assert_eq!(get(&sessions, &short), None);
 
-    // An expiry that only the cache has seen may be undone.
+    // If no request reached the database while the clock was ahead, the session may come
+    // back.
     let long = sessions
         .create(NewSession::new("{}").ttl(ms(30)))
         .wait()
@@ -71,7 +72,7 @@ fn the_cache_is_used_and_correct_after_a_clock_was_ahead() {
             assert_eq!(sessions.collect(10).wait().unwrap().removed, 3);
         }
         clock.set(START + 1);
-        // Memory and database agree, whichever request comes first.
+        // Memory and database agree, whatever is asked first.
         for id in [&known, &others[0], &others[1], &meanwhile] {
             for _ in 0..2 {
                 let session = get(&sessions, id);
@@ -87,7 +88,7 @@ fn the_cache_is_used_and_correct_after_a_clock_was_ahead() {
         }
         assert_eq!(clock.requests(), before, "all were in memory");
 
-        // The write is at an earlier time than the creation.
+        // These writes have an earlier time than the creation.
         for write in 0..3 {
             clock.set(START + 2 + write);
             assert!(

@@ -1,4 +1,4 @@
-//! Which settings and steps the property test makes up.
+//! Generators of the settings and steps of the property test.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use proptest::sample::select;
 use super::{ms, relaxed};
 use crate::{NewSession, Options, Request};
 
-/// One step of a sequence. An id `#0` stands for the one made last, `#1` for
-/// the one before it, and so on.
+/// One step of a sequence. The id `#0` means the id created last, `#1` the one before it,
+/// and so on.
 #[derive(Debug, Clone)]
 pub enum Step {
     Alone(Request),
     Batch(Vec<Request>),
-    /// Ends the session in this place of the listing.
+    /// Ends the session at this index of the listing.
     Terminate(usize),
     TerminateSubject(String, Option<String>),
     Clear,
@@ -31,7 +31,7 @@ pub enum Move {
     Start,
     /// Moves the clock by decades, so that a later step back is a far one.
     Ahead,
-    /// To the moment before, at or behind which a session expires.
+    /// Moves the clock to a session's expiry plus an offset in milliseconds.
     Expiry(String, i64),
 }
 
@@ -45,8 +45,8 @@ pub fn steps() -> impl Strategy<Value = Vec<(Step, Vec<String>)>> {
     prop::collection::vec(some, 1..80).prop_map(|steps| steps.concat())
 }
 
-/// A session that is known, and at the moment that it expires, or one before or
-/// after that, a request for it.
+/// Reads a session, moves the clock to its expiry or a millisecond before or after it, and
+/// makes a request for the session.
 fn at_its_expiry(id: String) -> impl Strategy<Value = Vec<(Step, Vec<String>)>> {
     (request(Just(id.clone())), -1..=1i64).prop_map(move |(request, offset)| {
         vec![
@@ -57,17 +57,17 @@ fn at_its_expiry(id: String) -> impl Strategy<Value = Vec<(Step, Vec<String>)>> 
     })
 }
 
-/// Sizes of which the smaller ones hold a few sessions, and the largest all.
+/// Sizes of the cache: the smaller ones hold a few sessions, the largest all.
 pub fn cache() -> impl Strategy<Value = usize> {
     select(vec![500, 1500, 4000, 32 << 20])
 }
 
-/// After how many draws randomness repeats, so that ids come back.
+/// The number of steps after which randomness repeats, so that ids are reused.
 pub fn period() -> impl Strategy<Value = u64> {
     prop_oneof![4 => Just(u64::MAX), 1 => Just(5)]
 }
 
-/// Options under which every limit is met soon and often.
+/// Options with low limits, which sequences reach soon and often.
 pub fn options() -> impl Strategy<Value = Options> {
     let lives = (
         select(vec![200, 86_400_000]),
@@ -119,7 +119,7 @@ fn request(id: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = R
     ]
 }
 
-/// What may undo what the same transaction says about a session.
+/// Several requests for the same session in one transaction.
 fn batch_for_one(id: String) -> impl Strategy<Value = Vec<Request>> {
     prop::collection::vec(request(Just(id)), 2..5)
 }

@@ -1,5 +1,5 @@
-//! Threads that read from memory while others write: a read sees whatever was answered
-//! to any caller before the read began.
+//! Tests with threads that read from memory while others write: a read reflects every
+//! request that was answered to any caller before the read began.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -13,7 +13,7 @@ const READERS: usize = 3;
 /// How often each writer writes each session.
 const WRITES: usize = 8;
 
-/// A session, and what was answered about it.
+/// A session, and the latest answers about it.
 struct Life {
     id: String,
     subject: String,
@@ -44,7 +44,7 @@ impl Life {
         self.version.fetch_max(version, Ordering::SeqCst);
     }
 
-    /// Writes the session in one of the ways there are.
+    /// Writes the session, in a way that depends on `turn`.
     fn write(&self, sessions: &Sessions, turn: usize) {
         let ttl = Some(ms(1_000_000));
         let outcome = match turn % 4 {
@@ -82,7 +82,7 @@ impl Life {
         }
     }
 
-    /// Ends the session in one of the ways there are.
+    /// Ends the session, in one of all possible ways.
     fn end(&self, sessions: &Sessions, way: usize) {
         let (id, subject) = (&self.id, self.subject.as_str());
         match way % 5 {
@@ -102,8 +102,8 @@ impl Life {
         self.ended.store(true, Ordering::SeqCst);
     }
 
-    /// Reads the session, which must not be older than what was answered
-    /// before, nor than what the same reader saw.
+    /// Reads the session, which must not be older than answers to writers before, nor than
+    /// an earlier read of the same reader.
     fn read(&self, sessions: &Sessions, seen: &mut u64) {
         let ended = self.ended.load(Ordering::SeqCst);
         let answered = self.version.load(Ordering::SeqCst);
@@ -120,7 +120,7 @@ impl Life {
 }
 
 #[test]
-fn a_reader_sees_whatever_was_answered_to_a_writer_before() {
+fn a_reader_sees_every_write_that_was_answered_before() {
     let home = home();
     let clock = Clock::new();
     let options = Options {
@@ -130,7 +130,7 @@ fn a_reader_sees_whatever_was_answered_to_a_writer_before() {
     let builder = builder(&home).options(options);
     let sessions = clock.given_to(builder).open().wait().unwrap();
     let lives: Vec<Life> = (0..LIVES).map(|n| Life::start(&sessions, n)).collect();
-    // How many sessions the writers are through with; they go about alike.
+    // How many sessions a writer has finished. All writers take them in the same order.
     let done = AtomicUsize::new(0);
     thread::scope(|scope| {
         for writer in 0..WRITERS {
@@ -171,7 +171,7 @@ fn a_reader_sees_whatever_was_answered_to_a_writer_before() {
 }
 
 #[test]
-fn an_expiry_that_was_answered_is_read_from_then_on() {
+fn a_reader_sees_every_expiry_that_was_answered_before() {
     let home = home();
     let clock = Clock::new();
     let options = Options {

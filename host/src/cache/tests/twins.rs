@@ -1,5 +1,5 @@
-//! A property test: two stores, one with a cache and one without, answer the
-//! same to the same requests at the same times.
+//! A property test: a store with a cache and one without give the same answers to the same
+//! requests at the same times.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,19 +33,19 @@ proptest! {
     }
 }
 
-/// The two stores, and what the next step may refer to.
+/// The two stores, and the ids and expiries that the next step may refer to.
 struct Twins {
-    /// The one with the cache first.
+    /// The store with the cache comes first.
     stores: [Sessions; 2],
     _homes: [TempDir; 2],
     clock: Clock,
-    /// Counts the steps; what is drawn in one of them is the same in both.
+    /// The number of the step, which seeds the randomness of both stores.
     seed: Arc<AtomicU64>,
     now: u64,
     collects: bool,
-    /// The ids that were made, newest last.
+    /// The ids that were created, newest last.
     made: Vec<String>,
-    /// When sessions expire, by the answers so far.
+    /// The expiries of sessions according to the answers so far.
     expiries: HashMap<String, u64>,
 }
 
@@ -80,7 +80,7 @@ impl Twins {
             Step::Batch(requests) => {
                 let requests: Vec<Request> = requests.iter().map(|r| self.with_ids(r)).collect();
                 let replies = self.both(|store| store.batch(requests.clone()).wait());
-                // Nothing was done where an id was made twice.
+                // The batch fails as a whole if an id is generated twice.
                 for (request, reply) in requests.iter().zip(replies.unwrap_or_default()) {
                     self.learn(request, &reply);
                 }
@@ -111,14 +111,14 @@ impl Twins {
         }
     }
 
-    /// Calls the function that a request names.
+    /// Sends a request with its own function to both stores.
     fn alone(&mut self, request: &Request) {
         let request = self.with_ids(request);
         let reply = self.both(|store| send(store, &request));
         self.learn(&request, &reply);
     }
 
-    /// What both answer, who must agree.
+    /// The answer of both stores, which must be equal.
     fn both<T: PartialEq>(&self, ask: impl Fn(&Sessions) -> T) -> T {
         let [cached, plain] = self.stores.each_ref().map(ask);
         assert!(cached == plain, "the cache changed an answer");
@@ -168,9 +168,9 @@ impl Twins {
         }
     }
 
-    /// Reads from memory carry no collection, so it goes on at other times with
-    /// a cache. A clock that goes back shows what is not collected yet: before
-    /// that, all is.
+    /// Sets the clock. Reads from memory carry no collection step, so the stores collect at
+    /// different times, which shows when the clock goes back and uncollected sessions
+    /// reappear. Before the clock goes back, both stores therefore collect everything.
     fn set_clock(&mut self, now: u64) {
         if self.collects && now < self.now {
             for store in &self.stores {
@@ -181,8 +181,8 @@ impl Twins {
         self.clock.set(now);
     }
 
-    /// `#0` stands for the id made last, `#1` for the one before it, and so on;
-    /// any other id for itself.
+    /// Resolves `#0` to the id created last, `#1` to the one before it, and so on. Any other
+    /// id is returned unchanged.
     fn id(&self, id: &str) -> String {
         let Some(age) = id.strip_prefix('#') else {
             return id.into();
@@ -233,7 +233,7 @@ fn send(store: &Sessions, request: &Request) -> Result<Reply, Error> {
     })
 }
 
-/// Randomness that depends on the step and on how often it drew before.
+/// Randomness that depends on the step's number and on the number of draws in the step.
 fn randomness(seed: &Arc<AtomicU64>, period: u64) -> impl Fn(&mut [u8]) + Send + Sync + 'static {
     let seed = seed.clone();
     let last = AtomicU64::new(0);

@@ -12,7 +12,7 @@ use crate::{Builder, Options, Reply, Sessions};
 
 const LARGEST: usize = 1 << 20;
 
-/// As many requests of a kind as the budget allows together.
+/// As many requests of a kind as the budget allows in one transaction, at most 1000.
 fn most(budget: &Budget, kind: impl Fn(usize) -> Request) -> Vec<Request> {
     let mut requests = vec![];
     for number in 0..1000 {
@@ -52,8 +52,7 @@ fn open(home: &TempDir, memory_limit: usize) -> Sessions {
 #[test]
 fn requests_within_the_budget_do_not_crash_the_component() {
     let large = members(LARGEST, 'a');
-    // Half of it is stored already, so that the result has the largest size
-    // allowed.
+    // Half of it is stored already, so that the merged result has the largest size allowed.
     let half = members(LARGEST / 2, 'a');
     let other_half = members(LARGEST / 2, 'b');
     let data = || large.clone().into_bytes();
@@ -170,7 +169,7 @@ fn requests_within_the_budget_do_not_crash_the_component() {
                 panic!("{count} of {name} in {memory_limit} bytes: {error}")
             });
             let refused = replies.iter().filter(|reply| reply.is_err()).count();
-            // Two halves and the stored payload exceed the limit.
+            // A merge of two halves into the stored payload exceeds the limit.
             assert!(
                 refused == 0 || name.contains("halves"),
                 "{refused} of {name}"

@@ -1,4 +1,4 @@
-//! Tests which thread does what, on the real component.
+//! Tests of which thread runs a request, with the real component.
 
 use std::fs;
 use std::sync::atomic::AtomicU64;
@@ -15,8 +15,8 @@ use crate::{Durability, Outcome, Reply};
 
 const NOW: u64 = 1_700_000_000_000;
 
-/// An open store, the time that its clock shows, and how often the clock was read by
-/// the store's thread and by others: once for each request.
+/// An open store, the time that its clock shows, and how often the clock was read by the
+/// store's thread (`there`) and by other threads (`here`): once for each request.
 struct Store {
     home: TempDir,
     owner: OwnerThread,
@@ -73,7 +73,7 @@ impl Store {
         ));
     }
 
-    /// How many requests the store's thread did, and how many others.
+    /// How many requests the store's thread ran, and how many other threads ran.
     fn done_there_and_here(&self) -> (u64, u64) {
         (
             self.there.load(Ordering::SeqCst),
