@@ -1,4 +1,4 @@
-//! Restoring a backup: replacing the database with it.
+//! Replaces the database with a backup.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,17 +20,17 @@ use crate::{Error, Options};
 
 /// Replaces the database with a copy, or changes nothing.
 ///
-/// The copy is staged in the directory and checked there by the component. Then
-/// it is marked as a backup and renamed over the database, which replaces the
-/// database and its write-ahead log at once (see [`mark`]); what is left of the
-/// old log is removed afterwards.
+/// The copy is staged in the directory and checked there by the component. Then it is
+/// marked as a backup and renamed over the database, which replaces the database and its
+/// WAL in one step (see [`mark`]). The old WAL is removed afterwards.
 pub(crate) fn restore(settings: Settings, copy: &Path) -> Result<(), Error> {
     let mut source = Source::open(copy)?;
     let directory = Directory::lock(&settings.directory, &settings.file_name)?;
     source.refuse_own(&directory)?;
     refuse_shared(&directory)?;
     if let Some(cache) = &settings.cache_directory {
-        // The staged component alone would only be kept out of its own stage.
+        // Checked for the whole directory here: the check of the staged store covers only
+        // the stage.
         Cache::open(cache, [directory.path()])?;
     }
     source.lock()?;
@@ -40,8 +40,8 @@ pub(crate) fn restore(settings: Settings, copy: &Path) -> Result<(), Error> {
     stage.replace_database(&directory)
 }
 
-/// Refuses a database that an instance with `shared` access uses now: its only
-/// lock is a directory beside the file.
+/// Refuses a database that is in use with `shared` access, whose only lock is a directory
+/// beside the file.
 fn refuse_shared(directory: &Directory) -> Result<(), Error> {
     let mut lock = directory.database_path().into_os_string();
     lock.push(".lock");
@@ -55,7 +55,7 @@ fn refuse_shared(directory: &Directory) -> Result<(), Error> {
     Ok(())
 }
 
-/// The age at which a shared lock counts as left behind: the contract's.
+/// The age at which a shared lock counts as dead, as in the contract.
 const DEAD_AFTER: Duration = Duration::from_secs(15);
 
 /// The backup to restore, open for reading.
@@ -137,7 +137,7 @@ impl Drop for Source {
     }
 }
 
-/// A folder in the store's directory, for this user alone, in which the copy is
+/// A folder in the store's directory, accessible to this user alone, in which the copy is
 /// checked. It is removed on drop.
 struct Stage {
     folder: PathBuf,
@@ -153,10 +153,10 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Has the component open the copy like a database, and read all of it.
+    /// Opens the copy with a component, which reads and checks all of it.
     fn check(&self, settings: Settings, source: &Source) -> Result<(), Error> {
         let options = Options {
-            // Nothing is created, migrated or collected.
+            // The copy must not be changed: nothing is created, migrated or collected.
             sync: false,
             gc_frequency: 0,
             ..settings.options.clone()

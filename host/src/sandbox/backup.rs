@@ -11,7 +11,7 @@ use crate::sandbox::database_file;
 use crate::sandbox::directories::{open_directory, parent, sync_directory};
 use crate::sandbox::instance::BACKUP;
 
-/// A directory beside the target, for this user alone, in which the component
+/// A directory beside the target, accessible to this user alone, into which the component
 /// writes its copy. It is removed on drop.
 pub(crate) struct Folder<'a> {
     directory: TempDir,
@@ -39,8 +39,8 @@ impl<'a> Folder<'a> {
         open_directory(self.directory.path()).map_err(|error| failed(self.target, &error))
     }
 
-    /// Syncs the copy and moves it to the target, with permissions for this user
-    /// alone; never over an existing file.
+    /// Syncs the copy and moves it to the target, with permissions for this user alone.
+    /// Never replaces an existing file.
     pub(crate) fn move_copy(self) -> Result<(), Error> {
         self.sync_copy()
             .and_then(|copy| {
@@ -51,10 +51,10 @@ impl<'a> Folder<'a> {
             .map_err(|error| failed(self.target, &error))
     }
 
-    /// The copy, after it has reached the disk.
+    /// Syncs the copy; returns its path.
     fn sync_copy(&self) -> io::Result<PathBuf> {
         let path = self.directory.path().join(BACKUP);
-        // The component can create links, too.
+        // The component could have created a link in its place.
         database_file::refuse_odd(&path)?;
         let file = database_file::open_plain(File::options().read(true).write(true), &path)?;
         #[cfg(unix)]
@@ -70,8 +70,8 @@ impl<'a> Folder<'a> {
         Ok(path)
     }
 
-    /// Translates an error of the component, which knows the copy by another name
-    /// and reports errors of the target's disk as those of its own storage.
+    /// Names the target in an error of the component, which knows the copy by another name
+    /// and reports errors of the target's disk as errors of its own storage.
     pub(crate) fn failed(&self, error: Error) -> Error {
         match error {
             Error::StorageFull => failed(self.target, &io::ErrorKind::StorageFull.into()),
@@ -144,7 +144,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_in_place_of_the_copy_leads_nowhere() {
+    fn a_link_in_place_of_the_copy_is_refused() {
         let outside = tempfile::tempdir().unwrap();
         let secret = outside.path().join("secret");
         fs::write(&secret, "secret").unwrap();

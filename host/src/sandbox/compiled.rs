@@ -1,4 +1,5 @@
-//! The component as machine code: compiled, or taken from a cache that only its owner can write.
+//! The component as machine code: compiled, or loaded from a cache that only its owner can
+//! write.
 
 use std::fs::{self, File, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,10 +14,10 @@ use wasmtime::component::Component;
 use crate::Error;
 use crate::sandbox::directories::create_private;
 
-/// Compiles a component, or loads what an earlier call left in the cache.
+/// Compiles a component, or loads it from the cache.
 ///
-/// An entry that is missing, damaged or of another engine is compiled and
-/// written anew; a cache that cannot be read or written only costs the time.
+/// If its entry is missing, damaged or from another engine, the component is compiled and
+/// the entry is written again. A cache that cannot be read or written is no error.
 pub(crate) fn compile(
     engine: &Engine,
     wasm: &[u8],
@@ -31,7 +32,7 @@ pub(crate) fn compile(
     }
     let component = Component::new(engine, wasm)?;
     if let Ok(code) = component.serialize() {
-        // Without the entry the next start compiles again, which is all.
+        // If this fails, the next start compiles again.
         let _ = cache.write(&key, &code);
     }
     Ok(component)
@@ -39,23 +40,22 @@ pub(crate) fn compile(
 
 /// A directory of compiled components that other users cannot write.
 ///
-/// An entry is a file named after its key: the code, then the checksum of key and
-/// code. It is mapped into memory, so that only the parts that run are read and
-/// processes share them. Entries are replaced as a whole and never removed, for
-/// other programs may use them.
+/// An entry is a file named after its key: the code, then the checksum of key and code. It
+/// is mapped into memory, so that only the parts that run are loaded, and processes share
+/// them. Entries are replaced as a whole and never removed, because other programs may use
+/// them.
 pub(crate) struct Cache {
     directory: PathBuf,
 }
 
 impl Cache {
-    /// Creates the cache's directory when it is missing. `None` when it cannot
-    /// be used, or when others could put their machine code into it.
+    /// Creates the cache's directory if it is missing. `None` if it cannot be used, or if
+    /// other users could put their machine code into it.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for a cache inside one of `guests`: the
-    /// directories that a component can write, which could leave the sandbox
-    /// through the cache.
+    /// [`Error::InvalidArgument`] for a cache inside one of `guests`, the directories that
+    /// components can write: a component could leave the sandbox through the cache.
     pub(crate) fn open(
         directory: &Path,
         guests: impl IntoIterator<Item = impl AsRef<Path>>,
@@ -87,9 +87,9 @@ impl Cache {
             return None;
         }
         // SAFETY: the code was serialised by an engine with this version and
-        // configuration, which are in the key; it is as it was written, which
-        // the checksum shows; and only this user or root can write it or its
-        // directory. This program replaces an entry and never changes one.
+        // configuration, which are in the key. The checksum shows that it is undamaged, and
+        // only this user or root can write it or its directory. Entries are replaced but
+        // never changed, so the mapped file stays the same.
         unsafe { Component::deserialize_file(engine, entry) }.ok()
     }
 
@@ -104,7 +104,7 @@ impl Cache {
     }
 }
 
-/// Whether the entry is as this program wrote it, and no other user could have.
+/// Whether the entry is undamaged, and no other user could have written it.
 fn is_sound(entry: &Path, key: &Key) -> io::Result<bool> {
     let mut file = File::open(entry)?;
     let metadata = file.metadata()?;
@@ -127,7 +127,7 @@ fn is_sound(entry: &Path, key: &Key) -> io::Result<bool> {
 
 type Key = [u8; 32];
 
-/// Names the component and the engine's version and configuration.
+/// The hash of the component and of the engine's version and configuration.
 fn key(engine: &Engine, wasm: &[u8]) -> Key {
     let mut configuration = DefaultHasher::new();
     engine
@@ -137,11 +137,11 @@ fn key(engine: &Engine, wasm: &[u8]) -> Key {
     hash.chain_update(wasm).finalize().into()
 }
 
-/// The bytes of a checksum.
+/// The length of a checksum, in bytes.
 const CHECKSUM: u64 = 4;
 
-/// The checksum of the code that follows `key`. It finds damage; an attacker who
-/// could change an entry could change its checksum too.
+/// Starts the checksum of an entry with its key; the code follows. The checksum detects
+/// damage only: an attacker who could change an entry could change its checksum too.
 fn checksum(key: &Key) -> crc32fast::Hasher {
     let mut checksum = crc32fast::Hasher::new();
     checksum.update(key);
@@ -157,7 +157,7 @@ fn only_ours(metadata: &Metadata) -> bool {
     trusted && metadata.mode() & 0o022 == 0
 }
 
-/// Elsewhere the directory's access list is its owner's business.
+/// Not checked on other systems: the directory's owner sets its access list.
 #[cfg(not(unix))]
 fn only_ours(_: &Metadata) -> bool {
     true
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_where_the_component_can_write_is_refused() {
+    fn a_cache_that_the_component_can_write_is_refused() {
         let fixture = Fixture::new();
         let guest = fs::canonicalize(fixture.home.path()).unwrap();
         for inside in [guest.clone(), guest.join("cache"), guest.join("x/../y")] {
@@ -295,7 +295,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_others_could_have_written_is_not_loaded() {
+    fn an_entry_that_other_users_could_write_is_not_loaded() {
         use std::os::unix::fs::PermissionsExt;
         let chmod = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

@@ -1,5 +1,5 @@
-//! The database's file on disk while a store has it open: its kind, its lock, its
-//! permissions, and whether its name still refers to it.
+//! The database's file while a store has it open: its lock, its permissions, and checks
+//! that it is a regular file and that its name still refers to it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -19,10 +19,10 @@ pub(crate) fn names(file_name: &str) -> impl Iterator<Item = String> {
         .map(move |suffix| format!("{file_name}{suffix}"))
 }
 
-/// A database's file, locked against other programs that use SQLite.
+/// A database's file, locked against other programs that use SQLite until dropped.
 ///
-/// The component cannot lock, so the host does, as long as this lives. It locks the
-/// bytes that SQLite locks, so that another program gets "database is locked".
+/// The component cannot lock files, so the host does. It locks the bytes that SQLite
+/// locks, so that another program gets "database is locked".
 pub(crate) struct DatabaseFile {
     file: File,
     /// Whether the file still had the mark of a backup after the component opened
@@ -32,7 +32,7 @@ pub(crate) struct DatabaseFile {
 }
 
 impl DatabaseFile {
-    /// Opens and locks the file; `None` when it is not there.
+    /// Opens and locks the file; `None` if it does not exist.
     pub(crate) fn lock(path: &Path) -> Result<Option<Self>, TryLockError> {
         match open_plain(File::options().read(true).write(true), path) {
             Ok(file) => {
@@ -47,14 +47,14 @@ impl DatabaseFile {
         }
     }
 
-    /// Records whether the file is still marked as a backup: a component that knows
-    /// the mark has removed it.
+    /// Records whether the file is still marked as a backup after the component opened it.
+    /// A component that knows the mark has removed it by then.
     #[cfg(unix)]
     pub(crate) fn note_mark(&mut self) {
         self.was_marked = mark::is_on(&self.file);
     }
 
-    /// On other systems the mark is not checked.
+    /// Does nothing: on other systems the mark is not checked.
     #[cfg(not(unix))]
     pub(crate) fn note_mark(&mut self) {}
 
@@ -75,7 +75,7 @@ impl DatabaseFile {
         }
     }
 
-    /// On other systems an open file keeps its name.
+    /// Always succeeds: on other systems an open file keeps its name.
     #[cfg(not(unix))]
     pub(crate) fn look(&self, _path: &Path) -> Result<(), &'static str> {
         Ok(())
@@ -100,8 +100,8 @@ impl DatabaseFile {
         0o600
     }
 
-    /// Removes permissions from a log that an earlier owner left, so that only
-    /// users who can read the database can read the log.
+    /// Restricts the permissions of a log that an earlier owner left to those of the
+    /// database, so that only users who can read the database can read the log.
     #[cfg(unix)]
     pub(crate) fn restrict(&self, log: &Path) -> io::Result<()> {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -125,13 +125,13 @@ impl DatabaseFile {
 
 impl Drop for DatabaseFile {
     fn drop(&mut self) {
-        // As for the directory: a process that is just being started may hold a
-        // copy of the descriptor.
+        // Closing is not enough: a process that another thread is just starting may hold
+        // a copy of the descriptor.
         file_lock::unlock(&self.file);
     }
 }
 
-/// Fails with a reason if the log's path no longer refers to the open log.
+/// Fails with a reason if the WAL's path no longer refers to the open WAL.
 pub(crate) fn look_at_log(log: &File, path: &Path) -> Result<(), &'static str> {
     match is_at(log, path) {
         true => Ok(()),
@@ -139,8 +139,8 @@ pub(crate) fn look_at_log(log: &File, path: &Path) -> Result<(), &'static str> {
     }
 }
 
-/// Opens a file, but follows no link, which the component could have created, and
-/// does not block on a pipe.
+/// Opens a file without following a link, which the component could have created, and
+/// without blocking on a pipe.
 pub(crate) fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     {
@@ -151,7 +151,7 @@ pub(crate) fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<F
     options.open(path)
 }
 
-/// Refuses a link, a directory, a pipe, a socket or a device.
+/// Refuses anything that is not a regular file. A missing file is accepted.
 pub(crate) fn refuse_odd(path: &Path) -> io::Result<()> {
     let kind = match fs::symlink_metadata(path) {
         Ok(there) => there.file_type(),
@@ -201,7 +201,7 @@ pub(crate) fn is_unlinked(file: &File) -> bool {
     rustix::fs::fstat(file).is_ok_and(|file| file.st_nlink == 0)
 }
 
-/// On other systems an open file keeps its name.
+/// Always true: on other systems an open file keeps its name.
 #[cfg(not(unix))]
 fn same(_: &File, _: &File) -> io::Result<bool> {
     Ok(true)

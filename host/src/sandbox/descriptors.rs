@@ -3,14 +3,14 @@
 use std::io;
 use std::path::Path;
 
-/// More descriptors than a start or a backup opens: the directory, the database and
-/// its log, compiled code, a copy, and what wasmtime's own runtime polls.
+/// The number of free descriptors that suffices for a start or a backup: for the directory,
+/// the database and its log, compiled code, a copy, and what wasmtime's own runtime polls.
 #[cfg(unix)]
 const NEEDED: usize = 16;
 
-/// Fails when fewer than [`NEEDED`] are left. Without a descriptor wasmtime's
-/// runtime panics, then and at each later use in this process, and the component
-/// has no error code for it.
+/// Fails if fewer than [`NEEDED`] are free. Without this check wasmtime's runtime panics
+/// when it gets no descriptor, then and at each later use in this process; and the
+/// component has no error code for this.
 #[cfg(unix)]
 pub(crate) fn check(directory: &Path) -> io::Result<()> {
     use rustix::io::Errno;
@@ -21,7 +21,7 @@ pub(crate) fn check(directory: &Path) -> io::Result<()> {
             Ok(file) => opened.push(file),
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE) => return Err(error),
-                // The next step opens the directory and reports this error better.
+                // The caller opens the directory next and reports this error better.
                 _ => return Ok(()),
             },
         }
@@ -51,7 +51,7 @@ mod tests {
     const FEW: &str = "WASI_SESSIONS_TEST_FEW_DESCRIPTORS";
 
     #[test]
-    fn too_few_descriptors_are_an_error_that_says_so_and_passes() {
+    fn too_few_descriptors_are_a_clear_error_until_more_are_free() {
         if env::var_os(FEW).is_some() {
             opens_only_with_enough();
             runs_without_any();
@@ -59,7 +59,7 @@ mod tests {
         }
         let output = Command::new(env::current_exe().unwrap())
             .args(["--exact", "--nocapture"])
-            .arg("sandbox::descriptors::tests::too_few_descriptors_are_an_error_that_says_so_and_passes")
+            .arg("sandbox::descriptors::tests::too_few_descriptors_are_a_clear_error_until_more_are_free")
             .env(FEW, "1")
             .output()
             .unwrap();

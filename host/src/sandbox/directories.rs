@@ -21,8 +21,8 @@ pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Creates a directory, and those above it, for this user alone, and syncs their
-/// parents. An existing directory is not changed.
+/// Creates a directory and its missing ancestors with permissions for this user alone, and
+/// syncs their parents. An existing directory is not changed.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
@@ -49,7 +49,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Syncs the names in a directory, where the system can do that.
+/// Syncs a directory, so that new names in it are durable, where the system can do that.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {
         return Ok(());

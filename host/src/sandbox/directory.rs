@@ -1,5 +1,5 @@
-//! The store's directory: created when missing, locked for one owner at a time, and
-//! checked again while that owner uses it.
+//! The store's directory: created if missing, locked for one owner at a time, and checked
+//! again while that owner uses it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -10,7 +10,7 @@ use crate::cause::Cause;
 use crate::sandbox::database_file::{self, DatabaseFile};
 use crate::sandbox::directories::{create_private, open_directory, parent, sync_directory};
 
-/// Files of this crate in the store's directory start with this.
+/// The prefix of this crate's own files in the store's directory.
 pub(crate) const RESERVED: &str = ".wasi-sessions";
 
 /// The store's directory while this owner holds it.
@@ -19,22 +19,22 @@ pub(crate) const RESERVED: &str = ".wasi-sessions";
 /// file to remove, and on the database's file. Both are released on drop, and by
 /// the kernel when the process dies.
 pub(crate) struct Directory {
-    /// The path as the builder was given it, for errors.
+    /// The path that the builder was given, for errors.
     given: PathBuf,
-    /// Absolute and without links: the component may be started again after the
+    /// The absolute path without links, because the component may be restarted after the
     /// process has changed its working directory.
     path: PathBuf,
     file_name: String,
-    /// `None` until the database is made.
+    /// `None` until the database exists.
     database: Option<DatabaseFile>,
     /// Dropped last.
     lock: Lock,
 }
 
 impl Directory {
-    /// Creates the directory when it is missing, for this user alone, and locks it,
-    /// and the database's file if it exists. Fails at once when another owner holds
-    /// one of them.
+    /// Creates the directory for this user alone if it is missing. Locks it, and the
+    /// database's file if that exists. Fails without waiting if another owner holds either
+    /// lock.
     pub(crate) fn lock(path: &Path, file_name: &str) -> Result<Self, Error> {
         let given = path.to_owned();
         let failed = |error: io::Error| directory_error(path, path, error);
@@ -51,9 +51,9 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Refuses names of the database and its logs that do not refer to regular
-    /// files, locks the database, and takes permissions from the logs that the
-    /// database does not have. Must be called before each start of the component.
+    /// Refuses names of the database and its logs that do not refer to regular files,
+    /// locks the database, and restricts the logs' permissions to the database's. Must be
+    /// called before each start of the component.
     pub(crate) fn prepare(&mut self) -> Result<(), Error> {
         for name in database_file::names(&self.file_name) {
             let path = self.path.join(name);
@@ -72,8 +72,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Checks the database that the component opened. A new one is locked, and the
-    /// directory is synced; SQLite syncs the log's name.
+    /// Checks that the component opened the locked database. A new one is locked now, and
+    /// the directory is synced, so that its name is durable; SQLite does that for the WAL.
     pub(crate) fn opened(&mut self, database: Option<&File>) -> Result<(), Error> {
         if self.database.is_none() {
             self.database = self.claim()?;
@@ -109,8 +109,8 @@ impl Directory {
         database.is_some_and(|database| database.is(file).unwrap_or(false))
     }
 
-    /// Whether the path is one of the names of the store or of SQLite in this
-    /// directory, ignoring case, as some file systems do.
+    /// Whether the path is the name of a file of the store or of SQLite in this directory.
+    /// Case is ignored, as some file systems do.
     pub(crate) fn owns(&self, path: &Path) -> bool {
         let is_inside = fs::canonicalize(parent(path)).is_ok_and(|parent| parent == self.path);
         let Some(name) = path.file_name() else {
@@ -121,13 +121,13 @@ impl Directory {
         is_inside && (name.starts_with(RESERVED) || names.any(|own| own.to_lowercase() == name))
     }
 
-    /// The path of the folder for a restore. One is enough, because only the owner
-    /// of the directory creates it.
+    /// The path of the folder that a restore prepares its files in. It has a fixed name,
+    /// because only the owner of the directory creates it.
     pub(crate) fn stage(&self) -> PathBuf {
         self.path.join(format!("{RESERVED}.restore"))
     }
 
-    /// Removes the folder that a process left which was killed during a restore.
+    /// Removes the folder that is left behind if a process is killed during a restore.
     fn remove_stage(&self) -> Result<(), Error> {
         match fs::remove_dir_all(self.stage()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -137,7 +137,7 @@ impl Directory {
         }
     }
 
-    /// Removes the files that belonged to a database that was replaced.
+    /// Removes the logs and the reserve of a database that was replaced.
     pub(crate) fn remove_logs(&self) -> io::Result<()> {
         for name in database_file::names(&self.file_name).skip(1) {
             match fs::remove_file(self.path.join(name)) {
@@ -154,8 +154,8 @@ impl Directory {
         self.database.as_ref().map_or(0o600, DatabaseFile::mode)
     }
 
-    /// Fails when the name of the directory, of the database or of its open log no
-    /// longer refers to what is open.
+    /// Fails if the name of the directory, of the database or of its WAL no longer refers
+    /// to the open one.
     pub(crate) fn look(&self, log: Option<&File>) -> Result<(), Error> {
         if !self.lock.is_at(&self.path) {
             return Err(self.replaced("its directory was moved, removed or replaced"));
@@ -172,8 +172,8 @@ impl Directory {
             .map_err(|reason| self.replaced(reason))
     }
 
-    /// Fails when the database or its open log has no name any more. Faster than
-    /// [`Directory::look`], but does not notice a file that was moved.
+    /// Fails if the database or its open WAL was unlinked. Faster than [`Directory::look`],
+    /// but does not notice a file that was moved.
     pub(crate) fn refuse_unlinked(&self, log: Option<&File>) -> Result<(), Error> {
         let database = self.database.as_ref();
         if database.is_some_and(DatabaseFile::is_unlinked) {
@@ -185,7 +185,7 @@ impl Directory {
         }
     }
 
-    /// Where the directory is, as an absolute path without links.
+    /// The directory's absolute path, without links.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -210,8 +210,8 @@ impl Directory {
     }
 }
 
-/// An error about the directory that was `given`. Also names `path`, where it
-/// happened, if that is different.
+/// An error about the directory `given`. Also names `path`, where the error happened, if it
+/// is a different path.
 fn directory_error(given: &Path, path: &Path, error: io::Error) -> Error {
     Error::Directory {
         path: given.to_owned(),
@@ -262,9 +262,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing is not enough: a process that another thread is just starting
-        // holds a copy of the descriptor for a moment. If unlocking fails, closing
-        // does it.
+        // Closing is not enough: a process that another thread is just starting may hold
+        // a copy of the descriptor. If unlocking fails, closing has to do.
         #[cfg(unix)]
         let _ = self.directory.unlock();
         if let Some(file) = &self.file {

@@ -15,8 +15,8 @@ pub(crate) use imp::{try_lock, unlock};
 
 /// On Linux the lock is on the bytes that SQLite locks, so that SQLite's shell gets
 /// "database is locked". It is an open file description lock, which belongs to the
-/// open file and not to the process: an ordinary lock would be released when
-/// another descriptor of the same file is closed, as the component does.
+/// open file and not to the process: a lock of the process would be released whenever it
+/// closes another descriptor of the same file, as the component does.
 #[cfg(all(
     any(target_os = "linux", target_os = "android"),
     target_pointer_width = "64"
@@ -71,8 +71,8 @@ mod imp {
     }
 }
 
-/// On other Unix systems the lock excludes other owners that use this crate, but
-/// not other programs with SQLite.
+/// On other Unix systems the lock excludes other owners that use this crate, but no other
+/// programs that use SQLite.
 #[cfg(all(
     unix,
     not(all(
@@ -95,7 +95,8 @@ mod imp {
     }
 }
 
-/// On Windows a lock would keep the component's own descriptor from the file.
+/// Without Unix there is no lock: on Windows it would also exclude the component's own
+/// descriptor.
 #[cfg(not(unix))]
 mod imp {
     use super::{File, Kind, TryLockError};

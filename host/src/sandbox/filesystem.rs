@@ -1,6 +1,6 @@
-//! How the component opens, writes and syncs files. The host replaces some functions
-//! of WASI, because a component cannot choose permissions, cannot be given another
-//! directory later, and does not say when its next checkpoint is due.
+//! Functions of WASI that the host replaces, by which the component opens, writes and syncs
+//! files: over plain WASI a component cannot choose permissions, cannot be given another
+//! directory later, and does not report when its next checkpoint is due.
 
 use std::fs::File;
 
@@ -17,9 +17,9 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 use crate::sandbox::guest_files::GuestFiles;
 use crate::sandbox::state::{State, complete};
 
-/// The interfaces, with the version of wasmtime-wasi, whose functions are replaced.
-/// If the version differed, no component would import the replacements, so the
-/// launcher checks that the database was opened through them.
+/// The interfaces whose functions are replaced, with the version that wasmtime-wasi has. With
+/// another version no component would import the replacements, so the launcher checks that
+/// the database was opened through them.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 
@@ -78,7 +78,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// What WASI's functions answer: the outer error is a trap.
+/// The result of WASI's functions; the outer error is a trap.
 type Answered<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 
 fn answer<T>(state: &mut State, done: FsResult<T>) -> Answered<T> {
@@ -90,7 +90,7 @@ fn answer<T>(state: &mut State, done: FsResult<T>) -> Answered<T> {
 
 type Write = (Resource<Descriptor>, Vec<u8>, Filesize);
 
-/// Writes as WASI does, and notes what is written.
+/// Writes as WASI does, and records what is written.
 fn write(state: &mut State, (file, data, offset): Write) -> FsResult<Filesize> {
     if let Descriptor::File(file) = state.table.get(&file)? {
         state.files.note_write(&file.file, &data, offset);
@@ -163,10 +163,10 @@ fn is_plain(path: &str) -> bool {
     components.next() == Some(Component::Normal(path.as_ref())) && !path.contains('\0')
 }
 
-/// A directory that a component may write in while a backup is made.
+/// Makes of `directory` one that the component may write while it makes a backup.
 pub(crate) fn lend(directory: File) -> Dir {
     let read_write = OpenMode::READ | OpenMode::WRITE;
-    // The same setting as for the directories that it has from the start.
+    // As for the preopened directories: file operations block the thread.
     let blocks = true;
     Dir::new(directory, FsPerms::ReadWrite, read_write, blocks)
 }

@@ -1,4 +1,5 @@
-//! The files that one instance of the component has open, and what is known of them.
+//! The files that one instance of the component has open, and the state of its WAL as far
+//! as the host knows it.
 
 use std::fs::File;
 use std::ptr;
@@ -17,16 +18,16 @@ pub(crate) struct GuestFiles {
     log: Weak<File>,
     /// What is known about the write-ahead log.
     pub(crate) wal: Wal,
-    /// Whether a write or a sync failed since the database was opened: the component
-    /// may reopen it at the next request.
+    /// Whether a write or a sync has failed since the database was opened; the component
+    /// may then reopen it at the next request.
     has_failed: bool,
     /// The descriptor of [`GuestFiles::BACKUP`] in the component's table.
     backup: Option<u32>,
 }
 
 impl GuestFiles {
-    /// The path of a second directory that the component sees: the store's own,
-    /// read-only, and during a backup the directory to which the copy is written.
+    /// The path of the component's second directory: the store's own directory, read-only,
+    /// or during a backup the one to which the copy is written.
     pub(crate) const BACKUP: &str = "/.wasi-sessions.backup";
 
     pub(crate) fn new(file_name: &str, mode: u32) -> Self {
@@ -42,7 +43,8 @@ impl GuestFiles {
         }
     }
 
-    /// Whether the component opened the database through these functions.
+    /// Whether the component opened the database through the functions that the host
+    /// replaces.
     pub(crate) fn are_in_effect(&self) -> bool {
         self.backup.is_some() && self.database.strong_count() > 0
     }
@@ -57,7 +59,7 @@ impl GuestFiles {
         self.log.upgrade()
     }
 
-    /// Whether the component has the database open, and will not reopen it.
+    /// Whether the component has the database open and will not reopen it.
     pub(crate) fn are_sound(&self) -> bool {
         self.database.strong_count() > 0 && !self.has_failed
     }
@@ -73,12 +75,12 @@ impl GuestFiles {
         self.backup
     }
 
-    /// Notes the descriptor of [`GuestFiles::BACKUP`].
+    /// Records the descriptor of [`GuestFiles::BACKUP`].
     pub(crate) fn note_backup(&mut self, descriptor: Option<u32>) {
         self.backup = descriptor;
     }
 
-    /// Notes what is about to be written to a file.
+    /// Records a write to a file before it is done.
     pub(crate) fn note_write(&mut self, file: &Arc<File>, data: &[u8], offset: u64) {
         if ptr::eq(Arc::as_ptr(file), self.log.as_ptr()) {
             self.wal.note_write(data, offset);
@@ -88,12 +90,12 @@ impl GuestFiles {
         }
     }
 
-    /// Notes whether a write succeeded.
+    /// Records whether a write succeeded.
     pub(crate) fn note_written(&mut self, well: bool) {
         self.has_failed |= !well;
     }
 
-    /// Notes a sync of any file, and whether it succeeded.
+    /// Records a sync of any file, and whether it succeeded.
     pub(crate) fn note_sync(&mut self, well: bool) {
         #[cfg(test)]
         SYNCS.set(SYNCS.get() + 1);
@@ -101,12 +103,12 @@ impl GuestFiles {
         self.has_failed |= !well;
     }
 
-    /// Remembers the first open file of a name, which is SQLite's: other code of
-    /// the component opens these files only for a moment.
+    /// Records that a file was opened. Of the database and of the WAL, the first open file
+    /// is SQLite's; other code of the component opens them only for a moment.
     pub(crate) fn note_open(&mut self, name: &str, file: &Arc<File>) {
         let known = if name == self.file_name {
             self.has_failed = false;
-            // Unknown counts as long.
+            // If the length is unknown, the file counts as long.
             let length = file.metadata().map_or(u64::MAX, |file| file.len());
             self.wal.note_database(length);
             &mut self.database

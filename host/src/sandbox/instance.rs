@@ -1,4 +1,4 @@
-//! The component in wasmtime: how it is started, what it may touch, how it is called.
+//! The component in wasmtime: compiled, started and called.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -19,20 +19,19 @@ use crate::sandbox::state::{State, complete};
 use crate::settings::Settings;
 use crate::{Error, Reply, Session};
 
-/// The store itself: the bytes of the component's file, which the build script
-/// built.
+/// The component, as the bytes of its `.wasm` file, which the build script built.
 ///
-/// It exports the contract and imports WASI 0.2, so that it can be composed with
-/// a component that imports the contract into one file that needs only a
-/// directory: `wac plug web.wasm --plug store.wasm`. This crate's own instances
-/// are started by [`Builder::open`](crate::Builder::open).
+/// It exports the contract and imports WASI 0.2. It can be composed with a component that
+/// imports the contract into one file that needs only a directory:
+/// `wac plug web.wasm --plug store.wasm`. [`Builder::open`](crate::Builder::open) starts
+/// this crate's own instances.
 pub static COMPONENT: &[u8] = include_bytes!(env!("WASI_SESSIONS_COMPONENT_FILE"));
 
-/// What a call of the component comes to: the outer error is a trap, after
-/// which the guest is of no use; the inner one is the contract's.
+/// The result of a call of the component. The outer error is a trap, after which the guest
+/// cannot be used any more; the inner one is the contract's.
 pub(crate) type Called<T> = wasmtime::Result<Result<T, contract::Error>>;
 
-/// The compiled component, and what its instances are given.
+/// Starts instances: the compiled component, and the settings of its instances.
 pub(crate) struct Launcher {
     engine: Engine,
     component: SessionStorePre<State>,
@@ -74,8 +73,8 @@ impl Launcher {
         let state = State::new(&self.settings, clock, directory).map_err(start_error)?;
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limits);
-        // An answer may be as large as the memory it comes from; wasmtime's own
-        // limit is below the largest payload.
+        // An answer may be as large as the component's memory; wasmtime's default limit is
+        // smaller than the largest payload.
         store.set_hostcall_fuel(self.settings.memory_limit);
         let bindings =
             complete(self.component.instantiate_async(&mut store)).map_err(start_error)?;
@@ -110,16 +109,15 @@ fn prepare(
     Ok((engine, component))
 }
 
-/// Creates an engine that reserves the whole address space of a linear memory, so
-/// that accesses need no bounds check; or, if the process may not have so much
-/// (`ulimit -v`), one that reserves only the memory limit.
+/// Creates an engine that reserves the whole address space of a linear memory, so that
+/// accesses need no bounds checks. If the process may not reserve that much (`ulimit -v`),
+/// the engine reserves only the memory limit.
 fn engine(memory_limit: usize) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed);
-    // The contract has no concurrent calls, and a call is four times faster
-    // without what they need.
+    // The contract has no concurrent calls, and calls are four times faster without this.
     config.concurrency_support(false);
-    // Backtraces of the component are never shown.
+    // Not needed: the component's backtraces are never shown.
     config.wasm_backtrace_max_frames(None);
     config.generate_address_map(false);
     let engine = Engine::new(&config)?;
@@ -130,8 +128,8 @@ fn engine(memory_limit: usize) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// Whether there is address space for a memory, and as much again for everything
-/// else.
+/// Whether there is address space for two linear memories: one for the component, and as
+/// much for everything else.
 fn has_address_space(engine: &Engine) -> bool {
     let mut store = Store::new(engine, ());
     let smallest = MemoryType::new(0, None);
@@ -150,13 +148,13 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// The session, if it is there.
+    /// The live session with this id, if there is one.
     pub(crate) fn get(&mut self, id: &str) -> Called<Option<Session>> {
         let sessions = self.bindings.wasi_sessions_store_sessions().store();
         complete(sessions.call_get(&mut self.store, self.opened, id))
     }
 
-    /// Does all requests in one transaction, as the contract's `batch`.
+    /// Calls the contract's `batch`, which runs all requests in one transaction.
     pub(crate) fn batch(
         &mut self,
         requests: &[Request],
@@ -198,10 +196,10 @@ impl Guest {
 
     /// Closes the database.
     pub(crate) fn close(mut self) {
-        // A trap here leaves the database to the recovery of the next open.
+        // After a trap here, SQLite recovers the database when it is opened next.
         let _ = complete(self.opened.resource_drop_async(&mut self.store));
     }
 }
 
-/// The copy's name in the directory that a backup is written to.
+/// The name of the copy in a backup's directory.
 pub(crate) const BACKUP: &str = "copy";

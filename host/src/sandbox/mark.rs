@@ -1,9 +1,9 @@
 //! The mark of a backup: four bytes in its header that a database in use never has.
 //!
-//! The component marks a copy. When it opens a marked file as a database, it
-//! removes the write-ahead log and the journal beside it, which belong to the
-//! previous database, and then removes the mark, durably. So renaming a marked file
-//! over the database replaces the database and its log in one step.
+//! The component marks a copy. When it opens a marked file as a database, it removes the
+//! WAL and the journal beside it, which belong to the previous database, and then removes
+//! the mark, durably. So renaming a marked file over the database replaces the database and
+//! its WAL in one step.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -12,7 +12,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 const PLACE: u64 = 68;
 const MARK: &[u8; 4] = b"WSbk";
 
-/// Marks a database as a backup; no program may have it open.
+/// Marks a database as a backup. No program may have it open.
 pub(crate) fn put_on(file: &mut File) -> io::Result<()> {
     file.seek(SeekFrom::Start(PLACE))?;
     file.write_all(MARK)

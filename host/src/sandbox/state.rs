@@ -1,4 +1,4 @@
-//! What one instance of the component is given, and how its calls are completed.
+//! The state of one instance of the component: its WASI context, its limits and its files.
 
 use std::convert::Infallible;
 use std::mem;
@@ -19,10 +19,10 @@ use crate::sandbox::directory::Directory;
 use crate::sandbox::guest_files::GuestFiles;
 use crate::settings::{Random, Settings};
 
-/// Runs a call of the component on this thread. The call has a stack of its own,
-/// and WASI's files block the thread instead of waiting for a runtime, so the call
-/// is complete after one poll, inside a runtime or not. If it is not, this blocks
-/// until it is: a dropped call would leave an instance of no use.
+/// Runs a call of the component to completion on this thread. WASI's file operations block
+/// the thread instead of waiting for a runtime, so one poll completes the call, inside a
+/// runtime or not. If it does not, this blocks until the call is complete: an instance is
+/// unusable after a dropped call.
 pub(crate) fn complete<T>(call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
     let mut context = Context::from_waker(Waker::noop());
@@ -32,8 +32,8 @@ pub(crate) fn complete<T>(call: impl Future<Output = T>) -> T {
     }
 }
 
-/// What one instance is given: the store's directory as `/`, the clocks and
-/// randomness. No arguments, environment, standard streams or network.
+/// The state of one instance. It has the store's directory as `/`, the clocks and
+/// randomness; no arguments, environment, standard streams or network.
 pub(crate) struct State {
     wasi: WasiCtx,
     pub(crate) table: ResourceTable,
@@ -52,8 +52,8 @@ impl State {
         if let Some(random) = &settings.random {
             wasi.secure_random(SecureRandom(random.clone()));
         }
-        // The directory is opened with this setting, so it has to come first:
-        // whichever thread calls the component may wait for files.
+        // Lets file operations block the thread that calls the component. Must come before
+        // the directories, which are opened with this setting.
         wasi.allow_blocking_current_thread(true);
         wasi.preopened_dir(directory.path(), "/", FsPerms::ReadWrite)?;
         wasi.preopened_dir(directory.path(), GuestFiles::BACKUP, FsPerms::ReadOnly)?;

@@ -1,31 +1,31 @@
-//! How much may be written before SQLite's next checkpoint, as far as the host can
-//! tell from the writes and syncs of the component.
+//! Estimates how much can be written before SQLite's next checkpoint, from the component's
+//! writes and syncs.
 
-/// SQLite's `wal_autocheckpoint`: the first transaction after which the write-ahead log
-/// (WAL) has this many frames ends with a checkpoint.
+/// SQLite's `wal_autocheckpoint`: a transaction after which the write-ahead log (WAL) has at
+/// least this many frames ends with a checkpoint.
 const CHECKPOINT: u64 = 1000;
 
-/// The length of a frame's header, which a page follows.
+/// The length of a frame's header, in bytes; a page follows.
 const FRAME_HEADER: u64 = 24;
 
-/// Where the WAL's header has the size of a page.
+/// The bytes of the WAL's header that hold the page size.
 const PAGE_SIZE: std::ops::Range<usize> = 8..12;
 
-/// What is known about the write-ahead log. At first nothing is, since a log that was
-/// found at open may already be long.
+/// What is known about the WAL. At first that is nothing, because a WAL that existed before
+/// the database was opened may already be long.
 #[derive(Debug, Default)]
 pub(crate) struct Wal {
-    /// The length of a frame, in bytes; `None` before a header was written.
+    /// The length of a frame, in bytes; `None` until a header is written.
     frame: Option<u64>,
-    /// The end of the last frame, in bytes; `None` if the next write may wait for the
-    /// disk: the first one after a checkpoint restarts the WAL and syncs its header.
+    /// The end of the last frame, in bytes. `None` after a sync, which may belong to a
+    /// checkpoint: the first write after that restarts the WAL, and syncs its header.
     end: Option<u64>,
-    /// The length of the database's file, in bytes; never less than it is.
+    /// An upper bound on the length of the database's file, in bytes.
     database: u64,
 }
 
 impl Wal {
-    /// Notes a write to the log.
+    /// Records a write to the WAL.
     pub(crate) fn note_write(&mut self, data: &[u8], offset: u64) {
         if offset == 0 {
             let page = data.get(PAGE_SIZE).and_then(|size| size.try_into().ok());
@@ -36,41 +36,42 @@ impl Wal {
         self.end = Some(self.end.map_or(end, |before| before.max(end)));
     }
 
-    /// Notes a sync of any file.
+    /// Records a sync of any file.
     pub(crate) fn note_sync(&mut self) {
         self.end = None;
     }
 
-    /// Notes that the database's file is at least this long, in bytes.
+    /// Records that the database's file is at least this long, in bytes.
     pub(crate) fn note_database(&mut self, length: u64) {
         self.database = self.database.max(length);
     }
 
-    /// Whether a transaction that writes at most this many pages and bytes of payloads,
-    /// and frees at most so many bytes of stored ones, waits for no disk: it neither
-    /// restarts the WAL nor ends with a checkpoint.
+    /// Whether a transaction neither restarts the WAL nor ends with a checkpoint, so that it
+    /// does not wait for the disk. It may write `pages` pages and `bytes` bytes of payloads,
+    /// and free `freed` bytes of stored payloads.
     pub(crate) fn has_room(&self, pages: u64, bytes: u64, freed: u64) -> bool {
         let (Some(frame), Some(end)) = (self.frame, self.end) else {
             return false;
         };
-        // Half of a page may be unused; or, with `auto_vacuum`, each may have its entry
-        // on another page of the pointer map.
+        // Payloads are counted twice: half of a page may be unused; or, with `auto_vacuum`,
+        // each page may have its entry on another page of the pointer map.
         let frames = pages
             .saturating_add(bytes.saturating_mul(2) / frame)
             .saturating_add(self.pages_to_free(freed, frame - FRAME_HEADER));
         end.saturating_add(frames.saturating_mul(frame)) < CHECKPOINT * frame
     }
 
-    /// The most pages that are written to free so many bytes. A freed page is not
-    /// written itself: it becomes an entry of the free list, which fills page by page,
-    /// and with `auto_vacuum` of the pointer map, of which each page describes those
-    /// that follow it, so that scattered pages have their entries on as many pages.
+    /// The maximum number of pages that are written to free so many bytes. A freed page is
+    /// not written itself. It becomes an entry of the free list, which fills page by page;
+    /// and with `auto_vacuum` its entry in the pointer map changes. Each page of the map
+    /// describes the pages that follow it, so scattered freed pages may change as many pages
+    /// of the map.
     fn pages_to_free(&self, bytes: u64, page: u64) -> u64 {
-        // An entry has four bytes in the free list and five in the pointer map.
+        // An entry takes four bytes in the free list and five in the pointer map.
         let (listed, mapped) = ((page / 4).saturating_sub(8).max(1), (page / 5).max(1));
         let freed = bytes / page.max(1) + u64::from(bytes > 0);
         let map = self.database / page.max(1) / mapped + 1;
-        // The WAL may hold as many pages behind the end of the file.
+        // The WAL may hold up to `CHECKPOINT` further pages, beyond the end of the file.
         let map = map + CHECKPOINT / mapped + 1;
         freed / listed + freed.min(map)
     }
@@ -82,7 +83,7 @@ mod tests {
 
     const FRAME: u64 = 4096 + 24;
 
-    /// A log whose header was written, and so many frames.
+    /// A WAL with a header and this many frames written.
     fn log(frames: u64) -> Wal {
         let mut header = [0; 32];
         header[PAGE_SIZE].copy_from_slice(&4096_u32.to_be_bytes());
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_of_a_log_that_was_found_and_of_one_that_was_synced() {
+    fn a_log_that_was_found_or_just_synced_has_no_room() {
         let mut found = Wal::default();
         found.note_write(&[0; FRAME as usize], 32);
         assert!(!found.has_room(1, 0, 0));
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_begins_anew_has_room_again() {
+    fn a_restarted_log_has_room_again() {
         let mut wal = log(999);
         assert!(!wal.has_room(1, 0, 0));
         wal.note_write(&log_header(1024), 0);
