@@ -29,7 +29,7 @@ impl Target {
         }
     }
 
-    /// Logs the failure if it is the component's fault; returns it.
+    /// Logs the failure if the component caused it; returns it.
     pub(super) fn logged(&self, failure: Failure) -> Failure {
         if let Some(reason) = failure.reason() {
             let Self { method, path } = self;
@@ -48,7 +48,7 @@ pub(super) struct LogLine {
 }
 
 impl LogLine {
-    /// The line of a request whose head was received just now.
+    /// The line of a request whose head was just received.
     pub(super) fn new(target: Arc<Target>) -> Self {
         Self {
             target,

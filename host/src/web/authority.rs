@@ -1,4 +1,4 @@
-//! The host and path of a request: RFC 9112, section 3.2.
+//! The host and path of a request (RFC 9112, section 3.2).
 
 use std::net::SocketAddr;
 
@@ -11,8 +11,8 @@ use super::failure::Failure;
 
 /// Checks the target of a request, and makes its URI absolute.
 ///
-/// The authority is that of an absolute target, or else that of the Host header. An
-/// HTTP/1.0 request that names none is for `local`, the address at which it was
+/// The authority is taken from an absolute target, or else from the Host header. For an
+/// HTTP/1.0 request without either it is `local`, the address at which the request was
 /// received.
 pub(super) fn complete(head: &mut Parts, local: SocketAddr) -> Result<(), Failure> {
     if head.method == Method::CONNECT {

@@ -1,4 +1,5 @@
-//! Bodies of requests, within limits, and of responses, complete or visibly cut.
+//! Bodies of requests, with limits on their size and time, and bodies of responses, whose
+//! truncation the client notices.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -19,10 +20,10 @@ use super::failure::Failure;
 use super::progress::{Progress, Upload};
 use super::settings::after;
 
-/// The bytes of a body that are buffered before the request gets an instance.
+/// How much of a body is buffered before the request gets an instance, in bytes.
 const FIRST_PART: usize = 64 << 10;
 
-/// Why no frame follows, for the client and for the component.
+/// Why no frame follows: the failure for the client, and the error for the component.
 type Refused = (Failure, Error);
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
@@ -30,28 +31,27 @@ type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 /// The body of a request, with a limit on its length and time-outs.
 pub(super) struct RequestBody {
     body: Incoming,
-    /// Bytes that were gathered and are not read yet.
+    /// Bytes that were buffered and are not read yet.
     gathered: Vec<u8>,
     trailers: Option<HeaderMap>,
-    /// Bytes that may still come.
+    /// The bytes that the limit still allows.
     left: u64,
     patience: Duration,
     deadline: Instant,
-    /// The time-out of the next part, while it is awaited.
+    /// The time-out of the next part, while the body waits for it.
     overdue: Option<Pin<Box<Sleep>>>,
     /// Sends the reason when the body fails.
     failed: Option<oneshot::Sender<Failure>>,
-    /// Set before a component sees that its body is cut short.
+    /// Set before the component sees that the body is truncated.
     excused: Arc<AtomicBool>,
-    /// There while more of the body is to come.
+    /// `Some` while more of the body is to come.
     upload: Option<Upload>,
 }
 
 impl RequestBody {
-    /// A body of at most `limit` bytes, of which each part must arrive within
-    /// `patience` and all of it until `deadline`. Otherwise `excused` is set, and
-    /// then the receiver gets the failure. `upload` is dropped when the body has
-    /// arrived, or is dropped itself.
+    /// A body of at most `limit` bytes. Each part must arrive within `patience`, and the
+    /// whole body before `deadline`. Otherwise `excused` is set, and then the receiver gets
+    /// the failure. `upload` is dropped when the body has arrived or is dropped.
     pub(super) fn new(
         body: Incoming,
         limit: u64,
@@ -76,7 +76,7 @@ impl RequestBody {
         (request_body, failure)
     }
 
-    /// Waits for the whole body, or for its first part if it is long.
+    /// Waits for the whole body, or for the first [`FIRST_PART`] bytes of a longer one.
     pub(super) async fn gather(&mut self) -> Result<(), Failure> {
         while self.gathered.len() < FIRST_PART {
             let Some(frame) = poll_fn(|context| self.poll_next(context)).await else {
@@ -95,8 +95,8 @@ impl RequestBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Refused>>> {
-        // After a response that was complete before, hyper (1.12) does not report the end
-        // of a body with a Content-Length before the next request arrives.
+        // If the response was complete first, hyper (1.12) does not report the end of a
+        // body with a Content-Length until the next request arrives.
         if self.body.is_end_stream() {
             return Poll::Ready(None);
         }
@@ -147,7 +147,7 @@ impl Body for RequestBody {
             frame.map_err(|(failure, error)| {
                 self.excused.store(true, Ordering::Release);
                 if let Some(failed) = self.failed.take() {
-                    // The response may have begun already.
+                    // Fails if the response has begun already.
                     let _ = failed.send(failure);
                 }
                 error
@@ -160,8 +160,8 @@ impl Body for RequestBody {
     }
 }
 
-/// Sets a flag on drop, unless it was withdrawn: the client did not get the whole
-/// response, and what the component does from then on is not its fault.
+/// Sets the flag `excused` on drop, unless it was withdrawn. The flag means that the client
+/// did not get the whole response, so later failures are not the component's fault.
 pub(super) struct Excuse(Option<Arc<AtomicBool>>);
 
 impl Excuse {
@@ -183,11 +183,11 @@ impl Drop for Excuse {
     }
 }
 
-/// The body of a component's response. If the instance fails, the body ends with an
-/// error: otherwise the client would take a part of it for the whole.
+/// The body of a component's response. If the instance fails, the body ends with an error,
+/// so that the client does not take a truncated body for a complete one.
 pub(super) struct CheckedBody {
-    /// Dropped before the body, so that `excused` is set before the instance finds
-    /// out that it cannot write any more.
+    /// Dropped before the body, so that `excused` is set before the instance finds that it
+    /// cannot write any more.
     excuse: Excuse,
     body: HyperOutgoingBody,
     failed: Arc<AtomicBool>,
@@ -196,9 +196,8 @@ pub(super) struct CheckedBody {
 }
 
 impl CheckedBody {
-    /// A body of `length` bytes, if that is known. The instance sets `failed`
-    /// before it drops its side of the body; `excuse` is withdrawn once the body is
-    /// complete.
+    /// A body of `length` bytes, if that is known. The call sets `failed` before it drops the
+    /// instance and so its side of the body; `excuse` is withdrawn once the body is complete.
     pub(super) fn new(
         body: HyperOutgoingBody,
         length: Option<u64>,
@@ -244,8 +243,8 @@ impl Body for CheckedBody {
 }
 
 /// A body for a response of which only the head is sent. Reads and discards what the
-/// instance writes, so that it does not fail; `excuse` is withdrawn, since the client
-/// gets all there is.
+/// instance writes, so that the instance does not fail. Withdraws `excuse`, since the client
+/// gets the whole response.
 pub(super) fn discard(mut body: HyperOutgoingBody, mut excuse: Excuse) -> Unsent {
     excuse.withdraw();
     let size = body.size_hint();
@@ -253,7 +252,7 @@ pub(super) fn discard(mut body: HyperOutgoingBody, mut excuse: Excuse) -> Unsent
     Unsent(size)
 }
 
-/// A body that is never read, of a size from which hyper writes the head.
+/// A body that is never read. Its size hint is for the head that hyper writes.
 pub(super) struct Unsent(SizeHint);
 
 impl Body for Unsent {

@@ -1,4 +1,4 @@
-//! One call of the component: an instance that answers a request, within its time.
+//! One call of the component: an instance that answers a request before a deadline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use super::reuse::{Instance, Instances};
 /// Sends the head of the response, or the component's error.
 pub(super) type ResponseSender = oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>;
 
-/// A request that an instance has and is yet to answer.
+/// A request that was given to an instance and is not answered yet.
 pub(super) struct Call {
     instance: Instance,
     request: Resource<HostIncomingRequest>,
@@ -57,9 +57,9 @@ impl Call {
         self.failed.clone()
     }
 
-    /// Has the component answer the request, until `deadline` or until `stopped` is
-    /// set; completes when the body of the response does. `permit` is the instance's,
-    /// released at the end, after the instance was given back to `instances`.
+    /// Calls the component, until `deadline` or until `stopped` is set. Completes when the
+    /// body of the response is complete. `permit` is the instance's, and is released at the
+    /// end, after the instance was returned to `instances`.
     pub(super) async fn run(
         self,
         component: ProxyPre<WebInstance>,

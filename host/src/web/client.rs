@@ -1,5 +1,5 @@
-//! A client's stream, which updates the connection's progress and fails when the
-//! client does not read.
+//! A client's stream, which updates the connection's progress, and fails if the client does
+//! not read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,13 +14,13 @@ use tokio::time::{Sleep, sleep_until};
 use super::progress::Progress;
 use super::settings::{TimeOuts, after};
 
-/// How long the client may take to close its side after the server has (lingering
-/// close). Closing a socket with unread bytes resets the connection, and then data
-/// that was sent to the client may be lost.
+/// How long the client may take to close its side after the server has closed its own
+/// (lingering close). Closing a socket with unread bytes resets the connection, and data in
+/// flight to the client may be lost.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A stream whose writes fail if the client reads nothing for the body's time-out, or
-/// has not read all that waits after the request's time-out.
+/// A stream whose writes fail if the client reads nothing for the body's time-out, or has
+/// not read all pending bytes within the request's time-out.
 ///
 /// Only a complete flush resets the second deadline: otherwise a client that reads a few
 /// bytes now and then would hold the connection for ever.
@@ -28,7 +28,7 @@ pub(super) struct Client {
     stream: TcpStream,
     progress: Arc<Progress>,
     time_outs: TimeOuts,
-    /// The time-out of all that waits, from the first write that had to wait to the
+    /// The time-out of all pending bytes, from the first write that had to wait to the
     /// flush.
     overdue: Option<Pin<Box<Sleep>>>,
     /// The time-out of the next write, while it waits.
@@ -55,7 +55,7 @@ impl Client {
         self.stream
     }
 
-    /// The result of a write, or a time-out for one that waits.
+    /// The result of a write, or a time-out if it has waited for too long.
     fn limited(
         &mut self,
         context: &mut Context<'_>,
@@ -129,12 +129,12 @@ impl AsyncWrite for Client {
         self.stream.is_write_vectored()
     }
 
-    /// Called when all that waited is written.
+    /// Called when all pending bytes are written.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.overdue = None;
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         let stream = &self.stream;
-        // A client that has gone answers the first bytes with a reset.
+        // If the client has gone, the first bytes of the response cause a reset.
         self.progress
             .flushed(|| !matches!(stream.take_error(), Ok(None)));
         Poll::Ready(Ok(()))

@@ -1,4 +1,4 @@
-//! One connection: HTTP/1 on it, its time-outs, and how it ends.
+//! One connection: serves HTTP/1 on it, with time-outs.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use super::progress::Progress;
 use super::service::Service;
 use super::settings::HEAD_LIMIT;
 
-/// The response to a client whose head did not arrive in time.
+/// The response if the head of a request did not arrive in time.
 const LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Serves one client until it goes away, exceeds a time-out or is chosen to give
-/// way to a new connection, or until `stop` is set: then it ends at once, or after
-/// the response to the request in progress.
+/// Serves one client until it closes the connection, exceeds a time-out or has to give way
+/// to a new connection. After `stop` is set, ends at once, or after the response to the
+/// request in progress.
 pub(super) async fn serve(
     stream: TcpStream,
     service: Arc<Service>,
     progress: Arc<Progress>,
     mut stop: watch::Receiver<bool>,
 ) {
-    // Without TCP_NODELAY the last part of an answer may wait for the client's ACK.
+    // Without TCP_NODELAY the last part of a response may wait for the client's ACK.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else {
         return;
@@ -42,15 +42,15 @@ pub(super) async fn serve(
     };
     let client = Client::new(stream, progress.clone(), time_outs);
     let mut connection = http1::Builder::new()
-        // A client that has closed its sending side still gets its answer.
+        // A client that has closed its sending side still gets its response.
         .half_close(true)
-        // The head's time-out is in `overdue` below.
+        // `overdue` below has the head's time-out.
         .header_read_timeout(None)
         .max_header_size(HEAD_LIMIT)
         .max_buf_size(HEAD_LIMIT)
         .serve_connection(TokioIo::new(client), answer);
     let stopped = async {
-        // Fails only without a server, which lives longer than its connections.
+        // Fails only if the server was dropped, which outlives its connections.
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let ended = tokio::select! {
@@ -67,7 +67,7 @@ pub(super) async fn serve(
         () = progress.overdue(&time_outs) => {
             if progress.is_in_head() {
                 let client = connection.into_parts().io.into_inner();
-                // A client that does not read gets no answer.
+                // Not sent if the client does not read.
                 let _ = client.into_stream().try_write(LATE);
             }
             return;

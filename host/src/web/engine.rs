@@ -1,4 +1,5 @@
-//! The engine of web components: a pool of short-lived instances that it can interrupt.
+//! The engine of web components, with a pool of short-lived instances and an epoch that
+//! interrupts them.
 
 use std::thread;
 use std::time::Duration;
@@ -17,21 +18,22 @@ use crate::sandbox::compiled::{self, Cache};
 /// How long an instance may compute before it yields.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The guard region behind a memory if there is no address space for the pool, in
-/// bytes.
+/// The size of the guard region behind a memory if there is no address space for the pool,
+/// in bytes.
 const SMALL_GUARD: u64 = 64 << 10;
 
-/// Address space in which a memory without a pool grows before it is moved, in bytes.
+/// The address space into which a memory without a pool can grow before it is moved, in
+/// bytes.
 const GROWTH: u64 = 1 << 20;
 
-/// How much of each memory a slot of the pool keeps for the next instance, in bytes.
-/// Giving pages back and mapping them again takes more time than resetting them.
+/// How much of each memory a slot of the pool keeps resident for the next instance, in
+/// bytes. Resetting pages takes less time than unmapping and mapping them again.
 const KEPT_OF_MEMORY: usize = 1 << 20;
 
-/// How much of each table a slot keeps, in bytes.
+/// How much of each table a slot keeps resident, in bytes.
 const KEPT_OF_TABLE: usize = 64 << 10;
 
-/// How much of its stack a slot keeps, in bytes.
+/// How much of its stack a slot keeps resident, in bytes.
 const KEPT_OF_STACK: usize = 256 << 10;
 
 /// Compiles and links the component.
@@ -42,8 +44,8 @@ pub(super) fn prepare(
     memory_limit: usize,
     instances: u32,
 ) -> wasmtime::Result<ProxyPre<WebInstance>> {
-    // Where there is no address space for the pool (ulimit -v), each instance maps
-    // no more than it uses, and moves a memory that grows.
+    // Without address space for the pool (`ulimit -v`), each instance maps only what it
+    // uses, and a memory that grows is moved.
     let engine = Engine::new(configuration().allocation_strategy(pool(memory_limit, instances)))
         .or_else(|_| {
             let mut small = configuration();
@@ -66,7 +68,7 @@ pub(super) fn prepare(
     Ok(prepared)
 }
 
-/// Whether the component imports `admin`, in whichever version.
+/// Whether the component imports any version of `admin`.
 fn imports_admin(component: &Component) -> bool {
     let of_component = component.component_type();
     let mut imports = of_component.imports(component.engine());
@@ -77,9 +79,9 @@ fn configuration() -> Config {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed);
     config.epoch_interruption(true);
-    // WASI 0.2 has no concurrent calls, and others are faster without.
+    // WASI 0.2 has no concurrent calls, and calls are faster without this.
     config.concurrency_support(false);
-    // Backtraces are useless without names, of which components are stripped.
+    // Backtraces are useless, because components are stripped of names.
     config.wasm_backtrace_max_frames(None);
     config.generate_address_map(false);
     config
@@ -99,14 +101,14 @@ fn pool(memory_limit: usize, instances: u32) -> InstanceAllocationStrategy {
     pool.linear_memory_keep_resident(KEPT_OF_MEMORY)
         .table_keep_resident(KEPT_OF_TABLE)
         .async_stack_keep_resident(KEPT_OF_STACK)
-        // Resets only the pages that were written, where the kernel tells which
-        // (Linux 6.7); otherwise all that is kept.
+        // Resets only the pages that were written if the kernel reports them (Linux 6.7),
+        // otherwise everything resident.
         .pagemap_scan(Enabled::Auto);
     InstanceAllocationStrategy::Pooling(pool)
 }
 
 /// Increments the epoch every [`TICK`] so that running instances yield; ends when the
-/// engine is dropped. It has a thread of its own because all others may be computing.
+/// engine is dropped. Uses its own thread, because all others may be busy in instances.
 fn tick(engine: &Engine) -> wasmtime::Result<()> {
     let engine = engine.weak();
     thread::Builder::new()

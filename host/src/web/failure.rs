@@ -9,19 +9,19 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 /// Why a component has not responded to a request, or not completely.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The request has no valid target or host, or contradicts itself.
+    /// The request has no valid target or host, or they contradict each other.
     Malformed,
     /// Its method is `CONNECT`, which only proxies support.
     NotImplemented,
     /// Its body is longer than the limit.
     TooLarge,
-    /// Its body ended too early, or is malformed.
+    /// Its body was truncated, or is malformed.
     Cut,
     /// Its body did not arrive in time.
     Late,
     /// No instance was free in time.
     Busy,
-    /// The instance trapped; the text says how.
+    /// The instance trapped, for the reason in the text.
     Trapped(String),
     /// The instance took too long.
     TimedOut,
@@ -29,9 +29,9 @@ pub(super) enum Failure {
     Stopped,
     /// The instance ended without a response.
     Silent,
-    /// The instance responded with an error of its own.
+    /// The instance responded with a `wasi:http` error.
     Refused,
-    /// The instance responded with an interim status, which is no response.
+    /// The instance responded with an interim status, which is not a final response.
     Interim,
 }
 
@@ -50,7 +50,7 @@ impl Failure {
         }
     }
 
-    /// The text for the log, if the component is to blame.
+    /// The text for the log, if the component caused the failure.
     pub(super) fn reason(&self) -> Option<&str> {
         let reason = match self {
             Self::Trapped(reason) => reason,

@@ -1,4 +1,4 @@
-//! What an instance writes to its standard error, line by line into the log.
+//! The standard error of instances, which is logged line by line.
 
 use std::io;
 use std::pin::Pin;
@@ -11,25 +11,25 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// Longest part of a line in the log, in bytes.
+/// The length to which a line is cut in the log, in bytes.
 const LINE: usize = 1 << 10;
 
-/// The most lines of one request in the log.
+/// The maximum number of lines of one request in the log.
 const LINES: usize = 100;
 
-/// What one write may bring, in bytes.
+/// The maximum size of one write, in bytes.
 const WRITE: usize = 64 << 10;
 
-/// The standard error of one instance; clones are the same.
+/// The standard error of one instance; clones share it.
 #[derive(Clone, Default)]
 pub(super) struct GuestStderr(Arc<Mutex<Unfinished>>);
 
-/// The line that has no end yet.
+/// The line that is not complete yet.
 #[derive(Default)]
 struct Unfinished {
     line: Vec<u8>,
     lines: usize,
-    /// Whether the client has gone, or sent an incomplete request.
+    /// Whether the client has gone or has sent an incomplete request.
     excused: Arc<AtomicBool>,
 }
 
@@ -41,7 +41,7 @@ impl GuestStderr {
         unfinished.excused = excused;
     }
 
-    /// Ends a request, and its last line.
+    /// Ends a request; logs its last line even if that has no line break.
     pub(super) fn end(&self) {
         self.unfinished().end();
     }
@@ -59,7 +59,7 @@ impl GuestStderr {
 }
 
 impl Unfinished {
-    /// Adds what has a line break at its end, or none.
+    /// Adds text, which has no line break except at its end.
     fn add(&mut self, part: &[u8]) {
         let text = part.strip_suffix(b"\n").unwrap_or(part);
         let room = LINE - self.line.len();
@@ -69,7 +69,7 @@ impl Unfinished {
         }
     }
 
-    /// Logs a line that has no end.
+    /// Logs a line without a line break.
     fn end(&mut self) {
         if !self.line.is_empty() {
             self.log();

@@ -1,4 +1,4 @@
-//! The host's data of one instance: what its component is given.
+//! The host's data of one instance: its WASI context, its stores and its limits.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use super::settings::{HEAD_LIMIT, Settings};
 use crate::linked::OpenStore;
 use crate::{Stores, StoresView};
 
-/// The most resources of the host that an instance may hold at the same time. Each
-/// takes memory of the host: at most a small multiple of [`FIELDS`] or [`CHUNK`].
+/// The maximum number of the host's resources that an instance may hold at the same time.
+/// Each takes memory of the host: at most a small multiple of [`FIELDS`] or [`CHUNK`].
 const RESOURCES: usize = 256;
 
-/// The most that one set of headers takes, in bytes: names, values and about 40
-/// bytes for each of them. An instance that adds more traps.
+/// The maximum size of one set of headers, in bytes: names, values and about 40 bytes for
+/// each of them. An instance that adds more traps.
 const FIELDS: usize = HEAD_LIMIT;
 
-/// The most resources that an instance may keep from one request to the next.
+/// The maximum number of resources that an instance may keep from one request to the next.
 const KEPT_RESOURCES: usize = 16;
 
-/// The most of a body that waits to be sent, in bytes.
+/// How much of a body may wait to be sent, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// The store data of one instance: clocks, randomness, an environment, stores, and
-/// standard error, which goes into the log. No arguments, files or network.
+/// The host's data of one instance: clocks, randomness, an environment, stores, and standard
+/// error, which is logged. No arguments, files or network.
 pub(super) struct WebInstance {
     wasi: WasiCtx,
     http: WasiHttpCtx,
@@ -66,14 +66,15 @@ impl WebInstance {
         }
     }
 
-    /// Begins a request; `excused` is for what it writes to standard error.
+    /// Begins a request. After `excused` is set, its standard error is logged at a lower
+    /// level.
     pub(super) fn begin(&self, excused: Arc<AtomicBool>) {
         self.stderr.begin(excused);
     }
 
-    /// Ends a request; returns whether the component holds nothing of it, and few
-    /// resources at all. It may keep stores, and standard error: a stream of a body
-    /// is never there without the body.
+    /// Ends a request; returns whether the instance can be reused: it holds no resource of
+    /// the request, and few others. It may keep stores and standard error. An output stream
+    /// is taken for standard error, because a body's stream never exists without the body.
     pub(super) fn end(&mut self) -> bool {
         self.stderr.end();
         let mut left = 0;
@@ -111,7 +112,7 @@ impl WasiHttpView for WebInstance {
     }
 }
 
-/// Sends no request anywhere.
+/// Refuses outgoing requests.
 struct NoNetwork;
 
 type Sending = dyn Future<Output = Result<(), Error>> + Send;

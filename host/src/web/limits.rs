@@ -1,18 +1,18 @@
-//! The memory of one instance: all of it together stays within a limit.
+//! Limits the memory of one instance, all its memories and tables together.
 
 use wasmtime::ResourceLimiter;
 
-/// The most core instances of one component.
+/// The maximum number of core instances of one component.
 pub(super) const CORE_INSTANCES: u32 = 16;
 
-/// The most memories of one component.
+/// The maximum number of memories of one component.
 pub(super) const MEMORIES: u32 = 2;
 
-/// The most tables of one component.
+/// The maximum number of tables of one component.
 pub(super) const TABLES: u32 = 8;
 
-/// The bytes by which the memories and tables of one instance may still grow,
-/// together. Nothing is given back before the instance ends.
+/// The bytes by which the memories and tables of one instance may still grow together. They
+/// never shrink.
 pub(super) struct Limits {
     left: usize,
 }
@@ -22,8 +22,8 @@ impl Limits {
         Self { left: bytes }
     }
 
-    /// Takes what a memory or table needs to grow from `current` to `desired` units
-    /// of `unit` bytes; returns whether it may.
+    /// Takes the bytes for growth from `current` to `desired` units of `unit` bytes; returns
+    /// false if that exceeds the limit or `maximum`.
     fn take(
         &mut self,
         current: usize,

@@ -1,4 +1,4 @@
-//! A listening server: its connections, and how it stops.
+//! A listening server: accepts connections, and stops.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,18 +16,17 @@ use super::connection;
 use super::progress::{Progress, give_way};
 use super::service::Service;
 
-/// How long requests in flight may take after the server begins to stop.
+/// How long requests in flight may take after the server has begun to stop.
 const GRACE: Duration = Duration::from_secs(7);
 
-/// How long it may then take to send 503 for the requests that were stopped.
+/// How long sending the 503 responses of stopped requests may take after that.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How often the server looks for a connection that gives way to a client without
-/// a place.
+/// How often the server looks for a connection that can give way to a waiting one.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// How long the server waits after a failed `accept` (too few file descriptors, as
-/// a rule), unless a connection ends.
+/// How long the server waits after a failed `accept`, unless a connection ends. The usual
+/// cause is a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that listens.
@@ -38,24 +37,25 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn local_address(&self) -> SocketAddr {
         self.local_address
     }
 
-    /// Serves HTTP/1.1 until `shutdown` completes. Then it accepts no more
-    /// connections, closes those without a request in progress at once (those with
-    /// an incomplete head among them), and finishes the requests in flight, for at
-    /// most seven seconds and no longer than a request may take. Requests that are
-    /// left are stopped, and answered with 503 if the client reads that within a
-    /// second. When it returns no instance is left; what the stores answered is
-    /// kept in any case.
+    /// Serves HTTP/1.1 until `shutdown` completes, and then stops.
+    ///
+    /// A stopping server accepts no more connections, and closes those without a request in
+    /// progress at once, including those with an incomplete head. It finishes the requests
+    /// in flight, for at most seven seconds and no longer than the time-out of a request.
+    /// Remaining requests are stopped, and answered with 503 if the client reads that
+    /// within a second. When this returns, all instances are dropped. Writes that the
+    /// stores answered are kept.
     ///
     /// A request is not stopped when its client goes away.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut connections = Connections::new(self.service.clone());
-        // A connection that was accepted and waits for another to give way.
+        // An accepted connection that waits for another one to give way.
         let mut waiting = None;
         loop {
             tokio::select! {
@@ -84,13 +84,13 @@ impl Listening {
     }
 }
 
-/// The connections that are open.
+/// The open connections.
 struct Connections {
     service: Arc<Service>,
     tasks: JoinSet<()>,
     /// The progress of each connection.
     progress: HashMap<Id, Arc<Progress>>,
-    /// Notified when one more connection can give way.
+    /// Notified when another connection can give way.
     waits: Arc<Notify>,
     stop: watch::Sender<bool>,
 }
@@ -106,8 +106,8 @@ impl Connections {
         }
     }
 
-    /// Serves one more client. At the limit it asks another connection to give way,
-    /// and returns the stream.
+    /// Serves one more client. At the limit, asks another connection to give way and returns
+    /// the stream.
     fn add(&mut self, stream: TcpStream) -> Option<TcpStream> {
         if self.progress.len() >= self.service.connection_limit() {
             give_way(self.progress.values());
@@ -152,13 +152,13 @@ impl Connections {
         }
         self.service.stop().await;
         let answered = async { while self.tasks.join_next().await.is_some() {} };
-        // A client that does not read gets no answer.
+        // A client that does not read gets no response.
         let _ = timeout(FAREWELL, answered).await;
         self.tasks.shutdown().await;
     }
 }
 
-/// Whether the error is about one client, and not about the listener.
+/// Whether the error concerns one client, and not the listener.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,28 +1,26 @@
-//! A server for web components: `wasi:http` 0.2, an instance for each request unless
-//! told otherwise, with stores that the host has open.
+//! A server for web components of `wasi:http` 0.2, which use stores that the host has open.
+//! By default each request gets a new instance.
 //!
-//! The front page of the crate has a program that uses it, `examples/web_server.rs`.
+//! The front page of the crate shows a program that uses it, `examples/web_server.rs`.
 //!
-//! A component gets the request, the stores, clocks, randomness and the
-//! environment that [`Server::environment`] gives it; no arguments, files or
-//! network, and at most so much memory.
+//! A component gets the request, the stores, clocks, randomness and the environment from
+//! [`Server::environment`]; no arguments, files or network. Its memory is limited.
 //!
-//! Each request whose head was understood is logged as a `tracing` event of level
-//! INFO once its response is sent: method, path without the query, status, and
-//! milliseconds until the response began. Status 499 means that the client went
-//! away before the whole response was sent; its request is not stopped.
-//! A failure of a component is an event of level WARN, before or after its response
-//! began. Neither event has a header, a query or a payload. Lines that a component
-//! writes to its standard error are events of level WARN, too, up to 100 lines of
-//! up to 1024 bytes for each request; it should write nothing secret. After the
-//! client has gone, or its body was cut short, such lines are of level DEBUG, and a
-//! trap is not logged.
+//! Each request with a valid head is logged as a `tracing` event of level INFO once its
+//! response is sent: method, path without the query, status, and milliseconds until the
+//! response began. Status 499 means that the client went away before the whole response was
+//! sent; its request is not stopped. A failure of a component, before or after its response
+//! began, is an event of level WARN. Neither event contains a header, a query or a payload.
 //!
-//! The host of a request is that of an absolute target, or else that of the Host
-//! header; an HTTP/1.0 request that names no host is for the address at which it
-//! was received. The component reads it as `authority`. A Host header that is
-//! missing in HTTP/1.1, repeated, empty or malformed is answered with 400, and
-//! `CONNECT` with 501.
+//! Lines that a component writes to its standard error are events of level WARN, too, up to
+//! 100 lines of up to 1024 bytes for each request; it should write no secrets. After the
+//! client has gone, or if the request's body was truncated, such lines are of level DEBUG,
+//! and a trap is not logged.
+//!
+//! The host of a request is taken from an absolute target, or else from the Host header;
+//! for an HTTP/1.0 request without either it is the address at which the request was
+//! received. The component reads it as `authority`. A Host header that is missing in
+//! HTTP/1.1, repeated, empty or malformed is answered with 400, and `CONNECT` with 501.
 
 use std::io;
 use std::net::SocketAddr;
@@ -62,8 +60,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for this component, the content of its file, whose instances may
-    /// open these stores.
+    /// A server for `component`, the bytes of its file, whose instances may open `stores`.
     pub fn new(component: impl Into<Vec<u8>>, stores: Stores) -> Self {
         Self {
             component: component.into(),
@@ -71,38 +68,38 @@ impl Server {
         }
     }
 
-    /// Whether the component may import the contract's `admin`, which lets it
-    /// list, read and end the sessions of all users; by default it may not.
+    /// Whether the component may import the contract's `admin`, and so list, read and end
+    /// the sessions of all users. By default it may not.
     pub fn admin(mut self, linked: bool) -> Self {
         self.settings.admin = linked;
         self
     }
 
-    /// One more environment variable of the component.
+    /// Adds an environment variable for the component.
     pub fn environment(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.environment.push((name.into(), value.into()));
         self
     }
 
-    /// The time-out of a request, from the end of its head to the end of the
-    /// response; 30 seconds by default. Then its instance is stopped, and the
-    /// answer is 504, or is cut off if it has begun. A client that has not read all
-    /// that waits for it after as long loses its connection.
+    /// The time-out of a request, from the end of its head to the end of the response; 30
+    /// seconds by default. After that its instance is stopped, and the response is 504, or
+    /// truncated if it has begun. A client that does not read all pending bytes within this
+    /// time loses its connection.
     pub fn time_out(mut self, time: Duration) -> Self {
         self.settings.time_outs.request = time;
         self
     }
 
-    /// The time-out of the head of a request, from its first byte to its last, and
-    /// of a new connection that sends nothing; 10 seconds by default. Then the
-    /// connection is closed, after a 408 if a part of a head was received.
+    /// The time-out of the head of a request, from its first byte to its last, and of a new
+    /// connection that sends nothing; 10 seconds by default. After that the connection is
+    /// closed, with a 408 if a part of a head was received.
     pub fn head_time_out(mut self, time: Duration) -> Self {
         self.settings.time_outs.head = time;
         self
     }
 
-    /// The keep-alive time-out: how long a connection may be idle after a response;
-    /// 60 seconds by default. Then it is closed.
+    /// The keep-alive time-out: how long a connection may be idle after a response before it
+    /// is closed; 60 seconds by default.
     pub fn idle_time_out(mut self, time: Duration) -> Self {
         self.settings.time_outs.idle = time;
         self
@@ -110,22 +107,23 @@ impl Server {
 
     /// The time-out of each part of a body; 10 seconds by default.
     ///
-    /// If a request's body is late, the answer is 408, if the component has not
-    /// answered yet, and the component cannot read more of the body. The same happens
-    /// when the whole body does not arrive within [`Server::time_out`]. A client that
-    /// reads nothing of a response for as long loses its connection, and the instance
-    /// cannot write more.
+    /// If a part of a request's body is late, the component cannot read more of the body,
+    /// and the response is 408 unless the component has already responded. The same happens
+    /// if the whole body does not arrive within [`Server::time_out`]. A client that reads
+    /// nothing of a response for this time loses its connection, and the instance cannot
+    /// write more.
     pub fn body_time_out(mut self, time: Duration) -> Self {
         self.settings.time_outs.body = time;
         self
     }
 
-    /// The most connections that are open at the same time, at least one; 1024 by
-    /// default. To accept one more, the server closes the connection that has been
-    /// idle for the longest time, or else the one whose head has been incomplete
-    /// for the longest time; those used within the last second come last. If all
-    /// have requests in progress, the new connection waits. The same happens when
-    /// the process has no file descriptors left.
+    /// The maximum number of open connections, at least one; 1024 by default.
+    ///
+    /// To accept one more, the server closes the connection that has been idle for the
+    /// longest time, or else the one whose head, or else whose body, has been incomplete
+    /// for the longest time. It does not close one that was used in the last 250 ms, or
+    /// whose body arrived in part in the last second. If no connection can be closed, the
+    /// new one waits. The same happens if the process has no file descriptors left.
     ///
     /// Up to 128 KiB of a body are buffered for each connection until an instance
     /// reads it.
@@ -134,76 +132,72 @@ impl Server {
         self
     }
 
-    /// The most instances that exist at the same time, at least one; 256 by
-    /// default. Requests beyond that wait, and are answered with 503 if none is
-    /// free within [`Server::time_out`]. A request gets its instance once its body
-    /// was received, or the first 64 KiB of it.
+    /// The maximum number of instances at the same time, at least one; 256 by default.
+    /// Further requests wait, and are answered with 503 if no instance is free within
+    /// [`Server::time_out`]. A request gets its instance once its body, or the first 64 KiB
+    /// of it, was received.
     ///
-    /// On Linux each slot of the pool keeps memory for the next instance: at most
-    /// 1 MiB of each of its two memories, 64 KiB of each of its eight tables and
-    /// 256 KiB of its stack, less than 3 MiB in all. Only what instances have written
-    /// counts, and only in slots that were used: 64 requests of the demo at the same
-    /// time and the store take 50 MB. For 256 instances the sum is at most 700 MiB; a
-    /// machine with little memory takes a lower limit. Before Linux 6.7, which tells
-    /// what pages were written, all that is kept is reset after each request, which
-    /// takes longer for components with large memories; on other systems nothing is
-    /// kept.
+    /// On Linux each slot of the pool keeps memory for the next instance: at most 1 MiB of
+    /// each of its two memories, 64 KiB of each of its eight tables and 256 KiB of its
+    /// stack, less than 3 MiB in all. Only pages that instances have written count, and
+    /// only in slots that were used: 64 concurrent requests of the demo and the store take
+    /// 50 MB. For 256 instances the sum is at most 700 MiB; set a lower limit on a machine
+    /// with little memory. Since Linux 6.7, which reports the pages that were written, only
+    /// these are reset after each request. Before, all kept memory is reset, which takes
+    /// longer for components with large memories. On other systems nothing is kept.
     pub fn instance_limit(mut self, instances: u32) -> Self {
-        // What the semaphore of tokio can count on any machine.
+        // The upper limit is what tokio's semaphore can count on any machine.
         self.settings.instance_limit = instances.clamp(1, u32::MAX >> 3);
         self
     }
 
-    /// How many requests an instance answers, one after the other, at least one; 1 by
-    /// default: each request has an instance of its own, and nothing of it is left
-    /// for the next, whatever the component does. With more, requests take less
-    /// processor time, and what a component keeps in its memory, by intention or
-    /// by mistake, may reach other visitors.
+    /// How many requests an instance answers, one after the other, at least one. With the
+    /// default, 1, each request has its own instance, so it cannot leave data for the next
+    /// one, even by mistake. With more, requests take less processor time, but data that the
+    /// component keeps in its memory may reach other visitors.
     ///
-    /// An instance is kept for at most a second after a request, and not after one that
-    /// trapped or was stopped, nor while the component holds a part of it. One that
-    /// waits keeps its memory. [`memory_limit`](Server::memory_limit) is for all the
+    /// An instance waits at most a second for the next request, and keeps its memory
+    /// meanwhile. It is dropped after a request that trapped or was stopped, or of which the
+    /// component still holds a resource. [`memory_limit`](Server::memory_limit) covers all
     /// requests of an instance together.
     pub fn requests_per_instance(mut self, requests: u32) -> Self {
         self.settings.requests_per_instance = requests.max(1);
         self
     }
 
-    /// Longest body of a request, in bytes; 1 MiB by default. A longer one is
-    /// answered with 413, by the server if the component has not answered yet.
+    /// The maximum length of a request's body, in bytes; 1 MiB by default. A longer one is
+    /// answered with 413, unless the component has already responded.
     pub fn body_limit(mut self, bytes: u64) -> Self {
         self.settings.body_limit = bytes;
         self
     }
 
-    /// The most memory an instance may use, in bytes, all its memories and tables
-    /// together; 64 MiB by default. One that needs more fails, and the answer is
-    /// 500, as it is for headers of more than 64 KiB. What the server keeps for an
-    /// instance beside that, its headers and bodies on their way, is bounded, too:
-    /// about 32 MiB for the worst of all.
+    /// The maximum memory of an instance, in bytes, all its memories and tables together; 64
+    /// MiB by default. An instance that needs more fails, and the response is 500, as it is
+    /// for response headers of more than 64 KiB. The server's own memory for an instance,
+    /// for headers and buffered bodies, is bounded, too: about 32 MiB in the worst case.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.settings.memory_limit = bytes;
         self
     }
 
-    /// Where compiled code is kept, as in
-    /// [`Builder::cache_directory`](crate::Builder::cache_directory), with which
-    /// it may be shared; by default nowhere, and each start compiles for seconds.
-    /// It must not lie inside the directory of one of the stores.
+    /// The directory in which compiled code is cached, as with
+    /// [`Builder::cache_directory`](crate::Builder::cache_directory), which may use the same
+    /// one. By default there is none, and each start compiles for seconds. It must not be
+    /// inside the directory of a store.
     pub fn cache_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.settings.cache_directory = Some(directory.into());
         self
     }
 
-    /// Compiles the component and listens at `address`; port 0 is any free one.
-    /// Connections wait from then on, and are answered by [`Listening::run`].
+    /// Compiles the component and listens at `address`; port 0 means any free port.
+    /// Connections wait until [`Listening::run`] serves them.
     ///
     /// # Errors
     ///
     /// [`Error::AdminNotLinked`]; [`Error::Component`] for a file that is not a component of
-    /// `wasi:http/proxy`, for one with an import that is not provided, or if a
-    /// store's component could write in the cache directory; [`Error::Address`];
-    /// [`Error::ZeroTimeOut`].
+    /// `wasi:http/proxy`, for an import that is not provided, or if the cache directory is
+    /// inside the directory of a store; [`Error::Address`]; [`Error::ZeroTimeOut`].
     pub async fn bind(self, address: SocketAddr) -> Result<Listening, Error> {
         if let Some(name) = self.settings.time_outs.zero() {
             return Err(Error::ZeroTimeOut(name));
@@ -211,7 +205,7 @@ impl Server {
         let refused = |reason| Error::Address { address, reason };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let local_address = listener.local_addr().map_err(refused)?;
-        // It is compiled on all processors, but this one thread waits for them.
+        // The compilation uses all processors, but blocks the thread that waits for it.
         let Self {
             component,
             settings,
@@ -236,14 +230,14 @@ impl Server {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The component cannot be run; the source says why.
+    /// The component cannot be run, for the reason in the source.
     #[error("the web component cannot be run")]
     Component(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The component imports `admin`, which it is not allowed to use:
     /// [`Server::admin`].
     #[error("the web component imports `wasi-sessions:store/admin`, which is not linked")]
     AdminNotLinked,
-    /// A time-out is 0, with which no request could be answered; names the method of
+    /// A time-out is 0, so no request could be answered. Contains the name of the method of
     /// [`Server`] that set it.
     #[error("`{0}` must be more than 0")]
     ZeroTimeOut(&'static str),
@@ -252,7 +246,7 @@ pub enum Error {
     Address {
         /// The address that was asked for.
         address: SocketAddr,
-        /// What the operating system says.
+        /// The operating system's error.
         #[source]
         reason: io::Error,
     },

@@ -1,5 +1,5 @@
-//! The progress of one connection: for its time-outs, for the access log, and for
-//! the choice of connections that give way to new ones.
+//! The progress of one connection, on which its time-outs, the access log and the choice of
+//! connections that give way to new ones depend.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) struct Progress {
     state: Mutex<ConnectionState>,
     /// Asks the connection's task to close it.
     give_way: Notify,
-    /// Wakes the server, which may wait for a connection that can give way.
+    /// Notifies the server, which may wait for a connection that can give way.
     waits: Arc<Notify>,
 }
 
@@ -30,7 +30,7 @@ struct ConnectionState {
     chosen: bool,
     /// The request whose response is not sent yet.
     line: Option<LogLine>,
-    /// How many requests there were.
+    /// The number of requests so far.
     requests: u64,
     /// The number of the request whose body is still to come.
     upload: Option<u64>,
@@ -42,24 +42,22 @@ enum Phase {
     Fresh,
     /// The last response is sent, and nothing was received since.
     Idle,
-    /// The last response is sent, and the client is yet to close its side.
+    /// The server has closed its side, and the client has not closed its own.
     Closing,
     /// A part of a head was received.
     Head,
-    /// A head was received, and the part of its body that an instance waits for was
-    /// not.
+    /// A head was received, but not yet the part of the body that is needed for an instance.
     Body,
-    /// A request was received, and its response is not complete.
+    /// A request was received, and its response is not complete yet.
     Request,
-    /// The response is complete, and not all of it is written.
+    /// The response is complete, but not all of it is written.
     Sending,
     /// The response is sent, and the instance still reads the request's body.
     Upload,
 }
 
 impl Progress {
-    /// A connection that was just accepted; `waits` is notified when it becomes
-    /// one that can give way.
+    /// A connection that was just accepted. `waits` is notified when it can give way.
     pub(super) fn new(waits: Arc<Notify>) -> Self {
         Self {
             state: Mutex::new(ConnectionState {
@@ -95,8 +93,8 @@ impl Progress {
         state.upload = None;
     }
 
-    /// Records that a body follows, until the returned guard is dropped: as long, the
-    /// connection is not idle, even if the response is sent before.
+    /// Records that a body follows, until the returned guard is dropped. Until then the
+    /// connection is not idle, even if the response was sent.
     pub(super) fn upload(self: &Arc<Self>) -> Upload {
         let mut state = self.state();
         state.upload = Some(state.requests);
@@ -119,7 +117,7 @@ impl Progress {
         }
     }
 
-    /// Records that enough of the body is there for an instance.
+    /// Records that enough of the body was received for an instance.
     pub(super) fn has_body(&self) {
         let mut state = self.state();
         if state.phase == Phase::Body {
@@ -134,7 +132,7 @@ impl Progress {
         }
     }
 
-    /// Records that all of the response was given to the connection.
+    /// Records that the whole response was given to the connection.
     pub(super) fn complete(&self) {
         let mut state = self.state();
         if matches!(state.phase, Phase::Body | Phase::Request) {
@@ -142,13 +140,13 @@ impl Progress {
         }
     }
 
-    /// Records that bytes are to be written.
+    /// Records that there are bytes to write.
     pub(super) fn write(&self) {
         self.state().unsent = true;
     }
 
-    /// Records that all bytes so far are written. `failed` returns whether the
-    /// client turned out to be gone; it is called only at the end of a response.
+    /// Records that all bytes so far are written. `failed` returns whether the client has
+    /// gone; it is called only at the end of a response.
     pub(super) fn flushed(&self, failed: impl FnOnce() -> bool) {
         let mut state = self.state();
         state.unsent = false;
@@ -174,9 +172,8 @@ impl Progress {
         self.waits.notify_one();
     }
 
-    /// Records that the connection has ended. `failed` is whether the component
-    /// failed in the middle of a response; otherwise a response that is not sent is
-    /// the client's doing.
+    /// Records that the connection has ended. `failed` is whether the component failed in
+    /// the middle of a response; otherwise the client caused an unsent response.
     pub(super) fn end(&self, failed: bool) {
         let line = self.state().line.take();
         if let Some(line) = line {
@@ -184,12 +181,12 @@ impl Progress {
         }
     }
 
-    /// Whether no request is in progress, and no bytes are to be written.
+    /// Whether no request is in progress, and there are no bytes to write.
     pub(super) fn is_waiting(&self) -> bool {
         self.state().is_waiting()
     }
 
-    /// Whether a part of a head was received, and no bytes are to be written.
+    /// Whether a part of a head was received, and there are no bytes to write.
     pub(super) fn is_in_head(&self) -> bool {
         let state = self.state();
         state.phase == Phase::Head && !state.unsent
@@ -206,7 +203,7 @@ impl Progress {
                 Some(deadline) => deadline.min(next),
                 None => next,
             };
-            // Without a minimum, a time-out below a millisecond would never yield.
+            // At least a millisecond: a shorter time-out would never yield.
             sleep_until(wake.max(after(Duration::from_millis(1)))).await;
         }
     }
@@ -231,7 +228,7 @@ impl Progress {
             if state.can_give_way() {
                 return;
             }
-            // A request arrived just before.
+            // A request arrived in the meantime.
             state.chosen = false;
             drop(state);
             self.waits.notify_one();
@@ -258,7 +255,7 @@ impl ConnectionState {
     }
 }
 
-/// The body of a request that is still to come, for the connection's progress.
+/// A guard that exists while the body of a request is still to come.
 pub(super) struct Upload {
     progress: Arc<Progress>,
     request: u64,
@@ -273,14 +270,13 @@ impl Drop for Upload {
 /// How long a connection counts as recently used.
 const RECENTLY: Duration = Duration::from_millis(250);
 
-/// How long a body counts as on its way after its last part.
+/// How long a connection counts as recently used after a part of a body.
 const BODY_RECENTLY: Duration = Duration::from_secs(1);
 
-/// Asks one of these connections to give way: the one that has been idle for the
-/// longest time, else the one whose head, or else whose body, has been incomplete
-/// for the longest time. Does nothing if one was asked already, or if all have
-/// requests or were used a moment ago: what a client has just sent may be on its
-/// way.
+/// Asks one of these connections to give way: the one that has been idle for the longest
+/// time, else the one whose head, or else whose body, has been incomplete for the longest
+/// time. Does nothing if one was asked already, or if all have requests in progress or were
+/// recently used: more bytes of their clients may be in flight.
 pub(super) fn give_way<'a>(connections: impl Iterator<Item = &'a Arc<Progress>>) {
     let now = Instant::now();
     let mut first: Option<((Phase, Instant), &Progress)> = None;
@@ -294,7 +290,7 @@ pub(super) fn give_way<'a>(connections: impl Iterator<Item = &'a Arc<Progress>>)
             _ => RECENTLY,
         };
         let is_recent = now.saturating_duration_since(state.since) < recently;
-        // Of those that wait for a first byte the phase does not count.
+        // All connections that wait for a first byte rank as the same phase.
         let rank = (state.phase.max(Phase::Closing), state.since);
         let is_first = first.is_none_or(|(other, _)| rank < other);
         if state.can_give_way() && !is_recent && is_first {

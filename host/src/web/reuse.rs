@@ -1,5 +1,4 @@
-//! Instances: each answers one request, or several one after the other if the server is
-//! told to reuse them.
+//! Instances, which answer one request each, or several in turn if the server reuses them.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,10 +11,10 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use super::instance::WebInstance;
 use super::settings::Settings;
 
-/// How long an instance is kept for a next request.
+/// How long an instance waits for its next request.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// An instance, between requests or in one.
+/// An instance, during a request or between requests.
 pub(super) struct Instance {
     pub(super) store: Store<WebInstance>,
     /// `None` before its first request.
@@ -24,7 +23,7 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// The data of an instance that its first request creates.
+    /// The store of a new instance; the first call instantiates the component.
     fn new(component: &ProxyPre<WebInstance>, settings: &Settings) -> Self {
         let mut store = Store::new(component.engine(), WebInstance::new(settings));
         store.limiter(|instance| &mut instance.limits);
@@ -36,9 +35,8 @@ impl Instance {
         }
     }
 
-    /// Begins a request. Once `excused` is set, the client has gone or has sent an
-    /// incomplete request: what the instance then writes to standard error is logged
-    /// at a lower level.
+    /// Begins a request. `excused` is set once the client has gone or has sent an incomplete
+    /// request; from then on the instance's standard error is logged at a lower level.
     fn begin(&mut self, settings: &Settings, excused: Arc<AtomicBool>) {
         self.requests += 1;
         self.store.data().begin(excused);
@@ -47,7 +45,7 @@ impl Instance {
     }
 }
 
-/// The instances that wait for a next request; clones are the same.
+/// The instances that wait for their next request; clones share them.
 #[derive(Clone)]
 pub(super) struct Instances {
     /// How many requests an instance answers.
@@ -57,14 +55,14 @@ pub(super) struct Instances {
 
 #[derive(Default)]
 struct Waiting {
-    /// Those that have waited longest first.
+    /// The instances, and since when each waits; the one that has waited longest first.
     instances: Vec<(Instant, Instance)>,
-    /// Whether a task drops those that have waited for too long.
+    /// Whether a task is running that drops those that have waited for too long.
     expiring: bool,
 }
 
 impl Instances {
-    /// None yet; each answers at most `limit` requests.
+    /// No instances yet. Each will answer at most `limit` requests.
     pub(super) fn new(limit: u32) -> Self {
         Self {
             limit,
@@ -72,7 +70,7 @@ impl Instances {
         }
     }
 
-    /// An instance for a request: the one that answered last, or a new one.
+    /// An instance for a request: the one that was used last, or a new one.
     pub(super) fn take(
         &self,
         component: &ProxyPre<WebInstance>,
@@ -88,9 +86,9 @@ impl Instances {
         instance
     }
 
-    /// Keeps an instance that has answered, for a next request. Drops it if that was
-    /// its last one, or if it still holds a part of it: dropped, that part ends
-    /// visibly.
+    /// Keeps an instance after a request for the next one. Drops it if it has reached its
+    /// limit, or if it still holds a resource of the request, such as a body, which then
+    /// ends with an error.
     pub(super) fn put(&self, mut instance: Instance) {
         if instance.requests >= self.limit || !instance.store.data_mut().end() {
             return;
@@ -103,7 +101,7 @@ impl Instances {
         }
     }
 
-    /// Drops all that wait.
+    /// Drops all waiting instances.
     pub(super) fn clear(&self) {
         let instances = std::mem::take(&mut self.waiting().instances);
         drop(instances);

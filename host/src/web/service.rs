@@ -1,5 +1,5 @@
-//! Requests: each is checked, waits for a permit, and is answered by an instance, or
-//! with the reason why not.
+//! Handles requests: each is checked, waits for a permit, and is answered by an instance, or
+//! else with the response of a [`Failure`].
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -32,7 +32,8 @@ pub(super) struct Service {
     component: ProxyPre<WebInstance>,
     settings: Settings,
     permits: Arc<Semaphore>,
-    /// Those that wait; with those that have a permit never more than the limit.
+    /// The waiting instances. Together with those that have a permit they never exceed the
+    /// limit.
     instances: Instances,
     stopped: watch::Sender<bool>,
 }
@@ -68,9 +69,9 @@ impl Service {
         self.settings.connection_limit
     }
 
-    /// Waits until no instance is left.
+    /// Waits until no instance runs, and drops the waiting ones.
     pub(super) async fn finished(&self) {
-        // Fails only for a closed semaphore, and this one is never closed.
+        // Fails only if the semaphore is closed, which it never is.
         let _ = self
             .permits
             .acquire_many(self.settings.instance_limit)
@@ -143,8 +144,8 @@ impl Service {
         let call = call.map_err(|_| Failure::Malformed)?;
         let failed = call.failed();
         let excuse = Excuse::new(excused);
-        // A task of its own, which goes on when the response has begun, and when the
-        // client goes away.
+        // In its own task, which continues after the response has begun, and if the client
+        // goes away.
         let component = self.component.clone();
         let instances = self.instances.clone();
         let run = call.run(
@@ -172,7 +173,7 @@ impl Service {
                     }))
                 }
                 Ok(Err(_)) => Err(target.logged(Failure::Refused)),
-                // The instance ended without a response.
+                // The sender was dropped: the instance ended without a response.
                 Err(_) => Err(match ended.await {
                     Ok(Ok(())) => target.logged(Failure::Silent),
                     Ok(Err(failure)) => failure,
@@ -188,7 +189,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether responses with this status end with their head.
+/// Whether responses with this status have no body.
 fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

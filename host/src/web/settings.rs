@@ -1,4 +1,4 @@
-//! What a [`Server`](super::Server) is configured with: its time-outs and limits.
+//! The settings of a [`Server`](super::Server), with its time-outs and limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use crate::Stores;
 
-/// Longest head of a request, in bytes; a longer one is answered with 431.
+/// The maximum length of a request's head, in bytes; a longer one is answered with 431.
 pub(super) const HEAD_LIMIT: usize = 64 << 10;
 
-/// Thirty years, which can be added to every clock without overflow.
+/// Thirty years, which can be added to any instant without overflow.
 const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// The settings, each described at the method of [`Server`](super::Server) that
@@ -46,7 +46,7 @@ impl Settings {
     }
 }
 
-/// The time-outs.
+/// The time-outs, each described at the method of [`Server`](super::Server) that changes it.
 #[derive(Clone, Copy)]
 pub(super) struct TimeOuts {
     pub(super) request: Duration,
@@ -80,7 +80,7 @@ impl TimeOuts {
     }
 }
 
-/// The moment `time` from now, at most decades away.
+/// The instant `time` from now, or [`FAR`] from now if that overflows.
 pub(super) fn after(time: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(time).unwrap_or(now + FAR)
