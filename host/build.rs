@@ -1,9 +1,9 @@
-//! Names the file of the component to the crate, which embeds it.
+//! Builds or finds the component that the crate embeds.
 //!
 //! In the repository the component is built from its sources. The published package
 //! has it in `component.wasm` beside this file, and needs no WASI toolchain. With
 //! `WASI_SESSIONS_COMPONENT=<file>` that file is embedded instead; a relative path
-//! starts at the workspace.
+//! is resolved from the workspace.
 
 use std::env;
 use std::fs;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[path = "build/wasi.rs"]
 mod wasi;
 
-/// How a component starts; a core module has another last half.
+/// The first bytes of a component; those of a core module differ in the last four.
 const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
 
 fn main() {
@@ -30,14 +30,14 @@ fn main() {
         ),
     };
     let embedded = component.and_then(|file| wasi::embed(&file, "WASI_SESSIONS_COMPONENT_FILE"));
-    // Cargo shows what is logged so as one line, and fails.
+    // `cargo::error` makes cargo print the line and fail.
     if let Err(error) = embedded {
         println!("cargo::error={error}");
     }
 }
 
-/// Whether this is the published package, which has no sources of the component. In
-/// the repository a file that a release left behind must not hide the sources.
+/// Whether this is the published package, which has no sources of the component. Not decided
+/// by `component.wasm`, which a release may leave behind in the repository.
 fn is_package() -> bool {
     !wasi::workspace()
         .join("component/sqlite/Cargo.toml")
@@ -48,7 +48,7 @@ fn manifest_directory() -> PathBuf {
     env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default().into()
 }
 
-/// A component that is built already.
+/// A component that was built before.
 fn prebuilt(file: &Path) -> Result<PathBuf, String> {
     println!("cargo::rerun-if-changed={}", file.display());
     let about = |problem: &str| {

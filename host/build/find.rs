@@ -1,7 +1,7 @@
-//! Prints, as shell commands, what cargo needs to build a component: nothing if Rust
-//! has the target, else Debian's Rust. Fails if there is no complete
-//! toolchain, a C compiler included, and prints what is missing. For `setup`, which
-//! compiles this before anything else can be compiled.
+//! Prints the environment that cargo needs to build a component, as shell commands for
+//! `setup`: nothing if Rust has the target, otherwise variables for Debian's Rust. If the
+//! toolchain, which includes a C compiler, is not complete, prints what is missing and
+//! fails. `setup` compiles this file with rustc alone.
 
 use std::env;
 use std::ffi::OsString;

@@ -16,7 +16,7 @@ const DEBIAN_STD: &str = "/usr/lib/rustlib/src/rust/library/std/Cargo.toml";
 const DEBIAN_HEADERS: &str = "/usr/include/wasm32-wasi";
 const DEBIAN_LIBRARIES: &str = "/usr/lib/wasm32-wasi";
 
-/// The cargo that builds components, and what it needs to be given.
+/// The cargo that builds components, with its flags and environment.
 pub struct Toolchain {
     /// The program.
     pub cargo: PathBuf,
@@ -31,9 +31,9 @@ pub struct Toolchain {
 type Variables = Vec<(&'static str, OsString)>;
 
 impl Toolchain {
-    /// The Rust of `cargo` and `rustc` if it has the target, else Debian's, which has
-    /// the source of the standard library. `oldest` is the oldest version of Rust
-    /// that will do, as `1.NN`. The error names what is missing.
+    /// The Rust of `cargo` and `rustc` if it has the target, otherwise Debian's, which has
+    /// the source of the standard library. `oldest` is the minimum version of Rust, as
+    /// `1.NN`. The error names what is missing.
     pub fn find(cargo: OsString, rustc: OsString, oldest: &str) -> Result<Self, String> {
         if has_target(&rustc) {
             Ok(Self {
@@ -47,7 +47,7 @@ impl Toolchain {
         }
     }
 
-    /// Debian's Rust has no component linker: the host's brings it.
+    /// Debian's Rust, with the component linker of the host's Rust, since Debian has none.
     fn from_debian(host_rustc: &OsStr, oldest: &str) -> Result<Self, String> {
         let files = [DEBIAN_CARGO, DEBIAN_RUSTC, DEBIAN_STD];
         let is_there = files.iter().all(|file| Path::new(file).exists());
@@ -78,7 +78,7 @@ impl Toolchain {
     }
 }
 
-/// The version of `rustc`, without its `1.`; `None` if it does not run.
+/// The minor version of `rustc`; `None` if it does not run.
 fn minor_version(rustc: &OsStr) -> Option<u32> {
     let version = printed(rustc, &["--version"])?;
     minor(version.strip_prefix("rustc ")?)
@@ -100,7 +100,7 @@ fn has_target(rustc: &OsStr) -> bool {
         .any(|file| file.file_name().as_encoded_bytes().starts_with(b"libstd-"))
 }
 
-/// Variables for the crate `cc`: none when the caller has set them, else for
+/// Variables for the crate `cc`: none if the caller has set them, otherwise for
 /// the WASI SDK's compiler or Debian's.
 fn c_compiler() -> Result<Variables, String> {
     if env::var_os("CC_wasm32_wasip2").is_some() {
@@ -127,7 +127,8 @@ fn debian_c_compiler(version: u32) -> Variables {
     )
 }
 
-/// `-O2` makes SQLite 70 kB smaller than the `-O3` it would get, and no slower.
+/// Variables for the crate `cc`. `-O2` makes SQLite 70 kB smaller than the default `-O3`, and
+/// no slower.
 fn c_variables(compiler: &Path, archiver: &Path, flags: &str) -> Variables {
     vec![
         ("CC_wasm32_wasip2", compiler.into()),
@@ -137,7 +138,8 @@ fn c_variables(compiler: &Path, archiver: &Path, flags: &str) -> Variables {
     ]
 }
 
-/// The newest version of which all `tools` are installed, wasi-libc beside it.
+/// The newest version of Debian's clang of which all `tools` are installed. Fails without
+/// wasi-libc.
 fn debian_clang(tools: &[&str]) -> Result<u32, String> {
     if !Path::new(DEBIAN_HEADERS).exists() || !Path::new(DEBIAN_LIBRARIES).exists() {
         return Err("a WASI C library (wasi-libc, or the WASI SDK in WASI_SDK_PATH)".to_owned());
@@ -182,8 +184,8 @@ fn debian_program(name: &str, version: u32) -> PathBuf {
     PathBuf::from(format!("/usr/bin/{name}-{version}"))
 }
 
-/// The program that turns a linked module into a component: a part of rustup's
-/// toolchains, and a crate that `cargo install` installs.
+/// The program that turns a linked module into a component: from the rustup toolchain, or
+/// installed with `cargo install`.
 fn component_linker(host_rustc: &OsStr) -> Option<PathBuf> {
     let libraries = printed(host_rustc, &["--print", "target-libdir"]).map(PathBuf::from);
     let bundled = libraries.map(|libraries| libraries.join("../bin"));

@@ -1,9 +1,9 @@
 //! Builds packages of this workspace for WASI, for the build scripts of the
 //! crates that embed them.
 //!
-//! A component is compiled by a cargo of its own, into a directory of its own
-//! below the target directory: its compiler may be another than the host's. All
-//! components share that directory, and so one build of the standard library.
+//! A component is compiled by a separate cargo into a separate directory below the target
+//! directory, because its compiler may differ from the host's. All components share that
+//! directory, and so one build of the standard library.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -15,8 +15,8 @@ use toolchain::{TARGET, Toolchain};
 
 mod toolchain;
 
-/// For libsqlite3-sys: what WASI does well (one call for a page, in place of a
-/// seek and a stream), and nothing that a session store does not use.
+/// Flags for libsqlite3-sys. They enable what is efficient in WASI (one call for a page
+/// instead of a seek and a stream), and omit what a session store does not use.
 const SQLITE_FLAGS: &str = "\
     -DUSE_PREAD -DHAVE_FDATASYNC=1 -DSQLITE_MAX_MMAP_SIZE=0 \
     -DSQLITE_DEFAULT_MEMSTATUS=0 -DSQLITE_USE_ALLOCA -DSQLITE_DQS=0 \
@@ -28,12 +28,12 @@ const SQLITE_FLAGS: &str = "\
     -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE \
     -USQLITE_ENABLE_LOAD_EXTENSION -USQLITE_ENABLE_STAT4 -USQLITE_SOUNDEX";
 
-/// For rustc: the numbers of functions and addresses are not padded to five bytes, which
+/// A flag for rustc: indices of functions and addresses are not padded to five bytes, which
 /// makes a component 8% smaller.
 const SMALL: &str = "-Clink-arg=--compress-relocations";
 
-/// Variables that are about the host's build and would lead the component's
-/// cargo astray. What is about networks and directories stays.
+/// Environment variables of the host's build that would mislead the component's cargo.
+/// Variables about networks and directories are kept.
 const FOREIGN: [&str; 9] = [
     "CARGO",
     "DEBUG",
@@ -57,8 +57,8 @@ const FOREIGN_PREFIXES: [&str; 9] = [
     "RUSTFLAGS",
 ];
 
-/// Builds the component of `package`, which is made of the folders `sources` below
-/// the workspace, and returns its file.
+/// Builds the component of `package` and returns its file. Cargo reruns the build script if
+/// one of the folders `sources` in the workspace changes.
 pub fn build(package: &str, sources: &[&str]) -> Result<PathBuf, String> {
     let workspace = workspace();
     let common = ["Cargo.toml", "Cargo.lock", "host/build", "wit"];
@@ -88,7 +88,7 @@ pub fn build(package: &str, sources: &[&str]) -> Result<PathBuf, String> {
         .map_err(|error| format!("{} cannot be run: {error}", toolchain.cargo.display()))?;
     let messages = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        // Cargo shows this, the compiler's own words, only when a script fails.
+        // The compiler's messages, which cargo shows only if a script fails.
         eprint!("{messages}");
         exit(1);
     }
@@ -99,7 +99,7 @@ pub fn build(package: &str, sources: &[&str]) -> Result<PathBuf, String> {
     Ok(artifacts.join(package.replace('-', "_") + ".wasm"))
 }
 
-/// The toolchain's cargo in the workspace, free of the host's build.
+/// The toolchain's cargo in the workspace, without the environment of the host's build.
 fn cargo(toolchain: &Toolchain) -> Command {
     let mut cargo = Command::new(&toolchain.cargo);
     for (name, _) in env::vars_os().filter(|(name, _)| is_foreign(name)) {
@@ -124,8 +124,8 @@ fn is_foreign(variable: &OsStr) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-/// Names a copy of the component, which no other build overwrites, to the crate:
-/// as the environment variable `name` while it is compiled.
+/// Copies the component, so that no other build overwrites it, and sets the environment
+/// variable `name` to the copy's path while the crate is compiled.
 pub fn embed(component: &Path, name: &str) -> Result<(), String> {
     let file = component.file_name().expect("a component is a file");
     let embedded = PathBuf::from(variable("OUT_DIR")).join(file);
@@ -135,8 +135,8 @@ pub fn embed(component: &Path, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The directory of the workspace: the nearest one above the crate that has a
-/// `Cargo.lock`, or else the one that holds the crate.
+/// The directory of the workspace: the nearest one above the crate with a `Cargo.lock`, or
+/// else the parent of the crate.
 pub fn workspace() -> PathBuf {
     let package = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let above = || package.ancestors().skip(1);
@@ -144,8 +144,8 @@ pub fn workspace() -> PathBuf {
     locked.or(above().next()).unwrap_or(&package).to_owned()
 }
 
-/// The target directory, which cargo marks with a file, or else a place of the
-/// script's own.
+/// The target directory, which cargo marks with `CACHEDIR.TAG`, or else the script's own
+/// output directory.
 fn target_directory() -> PathBuf {
     let own = PathBuf::from(variable("OUT_DIR"));
     let marked = own

@@ -1,9 +1,9 @@
 //! An axum application that counts visits, with tower-sessions on the store.
 //!
-//! `cargo run --example axum`, then
-//! `curl -c jar -b jar http://127.0.0.1:3000/` some times. The sessions are kept
-//! in `target/axum-example`, or in the directory given as an argument, and stay
-//! there when the program ends.
+//! Start it with `cargo run --example axum`, then run
+//! `curl -c jar -b jar http://127.0.0.1:3000/` several times. The sessions are kept in
+//! `target/axum-example`, or in the directory given as an argument, also after the program
+//! has ended.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let layer = SessionManagerLayer::new(sessions)
         .with_expiry(Expiry::OnInactivity(Duration::days(1)))
-        // This example is served without TLS; an application's cookie is not.
+        // Only because this example is served without TLS.
         .with_secure(false);
     let app = Router::new().route("/", get(count)).layer(layer);
 

@@ -1,6 +1,6 @@
-//! Sessions in a program of its own, as the README shows it.
+//! A program that embeds a store.
 //!
-//! `cargo run --example embed`; it leaves a directory `shop` where it runs.
+//! Start it with `cargo run --example embed`. It leaves a directory `shop` where it runs.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! A host of wasmtime's: it runs a command, a component of `wasi:cli` 0.2, that uses a
-//! store which the host has open.
+//! A program that embeds wasmtime. It runs a command, a component of `wasi:cli` 0.2, which
+//! uses a store that the program has open.
 //!
-//! `cargo run --example linked -- path/to/command.wasm`. The component opens the store as
-//! `sessions.db`; the sessions are in `target/linked-example`.
+//! Start it with `cargo run --example linked -- path/to/command.wasm`. The component opens
+//! the store as `sessions.db`; the sessions are in `target/linked-example`.
 
 use std::error::Error;
 
@@ -12,7 +12,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::p2::bindings::Command;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-/// What an instance is given.
+/// The data of an instance.
 struct State {
     stores: Stores,
     table: ResourceTable,

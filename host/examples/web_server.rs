@@ -1,9 +1,9 @@
-//! A server for a web component, one of `wasi:http` 0.2, that uses a store which the
-//! server has open.
+//! A server for a web component of `wasi:http` 0.2, which uses a store that the server has
+//! open.
 //!
-//! `cargo run --example web_server -- path/to/site.wasm`, then open
-//! `http://127.0.0.1:8080`; Ctrl-C ends it. The component opens the store as
-//! `sessions.db`; the sessions are in `target/web-example`.
+//! Start it with `cargo run --example web_server -- path/to/site.wasm`, then open
+//! `http://127.0.0.1:8080`; Ctrl-C ends it. The component opens the store as `sessions.db`;
+//! the sessions are in `target/web-example`.
 
 use std::error::Error;
 use std::time::Duration;
