@@ -1,12 +1,12 @@
-//! What an application asks for: new sessions, and the requests of a batch.
+//! The arguments of requests: new sessions, and the requests of a batch.
 
 use std::time::Duration;
 
 use crate::contract::types as contract;
 use crate::milliseconds::milliseconds;
 
-/// A session to start with [`Sessions::create`](crate::Sessions::create): its payload
-/// and, if they are given, its life and its subject. A payload alone is one, too.
+/// A session to start with [`Sessions::create`](crate::Sessions::create): a payload and
+/// optionally a life and a subject. A payload alone converts into one.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,14 +35,14 @@ impl NewSession {
         }
     }
 
-    /// How long the session lives; without it, and with `None`, as
-    /// [`Sessions`](crate::Sessions) says.
+    /// How long the session lives. The default, `None`, is described at
+    /// [`Sessions`](crate::Sessions).
     pub fn ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
         self.ttl = ttl.into();
         self
     }
 
-    /// Whose session it is: 1 to 255 bytes.
+    /// The subject (usually a user) that the session belongs to: 1 to 255 bytes.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
@@ -55,9 +55,9 @@ impl<T: Into<Vec<u8>>> From<T> for NewSession {
     }
 }
 
-/// One request of a [`batch`](crate::Sessions::batch): the function of that name, with
-/// its parameters.
-// The parameters are described at the functions.
+/// A request of a [`batch`](crate::Sessions::batch): a function of
+/// [`Sessions`](crate::Sessions) with its parameters.
+// The fields are described at the functions.
 #[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {

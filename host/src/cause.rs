@@ -1,15 +1,15 @@
-//! What an error was caused by.
+//! The cause of an error, shared by its clones.
 
 use std::error::Error;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// An error of the operating system, or of wasmtime, that caused another one. Clones
-/// share it, and two are equal if they say the same.
+/// An error of the operating system or of wasmtime that caused another error. Clones
+/// share it. Two causes are equal if their messages are equal.
 ///
-/// [`Error::source`](std::error::Error::source) of the error that has it is the error
-/// in it, which can be downcast, to `std::io::Error` for instance.
+/// [`Error::source`](std::error::Error::source) returns the original error, which can be
+/// downcast, for example to `std::io::Error`.
 #[derive(Clone)]
 pub struct Cause(Arc<dyn Error + Send + Sync>);
 
@@ -50,7 +50,7 @@ mod tests {
     use crate::Error as StoreError;
 
     #[test]
-    fn an_error_has_its_cause_as_its_source_and_says_it_once() {
+    fn an_error_has_its_cause_as_its_source_and_does_not_repeat_it() {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let error = |path: &str| StoreError::Directory {
             path: PathBuf::from(path),

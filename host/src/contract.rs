@@ -1,4 +1,4 @@
-//! The contract's types and functions, as generated from `wit/`.
+//! The contract's types and functions, generated from `wit/`.
 
 pub use bindings::exports::wasi_sessions::store::admin::Guest as Admin;
 pub use bindings::wasi_sessions::store::types;

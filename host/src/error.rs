@@ -1,12 +1,12 @@
-//! Why an operation failed; no error carries a session id or a payload.
+//! The errors of this crate. None carries a session id or a payload.
 
 use std::path::{Path, PathBuf};
 
 use crate::cause::Cause;
 use crate::contract;
 
-/// Why an operation failed. A session that is missing, expired or changed by
-/// another caller is an answer, never an error.
+/// Why an operation failed. A session that is missing, expired or changed by another caller
+/// is not an error: the answer says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,17 +14,17 @@ pub enum Error {
     /// program holds the database in it.
     #[error("directory `{}` is in use by another owner", directory.display())]
     InUse {
-        /// The directory, as the builder was given it.
+        /// The directory, as given to the builder.
         directory: PathBuf,
     },
     /// The store's directory cannot be created, opened or locked.
     #[error("directory `{}` cannot be used{}", path.display(), at(file.as_deref()))]
     Directory {
-        /// The directory, as the builder was given it.
+        /// The directory, as given to the builder.
         path: PathBuf,
-        /// The file or directory that it is about, if it is another.
+        /// The file or directory where the error happened, if it is another one.
         file: Option<PathBuf>,
-        /// What the operating system says.
+        /// The operating system's error.
         #[source]
         reason: Cause,
     },
@@ -36,48 +36,48 @@ pub enum Error {
     /// memory do not check.
     #[error("the database `{}` is no longer what was opened: {reason}", database.display())]
     Replaced {
-        /// The database's file, in the directory as the builder was given it.
+        /// The database's file, in the directory as given to the builder.
         database: PathBuf,
         /// What happened to it.
         reason: String,
     },
-    /// The engine or the component could not be started; the source says why.
+    /// The engine or the component could not be started, for the reason in the source.
     #[error("the session store could not be started")]
     Start(#[source] Cause),
     /// Another owner holds the database. Trying again later can succeed.
     #[error("the database is busy")]
     Busy,
-    /// An argument is outside what its documentation allows; says which.
+    /// An argument is not allowed; the message names it.
     #[error("invalid argument: {0}")]
     InvalidArgument(String),
-    /// The payload is longer than the store allows; carries the limit, in bytes.
+    /// The payload is longer than the store's limit, given in bytes.
     #[error("the payload is longer than {0} bytes")]
     TooLarge(u64),
     /// The storage is full. Nothing of the operation was kept.
     #[error("the storage is full")]
     StorageFull,
-    /// The stored data is damaged; says where.
+    /// The stored data is damaged, at the place in the message.
     #[error("the stored data is damaged: {0}")]
     Corrupt(String),
-    /// The table is missing and the option `sync` is off; says where. Once it was
-    /// opened with `sync`, it is there.
+    /// The table is missing and the option `sync` is off. Opening the store once with
+    /// `sync` creates it.
     #[error("{0}")]
     MissingTable(String),
-    /// Anything else, in words for a log.
+    /// Any other error, as a message for a log.
     #[error("{0}")]
     Other(String),
     /// The component trapped or ran out of memory while the request was in
     /// flight. Whether the request was done is unknown. The component is
-    /// started anew before the next request.
+    /// restarted before the next request.
     #[error("the session store crashed while the request was in flight")]
     Crashed,
     /// A panic in the store's clock or source of randomness closed the store.
-    /// Whether a request that was in flight then was done is unknown.
+    /// Whether a request in flight at that time was done is unknown.
     #[error("the session store is closed")]
     Closed,
 }
 
-/// Names the file that an error is about.
+/// The part of a message that names the file of an error.
 fn at(file: Option<&Path>) -> String {
     file.map_or_else(String::new, |file| format!(", at `{}`", file.display()))
 }

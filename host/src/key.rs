@@ -1,12 +1,12 @@
-//! The key of a store, and the one before it.
+//! The key of a store, and the previous key.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-/// A key that encrypts payloads and subjects: 32 random bytes, in base64. `Debug` does
-/// not show it, and its memory is overwritten when it is dropped.
+/// A key that encrypts payloads and subjects: 32 random bytes, in base64. `Debug` does not
+/// show it, and its memory is zeroed on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Zeroizing<String>);
 
@@ -16,7 +16,7 @@ impl Key {
     pub fn from_base64(text: &str) -> Option<Self> {
         let digits = text.strip_suffix('=').unwrap_or(text);
         let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-        // The last digit has two bits that belong to no byte.
+        // The last digit has two unused bits, which must be zero.
         let is_whole = digits.ends_with(|last| "AEIMQUYcgkosw048".contains(last));
         let is_key = digits.len() == 43 && digits.bytes().all(is_digit) && is_whole;
         is_key.then(|| Self(Zeroizing::new(digits.to_owned())))
@@ -35,12 +35,12 @@ impl Serialize for Key {
     }
 }
 
-/// What encrypted the sessions that the present key has not encrypted yet.
+/// How sessions are encrypted that the current key has not encrypted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PreviousKey {
-    /// Nothing: sessions that are not encrypted are accepted.
+    /// Not at all: unencrypted sessions are accepted.
     None,
-    /// This key.
+    /// With this key.
     Key(Key),
 }
 

@@ -1,28 +1,27 @@
-//! Puts the session store, a sandboxed component over SQLite, into an application.
+//! A session store for applications: a sandboxed WebAssembly component over SQLite.
 //!
-//! A web application keeps its sessions on the server: a payload under an
-//! unguessable id, for as long as the user is active. This crate keeps them in
-//! a SQLite file that only a WebAssembly component touches, so a defect in C
-//! code or in the store's own logic reaches one directory and nothing else. The
-//! component does what is easy to get wrong: versions make lost updates visible,
-//! a log-out cannot be undone by a request in flight, ids are kept only hashed,
-//! and what expired is gone at once and collected in small steps.
+//! A session of a web application is a payload under an unguessable id, kept on the server
+//! for as long as the user is active. This crate keeps sessions in a SQLite file that only
+//! a WebAssembly component accesses, so a defect in C code or in the store's own logic
+//! reaches one directory and nothing else. The component does what is easy to get wrong:
+//! versions reveal lost updates, a request in flight cannot undo a log-out, ids are stored
+//! only as hashes, and expired sessions are invisible at once and collected in small steps.
 //!
 #![doc = concat!("```no_run\n", include_str!("../examples/embed.rs"), "```")]
 //!
-//! Any executor will do, and so will none: on a plain thread write `.wait()` for
-//! `.await`. An [`Answer`] is lazy, and says what becomes of one that is dropped.
+//! This works on any executor and without one: on a plain thread write `.wait()` instead of
+//! `.await`. An [`Answer`] is lazy; its documentation describes what dropping it does.
 //!
 //! One thread at a time uses the component: the store's own thread, which serves a bounded
-//! queue, or a caller's, while the queue is empty. A task of an async runtime runs only
-//! small requests itself that wait for no disk. [`Sessions`] is a handle that is cheap to
-//! clone. The directory is locked for one process, and the operating system releases the
-//! lock however that process ends. A component that crashes fails the request in flight
-//! and is started again before the next one.
+//! queue, or a caller's thread, while the queue is empty. A task of an async runtime runs
+//! only small requests itself, which do not wait for the disk. [`Sessions`] is a handle that
+//! is cheap to clone. The directory is locked for one process, and the operating system
+//! releases the lock however that process ends. If the component crashes, the request in
+//! flight fails, and the component is restarted before the next one.
 //!
-//! The component gets the directory, the clocks and randomness, and neither
-//! arguments, environment, standard streams nor network. This crate itself reads
-//! no arguments or environment, and prints nothing.
+//! The component gets the directory, the clocks and randomness. It gets no arguments,
+//! environment, standard streams or network. This crate itself reads no arguments or
+//! environment, and prints nothing.
 //!
 //! With the feature `tower-sessions` a [`Sessions`] is a `SessionStore` for axum
 //! and other frameworks on tower:
@@ -32,7 +31,7 @@
     doc = concat!("```no_run\n", include_str!("../examples/axum.rs"), "```")
 )]
 //!
-//! A host of wasmtime's own gives its guests stores that it has open:
+//! A program that embeds wasmtime can give its guests stores that it has open:
 //!
 #![doc = concat!("```no_run\n", include_str!("../examples/linked.rs"), "```")]
 //!
@@ -43,8 +42,8 @@
     doc = concat!("```no_run\n", include_str!("../examples/web_server.rs"), "```")
 )]
 //!
-//! The types of answers are generated from the contract. Their
-//! `Debug` shows all they hold, ids and payloads included: keep them out of logs.
+//! The types of answers are generated from the contract. Their `Debug` shows everything,
+//! ids and payloads included: keep them out of logs.
 
 mod answer;
 mod batch;
@@ -86,7 +85,7 @@ pub use options::{Durability, Options};
 pub use sandbox::instance::COMPONENT;
 pub use sessions::Sessions;
 
-/// The README's program, compiled as it is there.
+/// Compiles the README's examples.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,12 +1,11 @@
-//! Spans of time as the contract has them: whole milliseconds.
+//! Converts spans of time into the contract's whole milliseconds.
 
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-/// The span in milliseconds, rounded up, so that none above zero becomes zero. One that
-/// does not fit becomes the largest number. The contract takes a `ttl` over 2^63 - 1
-/// for the longest, and refuses such an option.
+/// The span in milliseconds, rounded up, so that only zero becomes zero. Saturates at
+/// `u64::MAX`. Above 2^63 - 1 the contract shortens a `ttl` to that, and refuses an option.
 pub(crate) fn milliseconds(span: Duration) -> u64 {
     let whole = span.as_nanos().div_ceil(1_000_000);
     whole.try_into().unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! The store's options as a struct, and the JSON that carries them to the component.
+//! The store's options, and their JSON for the component.
 
 use std::time::Duration;
 
@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use crate::{Error, Key, PreviousKey, milliseconds};
 
-/// The longest JSON of options, in bytes, as in the contract. The length is checked
-/// before anything is parsed, since a parsed tree takes many times the memory of
-/// its text.
+/// The maximum length of the options' JSON, in bytes, as in the contract. Checked before
+/// parsing, because a parsed tree takes many times the memory of its text.
 const LONGEST: usize = 65_536;
 
 /// The options of a store. The defaults are the contract's; a value out of
@@ -36,26 +35,24 @@ pub struct Options {
     /// Name of this store in errors and statistics, 1 to 255 bytes. Default
     /// `Session`.
     pub model_name: String,
-    /// Create or migrate the table; when false, one that is missing or of
-    /// another version is an error. Default true.
+    /// Create or migrate the table. If false, a table that is missing or of another version
+    /// is an error. Default true.
     pub sync: bool,
-    /// How long to wait for a database that another owner holds. The host's lock
-    /// on the directory keeps other owners away, so nothing waits as long as
-    /// all use the host. Up to an hour; default 3 seconds.
+    /// How long to wait for a database that another owner has locked: up to an hour,
+    /// default 3 seconds. Owners that use this crate never wait: the lock on the directory
+    /// refuses the second one at once.
     #[serde(serialize_with = "milliseconds::serialize")]
     pub sync_timeout: Duration,
     /// Requests after which a collection starts; 0 for never. Default 10,000.
     /// Unless it is 0, a store that is idle for some seconds collects, too.
     pub gc_frequency: u64,
-    /// Rows that one request may remove while a collection is on: 1 to
-    /// 1,000,000, default 100.
+    /// Rows that one request may remove during a collection: 1 to 1,000,000, default 100.
     pub gc_step: u64,
-    /// How long a session lives that was given no life: at least a
-    /// millisecond, default a day.
+    /// The life of a session for which neither a `ttl` nor `cookie.maxAge` is given: at
+    /// least a millisecond, default a day.
     #[serde(serialize_with = "milliseconds::serialize")]
     pub browser_session_lifetime: Duration,
-    /// How long any session lives at most, however often renewed: at least a
-    /// millisecond.
+    /// The longest life of any session, however often renewed: at least a millisecond.
     /// Default `None`.
     #[serde(serialize_with = "milliseconds::serialize_option")]
     pub absolute_lifetime: Option<Duration>,
@@ -63,35 +60,34 @@ pub struct Options {
     /// Default a second.
     #[serde(serialize_with = "milliseconds::serialize")]
     pub renewal_step: Duration,
-    /// How long an ended id is refused to late writers. Default a minute.
+    /// How long late writes to an ended id are refused. Default a minute.
     #[serde(serialize_with = "milliseconds::serialize")]
     pub tombstone: Duration,
     /// Longest payload, in bytes: 1 to 536,870,912, default 1,048,576. See
     /// [`Builder::memory_limit`](crate::Builder::memory_limit) for large ones.
     pub max_data: u64,
-    /// Sessions one subject may have, those created longest ago end first: 1 to
-    /// 1,000,000. Default `None`.
+    /// Sessions that one subject may have: 1 to 1,000,000. Above that, the sessions that
+    /// were created first are ended. Default `None`.
     pub max_per_subject: Option<u64>,
-    /// What survives a loss of power. Default [`Durability::Full`].
+    /// Which writes survive a power failure. Default [`Durability::Full`].
     pub durability: Durability,
-    /// Encrypts payloads and subjects in the database. In memory, the read cache's
-    /// included, they are as they were given. A wrong or missing key makes `open` fail
-    /// with [`Error::InvalidArgument`](crate::Error), which names the option. Default
-    /// `None`.
+    /// Encrypts payloads and subjects in the database. In memory, including the read cache,
+    /// they are not encrypted. A wrong or missing key makes `open` fail with
+    /// [`Error::InvalidArgument`](crate::Error), which names the option. Default `None`.
     pub key: Option<Key>,
-    /// What encrypted the sessions that [`key`](Self::key) has not encrypted yet; to be
-    /// left out once [`collect`](crate::Sessions::collect) has answered that there is no
-    /// more. Default `None`: `key` has encrypted all.
+    /// How sessions are encrypted that [`key`](Self::key) has not encrypted yet. Leave it
+    /// out once [`collect`](crate::Sessions::collect) has answered that there is no more.
+    /// Default `None`: all sessions are encrypted with `key`.
     pub previous_key: Option<PreviousKey>,
 }
 
-/// What survives a loss of power. A killed process loses nothing with either.
+/// Which writes survive a power failure. A killed process loses nothing with either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Durability {
     /// Every answered write.
     Full,
-    /// A consistent database that may lack the last writes.
+    /// The database stays consistent, but the last writes may be lost.
     Relaxed,
 }
 
@@ -124,8 +120,8 @@ impl Options {
         serde_json::to_string(&self.exclusive())
     }
 
-    /// Refuses what a guest may not ask of a store that is open: `given` is the
-    /// contract's JSON, and each option in it must be as it is here.
+    /// Checks the options with which a guest opens a store that is open already. `given` is
+    /// the contract's JSON; each option in it must equal the store's.
     pub(crate) fn check(&self, given: &str) -> Result<(), Error> {
         let refused = |reason| Err(Error::InvalidArgument(format!("options: {reason}")));
         if given.is_empty() {
@@ -142,7 +138,7 @@ impl Options {
         for (name, value) in given {
             match ours.get(&name) {
                 None => return refused(format!("unknown name `{name:.255}`")),
-                // Not even whether a guess is right.
+                // Refused even if equal, so that a guest cannot test a guess.
                 Some(own) if is_secret(&name) && !(own.is_null() && value.is_null()) => {
                     return refused(format!("`{name}` is the host's; leave it out"));
                 }
@@ -170,7 +166,7 @@ fn is_secret(name: &str) -> bool {
     matches!(name, "key" | "previousKey")
 }
 
-/// All of the contract's options.
+/// All of the contract's options, with `access`.
 #[derive(Serialize)]
 struct Exclusive<'a> {
     access: &'static str,
@@ -257,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_may_name_what_is_so_anyway() {
+    fn a_guest_may_give_options_that_equal_the_stores() {
         let options = Options::default();
         for given in ["", "{}", r#"{"gcStep":100,"absoluteLifetime":null}"#] {
             assert_eq!(options.check(given), Ok(()), "{given}");
@@ -266,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_refused_what_is_not_so_by_its_name() {
+    fn a_guests_option_that_differs_is_refused_by_name() {
         let options = Options::default();
         let refusal = |given: &str| match options.check(given) {
             Err(Error::InvalidArgument(words)) => words,

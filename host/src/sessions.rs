@@ -1,4 +1,4 @@
-//! The handle that applications hold: the contract as answers.
+//! The handle of an open store, with the functions of the contract.
 
 mod admin;
 
@@ -23,27 +23,25 @@ use crate::{
 
 /// An open store. Clones are cheap and are handles of the same store.
 ///
-/// The functions are the contract's: a session that is missing, expired or
-/// changed by another caller is an answer, never an error. `wit/` has all their
-/// limits, and what each keeps and fails with.
+/// The functions are the contract's, and `wit/` describes their limits and errors in full.
+/// A session that is missing, expired or changed by another caller is not an error: the
+/// answer says so.
 ///
-/// Points in time are whole milliseconds since the epoch; a `ttl` is rounded up to
-/// whole milliseconds, and the longest is 2^63 - 1 of them. Each write and each touch
-/// gives the session its life anew: `ttl` from now, zero ending it at once. With `None`
-/// it is the
-/// payload's `cookie.maxAge`, or else the option
-/// [`browser_session_lifetime`](crate::Options::browser_session_lifetime); a
-/// `ttl` given earlier is not remembered.
+/// Points in time are whole milliseconds since the Unix epoch. A `ttl` is rounded up to
+/// whole milliseconds, and the longest is 2^63 - 1 of them. Each write and each touch renews
+/// the session's life: it ends `ttl` from now, and at once for zero. With `None` the life is
+/// the payload's `cookie.maxAge`, or else the option
+/// [`browser_session_lifetime`](crate::Options::browser_session_lifetime); a `ttl` given
+/// earlier is not remembered.
 ///
-/// Requests wait in a bounded queue and are done one after the other, in the
-/// order in which their answers were first polled. Those that wait at the same
-/// time share a transaction, so that many callers wait for the disk once. When
-/// the queue is full, tasks wait for a permit (back-pressure); a thread that blocks
-/// in [`wait`](Answer::wait) needs none.
+/// Requests wait in a bounded queue and are done one after the other, in the order in which
+/// their answers were first polled. Requests that wait at the same time share a transaction,
+/// so that many callers share one fsync (group commit). If the queue is full, tasks wait for
+/// a permit (back-pressure); a thread that blocks in [`wait`](Answer::wait) needs none.
 ///
-/// When the last handle and the last [`Answer`] are dropped, what is queued is
-/// done, the database is closed and the directory released; that drop blocks its
-/// thread until then, milliseconds as a rule.
+/// Dropping the last handle and the last [`Answer`] closes the store: that drop blocks its
+/// thread, usually for milliseconds, until queued requests are done, the database is closed
+/// and the directory is released.
 #[derive(Clone)]
 pub struct Sessions(Arc<Open>);
 
@@ -70,8 +68,8 @@ impl Sessions {
         }))
     }
 
-    /// Starts a session under a new id, of 43 random characters. `session` is a payload,
-    /// or a [`NewSession`] with a payload and a life or a subject.
+    /// Starts a session under a new id of 43 random characters. `session` is a payload, or a
+    /// [`NewSession`], which can also have a life and a subject.
     ///
     /// Fails with [`Error::TooLarge`] for a payload over `max_data`, as every
     /// write does, and with [`Error::InvalidArgument`] for a subject that is
@@ -84,11 +82,11 @@ impl Sessions {
         })
     }
 
-    /// The session, or `None` when it is missing or expired.
+    /// The session, or `None` if it is missing or expired.
     ///
-    /// A session that was read before, and perhaps written since, is answered
-    /// from memory, on the thread that polls the answer: it reflects every request
-    /// that was answered before this poll, and does not wait for queued ones.
+    /// A session that was read before is answered from memory, even if it was written
+    /// since, on the thread that polls the answer. The answer reflects every request that
+    /// was answered before this poll, and does not wait for queued requests.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
         Answer::read(PendingRead {
             sessions: self.clone(),
@@ -101,12 +99,12 @@ impl Sessions {
         })
     }
 
-    /// Writes the session whether or not it is there; [`Outcome::Gone`] only for
-    /// an id that was ended a moment ago. One that is there keeps its `created`
-    /// and `subject`.
+    /// Writes the session, whether or not it exists. An existing session keeps its
+    /// `created` and `subject`. The outcome is [`Outcome::Gone`] if the session was ended
+    /// less than [`tombstone`](crate::Options::tombstone) ago.
     ///
-    /// An `id` that is empty or longer than 255 bytes is an
-    /// [`Error::InvalidArgument`]; elsewhere such an id is simply absent.
+    /// Fails with [`Error::InvalidArgument`] for an `id` that is empty or longer than 255
+    /// bytes. Functions that do not start a session treat such an id as missing.
     pub fn set(
         &self,
         id: &str,
@@ -121,9 +119,9 @@ impl Sessions {
         self.request(request, outcome)
     }
 
-    /// Writes the session if it is there and, when `expected` is given, still has
-    /// that version; else [`Outcome::Stale`] has the newer session. An
-    /// `expected` of 0 starts the session under this id if there is none yet.
+    /// Writes the session if it exists and, if `expected` is given, still has that version;
+    /// otherwise [`Outcome::Stale`] contains the newer session. An `expected` of 0 starts
+    /// the session if there is none with this id.
     pub fn update(
         &self,
         id: &str,
@@ -140,9 +138,9 @@ impl Sessions {
         self.request(request, outcome)
     }
 
-    /// Applies a JSON merge patch (RFC 7396) to the payload in one step, and
-    /// answers what it comes to. Fails with [`Error::InvalidArgument`] when the
-    /// patch or the payload is not JSON.
+    /// Applies a JSON merge patch (RFC 7396) to the payload in one step, and answers with
+    /// the resulting session. Fails with [`Error::InvalidArgument`] if the patch or the
+    /// payload is not JSON.
     pub fn merge(&self, id: &str, patch: &str, ttl: Option<Duration>) -> Answer<Option<Session>> {
         let request = Request::Merge {
             id: id.to_owned(),
@@ -152,8 +150,8 @@ impl Sessions {
         self.request(request, session)
     }
 
-    /// Gives the session its life anew without touching its payload or version;
-    /// answers when it expires now.
+    /// Renews the session's life without changing its payload or version; answers with the
+    /// new expiry.
     pub fn touch(&self, id: &str, ttl: Option<Duration>) -> Answer<Option<Timestamp>> {
         let request = Request::Touch {
             id: id.to_owned(),
@@ -165,8 +163,8 @@ impl Sessions {
         })
     }
 
-    /// Moves the session to a new id in one step and, when `subject` is given,
-    /// binds it: what an application does at log-in.
+    /// Moves the session to a new id in one step and, if `subject` is given, binds it to
+    /// that subject. To be called at log-in.
     pub fn rotate(&self, id: &str, subject: Option<&str>) -> Answer<Option<Created>> {
         let request = Request::Rotate {
             id: id.to_owned(),
@@ -178,7 +176,7 @@ impl Sessions {
         })
     }
 
-    /// Ends the session; false when it was not there.
+    /// Ends the session; false if there was none.
     pub fn destroy(&self, id: &str) -> Answer<bool> {
         let request = Request::Destroy { id: id.to_owned() };
         self.request(request, |reply| match reply {
@@ -187,15 +185,15 @@ impl Sessions {
         })
     }
 
-    /// Does all requests in one transaction, in order. Each has its own reply,
-    /// and one that fails leaves the others alone. An error of the whole means
-    /// that nothing was done, [`Error::Crashed`] excepted.
+    /// Runs all requests in one transaction, in order. Each has its own reply, and one that
+    /// fails does not affect the others. If the batch as a whole fails, nothing was done,
+    /// except possibly with [`Error::Crashed`].
     pub fn batch(&self, requests: Vec<Request>) -> Answer<Vec<Result<Reply, Error>>> {
         let requests = requests.into_iter().map(Into::into).collect();
         self.batch_of(requests)
     }
 
-    /// Does requests of the contract as [`batch`](Sessions::batch) does.
+    /// Runs requests of the contract as [`batch`](Sessions::batch) does.
     pub(crate) fn batch_of(
         &self,
         requests: Vec<contract::types::Request>,
@@ -221,7 +219,7 @@ impl Sessions {
         &self.0.directory
     }
 
-    /// Whether a batch of these requests surely has room in the component.
+    /// Whether a batch of these requests is within the budget of one transaction.
     pub(crate) fn has_room_for(&self, requests: &[contract::types::Request]) -> bool {
         self.0.owner.budget.allows(requests)
     }
@@ -231,7 +229,7 @@ impl Sessions {
         Answer::new(|blocking| async move { sessions.ask(request, read, &blocking).await })
     }
 
-    /// Sends one request; `read` takes the answer out of its kind of reply.
+    /// Sends one request; `read` extracts the answer from its kind of reply.
     async fn ask<T>(
         &self,
         request: Request,
@@ -274,8 +272,8 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// Copies a subject, an id or a cursor, cut to a length at which it is too long to
-/// match.
+/// Copies a subject, an id or a cursor. An overlong one is cut to a length that the
+/// component still refuses.
 fn owned(text: Option<&str>) -> Option<String> {
     text.map(|text| limits::shortened(text).to_owned())
 }

@@ -13,8 +13,8 @@ const IDLE: Duration = Duration::from_secs(5);
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 pub(crate) type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
-/// What a store is opened with; each setting is described at the function of
-/// [`Builder`](crate::Builder) that sets it.
+/// The settings of a store, each described at the function of [`Builder`](crate::Builder)
+/// that sets it.
 pub(crate) struct Settings {
     pub(crate) directory: PathBuf,
     pub(crate) file_name: String,
@@ -25,10 +25,9 @@ pub(crate) struct Settings {
     /// In bytes.
     pub(crate) read_cache: usize,
     pub(crate) clock: Clock,
-    /// `None` for the operating system's.
+    /// `None` for wasmtime's generator, which the operating system seeds.
     pub(crate) random: Option<Random>,
-    /// The time without a request after which garbage is collected; only tests
-    /// change it.
+    /// [`IDLE`]; only tests change it.
     pub(crate) idle: Duration,
 }
 

@@ -12,43 +12,44 @@ use tower_sessions_core::{ExpiredDeletion, SessionStore};
 
 use crate::{Error, Outcome, Sessions, Timestamp};
 
-/// Ids that `create` tries. One that is taken among 2^128 means that something
-/// else is wrong.
+/// How many ids `create` tries. A collision among 2^128 ids means that the random source is
+/// broken.
 const TRIES: usize = 8;
 
+/// Nanoseconds in a millisecond.
 const NANOSECONDS: i128 = 1_000_000;
 
-/// The deepest nesting that serde_json reads, the record's own object included; it
-/// writes deeper ones.
+/// The deepest nesting that serde_json reads, including the record's own object. It writes
+/// deeper nesting.
 const DEEPEST: usize = 127;
 
-/// The prefix of names by which serde_json recognises its own types: an object with
-/// such a name would be read as another value.
+/// The prefix of names that serde_json uses for its own types: it would read an object with
+/// such a name as another value.
 const SERDE_JSON_OWN: &str = "$serde_json::private::";
 
 /// Needs the feature `tower-sessions`.
 ///
-/// A record is the session whose id is the record's id as in the cookie, 22
-/// characters; its payload is `data` as a JSON object, which any
-/// other user of the store can read. `expiry_date` is kept as whole
-/// milliseconds, cut off, and counts from when the request is done: later by
-/// what it waited in the queue.
+/// A record is stored as a session. The session's id is the record's id as in the cookie,
+/// 22 characters. Its payload is `data` as a JSON object, which every other program that
+/// uses the store can read. `expiry_date` is rounded down to whole milliseconds. It becomes
+/// a `ttl`, which counts from when the request is done, so the expiry is later by the time
+/// that the request waited in the queue.
 ///
-/// A record that was saved can be loaded, and is equal. Data that serde_json writes
-/// but cannot read back is refused with [`Encode`](StoreError::Encode): data nested
-/// more than 127 deep, `data` itself included, or with a name in a nested object
-/// that starts with `$serde_json::private::`.
+/// A record that was saved is loaded with equal `data`. Data that serde_json writes but
+/// cannot read back is refused with [`Encode`](StoreError::Encode): data nested more than
+/// 127 deep, including `data` itself, or with a name in a nested object that starts with
+/// `$serde_json::private::`.
 ///
 /// Other errors are [`Backend`](StoreError::Backend) with the message of [`Error`],
 /// and [`Decode`](StoreError::Decode) for a payload that is not a JSON object. No
 /// error contains an id or a payload.
 ///
-/// The functions of [`Sessions`] that have the same names come first: write
-/// `SessionStore::create(&sessions, &mut record)` to call one of these by hand.
+/// [`Sessions`] has functions of the same names, which take precedence: write
+/// `SessionStore::create(&sessions, &mut record)` to call one of these explicitly.
 #[async_trait]
 impl SessionStore for Sessions {
-    /// Starts a session, and never writes over one: where the id is taken, or
-    /// was ended a moment ago, the record gets a new id.
+    /// Starts a session, and never overwrites one: if the id is taken or was ended recently,
+    /// the record gets a new id.
     async fn create(&self, record: &mut Record) -> Result<()> {
         let data = encode(&record.data)?;
         for _ in 0..TRIES {
@@ -62,16 +63,15 @@ impl SessionStore for Sessions {
         Err(StoreError::Backend("no free session id was found".into()))
     }
 
-    /// Writes a session that is there. One that was deleted or has expired
-    /// meanwhile stays away, however long ago that was, and the request in
-    /// flight that wanted to save it succeeds: its user has logged out.
+    /// Writes an existing session. Does nothing, and succeeds, if the session was deleted or
+    /// has expired, however long ago: the user of this request in flight has logged out.
     async fn save(&self, record: &Record) -> Result<()> {
         let (id, ttl) = (record.id.to_string(), self.ttl(record.expiry_date));
         let outcome = self.update(&id, encode(&record.data)?, Some(ttl), None);
         outcome.await.map(drop).map_err(backend)
     }
 
-    /// The record, or `None` when it is missing or expired.
+    /// The record, or `None` if it is missing or expired.
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
         let Some(session) = self.get(&id.to_string()).await.map_err(backend)? else {
             return Ok(None);
@@ -83,25 +83,25 @@ impl SessionStore for Sessions {
         }))
     }
 
-    /// Ends the session; one that is not there is no error.
+    /// Ends the session; a missing one is no error.
     async fn delete(&self, id: &Id) -> Result<()> {
         let destroyed = self.destroy(&id.to_string()).await;
         destroyed.map(drop).map_err(backend)
     }
 }
 
-/// Needs the feature `tower-sessions`. The store also collects on its own, as
-/// its [options](crate::Options::gc_frequency) say.
+/// Needs the feature `tower-sessions`. The store also collects by itself, as set in its
+/// [options](crate::Options::gc_frequency).
 #[async_trait]
 impl ExpiredDeletion for Sessions {
-    /// Removes all that has expired, in steps between which others are answered.
+    /// Removes all expired sessions, in steps between which other requests are done.
     async fn delete_expired(&self) -> Result<()> {
         self.collect_all().await.map(drop).map_err(backend)
     }
 }
 
 impl Sessions {
-    /// How long it is until then, by the store's clock; zero for what has passed.
+    /// The time until `date` by the store's clock; zero for a date in the past.
     fn ttl(&self, date: OffsetDateTime) -> Duration {
         let expires = date.unix_timestamp_nanos().div_euclid(NANOSECONDS);
         let ttl = expires - i128::from(self.clock().shown());
@@ -109,13 +109,13 @@ impl Sessions {
     }
 }
 
-/// A point in time as a date; the last one that there is for those after it.
+/// A point in time as a date; the latest date possible for later points.
 fn date(time: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(time) * NANOSECONDS)
         .unwrap_or_else(|_| PrimitiveDateTime::MAX.assume_utc())
 }
 
-/// The words of serde_json can quote the payload, so they are not passed on.
+/// The payload of a record. An error's message is not serde_json's, which can quote data.
 fn encode(data: &HashMap<String, Value>) -> Result<Vec<u8>> {
     if !data.values().all(|value| is_readable(value, DEEPEST - 1)) {
         return Err(StoreError::Encode(format!(
@@ -127,8 +127,8 @@ fn encode(data: &HashMap<String, Value>) -> Result<Vec<u8>> {
         .map_err(|_| StoreError::Encode("the session's data cannot be written as JSON".into()))
 }
 
-/// Whether serde_json reads this value as it was written, if it is nested at most
-/// `depth` deep.
+/// Whether serde_json reads this value as it was written. `depth` is the deepest nesting
+/// that is allowed.
 fn is_readable(value: &Value, depth: usize) -> bool {
     match value {
         Value::Array(values) => {

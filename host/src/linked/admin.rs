@@ -1,4 +1,5 @@
-//! The contract's `admin` for guests: each function is the same of [`Sessions`].
+//! The contract's `admin` for guests: each function calls the one of [`Sessions`] with the
+//! same name.
 //!
 //! [`Sessions`]: crate::Sessions
 

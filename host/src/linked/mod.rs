@@ -1,5 +1,4 @@
-//! A running store for the guests of a wasmtime host: components that import the
-//! contract, and neither know nor care who answers.
+//! Open stores for the guests of a wasmtime host: components that import the contract.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "web")]
@@ -36,11 +35,11 @@ mod bindings {
 
 use bindings::wasi_sessions::store as contracts;
 
-/// Which stores the guests of a host may open, and as what; cheap to clone.
+/// The stores that the guests of a host may open, by location; cheap to clone.
 ///
-/// A guest opens one with its name here as `location`, and with empty
-/// `options`, or with such as the store was opened with. Anything else is an
-/// `invalid-argument` that says what to do. No guest names a file of the host.
+/// A guest opens a store with its name here as `location`, and with `options` that are
+/// empty or equal to the store's. Anything else is refused with an `invalid-argument` that
+/// says what to do. A guest cannot name files of the host.
 ///
 /// ```
 /// # async fn opened() -> Result<(), wasi_sessions::Error> {
@@ -52,19 +51,19 @@ use bindings::wasi_sessions::store as contracts;
 /// # }
 /// ```
 ///
-/// It holds handles: the stores stay open as long as it, or a clone of it, is
-/// there. Whatever a guest does, it closes nothing of the host's.
+/// It holds handles, so the stores stay open until it and all its clones are dropped. A
+/// guest cannot close a store of the host.
 #[derive(Clone, Debug, Default)]
 pub struct Stores(Arc<BTreeMap<String, Sessions>>);
 
 impl Stores {
-    /// No stores; a guest can open none.
+    /// No stores.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// These stores and one more, which guests open as `location`: any text. A
-    /// store that had this location before is no longer offered.
+    /// Adds a store, which guests open as `location`: any text. Replaces the store that had
+    /// this location before.
     pub fn with(mut self, location: impl Into<String>, sessions: Sessions) -> Self {
         Arc::make_mut(&mut self.0).insert(location.into(), sessions);
         self
@@ -90,29 +89,29 @@ impl Stores {
             [] => "it offers none".to_owned(),
             offered => format!("open {}", offered.join(" or ")),
         };
-        // A guest may say anything here, of any length.
+        // Shortened, because a guest may give a location of any length.
         format!("location: this host offers no store `{location:.255}`; {advice}")
     }
 }
 
-/// What the functions of a guest work on: a view into the data of its
-/// [`Store`](wasmtime::Store).
+/// A view into the data of a guest's [`Store`](wasmtime::Store), on which the linked
+/// functions work.
 pub struct StoresView<'a> {
     /// The stores that this guest may open.
     pub stores: &'a Stores,
-    /// Where the guest's handles are kept.
+    /// The table of the guest's resources.
     pub table: &'a mut ResourceTable,
 }
 
-/// A store that a guest has opened. Dropping it closes nothing of the host's.
+/// A store that a guest has opened. Dropping it does not close the host's store.
 pub struct OpenStore(Sessions);
 
-/// Links the contract's `sessions` for guests of an async linker: many instances
-/// use the stores at once, and a request waits without holding a thread.
+/// Links the contract's `sessions` for guests of an async linker. Many instances can use
+/// the stores at once, and a waiting request does not block a thread.
 ///
-/// A request that a guest has sent is done, whatever becomes of the guest; an
-/// answer means that it is kept. When the store crashes or is closed, the guest
-/// hears of it as `other`, and goes on.
+/// A request that a guest has sent is done even if the guest is dropped; an answered write
+/// is durable, as the store's option `durability` says. If the store crashes or is closed,
+/// the guest gets the error `other`, and does not trap.
 ///
 /// ```
 /// use wasi_sessions::{Stores, StoresView};
@@ -136,21 +135,20 @@ pub struct OpenStore(Sessions);
 /// # }
 /// ```
 ///
-/// A guest's batch is refused with `invalid-argument` when it has more than 1000
-/// requests, or might need more than half of the store's memory
-/// ([`Builder::memory_limit`](crate::Builder::memory_limit)), or might make others
-/// wait for more than some tenths of a second. Each request may read or write a
-/// session of `maxData` bytes, so by default a batch can hold 126 reads, 63
-/// renewals with a `ttl`, 15 merges, 32 writes of the largest payload, or 1000
-/// small requests.
+/// A guest's batch is refused with `invalid-argument` if it has more than 1000 requests,
+/// if it might need more than half of the store's memory
+/// ([`Builder::memory_limit`](crate::Builder::memory_limit)), or if it might make other
+/// callers wait for more than a few tenths of a second. Each request may read or write a
+/// session of `maxData` bytes, so by default a batch can hold 126 reads, 63 renewals with a
+/// `ttl`, 15 merges, 32 writes of the largest payload, or 1000 small requests.
 ///
-/// wasmtime limits what one call may bring from a guest, to 128 MiB as long as
-/// [`set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel) says nothing else; a
-/// larger payload traps the guest.
+/// wasmtime limits the size of one call's arguments from a guest, to 128 MiB unless
+/// [`set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel) sets another limit; a larger
+/// payload traps the guest.
 ///
 /// # Errors
 ///
-/// When something of these names is linked already.
+/// If an interface of the same name is linked already.
 pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     view: fn(&mut T) -> StoresView<'_>,
@@ -159,16 +157,16 @@ pub fn add_to_linker<T: Send + 'static>(
     contracts::sessions::add_to_linker::<T, HasStores>(linker, view)
 }
 
-/// Links the contract's `admin`, too, for guests that an operator trusts: they
-/// can list, read and end the sessions of everybody. A guest that imports it
-/// where it is not linked cannot be instantiated.
+/// Links the contract's `admin`, too, for guests that an operator trusts: they can list,
+/// read and end all sessions. A guest that imports `admin` cannot be instantiated without
+/// it.
 ///
-/// It comes after [`add_to_linker`], which opens the stores. `backup` is refused
-/// with `other`: copies are the host's, see [`Sessions::backup`].
+/// Call [`add_to_linker`] first, which links the function that opens stores. `backup` is
+/// refused with `other`: only the host makes copies, with [`Sessions::backup`].
 ///
 /// # Errors
 ///
-/// When something of this name is linked already.
+/// If an interface of the same name is linked already.
 pub fn add_admin_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     view: fn(&mut T) -> StoresView<'_>,
@@ -190,14 +188,14 @@ impl contract::types::Host for StoresView<'_> {
 }
 
 impl StoresView<'_> {
-    /// The store behind a guest's handle; one that is none traps the guest.
+    /// The store of a guest's handle; an invalid handle traps the guest.
     fn sessions(&self, handle: &Resource<OpenStore>) -> wasmtime::Result<Sessions> {
         Ok(self.table.get(handle)?.0.clone())
     }
 }
 
 impl From<Error> for contract::Error {
-    /// The error as a guest gets it, without the host's paths.
+    /// The error for a guest, without the host's paths.
     fn from(error: Error) -> Self {
         match error {
             Error::Busy => Self::Busy,

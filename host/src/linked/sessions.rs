@@ -1,4 +1,5 @@
-//! The contract's `sessions` for guests: each function is the same of [`Sessions`].
+//! The contract's `sessions` for guests: each function calls the one of [`Sessions`] with
+//! the same name.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::contract;
 use crate::contract::types::{Milliseconds, Request};
 use crate::{Created, Error, NewSession, Outcome, Reply, Session, Sessions, Timestamp};
 
-/// The most requests of a guest's batch.
+/// The maximum number of requests in a guest's batch.
 const MOST_REQUESTS: usize = 1000;
 
 impl Host for StoresView<'_> {}
@@ -116,8 +117,8 @@ impl HostStore for StoresView<'_> {
     }
 }
 
-/// Refuses a guest's batch that is too large. A batch is one transaction, which
-/// takes memory and time from all users of the store.
+/// Refuses a guest's batch that is too large: a batch is one transaction, which takes memory
+/// and time from all users of the store.
 fn check(sessions: &Sessions, requests: &[Request]) -> Result<(), Error> {
     let count = requests.len();
     if count > MOST_REQUESTS {
@@ -125,7 +126,7 @@ fn check(sessions: &Sessions, requests: &[Request]) -> Result<(), Error> {
             "requests: {count} in one batch; this host does at most {MOST_REQUESTS}"
         )));
     }
-    // One alone needs no more than its own function would.
+    // A single request needs no more than its own function would.
     if count > 1 && !sessions.has_room_for(requests) {
         return Err(Error::InvalidArgument(format!(
             "requests: {count} in one batch may take more memory or time than one batch has in \

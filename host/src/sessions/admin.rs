@@ -1,5 +1,5 @@
-//! What an operator does with a store: lists, ends and collects sessions, checks and
-//! copies the database.
+//! The functions of the contract's `admin`, for operators: listing, ending and collecting
+//! sessions, checking and copying the database.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,18 +15,17 @@ use crate::sandbox::instance::Called;
 use crate::sandbox::state::State;
 use crate::{Answer, Collected, Error, Page, Session, Statistics};
 
-/// Rows of the first step of a collection; those that follow are fitted to the
-/// time that it takes.
+/// The rows of a collection's first step, and the fewest of any. The rows of later steps are
+/// adjusted so that a step takes between `SHORTEST_STEP` and `LONGEST_STEP`.
 const SMALLEST_STEP: u32 = 64;
 const LARGEST_STEP: u32 = 4096;
 const SHORTEST_STEP: Duration = Duration::from_millis(1);
 const LONGEST_STEP: Duration = Duration::from_millis(2);
 
 impl Sessions {
-    /// Live sessions, all or one subject's, in a fixed order; the next page
-    /// starts at this one's `next`. `limit` is 1 to 1000. A page reads at most
-    /// 10,000 rows, live or not, so it may have no entries and still a `next`: only
-    /// `None` is the end.
+    /// A page of live sessions, all or one subject's, in a fixed order. `cursor` is the
+    /// previous page's `next`; `limit` is 1 to 1000. A page reads at most 10,000 rows, live
+    /// or not, so it may have no entries and yet a `next`: only `None` is the end.
     pub fn list_sessions(
         &self,
         subject: Option<&str>,
@@ -53,7 +52,7 @@ impl Sessions {
         })
     }
 
-    /// The session that a listing names, payload included, or `None` when it is
+    /// The session with a handle from a listing, including its payload, or `None` if it is
     /// missing or expired.
     pub fn inspect(&self, handle: &str) -> Answer<Option<Session>> {
         let handle = limits::shortened(handle).to_owned();
@@ -62,7 +61,7 @@ impl Sessions {
         })
     }
 
-    /// Ends the session that a listing names; false when it was not there.
+    /// Ends the session with a handle from a listing; false if there was none.
     pub fn terminate(&self, handle: &str) -> Answer<bool> {
         let handle = limits::shortened(handle).to_owned();
         self.admin(Ends::Any, async move |admin, store, opened| {
@@ -70,10 +69,10 @@ impl Sessions {
         })
     }
 
-    /// Ends all sessions of a subject but for the one with the id `except`, which
-    /// need not exist; answers how many. It is one transaction, in memory that does
-    /// not depend on the number of sessions. Other requests wait meanwhile: about
-    /// 15 seconds for a million sessions.
+    /// Ends all sessions of a subject except the one with the id `except`, which need not
+    /// exist; answers how many. It is one transaction, and its memory does not depend on
+    /// the number of sessions. Other requests wait meanwhile: about 15 seconds for a
+    /// million sessions.
     pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
         let subject = limits::shortened(subject).to_owned();
         let except = owned(except);
@@ -93,14 +92,15 @@ impl Sessions {
         })
     }
 
-    /// Removes at most `limit` rows that no longer count, and gives some of the
-    /// free space back; call it until `more` is false. `limit` is at least 1.
+    /// Removes at most `limit` rows, expired sessions and old tombstones, and returns some
+    /// free space to the file system. With a `previous_key`, then encrypts rows with the
+    /// current key. Call it until `more` is false. `limit` is at least 1.
     pub fn collect(&self, limit: u32) -> Answer<Collected> {
         self.call(move |owner| owner.collect(limit))
     }
 
-    /// Collects until nothing is left to collect, in steps of a few milliseconds
-    /// between which other requests are done; how many rows it removed.
+    /// Collects until nothing is left, in steps of a few milliseconds between which other
+    /// requests are done; answers how many rows it removed.
     pub fn collect_all(&self) -> Answer<u64> {
         let sessions = self.clone();
         Answer::new(|blocking| async move {
@@ -125,7 +125,7 @@ impl Sessions {
         })
     }
 
-    /// Figures about the store. Reads an index of all sessions, while other
+    /// Statistics of the store. Reads an index of all sessions, while other
     /// requests wait: a quarter of a second for a million sessions.
     pub fn stats(&self) -> Answer<Statistics> {
         self.admin(Ends::Nothing, async |admin, store, opened| {
@@ -133,21 +133,23 @@ impl Sessions {
         })
     }
 
-    /// Reads the whole database and names what is damaged; empty when sound.
+    /// Reads the whole database and lists what is damaged; empty if nothing is.
     /// Other requests wait meanwhile: 1 to 2 seconds for each 100 MB. Fails with
-    /// [`Error::Replaced`] when the files of the database were removed, moved or
+    /// [`Error::Replaced`] if the files of the database were removed, moved or
     /// replaced.
     pub fn check(&self) -> Answer<Vec<String>> {
         self.call(|owner| owner.check())
     }
 
-    /// Writes a consistent copy of the database to `file`, any path of this
-    /// machine. Other requests wait meanwhile: about a second for each 100 MB. Only
-    /// this user can read the copy, which appears under its name when it is
-    /// complete and on disk; until then it is in a folder beside it,
-    /// `.wasi-sessions.backup.` and six characters, which only a killed process
-    /// leaves behind. An existing file, or a name of the store's own, is an
-    /// [`Error::InvalidArgument`].
+    /// Writes a consistent copy of the database to `file`, which may be any path on this
+    /// machine. Other requests wait meanwhile: about a second for each 100 MB.
+    ///
+    /// Only this user can read the copy. It appears under its name when it is complete and
+    /// durable. Until then it is in a folder beside it, `.wasi-sessions.backup.` and six
+    /// characters, which is left behind only if the process is killed.
+    ///
+    /// Fails with [`Error::InvalidArgument`] if `file` exists or is a name of the store's
+    /// own files.
     pub fn backup(&self, file: impl AsRef<Path>) -> Answer<()> {
         let file = file.as_ref().to_owned();
         self.call(move |owner| owner.backup(&file))
@@ -162,7 +164,7 @@ impl Sessions {
         self.call(move |owner| owner.admin(&ends, call))
     }
 
-    /// Has the owner do something.
+    /// Runs `call` with the owner.
     fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
