@@ -1,4 +1,4 @@
-//! The commands on a database in a directory: each asks the store and prints its answer.
+//! The commands on a database in a directory: each calls the store and prints its answer.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,10 +20,10 @@ use crate::output::{Output, count, time};
 use crate::secrets;
 use crate::story;
 
-/// Rows of a listing that are asked for at once.
+/// The page size of a listing.
 const PAGE: u64 = 500;
 
-/// Does what a command says.
+/// Runs a command.
 pub fn run(command: Command, database: &Database, output: &mut Output) -> anyhow::Result<()> {
     match command {
         Command::Create { payload, subject } => create(
@@ -136,17 +136,17 @@ fn set(
                 format!("version {version}, expires {}", time(expires)),
             )?)
         }
-        // It expects no version, so that none is stale.
+        // `set` expects no version, so it is never stale.
         Outcome::Stale(_) | Outcome::Gone => bail!(No::ended()),
     }
 }
 
-/// Reports a new database, so that a mistyped directory is noticed. Only after a
-/// success, since an error is one line.
+/// Reports a new database, so that a mistyped directory is noticed. Called only on success,
+/// because an error is the only line.
 fn say_if_new(database: &Database, is_new: bool) {
     if is_new {
         let path = database.path();
-        ending::say(format_args!("made a new database `{}`", path.display()));
+        ending::say(format_args!("created a new database `{}`", path.display()));
     }
 }
 
@@ -194,7 +194,7 @@ fn ended(number: u64, output: &mut Output) -> io::Result<()> {
     output.result(json!({ "ended": number }), human)
 }
 
-/// Prints each page as it comes, so that the listing may be longer than memory.
+/// Prints each page as it comes, so that the listing need not fit into memory.
 fn list(
     database: &Database,
     subject: Option<&str>,
@@ -224,7 +224,7 @@ fn list(
         }
     }
     if is_empty && !output.json {
-        // Standard output holds sessions, of which there are none.
+        // On standard error, since standard output has only sessions.
         ending::say("no sessions");
     }
     Ok(())
@@ -254,7 +254,7 @@ fn list_entry(entry: &Entry, output: &mut Output) -> io::Result<()> {
         entry.size,
         time(entry.updated),
         time(entry.expires),
-        // A subject can be any text, and must not reach the terminal as it is.
+        // Escaped, because a subject can contain control characters of the terminal.
         entry.subject.as_deref().unwrap_or("-").escape_debug(),
     );
     output.result(json, human)
@@ -338,7 +338,7 @@ fn restore(database: &Database, copy: &Path, output: &mut Output) -> anyhow::Res
     let size = fs::metadata(copy)?.len();
     let (file, name) = (database.path(), copy.display().to_string());
     let human = format!(
-        "`{}` is `{name}` now, {}",
+        "restored `{}` from `{name}`, {}",
         file.display(),
         count(size, "byte")
     );

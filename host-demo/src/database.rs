@@ -8,28 +8,28 @@ use wasi_sessions::{Answer, Builder, Error, Key, Options, PreviousKey, Sessions}
 
 use crate::ending;
 
-/// A database in a directory, whether or not it is there yet.
+/// A database in a directory, whether or not it exists yet.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// The directory, which has one owner at a time.
+    /// The directory, which one owner at a time locks.
     pub directory: PathBuf,
     /// The database's file in it.
     pub file: String,
     /// The table that holds the sessions.
     pub table: String,
-    /// The key that encrypts it.
+    /// The key that encrypts the database.
     pub key: Option<Key>,
-    /// The key before, as long as it is needed.
+    /// The previous key, as long as it is needed.
     pub previous_key: Option<PreviousKey>,
 }
 
 impl Database {
-    /// Opens the database, and makes it when it is missing.
+    /// Opens the database, which is created if it is missing.
     pub fn create(&self) -> anyhow::Result<Sessions> {
         self.opened(self.builder(self.options()).open())
     }
 
-    /// Opens the database if it is there, and creates or migrates nothing.
+    /// Opens an existing database; creates or migrates nothing.
     pub fn open(&self) -> anyhow::Result<Sessions> {
         if !self.exists()? {
             let (file, directory) = (&self.file, self.directory.display());
@@ -42,13 +42,13 @@ impl Database {
         self.opened(self.builder(options).open())
     }
 
-    /// Whether the file is there.
+    /// Whether the file exists.
     pub fn exists(&self) -> anyhow::Result<bool> {
         fs::exists(self.path())
             .with_context(|| format!("directory `{}` cannot be read", self.directory.display()))
     }
 
-    /// The database's file.
+    /// The path of the database's file.
     pub fn path(&self) -> PathBuf {
         self.directory.join(&self.file)
     }
@@ -63,7 +63,7 @@ impl Database {
         }
     }
 
-    /// A store on this database, which keeps its compiled code in the user's cache.
+    /// A builder of a store on this database, with compiled code in the user's cache.
     pub fn builder(&self, options: Options) -> Builder {
         let builder = Builder::new(&self.directory)
             .file_name(&self.file)
@@ -74,9 +74,8 @@ impl Database {
         }
     }
 
-    /// The directory in which compiled code is cached; `None` when it is inside the
-    /// store's directory: there the component could write, and the store would
-    /// refuse it.
+    /// The directory in which compiled code is cached; `None` if it would be inside the
+    /// store's directory, where the store refuses it because the component could write it.
     pub fn cache_directory(&self) -> Option<PathBuf> {
         cache_directory().filter(|cache| !is_inside(cache, &self.directory))
     }
@@ -85,11 +84,11 @@ impl Database {
     pub fn opened(&self, answer: Answer<Sessions>) -> anyhow::Result<Sessions> {
         let table = &self.table;
         let opened = answer.wait().map_err(|error| match error {
-            // The advice is for programs.
+            // Without the store's advice, which is for programs.
             Error::MissingTable(_) => {
                 anyhow!("no table `{table}` in database `{}`", self.path().display())
             }
-            // These name the directory themselves.
+            // The messages of these name the directory already.
             Error::InUse { .. } | Error::Directory { .. } | Error::Replaced { .. } => error.into(),
             error => {
                 let context = format!("cannot open `{}`", self.path().display());
@@ -97,7 +96,7 @@ impl Database {
             }
         })?;
         if cache_directory().is_some() && self.cache_directory().is_none() {
-            // Said only on success, since an error is one line.
+            // Only on success, because an error is the only line.
             ending::say("compiled code is not cached: the cache is in the database's directory");
         }
         Ok(opened)
@@ -121,8 +120,8 @@ fn is_inside(path: &Path, directory: &Path) -> bool {
     by_links || by_name
 }
 
-/// Where compiled code is kept, as the XDG rules have it: an absolute
-/// `$XDG_CACHE_HOME`, or else `.cache` in the user's home.
+/// The directory for compiled code, in the cache directory of the XDG specification: an
+/// absolute `$XDG_CACHE_HOME`, or else `.cache` in the user's home.
 fn cache_directory() -> Option<PathBuf> {
     let caches = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)

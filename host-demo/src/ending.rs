@@ -1,4 +1,4 @@
-//! How the program ends: one line about an error, and an exit code for scripts.
+//! The end of the program: an error on one line, and an exit code for scripts.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use wasi_sessions::Error;
 
-/// What `--help` says about the codes below; 2 is clap's.
+/// The exit codes, for `--help`; 2 is clap's.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done
@@ -15,27 +15,27 @@ Exit codes:
   2    the command line is wrong
   3    it failed for another reason
   4    the database is in use by another process
-  141  the reader of the output is gone";
+  141  the reader of the output has closed it (broken pipe)";
 
-/// An answer of no, in words; not a failure, but scripts want to know.
+/// A negative answer. It is not a failure, but has its own exit code for scripts.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct No(pub String);
 
 impl No {
-    /// There is no such session; says no more, so that no id is in a log.
+    /// There is no such session. Does not contain the id, which must not be in a log.
     pub fn session() -> Self {
         Self("no such session: it is missing, has expired or was ended".to_owned())
     }
 
-    /// The id still has the tombstone of the session that it named.
+    /// The id has a tombstone.
     pub fn ended() -> Self {
-        let words = "this id was ended less than a minute ago, and is refused to late writers";
+        let words = "this id was ended less than a minute ago, so late writes to it are refused";
         Self(words.to_owned())
     }
 }
 
-/// Prints what went wrong to standard error, in one line, and says how to exit.
+/// Prints an error to standard error on one line; returns the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let code = code(error);
     if code != UNREAD {
@@ -47,11 +47,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Prints a line to standard error.
 pub fn say(line: impl Display) {
-    // Without standard error there is no place to report this.
+    // An error here cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "wasi-sessions: {line}");
 }
 
-/// What a shell shows for a program that wrote into a closed pipe.
+/// The exit code that a shell reports for a program killed by SIGPIPE.
 const UNREAD: u8 = 141;
 
 fn code(error: &anyhow::Error) -> u8 {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_tells_the_reason_whatever_context_it_was_given() {
+    fn the_exit_code_depends_on_the_cause_and_not_on_the_context() {
         let in_use = Error::InUse {
             directory: "d".into(),
         };

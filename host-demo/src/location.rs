@@ -1,4 +1,4 @@
-//! Arguments that several commands share: where the database is, and numbers.
+//! Arguments that several commands share: the location of the database, and numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,14 @@ use clap::Args;
 use crate::database::Database;
 use crate::secrets;
 
-/// What is said when a command lacks its directory.
+/// The error if a command lacks its directory.
 pub const NEEDS_DIRECTORY: &str = "a command needs --directory <DIR>";
 
-/// Where the database is.
+/// The location of the database, with its keys.
 #[derive(Debug, Args)]
 pub struct Location {
     /// The database's directory, which every command on a database needs; without it `serve` and
-    /// the story make a temporary one. `bench` makes its own in it
+    /// the story create a temporary one. `bench` creates its databases in a temporary folder in it
     #[arg(long, global = true, value_name = "DIR")]
     pub directory: Option<PathBuf>,
     /// The database's file in the directory
@@ -33,8 +33,8 @@ pub struct Location {
     /// checked. Without it, the key is in the environment variable WASI_SESSIONS_KEY
     #[arg(long, global = true, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
-    /// A file with the key before, or `none` if there was none, until `collect` has ended.
-    /// Without it, that is in the environment variable WASI_SESSIONS_PREVIOUS_KEY
+    /// A file with the previous key, or `none` if there was none, until `collect` has ended.
+    /// Without it, the key is in the environment variable WASI_SESSIONS_PREVIOUS_KEY
     #[arg(long, global = true, value_name = "FILE")]
     pub previous_key_file: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The command line: tells the store's story, measures it, serves a web component
+//! The command line: demonstrates the store in a story, measures it, serves a web component
 //! with it, or works on a database in a directory.
 
 #![forbid(unsafe_code)]

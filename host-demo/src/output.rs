@@ -1,4 +1,4 @@
-//! Results on standard output, as JSON or for people.
+//! Prints results on standard output, as JSON or as text.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, Stdout, Write};
@@ -8,7 +8,7 @@ use indicatif::HumanCount;
 use serde::Serialize;
 use wasi_sessions::Timestamp;
 
-/// Standard output. What is written may wait until [`flush`](Output::flush).
+/// Standard output. It is buffered; see [`flush`](Output::flush).
 pub struct Output {
     /// Whether results are printed as JSON.
     pub json: bool,
@@ -16,7 +16,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Standard output, for JSON or for people.
+    /// Standard output, for JSON or for text.
     pub fn new(json: bool) -> Self {
         Self {
             json,
@@ -24,7 +24,7 @@ impl Output {
         }
     }
 
-    /// Prints a result on a line: `json`, or `human` when JSON was not asked for.
+    /// Prints a result on a line: `json` if JSON was asked for, otherwise `human`.
     pub fn result(&mut self, json: impl Serialize, human: impl Display) -> io::Result<()> {
         if self.json {
             serde_json::to_writer(&mut self.out, &json)?;
@@ -39,12 +39,12 @@ impl Output {
         writeln!(self.out, "{text}")
     }
 
-    /// Prints bytes as they are.
+    /// Prints bytes unchanged.
     pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)
     }
 
-    /// Hands over what was printed so far.
+    /// Writes what is buffered.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
@@ -66,9 +66,9 @@ pub fn span(milliseconds: f64) -> String {
     format!("{:.1?}", Duration::from_secs_f64(milliseconds / 1e3))
 }
 
-/// A moment as ISO 8601 has it, in UTC.
+/// A moment in ISO 8601 format, in UTC.
 pub fn time(moment: Timestamp) -> String {
-    /// The last millisecond that a year of four digits has.
+    /// The last millisecond of the year 9999.
     const LAST: Timestamp = 253_402_300_799_999;
     if moment > LAST {
         return "after the year 9999".to_owned();

@@ -1,5 +1,5 @@
-//! Reads ids, tokens and keys from elsewhere than the command line, which every user of
-//! the machine can read.
+//! Reads ids, tokens and keys from files, standard input and the environment, because every
+//! user of the machine can read command lines.
 
 use std::env::{self, VarError};
 use std::fs::File;
@@ -15,14 +15,14 @@ use crate::ending;
 /// The environment variable with the operator's token.
 const TOKEN: &str = "WASI_SESSIONS_OPERATOR_TOKEN";
 
-/// The environment variables with the key of the database, and with the one before.
+/// The environment variables with the key of the database and with the previous key.
 const KEY: &str = "WASI_SESSIONS_KEY";
 const PREVIOUS_KEY: &str = "WASI_SESSIONS_PREVIOUS_KEY";
 
 /// The longest line that is read, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
-/// The id of an argument; for `-` the first line of standard input.
+/// The id in an argument; for `-` the first line of standard input.
 pub fn id(argument: String) -> anyhow::Result<String> {
     if argument != "-" {
         return Ok(argument);
@@ -30,8 +30,8 @@ pub fn id(argument: String) -> anyhow::Result<String> {
     standard_input("id")
 }
 
-/// The operator's token: from the argument, from the file's first line, or else
-/// from the environment; `None` if it is nowhere.
+/// The operator's token: from the argument, from the file's first line, or else from the
+/// environment; `None` if none of them has it.
 pub fn operator_token(
     argument: Option<&str>,
     file: Option<&Path>,
@@ -48,7 +48,7 @@ pub fn key(file: Option<&Path>) -> anyhow::Result<Option<Key>> {
     text.map(|text| parse_key(&text)).transpose()
 }
 
-/// The key before, like [`key`]; `none` stands for no key.
+/// The previous key, read like [`key`]; `none` means that there was no key.
 pub fn previous_key(file: Option<&Path>) -> anyhow::Result<Option<PreviousKey>> {
     let text = from_file_or_environment(file, PREVIOUS_KEY, "previous key")?;
     let parse = |text: String| match &*text {
@@ -92,8 +92,8 @@ fn standard_input(what: &str) -> anyhow::Result<String> {
     first_line(input.lock(), what, "standard input")
 }
 
-/// Reads the first line and returns it without its line break; the rest is left to
-/// be read. No error shows the content of the line.
+/// Reads the first line and returns it without its line break; the rest is not consumed. No
+/// error shows the content of the line.
 fn first_line(input: impl BufRead, what: &str, name: &str) -> anyhow::Result<String> {
     let mut line = Vec::new();
     input

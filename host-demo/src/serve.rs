@@ -24,31 +24,31 @@ use crate::location::{Location, at_least};
 use crate::output::Output;
 use crate::secrets;
 
-/// The demo, a component of this workspace.
+/// The demo's component, from this workspace.
 static DEMO: &[u8] = include_bytes!(env!("WEB_DEMO_COMPONENT_FILE"));
 
-/// What components open the store as.
+/// The location with which components open the store.
 const LOCATION: &str = "sessions.db";
 
-/// The environment variable in which a component finds the operator's token.
+/// The component's environment variable with the operator's token.
 const TOKEN: &str = "OPERATOR_TOKEN";
 
 /// How long a stop waits for the store to close.
 const LONGEST_CLOSE: Duration = Duration::from_secs(1);
 
-/// What is served, and where.
+/// The options of `serve`.
 #[derive(Debug, Args)]
 pub struct Site {
-    /// Where to listen; port 0 is any free one
+    /// The address to listen at; port 0 means any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     address: SocketAddr,
-    /// The component, one of wasi:http 0.2 [default: a demo]
+    /// The component to serve, of wasi:http 0.2 [default: a demo]
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
     /// Let that component list, read and end the sessions of all users
     #[arg(long, requires = "component")]
     admin: bool,
-    /// File whose first line is the operator's token, the component's
+    /// A file whose first line is the operator's token, which the component gets as
     /// OPERATOR_TOKEN; `-` for standard input [default: the variable
     /// WASI_SESSIONS_OPERATOR_TOKEN]
     #[arg(long, value_name = "FILE")]
@@ -67,19 +67,19 @@ pub struct Site {
     /// How long a connection may be idle between requests
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time_out)]
     idle_timeout: Duration,
-    /// How long the next part of a request's body may take, and how long a client may
+    /// How long the next part of a request's body may take, and for how long a client may
     /// read nothing of its response
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time_out)]
     body_timeout: Duration,
-    /// The most open connections; beyond that a new one replaces the one that is
-    /// idle longest
+    /// The maximum number of open connections; above that a new one replaces the one
+    /// that has been idle for the longest time
     #[arg(long, value_name = "COUNT", default_value_t = 1024)]
     connections: usize,
-    /// Longest body of a request, in bytes
+    /// The maximum length of a request's body, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = at_least::<0>)]
     body_limit: u64,
     /// How many requests an instance of the component answers, one after the other;
-    /// with more than one, what it keeps in its memory may reach other visitors
+    /// with more than one, data that it keeps in its memory may reach other visitors
     #[arg(long, value_name = "COUNT", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..))]
     requests_per_instance: u32,
@@ -98,7 +98,7 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
         site.operator_token_file.as_deref(),
     )?;
     log_requests();
-    // Removed after the store in it is closed.
+    // Dropped, and so removed, after the store in it is closed.
     let temporary: TempDir;
     let directory = match &location.directory {
         Some(directory) => directory,
@@ -106,7 +106,7 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
             temporary = tempfile::Builder::new()
                 .prefix("wasi-sessions-")
                 .tempdir()
-                .context("a temporary directory cannot be made")?;
+                .context("cannot create a temporary directory")?;
             ending::say("sessions end with this program; --directory <DIR> keeps them");
             temporary.path()
         }
@@ -146,9 +146,9 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
     Ok(())
 }
 
-/// Closes the store. A stop does not wait for long work of an operator, such as a
-/// check of the whole database: what was answered is kept, and the kernel releases
-/// the locks with the process.
+/// Closes the store, but does not wait for an operator's long request, such as a check of
+/// the whole database: answered writes are kept, and the kernel releases the locks when the
+/// process ends.
 fn close(sessions: Sessions) {
     let (done, closed) = mpsc::channel();
     thread::spawn(move || {
@@ -161,7 +161,7 @@ fn close(sessions: Sessions) {
 fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&str>) -> Server {
     let stores = Stores::new().with(LOCATION, sessions.clone());
     let mut server = Server::new(component, stores)
-        // The demo has a page for operators, which it guards itself.
+        // The demo has a page for operators, which its token protects.
         .admin(site.admin || site.component.is_none())
         .time_out(site.timeout)
         .head_time_out(site.head_timeout)
@@ -176,7 +176,7 @@ fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&s
     server
 }
 
-/// A time-out; 0 is refused, since no request could be answered with it.
+/// Parses a time-out; refuses 0, with which no request could be answered.
 fn time_out(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("it must be more than 0".to_owned()),
@@ -185,7 +185,7 @@ fn time_out(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Requests, one on a line, on standard error.
+/// Logs requests on standard error, one on each line.
 fn log_requests() {
     tracing_subscriber::fmt()
         .with_max_level(LevelFilter::INFO)
@@ -195,7 +195,7 @@ fn log_requests() {
         .init();
 }
 
-/// Done when this process is asked to end, which from now on does not end it.
+/// Completes on SIGINT or SIGTERM, which from now on do not end the process by themselves.
 #[cfg(unix)]
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -209,11 +209,11 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Done when this process is asked to end.
+/// Completes on Ctrl-C.
 #[cfg(not(unix))]
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async {
-        // Without the signal there is only the end of the process.
+        // If the signal cannot be received, it ends the process itself.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

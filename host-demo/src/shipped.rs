@@ -1,5 +1,5 @@
-//! What the program carries for other tools: the store's component, completions for
-//! shells, manual pages.
+//! Files that the program contains for other tools: the store's component, shell completions
+//! and manual pages.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,8 +14,8 @@ use wasi_sessions::COMPONENT;
 
 use crate::output::{Output, count};
 
-/// Writes the component to a file that is not there yet. The file appears under its
-/// name when it is complete and on disk, or not at all.
+/// Writes the component to a new file, which appears under its name when it is complete and
+/// durable, or not at all.
 pub fn component(file: &Path, output: &mut Output) -> anyhow::Result<()> {
     write_new(file, COMPONENT)
         .with_context(|| format!("`{}` cannot be written", file.display()))?;
@@ -26,7 +26,7 @@ pub fn component(file: &Path, output: &mut Output) -> anyhow::Result<()> {
 
 fn write_new(file: &Path, content: &[u8]) -> anyhow::Result<()> {
     if fs::symlink_metadata(file).is_ok() {
-        bail!("it is there already, and is not replaced");
+        bail!("it already exists and is not replaced");
     }
     let folder = match file.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -39,7 +39,7 @@ fn write_new(file: &Path, content: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A temporary file with the permissions of any new file.
+/// A temporary file with the usual permissions of a new file.
 fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".wasi-sessions.component.");
@@ -53,7 +53,7 @@ fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 /// Prints the script that completes this command line in a shell.
 pub fn completions(shell: Shell, mut definition: Command, output: &mut Output) -> io::Result<()> {
-    // In memory first: the generator panics if it cannot write.
+    // Generated in memory, because the generator panics if it cannot write.
     let mut script = Vec::new();
     let program = definition.get_name().to_owned();
     clap_complete::generate(shell, &mut definition, program, &mut script);

@@ -65,7 +65,7 @@ fn only_a_start_makes_a_database() {
     let database = home.database().display().to_string();
     assert_eq!(
         made.errors,
-        format!("wasi-sessions: made a new database `{database}`\n")
+        format!("wasi-sessions: created a new database `{database}`\n")
     );
     assert!(home.database().exists());
     assert_eq!(host_demo(&home, &["create", "{}"]).errors, "");

@@ -16,23 +16,23 @@ pub enum Command {
     Create {
         #[command(flatten)]
         payload: Payload,
-        /// Whose session it is, 1 to 255 bytes
+        /// The subject (usually a user) of the session, 1 to 255 bytes
         #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         subject: Option<String>,
     },
-    /// Print the payload of a session as it was written; with --json, all there is to know
+    /// Print the payload of a session as it was written; with --json, all its fields
     Get {
         #[command(flatten)]
         session: Id,
     },
-    /// Write a session, whether or not it is there
+    /// Write a session, whether or not it exists
     Set {
         #[command(flatten)]
         session: Id,
         #[command(flatten)]
         payload: Payload,
     },
-    /// Renew a session without touching its payload
+    /// Renew a session without changing its payload
     Touch {
         #[command(flatten)]
         session: Id,
@@ -49,21 +49,21 @@ pub enum Command {
         /// Only this subject's
         #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         subject: Option<String>,
-        /// At most so many [default: all]
+        /// The maximum number of sessions [default: all]
         #[arg(long, value_name = "N", value_parser = at_least::<1>)]
         limit: Option<u64>,
     },
-    /// End the session that a listing names, or all of a subject
+    /// End a session by its handle, or all sessions of a subject
     #[command(group = ArgGroup::new("which").required(true).args(["handle", "subject"]))]
     Terminate {
-        /// The session's name in `list`
+        /// The session's handle in `list`
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         handle: Option<String>,
         /// End all sessions of this subject
         #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         subject: Option<String>,
-        // Beside a handle, which rules the subject out, `requires` is void.
-        /// ... but the one with this id; `-` for the first line of standard input
+        // `requires` has no effect with a handle, which excludes a subject.
+        /// ... except the one with this id; `-` for the first line of standard input
         #[arg(
             long,
             value_name = "ID",
@@ -74,34 +74,34 @@ pub enum Command {
         )]
         except: Option<String>,
     },
-    /// Remove what no longer counts, step by step, until nothing is left
+    /// Remove expired sessions and old tombstones, step by step, until nothing is left
     Collect {
-        /// Rows to remove at most in one step, for which other requests wait
+        /// The maximum number of rows to remove in one step, for which other requests wait
         #[arg(long, value_name = "N", default_value_t = 1000,
               value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
-    /// Print figures about the store
+    /// Print statistics of the store
     Stats,
-    /// Read the whole database and name what is damaged
+    /// Read the whole database and report damage
     Check,
     /// Write a consistent copy of the database
     ///
     /// The copy is written to a folder `.wasi-sessions.backup.…` beside its target,
-    /// where it needs the space, and appears under its name when it is complete and
-    /// on disk. A killed backup leaves that folder behind. A program backs up a
-    /// store that it has open with `Sessions::backup`.
+    /// and appears under its name when it is complete and durable. A killed backup
+    /// leaves that folder behind. A program can back up a store that it has open
+    /// with `Sessions::backup`.
     Backup {
-        /// The copy; it must not be there yet
+        /// The copy; it must not exist yet
         #[arg(value_name = "COPY")]
         copy: PathBuf,
     },
     /// Replace the database with a backup
     ///
-    /// End the program that has the database open first. The copy is checked, and
-    /// replaces the database and its write-ahead log in one step, or nothing is
-    /// changed. The copy itself stays as it is; beside the database a second one
-    /// needs its space for a moment.
+    /// First end the program that has the database open. The copy is checked, and
+    /// then replaces the database and its write-ahead log in one step, or nothing is
+    /// changed. The copy itself is not changed, so the restore needs space for a
+    /// second copy in the database's directory.
     Restore {
         /// A file that `backup` wrote
         #[arg(value_name = "COPY")]
@@ -113,7 +113,7 @@ pub enum Command {
     /// Read the sessions whose ids are on standard input, for `bench`
     #[command(hide = true)]
     ReadSessions {
-        /// The database is one of SQLite's own
+        /// The database is the bench's own SQLite database
         #[arg(long)]
         native: Option<Layout>,
     },
@@ -123,17 +123,17 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Id {
     // One id in 64 starts with a hyphen.
-    /// The session's id; `-` for the first line of standard input, which no list of
-    /// processes shows
+    /// The session's id; `-` for the first line of standard input, which does not appear
+    /// in the list of processes
     #[arg(allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     pub id: String,
 }
 
-/// What to write.
+/// The payload to write, and its life.
 #[derive(Debug, Args)]
 pub struct Payload {
-    /// The payload; if it is `-` or missing, standard input, after the id if that
-    /// comes from there, too
+    /// The payload; if it is `-` or missing, it is read from standard input, after the
+    /// id if that is read from there, too
     pub data: Option<OsString>,
     #[command(flatten)]
     pub life: Life,
@@ -142,8 +142,8 @@ pub struct Payload {
 /// How long a session lives.
 #[derive(Debug, Args)]
 pub struct Life {
-    /// Its life from now, in milliseconds; one given earlier is not remembered [default: its
-    /// payload's cookie.maxAge, or a day]
+    /// The session's life from now, in milliseconds; a life given earlier is not remembered
+    /// [default: the payload's cookie.maxAge, or a day]
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub ttl: Option<u64>,
 }

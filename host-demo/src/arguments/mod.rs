@@ -1,4 +1,4 @@
-//! The command line: what it accepts, and what its help says.
+//! The definition of the command line, with its help.
 
 use std::env;
 use std::ffi::OsString;
@@ -24,17 +24,17 @@ const NAME: &str = "wasi-sessions";
 
 /// Keeps sessions in SQLite inside a WebAssembly component, from the command line.
 ///
-/// Without a command it tells the store's story on a new database, checks every
-/// promise on the way, and ends with a table of what each phase took. A story
+/// Without a command it runs a story: a demonstration on a new database that checks every
+/// promise of the store, and ends with a table of the time that each phase took. A story
 /// that is interrupted leaves its temporary directory behind.
 ///
-/// With a command it works on the database in a directory that no other program
-/// has open; only `create`, `set` and `restore` make one that is missing. Programs can do
+/// With a command it works on the database in a directory, which no other program may have
+/// open. Only `create`, `set` and `restore` create a missing database. Programs can do
 /// more with the crate `wasi-sessions`: update, merge, rotate and clear.
 ///
 /// Every user of a machine can read its command lines. So a command that takes an
-/// id accepts `-` for the first line of standard input, and one that takes a
-/// payload accepts `-` for all of standard input, or for what is left after the id.
+/// id accepts `-` for the first line of standard input, and a command that takes a
+/// payload accepts `-` for all of standard input, or for the rest of it after the id.
 ///
 /// Compiled code is cached in `$XDG_CACHE_HOME/wasi-sessions`, or else in
 /// `~/.cache/wasi-sessions`, but never in the database's directory.
@@ -44,7 +44,7 @@ pub struct Arguments {
     /// What to do; without it, the story.
     #[command(subcommand)]
     pub command: Option<Task>,
-    /// Where the database is.
+    /// The location of the database.
     #[command(flatten)]
     pub location: Location,
     /// Print JSON, one document a line; moments are milliseconds since 1970, spans are milliseconds,
@@ -63,24 +63,24 @@ pub struct Scale {
     /// Sessions to create [default: 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sessions: Option<u32>,
-    /// Users to whom they belong [default: 500]
+    /// Users to whom the sessions belong [default: 500]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     users: Option<u32>,
 }
 
 impl Scale {
-    /// How many sessions are created.
+    /// The number of sessions to create.
     pub fn sessions(&self) -> u32 {
         self.sessions.unwrap_or(10_000)
     }
 
-    /// To how many users they belong.
+    /// The number of users to whom they belong.
     pub fn users(&self) -> u32 {
         self.users.unwrap_or(500)
     }
 }
 
-/// What to do instead of telling the story.
+/// What to do instead of the story.
 #[derive(Debug, Subcommand)]
 pub enum Task {
     #[command(flatten)]
@@ -90,13 +90,14 @@ pub enum Task {
     /// Serve a web component whose sessions the store keeps, by default a demo
     ///
     /// Prints the URL once it listens, and a line for each request on standard
-    /// error. It ends with SIGINT or SIGTERM, after the requests in flight.
-    /// Without --directory the sessions are in a temporary one and end with it.
+    /// error. Ends on SIGINT or SIGTERM, after the requests in flight. Without
+    /// --directory the sessions are in a temporary directory, which is removed at
+    /// the end.
     Serve(Site),
     /// Write the store's component to a file, for tools such as wac, jco and wkg
     ///
-    /// The file appears under its name when it is complete and on disk. A file that
-    /// is there already is not replaced.
+    /// The file appears under its name when it is complete and durable. An existing
+    /// file is not replaced.
     Component {
         /// The file to write
         #[arg(long, short, value_name = "FILE")]
@@ -104,7 +105,7 @@ pub enum Task {
     },
     /// Print a script that completes this command line in a shell
     Completions {
-        /// The shell that reads the script
+        /// The shell for which the script is
         shell: Shell,
     },
     /// Print the manual page, in roff
@@ -124,12 +125,12 @@ fn name_of_a_command(text: &str) -> Result<String, String> {
 }
 
 impl Arguments {
-    /// The arguments of this process; ends it when they make no sense.
+    /// The arguments of this process; exits with an error if they are invalid.
     pub fn parse_or_exit() -> Self {
         Self::read(env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// The arguments in a line of words, of which the first is the program.
+    /// Parses the words of a command line, of which the first is the program.
     fn read<Word>(line: impl IntoIterator<Item = Word>) -> Result<Self, clap::Error>
     where
         Word: Into<OsString> + Clone,
@@ -145,7 +146,7 @@ impl Arguments {
         Ok(arguments)
     }
 
-    /// Checks what clap cannot: which options go with a command.
+    /// Checks what clap cannot: which options a command needs or excludes.
     fn check(&self, command: &mut clap::Command) -> Result<(), clap::Error> {
         let mut refused = |kind, reason| Err(command.error(kind, reason));
         let on_a_database = matches!(self.command, Some(Task::Command(_)));
@@ -160,14 +161,14 @@ impl Arguments {
     }
 }
 
-/// The definition for clap: as derived, but the usage of each command on a
-/// database has `--directory`. Clap takes no required option before *and* after a command.
-/// A negative number is passed to the option before it, which reports what is
-/// wrong; otherwise clap would take it for an unknown option.
+/// The derived definition for clap, with two changes. The usage of each command on a database
+/// has `--directory`, because clap cannot require an option that may come before *or* after a
+/// command. And options accept negative numbers, so that the option reports what is wrong;
+/// otherwise clap would report an unknown option.
 pub fn definition() -> clap::Command {
     let negative = |option: Arg| {
         let names = option.get_value_names().unwrap_or_default();
-        // A span with a unit is not a number for clap.
+        // For clap, a time with a unit is not a number.
         let time = names.iter().any(|name| name == "TIME");
         match option.is_positional() {
             true => option,
@@ -189,7 +190,7 @@ pub fn definition() -> clap::Command {
     })
 }
 
-/// The definition without its hidden commands, of which a shell would complete the names.
+/// The definition without its hidden commands, whose names shells would complete.
 pub fn visible() -> clap::Command {
     let all = Arguments::command();
     let (arguments, commands) = (all.get_arguments(), all.get_subcommands());

@@ -14,7 +14,7 @@ fn the_definition_is_sound() {
 }
 
 #[test]
-fn global_options_stand_before_or_after_the_command() {
+fn global_options_may_come_before_or_after_the_command() {
     for line in [
         "--directory d --json get x",
         "get --directory d x --json",
@@ -58,7 +58,7 @@ fn an_id_may_start_with_a_hyphen() {
 }
 
 #[test]
-fn options_that_do_not_go_together_are_refused() {
+fn conflicting_and_incomplete_options_are_refused() {
     for line in [
         "get x",
         "get --directory d",

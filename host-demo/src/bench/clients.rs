@@ -1,9 +1,9 @@
-//! Many clients together, each a task or a thread that gets its answer before it asks
-//! again.
+//! Many concurrent clients, each a task or a thread that waits for each answer before its
+//! next request.
 //!
-//! On the native side one thread does the operations one by one, each a
-//! transaction of its own: what a lock around the connection comes to, without
-//! the cost of the lock.
+//! On the native side one thread does the operations one by one, each in its own
+//! transaction: that is equivalent to a lock around the connection, without the cost of
+//! the lock.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use super::rounds::{Random, TURN, repeat, turns};
 use super::single::{compare_all, read, update};
 use super::store::{Caller, Client, Store};
 
-/// How many clients ask at once where many do.
+/// The number of clients in workloads with many.
 const MANY: usize = 64;
 
-/// A side's turn where many clients ask: long against the time that they take to start.
+/// A side's turn with many clients: long compared with the time that they take to start.
 const LONG_TURN: Duration = Duration::from_millis(25);
 
-/// Of a hundred operations of the mix, so many are updates.
+/// The percentage of updates in the mix.
 const MIXED: usize = 10;
 
-/// The mix with one client and with many, and updates of many.
+/// Measures the mix with one client and with many, and updates with many.
 pub fn run(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
     for durability in [Durability::Full, Durability::Relaxed] {
         if bench.plan.has(Name::Update) {
@@ -85,12 +85,12 @@ fn together(
     Ok(())
 }
 
-/// What the clients of our store ask for.
+/// The clients of our store, and their operations.
 #[derive(Clone)]
 struct Asking {
     sessions: Sessions,
     held: Arc<Held>,
-    /// Of a hundred operations, so many are updates.
+    /// The percentage of updates; the other operations are reads.
     updates: usize,
     clients: usize,
     caller: Caller,
@@ -152,7 +152,7 @@ impl Asking {
         }
     }
 
-    /// The times of all clients' operations.
+    /// Runs all clients for a turn; returns the times of their operations.
     async fn all_clients(&self, turn: Duration) -> anyhow::Result<Vec<Duration>> {
         let started = Instant::now();
         let mut times = Vec::new();
@@ -188,14 +188,14 @@ impl Asking {
         started: Instant,
         turn: Duration,
     ) -> anyhow::Result<Vec<Duration>> {
-        // No other client uses this client's sessions, so it knows what they hold:
-        // every session of which the number leaves its own.
+        // Each client has its own sessions, those whose index modulo the number of clients
+        // is its number. So it knows their payloads.
         let own = self.held.len() / self.clients;
         let mut random = Random::new(client as u64);
         let mut store = self.client();
         let mut times = Vec::new();
         let mut before = Instant::now();
-        // Each asks at least once, however late it was given a turn.
+        // At least one request, even if the client starts late.
         loop {
             let index = random.below(own) * self.clients + client;
             match random.below(100) < self.updates {

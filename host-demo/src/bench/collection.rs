@@ -1,4 +1,5 @@
-//! Half of the sessions are collected while a reader and a writer keep asking.
+//! Measures a collection of half of the sessions, and how long a reader and a writer wait
+//! meanwhile.
 
 use std::panic::resume_unwind;
 use std::sync::Mutex;
@@ -19,13 +20,14 @@ use super::single::{read, update};
 use super::store::{Caller, Client};
 use crate::output::milliseconds;
 
-/// Every second session has expired; of the others the reader has every second
-/// one and the writer the rest, so that each knows what they hold.
+/// The sessions are of four kinds, by index. Two kinds expire; one of the others is for the
+/// reader and one for the writer, so that each knows the payloads of its sessions.
 const KINDS: usize = 4;
 const READ: usize = 0;
 const WRITTEN: usize = 2;
 
-/// What one collection took, and the longest that others waited meanwhile.
+/// The milliseconds of each collection, and of the longest request of the reader and of the
+/// writer meanwhile.
 #[derive(Default)]
 struct Took {
     total: Vec<f64>,
@@ -33,7 +35,7 @@ struct Took {
     writer: Vec<f64>,
 }
 
-/// Collects half of twenty times the sessions of the plan.
+/// Measures collections in a store of twenty times the sessions of the plan.
 pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let count = bench.plan.sessions.saturating_mul(20);
     bench.report.doing("filling the store to collect", 1);
@@ -104,7 +106,7 @@ fn collect_ours(
     Ok(())
 }
 
-/// As every store on SQLite does it: one statement removes all.
+/// Collects with one statement, as is usual for stores over SQLite.
 fn collect_native(
     runtime: &Runtime,
     population: &Population,
@@ -128,7 +130,7 @@ fn collect_native(
     Ok(())
 }
 
-/// Collects while two others keep asking; how many rows were removed.
+/// Collects while a reader and a writer make requests; returns how many rows were removed.
 fn observe(
     took: &mut Took,
     sessions: usize,
@@ -143,7 +145,7 @@ fn observe(
         let started = Instant::now();
         let removed = collect();
         let total = started.elapsed();
-        // The others stop even if the collection failed.
+        // Set even if the collection failed, so that the others stop.
         done.store(true, Ordering::Relaxed);
         let reader = reader.join().unwrap_or_else(|panic| resume_unwind(panic));
         let writer = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
@@ -154,8 +156,7 @@ fn observe(
     })
 }
 
-/// Asks over and over until that is done, and at least once; the longest that
-/// one took.
+/// Repeats a request until `done` is set, and at least once; returns the longest time of one.
 fn longest(
     sessions: usize,
     kind: usize,

@@ -19,11 +19,11 @@ const FILLER: [u8; LENGTH] = [b'-'; LENGTH];
 /// The life of a session that is written.
 pub const LIFE: u64 = 60 * 60 * 1000;
 
-/// What a touch moves the expiry by at least, more than the store's
-/// `renewal_step`: a touch that writes nothing would be no measure.
+/// The least by which a touch moves the expiry, in milliseconds. It is more than the store's
+/// `renewal_step`, so that each touch writes.
 const RENEWAL: u64 = 2_000;
 
-/// The payload with this number; no two are alike.
+/// The payload with this number, different from all others.
 pub fn payload(number: u64) -> Vec<u8> {
     let mut data = FILLER.to_vec();
     data[..8].copy_from_slice(&number.to_le_bytes());
@@ -41,8 +41,8 @@ pub fn compare(session: Option<Session>, number: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// So many ids, the same each time, in the order of the tables that hold them:
-/// a table that is filled in its own order is filled in a fraction of the time.
+/// `count` ids, always the same, in the order of the tables' keys: filling a table in that
+/// order takes a fraction of the time.
 pub fn ids(count: u32) -> Arc<[String]> {
     let id = |number: u32| URL_SAFE_NO_PAD.encode(Sha256::digest(number.to_le_bytes()));
     let mut ids: Vec<String> = (0..count).map(id).collect();
@@ -53,13 +53,13 @@ pub fn ids(count: u32) -> Arc<[String]> {
 /// The sessions that one store should hold.
 pub struct Held {
     ids: Arc<[String]>,
-    /// The number of the payload last written to each.
+    /// The number of the payload last written to each session.
     numbers: Vec<AtomicU64>,
     touches: AtomicU64,
 }
 
 impl Held {
-    /// Sessions with these ids, none of which was written yet.
+    /// Sessions with these ids, none of them written yet.
     pub fn new(ids: Arc<[String]>) -> Self {
         let numbers = (0..ids.len() as u64).map(|index| AtomicU64::new(index << 32));
         Self {
@@ -95,12 +95,12 @@ impl Held {
         payload(self.numbers[index].load(Ordering::Relaxed))
     }
 
-    /// A life that moves the expiry of whichever session it is given to.
+    /// A life that moves the expiry of any session.
     pub fn next_life(&self) -> u64 {
         LIFE + RENEWAL * (self.touches.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// Fails unless this is what was last written to that session.
+    /// Fails unless the session has the payload last written to it.
     pub fn compare(&self, index: usize, session: Option<Session>) -> anyhow::Result<()> {
         compare(session, self.numbers[index].load(Ordering::Relaxed))
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_written_is_noticed() {
+    fn a_payload_that_was_not_written_is_noticed() {
         let held = Held::new(ids(2));
         let (before, after) = (held.last(1), held.next(1));
         assert!(held.compare(1, holding(after.clone())).is_ok());

@@ -1,4 +1,5 @@
-//! The bench: each workload beside SQLite itself, in one process and in turn.
+//! The bench: measures each workload on the store and on SQLite itself, in turn and in one
+//! process.
 
 mod clients;
 mod collection;
@@ -28,24 +29,24 @@ pub use native::Layout;
 pub use plan::Plan;
 pub use process::read_sessions;
 
-/// What every part of the bench needs.
+/// The state that all parts of the bench share.
 struct Bench<'a> {
     plan: &'a Plan,
     report: Report<'a>,
     home: TempDir,
-    /// The runtime of clients that are tasks.
+    /// The runtime for clients that are tasks.
     runtime: Runtime,
 }
 
 impl Bench<'_> {
-    /// A directory for one part, not yet made.
+    /// The path of a directory for one part, which is not created yet.
     fn directory(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 }
 
-/// Measures what the plan says, on the disk of `directory` or of the temporary
-/// directory, and prints it.
+/// Runs the plan on the disk of `directory` or of the temporary directory, and prints the
+/// results.
 pub fn run(plan: &Plan, directory: Option<&Path>, output: &mut Output) -> anyhow::Result<()> {
     let mut home = tempfile::Builder::new();
     home.prefix("wasi-sessions-");
@@ -56,7 +57,7 @@ pub fn run(plan: &Plan, directory: Option<&Path>, output: &mut Output) -> anyhow
     let mut bench = Bench {
         plan,
         report: Report::start(output)?,
-        home: home.context("a temporary directory cannot be made")?,
+        home: home.context("cannot create a temporary directory")?,
         runtime: Runtime::new()?,
     };
     of_a_usual_store(&mut bench)?;

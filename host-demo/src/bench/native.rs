@@ -1,4 +1,4 @@
-//! The yardstick: the same store on SQLite itself, without sandbox, thread or cache,
+//! The baseline: the same store on SQLite itself, without sandbox, thread or cache,
 //! with prepared statements and one statement for each operation.
 
 use std::path::Path;
@@ -18,15 +18,15 @@ use super::store::Store;
 /// How the native side keeps its sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Layout {
-    /// The layout and the settings that measured best, which are also the component's:
+    /// The layout and the settings that were fastest in measurements, as in the component:
     /// hashed ids, an exclusive lock, a larger page cache
     Tuned,
-    /// A column `TEXT PRIMARY KEY`, and SQLite's defaults but for the write-ahead log
+    /// A column `TEXT PRIMARY KEY`, and SQLite's defaults except for the write-ahead log
     Plain,
 }
 
 impl Layout {
-    /// Its name in the arguments.
+    /// The layout's name in the arguments.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tuned => "tuned",
@@ -34,7 +34,8 @@ impl Layout {
         }
     }
 
-    /// The row of the session with this id: the table's key, and what else must be equal.
+    /// The columns that identify the session with this id: the table's key, and the rest of
+    /// the hash if the layout has one.
     fn key(self, id: &str) -> (Key<'_>, Option<[u8; 24]>) {
         match self {
             Self::Plain => (Key::Id(id), None),
@@ -60,8 +61,8 @@ impl ToSql for Key<'_> {
     }
 }
 
-/// The row of the session with this id: the table's key, and the rest of the
-/// hash. The same as in the component, so that both tables have one order.
+/// The hash of an id in two parts: the table's key, and the rest. As in the component, so
+/// that both tables have the same order.
 pub fn key(id: &str) -> (i64, [u8; 24]) {
     let hash: [u8; 32] = Sha256::new()
         .chain_update("session-id:")
@@ -74,14 +75,14 @@ pub fn key(id: &str) -> (i64, [u8; 24]) {
     (i64::from_be_bytes(place), rest)
 }
 
-/// An open database of SQLite's own.
+/// An open native database.
 pub struct Native {
     connection: Connection,
     layout: Layout,
 }
 
 impl Native {
-    /// Opens the database in this file, and makes it when it is missing.
+    /// Opens the database in this file, which is created if it is missing.
     pub fn open(file: &Path, layout: Layout, durability: Durability) -> anyhow::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
@@ -135,7 +136,7 @@ impl Native {
         Ok(transaction.commit()?)
     }
 
-    /// Removes what has expired; how many rows.
+    /// Removes expired sessions; returns how many.
     pub fn collect(&mut self) -> anyhow::Result<u64> {
         let mut collect = self
             .connection
@@ -190,8 +191,7 @@ impl Store for Native {
         let ((place, rest), now) = (self.layout.key(id), now()?);
         let mut rows = update.query(params![place, rest, now, data, now + life as i64])?;
         let version: Option<i64> = rows.next()?.map(|row| row.get(0)).transpose()?;
-        // A statement that is not run to its end never has SQLite copy the log
-        // into the database.
+        // SQLite checkpoints the WAL only after a statement that was run to its end.
         while rows.next()?.is_some() {}
         Ok(version.is_some())
     }

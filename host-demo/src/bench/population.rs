@@ -12,22 +12,22 @@ use super::held::{Held, ids};
 use super::native::{Layout, Native};
 use crate::database::Database;
 
-/// Sessions that are written in one transaction while a store is filled.
+/// How many sessions one transaction writes while a store is filled.
 const BATCH: usize = 250;
 
 /// Two databases that hold the same sessions.
 pub struct Population {
     directory: PathBuf,
-    /// What our store should hold.
+    /// The sessions that our store should hold.
     pub ours: Arc<Held>,
-    /// What the native store should hold.
+    /// The sessions that the native store should hold.
     pub native: Arc<Held>,
     /// How the native store keeps them.
     pub layout: Layout,
 }
 
 impl Population {
-    /// Two empty databases, which are made when they are opened.
+    /// Two empty databases, which are created when they are opened.
     pub fn empty(directory: PathBuf, layout: Layout) -> anyhow::Result<Self> {
         fs::create_dir(&directory)?;
         let ids = ids(0);
@@ -39,7 +39,7 @@ impl Population {
         })
     }
 
-    /// Two databases with so many sessions, that live as `life` says of each.
+    /// Two databases with `count` sessions; `life` is the life of the session at an index.
     pub fn fill(
         directory: PathBuf,
         layout: Layout,
@@ -84,7 +84,7 @@ impl Population {
         for database in [self.ours(), self.native()] {
             let file = copy.directory.join(&database.file);
             fs::copy(database.path(), &file)?;
-            // Or the first who waits for the disk would wait for all of it.
+            // Otherwise the first fsync of a measured store would write all of it.
             File::open(file)?.sync_all()?;
         }
         Ok(Self {
@@ -99,12 +99,12 @@ impl Population {
         Ok(fs::remove_dir_all(&self.directory)?)
     }
 
-    /// Where our database is.
+    /// The location of our database.
     pub fn ours(&self) -> Database {
         database(&self.directory, "sessions.db")
     }
 
-    /// Where the native database is.
+    /// The location of the native database.
     pub fn native(&self) -> Database {
         database(&self.directory, "native.db")
     }

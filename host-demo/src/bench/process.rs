@@ -1,4 +1,5 @@
-//! Processes of this program that answer from a store: how soon, and in how much memory.
+//! Measures processes of this program that read from a store: their time to the first answer,
+//! and their memory.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
@@ -21,9 +22,9 @@ use super::store::{Caller, Client, Store};
 use crate::database::Database;
 use crate::output::milliseconds;
 
-/// The work of a started process: reads the sessions whose ids are on its standard
-/// input, a line each. Prints a line after the first, and at the
-/// end its resident memory in bytes, which is 0 where that is not known.
+/// The work of a started process: reads the sessions whose ids are on standard input, one on
+/// each line. Prints a line after the first session, and at the end the resident memory in
+/// bytes, or 0 if that is unknown.
 pub fn read_sessions(database: &Database, native: Option<Layout>) -> anyhow::Result<()> {
     let runtime = Builder::new_current_thread().build()?;
     if let Some(layout) = native {
@@ -48,7 +49,7 @@ async fn read_all(store: &mut impl Store) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{}", resident())?)
 }
 
-/// The resident memory of this process, in bytes, as Linux tells it.
+/// The resident memory of this process, in bytes; 0 on other systems than Linux.
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -56,11 +57,11 @@ fn resident() -> u64 {
     kibibytes.unwrap_or(0) * 1024
 }
 
-/// From the start of a process to its first answer, with compiled code kept and
-/// without.
+/// Measures the time from the start of a process to its first answer, with and without
+/// cached compiled code.
 pub fn start(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
     let kept = bench.directory("compiled");
-    // This one compiles.
+    // Fills the cache.
     first_answer(population, false, &kept)?;
     for (name, keeps) in [("start", true), ("start, compiling", false)] {
         let empty = bench.directory("empty");
@@ -82,7 +83,7 @@ pub fn start(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a process takes that has read every session.
+/// Measures the memory of a process that has read every session.
 pub fn memory(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
     let bar = bench.report.doing("memory", 2);
     let sides = Sides {
@@ -90,7 +91,7 @@ pub fn memory(bench: &mut Bench, population: &Population) -> anyhow::Result<()> 
         native: resident_after_all(population, true, bar)?,
         details: None,
     };
-    // Only Linux tells.
+    // Known on Linux only.
     if sides.ours > 0.0 {
         bench
             .report
@@ -120,7 +121,7 @@ fn first_answer(population: &Population, native: bool, cache: &Path) -> anyhow::
     let answer = lines.next().context("a process ended by itself")??;
     let took = started.elapsed();
     ensure!(answer == "answered", "a process answered something else");
-    // It closes its store.
+    // The process closes its store first.
     lines.next().context("a process ended by itself")??;
     process.end()?;
     Ok(milliseconds(took))
@@ -163,7 +164,7 @@ fn command(population: &Population, native: bool) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// A process that reads sessions; killed at the latest when this is dropped.
+/// A process that reads sessions; killed on drop.
 struct Process(Child);
 
 impl Process {
@@ -174,7 +175,7 @@ impl Process {
         ))
     }
 
-    /// Hands over the first so many ids, and no more.
+    /// Writes the first `count` ids to the process, and closes its standard input.
     fn ask(&mut self, held: &Held, count: usize) -> anyhow::Result<()> {
         let input = self.0.stdin.take().context("its input was taken")?;
         let mut input = BufWriter::new(input);
@@ -182,8 +183,9 @@ impl Process {
         lines
             .try_for_each(|written| written)
             .and_then(|()| input.flush())
-            // Not as an error of this program's own output, which may end.
-            .map_err(|error| anyhow!("a process does not listen: {error}"))
+            // Without the I/O error as its cause: a broken pipe would count as one of this
+            // program's own output.
+            .map_err(|error| anyhow!("a process does not read: {error}"))
     }
 
     fn lines(&mut self) -> anyhow::Result<impl Iterator<Item = io::Result<String>> + use<>> {
@@ -200,7 +202,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that is dead already needs neither.
+        // Both fail if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! What was measured: printed as a table while it comes, or all at once as JSON.
+//! The report: a table that is printed row by row, or JSON at the end.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -11,26 +11,26 @@ use super::plan::Plan;
 use super::store::Caller;
 use crate::output::{Output, span};
 
-/// What was measured, on both sides alike.
+/// What was measured on both sides.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Workload {
-    /// Its name.
+    /// The workload's name.
     pub workload: &'static str,
-    /// Sessions in the store when it began.
+    /// Sessions in the store at the start.
     pub sessions: usize,
-    /// Clients that ask at the same time.
+    /// The number of concurrent clients.
     pub clients: usize,
     /// How our clients get their answers.
     #[serde(serialize_with = "caller")]
     pub caller: Caller,
-    /// What survives a loss of power, where something is written.
+    /// The durability, if the workload writes.
     #[serde(serialize_with = "durability")]
     pub durability: Option<Durability>,
-    /// What is counted.
+    /// The unit of the numbers.
     pub unit: Unit,
 }
 
-/// What is counted; less is better.
+/// A unit; less is better.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
@@ -38,7 +38,7 @@ pub enum Unit {
     Bytes,
 }
 
-/// A number of each side: where operations were timed, the time for one.
+/// The number of each side: the time for one operation, or the memory.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Sides {
     pub ours: f64,
@@ -47,10 +47,10 @@ pub struct Sides {
     pub details: Option<Details>,
 }
 
-/// What is known where both sides took short turns.
+/// Further results if both sides took short turns.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Details {
-    /// The median of the rounds' ratios; the lowest and the highest.
+    /// The median of the rounds' ratios; `lowest` and `highest` are the extremes.
     #[serde(skip)]
     pub ratio: f64,
     pub lowest: f64,
@@ -75,11 +75,11 @@ struct Row {
     workload: Workload,
     #[serde(flatten)]
     sides: Sides,
-    /// How many times better we are.
+    /// How many times better our store is.
     ratio: f64,
 }
 
-/// Takes what is measured, and prints it.
+/// Collects results and prints them.
 pub struct Report<'a> {
     output: &'a mut Output,
     bar: ProgressBar,
@@ -87,7 +87,7 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Says what the columns are.
+    /// Prints the heading of the table.
     pub fn start(output: &'a mut Output) -> io::Result<Self> {
         if !output.json {
             output.line(format_args!(
@@ -104,7 +104,7 @@ impl<'a> Report<'a> {
         })
     }
 
-    /// Shows what is being done, on a terminal.
+    /// Shows progress, on a terminal.
     pub fn doing(&self, what: impl Display, steps: u64) -> &ProgressBar {
         self.bar.reset();
         self.bar.set_length(steps);
@@ -113,7 +113,7 @@ impl<'a> Report<'a> {
         &self.bar
     }
 
-    /// Takes what was measured.
+    /// Adds a result and prints its row.
     pub fn row(&mut self, workload: Workload, sides: Sides) -> io::Result<()> {
         let row = Row {
             workload,
@@ -134,7 +134,7 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
-    /// Says how to read it, or all of it as JSON.
+    /// Prints the legend of the table, or all results as JSON.
     pub fn end(self, plan: &Plan) -> io::Result<()> {
         self.bar.finish_and_clear();
         let report = serde_json::json!({
@@ -225,7 +225,7 @@ fn durability<S: Serializer>(
     durability.map(name).serialize(serializer)
 }
 
-/// A bar on the terminal; nothing where standard error is no terminal.
+/// A progress bar on the terminal; nothing if standard error is not a terminal.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::no_length();
     match ProgressStyle::with_template("  {bar:30} {pos} of {len}  {msg}") {

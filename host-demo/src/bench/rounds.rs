@@ -1,4 +1,4 @@
-//! Rounds: both sides are measured in turn, and the medians are kept.
+//! Measures both sides in turn, in several rounds, and takes the medians.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use indicatif::ProgressBar;
 use super::report::{Details, Sides, Times};
 use crate::output::milliseconds;
 
-/// A side's turn where one client asks.
+/// A side's turn with one client.
 pub const TURN: Duration = Duration::from_millis(5);
 
-/// Measures both sides in each round, the one and the other first in turn, so
-/// that whatever else the machine does meets both; the medians.
+/// Measures both sides in each round, alternately one and the other first, so that other load
+/// on the machine affects both alike. Returns the medians.
 pub fn rounds(
     count: u32,
     bar: &ProgressBar,
@@ -36,26 +36,26 @@ pub fn rounds(
     })
 }
 
-/// The middle one; of an even number, the greater of the two in the middle.
+/// The median; for an even count, the greater of the two in the middle.
 pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
 }
 
-/// What one side did.
+/// The measurements of one side.
 #[derive(Default)]
 pub struct Side {
     /// The time and the operations of this round so far.
     spent: Duration,
     operations: u64,
-    /// The milliseconds for one operation, in each round.
+    /// The average milliseconds of an operation, for each round.
     each: Vec<f64>,
     /// The milliseconds of each operation.
     times: Vec<f32>,
 }
 
 impl Side {
-    /// Takes a turn's operations: how long it was, and how long each took.
+    /// Adds a turn: how long it was, and how long each operation took.
     pub fn add(&mut self, turn: Duration, times: impl IntoIterator<Item = Duration>) {
         let before = self.times.len();
         self.times
@@ -81,12 +81,12 @@ impl Side {
     }
 }
 
-/// The disk was of two minds if the native side took so many times as long in its
-/// slowest round as in its fastest.
+/// A result is marked as unsteady if the native side's slowest round took more than this many
+/// times as long as its fastest one.
 const UNSTEADY: f64 = 2.0;
 
-/// Measures both sides in rounds of many short turns, so that whatever else the
-/// machine and its disk do meets both.
+/// Measures both sides in rounds of many short turns, so that other load on the machine and
+/// its disk affects both alike.
 pub async fn turns(
     count: u32,
     slice: Duration,
@@ -157,11 +157,11 @@ pub async fn repeat(
     }
 }
 
-/// Numbers in no order, the same each time.
+/// A pseudo-random sequence, the same for each run.
 pub struct Random(u64);
 
 impl Random {
-    /// Another sequence for each seed.
+    /// The sequence of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_median_is_in_the_middle_and_both_sides_are_measured_as_often() {
+    fn a_median_is_in_the_middle_and_both_sides_are_measured_equally_often() {
         assert_eq!(median(vec![9.0, 1.0, 5.0]), 5.0);
         let (mut first, mut second) = (0.0, 0.0);
         let sides = rounds(
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn random_numbers_are_below_their_bound_and_reach_all_of_it() {
+    fn random_numbers_cover_the_whole_range_below_their_bound() {
         let mut random = Random::new(0);
         let drawn: Vec<usize> = (0..1_000).map(|_| random.below(10)).collect();
         assert!((0..10).all(|number| drawn.contains(&number)));

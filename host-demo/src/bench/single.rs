@@ -1,4 +1,4 @@
-//! One client, a task or a thread, that gets each answer before it asks again.
+//! One client, a task or a thread that waits for each answer before its next request.
 
 use anyhow::ensure;
 use wasi_sessions::{Durability, Options};
@@ -11,10 +11,10 @@ use super::report::{Sides, Unit, Workload};
 use super::rounds::{Random, TURN, repeat, turns};
 use super::store::{Caller, Client, Store};
 
-/// Sessions that are compared with what was written, before and after.
+/// The maximum number of sessions that are compared with their payloads, before and after.
 const COMPARED: usize = 20_000;
 
-/// What a client asks for.
+/// The operation of a client.
 #[derive(Clone, Copy)]
 enum Operation {
     Read,
@@ -22,7 +22,7 @@ enum Operation {
     Touch,
 }
 
-/// Reads and updates: what is measured of a large store.
+/// Measures reads and updates, also for the large store.
 pub fn reads_and_updates(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
     if bench.plan.has(Name::Read) {
         operation(bench, population, "read", Operation::Read, true, None)?;
@@ -45,7 +45,7 @@ pub fn reads_and_updates(bench: &mut Bench, population: &Population) -> anyhow::
     Ok(())
 }
 
-/// Touches.
+/// Measures touches.
 pub fn touches(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
     if bench.plan.has(Name::Touch) {
         for durability in [Durability::Full, Durability::Relaxed] {
@@ -109,11 +109,11 @@ async fn measure(
     let (of_ours, of_native) = (&population.ours, &population.native);
     let plan = bench.plan;
     let bar = bench.report.doing(name, plan.rounds.into());
-    // Both start with what they keep in memory.
+    // Also fills the caches of both sides.
     compare_all(&mut ours, of_ours).await?;
     compare_all(&mut native, of_native).await?;
-    // As in use: before the first write SQLite asks for the size of the file
-    // each time it reads.
+    // Until its first write SQLite asks for the size of the file at each read, which a store
+    // in use does not do.
     ours.touch(of_ours.id(0), of_ours.next_life()).await?;
     native.touch(of_native.id(0), of_native.next_life()).await?;
 
@@ -160,19 +160,19 @@ async fn ask(
     }
 }
 
-/// Reads a session, which has to hold what was written.
+/// Reads a session, and compares its payload with what was written.
 pub async fn read(store: &mut impl Store, held: &Held, index: usize) -> anyhow::Result<()> {
     held.compare(index, store.get(held.id(index)).await?)
 }
 
-/// Writes another payload.
+/// Writes the next payload of a session.
 pub async fn update(store: &mut impl Store, held: &Held, index: usize) -> anyhow::Result<()> {
     let there = store.update(held.id(index), held.next(index), LIFE).await?;
     ensure!(there, "a session was lost");
     Ok(())
 }
 
-/// Compares all sessions, or enough of a large store, with what was written.
+/// Compares all sessions, or a part of a large store, with what was written.
 pub async fn compare_all(store: &mut impl Store, held: &Held) -> anyhow::Result<()> {
     for index in (0..held.len()).step_by(held.len().div_ceil(COMPARED)) {
         read(store, held, index).await?;
@@ -180,7 +180,7 @@ pub async fn compare_all(store: &mut impl Store, held: &Held) -> anyhow::Result<
     Ok(())
 }
 
-/// Sessions are started in stores that are empty at first.
+/// Measures creations in stores that are empty at first.
 pub fn creations(bench: &mut Bench) -> anyhow::Result<()> {
     let ways = [Durability::Full, Durability::Relaxed]
         .map(|durability| Caller::ALL.map(|caller| (durability, caller)));

@@ -1,4 +1,4 @@
-//! What is asked of both sides, ours and the native one, in the same words.
+//! The operations that are measured on both sides, ours and the native one.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use wasi_sessions::{Answer, NewSession, Outcome, Session, Sessions};
 
 /// A store as one client uses it. A life is in milliseconds.
 pub trait Store {
-    /// Starts a session under a new id; the id.
+    /// Starts a session under a new id; returns the id.
     async fn create(&mut self, data: Vec<u8>, life: u64) -> anyhow::Result<String>;
 
-    /// The session, if it is there.
+    /// The live session, if there is one.
     async fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>>;
 
-    /// Writes a session; false when it is not there.
+    /// Writes a session; false if there is none.
     async fn update(&mut self, id: &str, data: Vec<u8>, life: u64) -> anyhow::Result<bool>;
 
-    /// Renews a session; false when it is not there.
+    /// Renews a session; false if there is none.
     async fn touch(&mut self, id: &str, life: u64) -> anyhow::Result<bool>;
 }
 
@@ -33,7 +33,7 @@ impl Caller {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Task, Self::Thread];
 
-    /// The answer, in this way.
+    /// Gets an answer, in this way.
     pub async fn answer<T>(self, answer: Answer<T>) -> anyhow::Result<T> {
         Ok(match self {
             Self::Task => answer.await?,

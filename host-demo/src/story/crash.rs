@@ -1,4 +1,4 @@
-//! A process that writes is killed, and everything it was answered is there.
+//! A process that writes is killed, and every write that was answered is kept.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -17,13 +17,13 @@ use super::{Time, in_parallel, open_at};
 use crate::database::Database;
 use crate::output::count;
 
-/// Threads of the process that is killed; one of them is always writing.
+/// The number of threads of the killed process, so that a write is always in progress.
 const WRITERS: usize = 4;
 
-/// How often a session is written before its writer starts another one.
+/// How often a thread writes a session before it starts another one.
 const WRITES: u64 = 5;
 
-/// Answered writes, after the first, to wait for before the process is killed.
+/// How many writes must be answered, after the first one, before the process is killed.
 const ENOUGH: u64 = 400;
 
 /// The writes that were answered: the last version of each session, by its id.
@@ -39,7 +39,7 @@ pub fn write_until_killed(database: &Database) -> anyhow::Result<()> {
         while done.is_ok() && !failed.load(Ordering::Relaxed) {
             done = write_session(&sessions);
         }
-        // One thread that fails ends them all.
+        // If one thread fails, all end.
         failed.store(true, Ordering::Relaxed);
         done
     })?;
@@ -59,18 +59,18 @@ fn write_session(sessions: &Sessions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a session of the process holds at a version.
+/// The payload of a session of the process at a version.
 fn held_at(version: u64) -> String {
     payload(version, "writer")
 }
 
-/// One call for the whole line, which is handed over at its end.
+/// Prints an answered write, which standard output flushes at the end of the line.
 fn answered(id: &str, version: u64) -> io::Result<()> {
     writeln!(io::stdout(), "{id} {version}")
 }
 
-/// Runs this program as another process that writes, and kills it after some
-/// hundred answers; what it was answered.
+/// Runs this program as another process that writes, and kills it after [`ENOUGH`] answers;
+/// returns the answered writes.
 pub fn kill_in_mid_write(database: &Database, phase: &mut Phase) -> anyhow::Result<Written> {
     let bar = bar(ENOUGH);
     let mut process = Process::start(database)?;
@@ -82,7 +82,7 @@ pub fn kill_in_mid_write(database: &Database, phase: &mut Phase) -> anyhow::Resu
         }
         Ok(())
     };
-    // The time until then is what it takes to start.
+    // Not timed, because it includes the start of the process.
     next_answer()?;
     phase.time(|| {
         for _ in 0..ENOUGH {
@@ -92,14 +92,14 @@ pub fn kill_in_mid_write(database: &Database, phase: &mut Phase) -> anyhow::Resu
         Ok(((), ENOUGH))
     })?;
     process.0.kill()?;
-    // What it still said before it died.
+    // Writes that were answered before the kill took effect.
     while read_answer(&mut lines, &mut written)? {}
     phase.note(format!(
         "{} by {WRITERS} threads were answered after the first one, then it was killed",
         count(ENOUGH, "write")
     ));
     let ending = process.0.wait()?;
-    // Where there are signals, a process that ended by itself has a code.
+    // On Unix only a process that ended by itself has an exit code.
     phase.holds(
         "it was killed, it did not end by itself",
         cfg!(windows) || ending.code().is_none(),
@@ -107,11 +107,11 @@ pub fn kill_in_mid_write(database: &Database, phase: &mut Phase) -> anyhow::Resu
     Ok(written)
 }
 
-/// Takes the next answer; false when the process is dead.
+/// Reads the next answer; false if the process has ended.
 fn read_answer(lines: &mut impl BufRead, written: &mut Written) -> anyhow::Result<bool> {
     let mut line = String::new();
     lines.read_line(&mut line)?;
-    // A line without its end was cut off by the kill, and is no answer.
+    // An incomplete line was cut off by the kill, and does not count.
     let Some(line) = line.strip_suffix('\n') else {
         return Ok(false);
     };
@@ -120,7 +120,7 @@ fn read_answer(lines: &mut impl BufRead, written: &mut Written) -> anyhow::Resul
     Ok(true)
 }
 
-/// The process that writes; killed at the latest when this is dropped.
+/// The process that writes; killed on drop.
 struct Process(Child);
 
 impl Process {
@@ -144,7 +144,7 @@ impl Process {
     }
 }
 
-/// An option with its value, which may look like another option.
+/// An option and its value as one argument, because the value may look like an option.
 fn option(name: &str, value: impl AsRef<OsStr>) -> OsString {
     let mut option = OsString::from(name);
     option.push("=");
@@ -154,13 +154,13 @@ fn option(name: &str, value: impl AsRef<OsStr>) -> OsString {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that is dead already needs neither.
+        // Both fail if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Opens the database that the process left behind, and looks for every answer.
+/// Opens the database that the process left behind, and checks every answered write.
 pub fn reopen(
     database: &Database,
     time: &Time,
@@ -172,7 +172,7 @@ pub fn reopen(
     let took = started.elapsed();
     let (mut there, mut whole) = (0, 0);
     for (id, version) in written {
-        // A write that was done and not yet answered is there as well.
+        // A write that was committed but not yet answered may have followed.
         if let Some(session) = sessions.get(id).wait()?
             && (*version..=version + 1).contains(&session.version)
         {

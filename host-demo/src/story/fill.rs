@@ -1,4 +1,4 @@
-//! Sessions of many users: created, many to a transaction, and read back.
+//! Sessions of many users are created, many in each transaction, and read back.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,11 +11,10 @@ use super::telling::{Phase, bar};
 use crate::arguments::Scale;
 use crate::output::count;
 
-/// Sessions that are created in one transaction, and so wait for the disk together.
+/// How many sessions are created in one transaction, and so share its fsync.
 const BATCH: usize = 100;
 
-/// The life of every second session; the others live for a day, as their
-/// payload says.
+/// The life of every second session; the others live for a day, set in their payload.
 const SHORT: Duration = Duration::from_secs(30 * 60);
 
 /// Whether the session with this number has the short life.
@@ -23,7 +22,7 @@ pub fn is_short(number: usize) -> bool {
     number % 2 == 1
 }
 
-/// What the session with this number holds.
+/// The payload of the session with this number.
 pub fn expected(number: usize, scale: &Scale) -> String {
     payload(number as u64, &user(number, scale))
 }
@@ -32,7 +31,7 @@ fn user(number: usize, scale: &Scale) -> String {
     format!("user-{}", number % scale.users() as usize + 1)
 }
 
-/// Creates the sessions; their ids, in the order of their numbers.
+/// Creates the sessions; returns their ids, in the order of their numbers.
 pub fn create(
     sessions: &Sessions,
     scale: &Scale,

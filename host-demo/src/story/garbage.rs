@@ -1,4 +1,5 @@
-//! Time passes: what has expired is gone at once, collected in steps, and its space given back.
+//! Time passes: expired sessions are invisible at once and collected in steps, and their
+//! space is freed.
 
 use std::fs;
 use std::panic::resume_unwind;
@@ -18,12 +19,12 @@ use crate::output::count;
 
 const HOUR: u64 = 60 * 60 * 1000;
 
-/// Rows that one step of the collection removes at most.
+/// The maximum number of rows that one step of the collection removes.
 const STEP: u32 = 100;
 
 const READERS: usize = 2;
 
-/// Rows whose collection need not free a page.
+/// So few rows that their collection may free no page.
 const FEW: u64 = 200;
 
 /// Moves time forward, so that every second session expires.
@@ -61,7 +62,7 @@ pub fn expire(
     Ok(())
 }
 
-/// Collects in steps, while other threads read the sessions that live.
+/// Collects in steps, while other threads read the live sessions.
 pub fn collect(
     sessions: &Sessions,
     ids: &[String],
@@ -149,7 +150,7 @@ struct Reading {
     slowest: Duration,
 }
 
-/// Reads the sessions that live, over and over, until the collection is done.
+/// Reads the live sessions, over and over, until the collection is done.
 fn keep_reading(
     sessions: &Sessions,
     ids: &[String],
@@ -174,20 +175,20 @@ fn keep_reading(
     Ok(reading)
 }
 
-/// What the database takes, in bytes.
+/// The size of the database, in bytes.
 pub struct Space {
     /// Rows waiting for collection.
     expired: u64,
-    /// As the store tells it.
+    /// The size that the store reports.
     stored: u64,
     /// The length of the database's file.
     file: u64,
-    /// The length of the log beside it, which need not be there.
+    /// The length of the WAL beside it; 0 if there is none.
     log: u64,
 }
 
 impl Space {
-    /// Looks at the store and at the disk.
+    /// Asks the store and the file system.
     pub fn measure(sessions: &Sessions, database: &Database) -> anyhow::Result<Self> {
         let stats = sessions.stats().wait()?;
         let mut log = database.path().into_os_string();
@@ -209,7 +210,7 @@ impl Space {
     }
 }
 
-/// Compares what the database takes now with what it took before the collection.
+/// Compares the database's size now with its size before the collection.
 pub fn shrink(
     sessions: &Sessions,
     database: &Database,
@@ -220,12 +221,12 @@ pub fn shrink(
     phase.note(before.note("before"));
     phase.note(after.note("after"));
     if before.expired < FEW {
-        phase.note("too little has expired for whole pages to be free");
+        phase.note("too few sessions have expired to free whole pages");
         return Ok(());
     }
     phase.holds("the database is smaller", after.stored < before.stored);
     phase.holds(
-        "so is what it takes on the disk",
+        "so is its size on disk",
         after.file + after.log < before.file + before.log,
     );
     phase.equal(

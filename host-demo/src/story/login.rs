@@ -1,4 +1,4 @@
-//! A user logs in, which moves each session to a new id, and out everywhere.
+//! A user logs in, which moves each session to a new id, and logs out everywhere.
 
 use anyhow::Context;
 use wasi_sessions::{Outcome, Sessions};
@@ -9,7 +9,7 @@ use super::telling::Phase;
 const ALICE: &str = "alice";
 const DEVICES: u64 = 3;
 
-/// Logs Alice in on her devices; the ids of her sessions.
+/// Logs Alice in on her devices; returns the ids of her sessions.
 pub fn log_in(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<Vec<String>> {
     let visitors = (0..DEVICES)
         .map(|device| Ok(sessions.create(payload(device, "")).wait()?.id))

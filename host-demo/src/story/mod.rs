@@ -1,4 +1,4 @@
-//! The story: drives sessions through all that happens to them, on a real database.
+//! The story: a demonstration of everything that happens to sessions, on a real database.
 
 mod crash;
 mod fill;
@@ -25,13 +25,13 @@ use telling::{Phase, Teller};
 
 pub use crash::write_until_killed;
 
-/// Tells the story, in a temporary directory unless another one is given; an
-/// error when it broke off or a promise did not hold.
+/// Runs the story, in a temporary directory unless another one is given. Fails if it is
+/// interrupted by an error or a promise does not hold.
 pub fn tell(location: &Location, scale: &Scale, output: &mut Output) -> anyhow::Result<()> {
     let temporary = tempfile::Builder::new()
         .prefix("wasi-sessions-")
         .tempdir()
-        .context("a temporary directory cannot be made")?;
+        .context("cannot create a temporary directory")?;
     let directory = location.directory.as_deref().unwrap_or(temporary.path());
     let database = location.database_in(directory)?;
     refuse_existing(&database)?;
@@ -76,7 +76,7 @@ pub fn tell(location: &Location, scale: &Scale, output: &mut Output) -> anyhow::
     teller.phase("shrink", "The disk has its space back", |phase| {
         garbage::shrink(&sessions, &database, &before, phase)
     })?;
-    // The directory has one owner at a time, which is now the process to kill.
+    // The directory has one owner at a time: next the process to kill.
     drop(sessions);
     let sessions = teller.phase("kill", "A process is killed in mid-write", |phase| {
         let written = crash::kill_in_mid_write(&database, phase)?;
@@ -87,21 +87,21 @@ pub fn tell(location: &Location, scale: &Scale, output: &mut Output) -> anyhow::
     })?;
     drop(sessions);
     if location.directory.is_some() {
-        teller.say("\nIt stays where it is, for the commands of this program.")?;
+        teller.say("\nThe database is kept, for the commands of this program.")?;
     }
     teller.end(directory, scale)
 }
 
-/// Refuses a directory that has a database, which the story would mix with its own.
+/// Refuses a directory that has a database already.
 fn refuse_existing(database: &Database) -> anyhow::Result<()> {
     if !database.exists()? {
         return Ok(());
     }
-    // Where another process is at work, that is what the user should hear.
+    // If another process has it open, report that instead.
     drop(database.open()?);
     let path = database.path();
     bail!(
-        "`{}` is there already: the story needs a directory without a database",
+        "`{}` already exists: the story needs a directory without a database",
         path.display()
     );
 }
@@ -113,7 +113,7 @@ fn open(database: &Database, time: &Time, phase: &mut Phase) -> anyhow::Result<S
     phase.equal("it is empty", stats.live + stats.expired, 0);
     let second = database.builder(database.options()).open().wait();
     phase.holds(
-        "a second owner is turned away at once",
+        "a second owner is refused at once",
         matches!(second, Err(Error::InUse { .. })),
     );
     Ok(sessions)
@@ -121,7 +121,7 @@ fn open(database: &Database, time: &Time, phase: &mut Phase) -> anyhow::Result<S
 
 fn open_at(database: &Database, time: &Time) -> anyhow::Result<Sessions> {
     let options = Options {
-        // The story says itself when it is time to collect.
+        // The story collects explicitly.
         gc_frequency: 0,
         ..database.options()
     };
@@ -139,8 +139,8 @@ fn check(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The clock of the story. It moves only with `advance`, so that nothing expires
-/// by itself on a slow machine.
+/// The clock of the story. It moves only with `advance`, so that nothing expires early on a
+/// slow machine.
 #[derive(Clone)]
 struct Time {
     start: SystemTime,
@@ -164,7 +164,7 @@ impl Time {
     }
 }
 
-/// Does the work on several threads in parallel; each gets its number.
+/// Runs `work` on several threads in parallel, each with its number.
 fn in_parallel<T: Send>(
     threads: usize,
     work: impl Fn(usize) -> anyhow::Result<T> + Sync,

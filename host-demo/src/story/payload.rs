@@ -1,13 +1,13 @@
-//! What the sessions of the story hold: the JSON of a web shop, about 500 bytes.
+//! The payloads of the story's sessions: JSON as of a web shop, about 500 bytes.
 
 use serde_json::json;
 
-/// How long a session lives whose payload says so, in milliseconds: a day.
+/// The life of a session, set in its payload, in milliseconds: a day.
 const MAX_AGE: u64 = 24 * 60 * 60 * 1000;
 
-/// The payload with this number; the same each time, and no two are alike.
+/// The payload with this number; always the same for a number, and different for others.
 pub fn payload(number: u64, user: &str) -> String {
-    // Any multiplier will do that makes neighbours look different.
+    // Any multiplier works that makes tokens of adjacent numbers look different.
     let token = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     json!({
         "cookie": {

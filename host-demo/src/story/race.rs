@@ -1,4 +1,4 @@
-//! Requests that read and write the same sessions at the same time.
+//! Concurrent requests read and write the same sessions, and no update is lost.
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -10,10 +10,10 @@ use crate::output::count;
 
 const THREADS: usize = 8;
 const SESSIONS: usize = 4;
-/// How often each thread counts up.
+/// How many increments each thread makes.
 const INCREMENTS: u64 = 50;
 
-/// Shows a lost update being caught, and then many at once.
+/// Shows how one lost update is prevented, and then many by concurrent threads.
 pub fn run(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<()> {
     overtake(sessions, phase)?;
 
@@ -78,7 +78,7 @@ fn overtake(sessions: &Sessions, phase: &mut Phase) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Counts up by one; returns how many writes were refused as stale.
+/// Increments the counter by one; returns how many writes were refused as stale.
 fn increment(sessions: &Sessions, id: &str) -> anyhow::Result<u64> {
     let mut caught = 0;
     let mut session = sessions.get(id).wait()?.context("a counter is gone")?;
@@ -102,5 +102,7 @@ fn counter(value: u64) -> String {
 
 fn value(data: &[u8]) -> anyhow::Result<u64> {
     let data: Value = serde_json::from_slice(data)?;
-    data["counter"].as_u64().context("a counter is no number")
+    data["counter"]
+        .as_u64()
+        .context("a counter is not a number")
 }

@@ -1,4 +1,4 @@
-//! What the story says: its phases, the promises they check, and the closing table.
+//! The output of the story: its phases, the promises that they check, and the closing table.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -13,7 +13,7 @@ use crate::arguments::Scale;
 use crate::ending::No;
 use crate::output::{Output, milliseconds, span};
 
-/// One phase: what it did, how long that took, and what was to hold.
+/// One phase: its operations, their time, and the promises that it checked.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Phase {
@@ -46,7 +46,7 @@ impl Phase {
         }
     }
 
-    /// Says what was seen.
+    /// Adds an observation.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
@@ -60,7 +60,7 @@ impl Phase {
         });
     }
 
-    /// Checks a promise about a number; one that does not hold says what was found.
+    /// Checks a promise about a number; if it does not hold, reports the number found.
     pub fn equal(&mut self, promise: &'static str, found: u64, expected: u64) {
         let holds = found == expected;
         let (found, expected) = (HumanCount(found), HumanCount(expected));
@@ -71,8 +71,8 @@ impl Phase {
         });
     }
 
-    /// Does the work of this phase: `work` answers, beside what it comes to,
-    /// how many operations it took.
+    /// Runs and times the work of this phase. `work` returns its result and the number of its
+    /// operations.
     pub fn time<T>(
         &mut self,
         work: impl FnOnce() -> anyhow::Result<(T, u64)>,
@@ -93,28 +93,28 @@ impl Phase {
     }
 }
 
-/// A bar on the terminal, for work that takes long; nothing where standard
-/// error is no terminal. It vanishes when it is dropped.
+/// A progress bar on the terminal for long work; nothing if standard error is not a
+/// terminal. It disappears on drop.
 pub fn bar(length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("  {bar:40} {human_pos} of {human_len}{left}");
     let mut bar = ProgressBar::new(length);
     if let Ok(style) = style {
         bar = bar.with_style(style.with_key("left", left));
     }
-    // Drawn at an even pace, however fast the work goes.
+    // Redrawn at a fixed rate, independent of the work's speed.
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 
-/// How long the work will still take; an estimate takes a second to be of use.
+/// The estimated remaining time; nothing in the first second, when it would be useless.
 fn left(state: &ProgressState, text: &mut dyn fmt::Write) {
     if state.elapsed() >= Duration::from_secs(1) {
-        // The text grows in memory, which does not fail.
+        // Writing to a string does not fail.
         let _ = write!(text, ", {:#} left", HumanDuration(state.eta()));
     }
 }
 
-/// Tells the story as it goes, or all of it at the end as JSON.
+/// Prints the story phase by phase, or all of it at the end as JSON.
 pub struct Teller<'a> {
     output: &'a mut Output,
     started: Instant,
@@ -122,7 +122,7 @@ pub struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    /// Starts the clock of the whole story.
+    /// Starts to measure the time of the whole story.
     pub fn new(output: &'a mut Output) -> Self {
         Self {
             output,
@@ -131,7 +131,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Says something between phases, to people.
+    /// Prints a line between phases, unless the output is JSON.
     pub fn say(&mut self, text: impl Display) -> io::Result<()> {
         if self.output.json {
             return Ok(());
@@ -140,7 +140,7 @@ impl<'a> Teller<'a> {
         self.output.flush()
     }
 
-    /// Has a phase act, and says what came of it even if it fails.
+    /// Runs a phase and prints its notes and promises, even if it fails.
     pub fn phase<T>(
         &mut self,
         name: &'static str,
@@ -170,8 +170,8 @@ impl<'a> Teller<'a> {
         done.with_context(|| format!("the story broke off at `{name}`"))
     }
 
-    /// Prints the closing table, or the whole story as JSON; an error when a
-    /// promise did not hold.
+    /// Prints the closing table, or the whole story as JSON. Fails if a promise did not
+    /// hold.
     pub fn end(self, directory: &Path, scale: &Scale) -> anyhow::Result<()> {
         let took = self.started.elapsed();
         let promises: usize = self.phases.iter().map(|phase| phase.promises.len()).sum();
