@@ -57,7 +57,7 @@ fn prebuilt(file: &Path) -> Result<PathBuf, String> {
     };
     let start = fs::read(file).map_err(|error| about(&format!("cannot be read: {error}")))?;
     if !start.starts_with(COMPONENT_HEADER) {
-        return Err(about("is no WebAssembly component"));
+        return Err(about("is not a WebAssembly component"));
     }
     Ok(file.to_owned())
 }

@@ -34,7 +34,7 @@ pub enum Error {
     /// request fails with this error, until the store is opened again. Only
     /// requests that reach the database notice it; reads that are answered from
     /// memory do not check.
-    #[error("the database `{}` is no longer what was opened: {reason}", database.display())]
+    #[error("the database `{}` was replaced while it was open: {reason}", database.display())]
     Replaced {
         /// The database's file, in the directory as given to the builder.
         database: PathBuf,

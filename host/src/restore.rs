@@ -87,7 +87,7 @@ impl Source {
             if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
                 let log = Path::new(&log).display();
                 return Err(refused(&format!(
-                    "this is a database in use and not a backup, as `{log}` shows"
+                    "this is a database in use, not a backup: there is a log `{log}`"
                 )));
             }
         }
@@ -182,7 +182,7 @@ impl Stage {
             Err(Error::MissingTable(reason) | Error::Other(reason)) => {
                 return Err(refused(
                     &source.given,
-                    &format!("this is no database with the sessions of table `{table}`: {reason}"),
+                    &format!("this is not a database with sessions in table `{table}`: {reason}"),
                 ));
             }
             Err(error) => return Err(error),

@@ -209,7 +209,7 @@ impl From<Error> for contract::Error {
                 Self::Other("the session store could not be started".to_owned())
             }
             Error::Replaced { reason, .. } => Self::Other(format!(
-                "the database is no longer what was opened: {reason}"
+                "the database was replaced while it was open: {reason}"
             )),
         }
     }

@@ -87,7 +87,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
     let path = path.display();
     match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            Error::InvalidArgument(format!("backup: `{path}` is there already"))
+            Error::InvalidArgument(format!("backup: `{path}` already exists"))
         }
         _ => Error::Other(format!("backup to `{path}`: {error}")),
     }

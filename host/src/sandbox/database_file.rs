@@ -168,7 +168,7 @@ pub(crate) fn refuse_odd(path: &Path) -> io::Result<()> {
     } else {
         "a pipe, a socket or a device"
     };
-    Err(io::Error::other(format!("this is {kind} and not a file")))
+    Err(io::Error::other(format!("this is {kind}, not a file")))
 }
 
 #[cfg(unix)]
