@@ -66,6 +66,6 @@ fn a_cache_that_the_component_could_write_is_refused() {
 fn the_command_line_and_the_host_share_compiled_code() {
     let home = Home::new();
     let before = fs::read_dir(compiled_in(&CACHE)).unwrap().count();
-    assert_eq!(crate::command::host_demo(&home, &["create", "{}"]).code, 0);
+    assert_eq!(crate::command::run_cli(&home, &["create", "{}"]).code, 0);
     assert_eq!(fs::read_dir(compiled_in(&CACHE)).unwrap().count(), before);
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::command::{Ran, command, host_demo, host_demo_reading};
+use crate::command::{Ran, command, run_cli, run_cli_reading};
 use crate::fixture::Home;
 use crate::guests;
 #[cfg(unix)]
@@ -14,18 +14,18 @@ mod refusals;
 
 /// The id of a session that was just created with this payload.
 fn create(home: &Home, arguments: &[&str]) -> String {
-    let ran = host_demo(home, &[&["create"], arguments].concat());
+    let ran = run_cli(home, &[&["create"], arguments].concat());
     ran.line().to_owned()
 }
 
 /// Runs a command with `--json`; the one document it prints.
 fn json(home: &Home, arguments: &[&str]) -> Value {
-    host_demo(home, &[&["--json"], arguments].concat()).json()
+    run_cli(home, &[&["--json"], arguments].concat()).json()
 }
 
 /// Runs a listing with `--json`; the document of each line.
 fn listed(home: &Home, arguments: &[&str]) -> Vec<Value> {
-    let ran = host_demo(home, &[&["list", "--json"], arguments].concat());
+    let ran = run_cli(home, &[&["list", "--json"], arguments].concat());
     assert_eq!(ran.code, 0, "{}", ran.errors);
     let lines = ran.output.lines();
     lines
@@ -39,10 +39,10 @@ fn a_session_is_created_read_written_renewed_and_destroyed() {
     let id = create(&home, &[r#"{"cart":[]}"#, "--subject", "alice"]);
     assert_eq!(id.len(), 43);
 
-    let read = host_demo(&home, &["get", &id]);
+    let read = run_cli(&home, &["get", &id]);
     assert_eq!((read.code, read.output.as_str()), (0, r#"{"cart":[]}"#));
 
-    let set = host_demo(
+    let set = run_cli(
         &home,
         &["set", &id, r#"{"cart":["book"]}"#, "--ttl", "60000"],
     );
@@ -51,22 +51,19 @@ fn a_session_is_created_read_written_renewed_and_destroyed() {
         "{}",
         set.output
     );
-    let touch = host_demo(&home, &["touch", &id, "--ttl", "120000"]);
+    let touch = run_cli(&home, &["touch", &id, "--ttl", "120000"]);
     assert!(touch.line().starts_with("expires 20"), "{}", touch.output);
-    let read = host_demo(&home, &["get", &id]);
+    let read = run_cli(&home, &["get", &id]);
     assert_eq!(read.output, r#"{"cart":["book"]}"#);
 
-    assert_eq!(
-        host_demo(&home, &["destroy", &id]).line(),
-        "1 session ended"
-    );
+    assert_eq!(run_cli(&home, &["destroy", &id]).line(), "1 session ended");
     for late in [
         vec!["get", &id],
         vec!["touch", &id],
         vec!["destroy", &id],
         vec!["set", &id, "x"],
     ] {
-        let ran = host_demo(&home, &late);
+        let ran = run_cli(&home, &late);
         assert_eq!(ran.code, 1, "{late:?}");
         assert!(!ran.error().contains(&id));
         // A write could make it anew, but for the tombstone.
@@ -126,7 +123,7 @@ fn a_payload_comes_from_standard_input_as_it_is() {
     let home = Home::new();
     let binary = b"\x00\xff\n not text \r\n";
     for arguments in [vec!["create"], vec!["create", "-"]] {
-        let created = host_demo_reading(&home, &arguments, binary);
+        let created = run_cli_reading(&home, &arguments, binary);
         let id = created.line();
         let read = command(&home, &["get", id]).output().unwrap();
         assert_eq!(read.stdout, binary);
@@ -134,12 +131,12 @@ fn a_payload_comes_from_standard_input_as_it_is() {
         assert_eq!(read["encoding"], "base64");
         assert_eq!(read["data"], "AP8KIG5vdCB0ZXh0IA0K");
 
-        let set = host_demo_reading(&home, &["set", id], b"line\n");
+        let set = run_cli_reading(&home, &["set", id], b"line\n");
         assert!(set.line().starts_with("version 2"));
-        assert_eq!(host_demo(&home, &["get", id]).output, "line\n");
+        assert_eq!(run_cli(&home, &["get", id]).output, "line\n");
     }
-    let empty = host_demo_reading(&home, &["create"], b"");
-    let read = host_demo(&home, &["get", empty.line()]);
+    let empty = run_cli_reading(&home, &["create"], b"");
+    let read = run_cli(&home, &["get", empty.line()]);
     assert_eq!((read.code, read.output.as_str()), (0, ""));
 }
 
@@ -154,7 +151,7 @@ fn sessions_are_listed_and_ended_by_handle_and_by_subject() {
     assert_eq!(listed(&home, &[]).len(), 6);
     assert_eq!(listed(&home, &["--limit", "4"]).len(), 4);
     assert_eq!(listed(&home, &["--subject", "unknown"]).len(), 0);
-    let table = host_demo(&home, &["list", "--subject", "bob"]);
+    let table = run_cli(&home, &["list", "--subject", "bob"]);
     assert_eq!(table.output.lines().count(), 3, "{}", table.output);
     assert!(table.output.starts_with("HANDLE"), "{}", table.output);
 
@@ -162,15 +159,15 @@ fn sessions_are_listed_and_ended_by_handle_and_by_subject() {
     let handle = bobs[0]["handle"].as_str().unwrap();
     assert!(table.output.contains(handle));
     assert_eq!(
-        host_demo(&home, &["terminate", handle]).line(),
+        run_cli(&home, &["terminate", handle]).line(),
         "1 session ended"
     );
-    assert_eq!(host_demo(&home, &["terminate", handle]).code, 1);
+    assert_eq!(run_cli(&home, &["terminate", handle]).code, 1);
 
     let others = ["terminate", "--subject", "alice", "--except", &own];
-    assert_eq!(host_demo(&home, &others).line(), "2 sessions ended");
-    assert_eq!(host_demo(&home, &others).line(), "0 sessions ended");
-    assert_eq!(host_demo(&home, &["get", &own]).code, 0);
+    assert_eq!(run_cli(&home, &others).line(), "2 sessions ended");
+    assert_eq!(run_cli(&home, &others).line(), "0 sessions ended");
+    assert_eq!(run_cli(&home, &["get", &own]).code, 0);
     assert_eq!(
         json(&home, &["terminate", "--subject", "alice"]),
         json!({ "ended": 1 })
@@ -183,20 +180,20 @@ fn expired_sessions_are_gone_and_collected() {
     let home = Home::new();
     for _ in 0..5 {
         let id = create(&home, &["{}", "--ttl", "0"]);
-        assert_eq!(host_demo(&home, &["get", &id]).code, 1);
+        assert_eq!(run_cli(&home, &["get", &id]).code, 1);
     }
     let kept = create(&home, &["{}"]);
     assert_eq!(json(&home, &["stats"])["expired"], 5);
     let collected = json(&home, &["collect", "--limit", "2"]);
     assert_eq!(collected["removed"], 5);
     assert!(collected["steps"].as_u64().unwrap() >= 3, "{collected}");
-    let again = host_demo(&home, &["collect"]);
+    let again = run_cli(&home, &["collect"]);
     assert!(
         again.line().starts_with("0 rows removed"),
         "{}",
         again.output
     );
-    assert_eq!(host_demo(&home, &["get", &kept]).code, 0);
+    assert_eq!(run_cli(&home, &["get", &kept]).code, 0);
 }
 
 #[test]
@@ -206,20 +203,20 @@ fn a_backup_opens_as_a_store() {
     let copied = Home::new();
     fs::create_dir(copied.path()).unwrap();
     let file = copied.path().join("copy.db");
-    let backup = host_demo(&home, &["backup", file.to_str().unwrap()]);
+    let backup = run_cli(&home, &["backup", file.to_str().unwrap()]);
     assert!(
         backup.line().starts_with("written to "),
         "{}",
         backup.output
     );
 
-    let read = host_demo(&copied, &["--file", "copy.db", "get", &id]);
+    let read = run_cli(&copied, &["--file", "copy.db", "get", &id]);
     assert_eq!(read.output, "precious");
     assert_eq!(
-        host_demo(&copied, &["check", "--file", "copy.db"]).line(),
+        run_cli(&copied, &["check", "--file", "copy.db"]).line(),
         "sound"
     );
-    let again = host_demo(&home, &["backup", file.to_str().unwrap()]);
+    let again = run_cli(&home, &["backup", file.to_str().unwrap()]);
     assert_eq!(again.code, 3);
     assert!(again.error().contains("copy.db"), "{}", again.errors);
 }
@@ -229,10 +226,10 @@ fn an_id_may_look_like_an_option() {
     let home = Home::new();
     create(&home, &["{}"]);
     for id in ["-x", "--json-or-not", "-V-"] {
-        let set = host_demo(&home, &["set", id, "mine"]);
+        let set = run_cli(&home, &["set", id, "mine"]);
         assert_eq!(set.code, 0, "{id}: {}", set.errors);
-        assert_eq!(host_demo(&home, &["get", id]).output, "mine");
-        assert_eq!(host_demo(&home, &["destroy", id]).code, 0);
+        assert_eq!(run_cli(&home, &["get", id]).output, "mine");
+        assert_eq!(run_cli(&home, &["destroy", id]).code, 0);
     }
 }
 
@@ -242,7 +239,7 @@ fn every_command_takes_an_id_from_standard_input() {
     let id = create(&home, &["{}", "--subject", "alice"]);
     create(&home, &["{}", "--subject", "alice"]);
     let reading = |arguments: &[&str], input: &str| {
-        let ran = host_demo_reading(&home, arguments, input.as_bytes());
+        let ran = run_cli_reading(&home, arguments, input.as_bytes());
         assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.errors);
         ran.output
     };
@@ -266,7 +263,7 @@ fn every_command_takes_an_id_from_standard_input() {
     reading(&["set", "-", "mine"], "-\n");
     assert_eq!(reading(&["get", "-"], "-\n"), "mine");
     for none in ["", "\n", "\nid"] {
-        let ran = host_demo_reading(&home, &["get", "-"], none.as_bytes());
+        let ran = run_cli_reading(&home, &["get", "-"], none.as_bytes());
         assert_eq!(
             (ran.code, ran.error()),
             (3, "the first line of standard input holds no id")

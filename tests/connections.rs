@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::command::{command, host_demo};
+use crate::command::{command, run_cli};
 use crate::fixture::Home;
 use crate::guests;
 use crate::served::Site;
@@ -234,7 +234,7 @@ fn an_upload_goes_on_after_the_response_when_the_server_stops() {
     assert_eq!(rest(&mut upload), "");
     let (_, log) = site.ended();
     assert!(!log.contains("WARN"), "{log}");
-    let uploaded = host_demo(&home, &["get", "uploaded"]);
+    let uploaded = run_cli(&home, &["get", "uploaded"]);
     assert_eq!(uploaded.code, 0, "{log}");
 }
 

@@ -14,7 +14,7 @@ use std::thread;
 
 use wasi_sessions::{Builder, Error};
 
-use crate::command::{self, PROGRAM, Ran, host_demo};
+use crate::command::{self, PROGRAM, Ran, run_cli};
 use crate::fixture::{CACHE, Home, compiled_in, create, data, store};
 
 /// A user that owns nothing.
@@ -31,7 +31,7 @@ fn refused_and_left_alone(home: &Home, fits: fn(&Error) -> bool) {
         }
         assert!(fs::read(home.database()).unwrap() == before);
     }
-    let ran = host_demo(home, &["stats"]);
+    let ran = run_cli(home, &["stats"]);
     assert_eq!(ran.code, 3);
     assert!(ran.error().len() > 10);
     assert!(fs::read(home.database()).unwrap() == before);
@@ -99,7 +99,7 @@ fn check_names_what_is_damaged() {
     let damage = sessions.check().wait().unwrap();
     assert!((1..=100).contains(&damage.len()), "{damage:?}");
     drop(sessions);
-    let ran = host_demo(&home, &["check"]);
+    let ran = run_cli(&home, &["check"]);
     assert_eq!(ran.code, 1);
     assert_eq!(ran.output.lines().count(), damage.len());
 }
@@ -301,7 +301,7 @@ fn four_gigabytes_of_address_space_are_enough() {
     let id = limited("create '{}'").line().to_owned();
     assert_eq!(limited(&format!("get {id}")).output, "{}");
     assert_eq!(limited("check").line(), "sound");
-    assert_eq!(host_demo(&home, &["get", &id]).output, "{}");
+    assert_eq!(run_cli(&home, &["get", &id]).output, "{}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::command::{Writer, host_demo};
+use crate::command::{Writer, run_cli};
 use crate::fixture::{Home, session};
 
 #[test]
@@ -39,5 +39,5 @@ fn killed_20_times_in_mid_write_a_store_has_every_answered_write() {
         assert!(live >= answered.len() as u64, "round {round}");
         assert_eq!(sessions.check().wait(), Ok(vec![]), "round {round}");
     }
-    assert_eq!(host_demo(&home, &["check"]).line(), "sound");
+    assert_eq!(run_cli(&home, &["check"]).line(), "sound");
 }

@@ -7,7 +7,7 @@ use std::thread;
 use rusqlite::ErrorCode;
 use wasi_sessions::{Error, Sessions};
 
-use crate::command::{Writer, bare, host_demo};
+use crate::command::{Writer, bare, run_cli};
 use crate::fixture::{Home, create, data, store, written};
 
 fn in_use(home: &Home) -> Error {
@@ -60,14 +60,14 @@ fn a_second_process_is_refused_until_this_one_lets_go() {
     let id = create(&sessions, "{}");
     let directory = home.path().display().to_string();
     for arguments in [vec!["stats"], vec!["create", "{}"], vec!["collect"]] {
-        let ran = host_demo(&home, &arguments);
+        let ran = run_cli(&home, &arguments);
         assert_eq!(ran.code, 4, "{}", ran.errors);
         assert!(ran.errors.contains(&directory), "{}", ran.errors);
         assert_eq!(ran.output, "");
     }
     assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
     drop(sessions);
-    assert_eq!(host_demo(&home, &["stats"]).code, 0);
+    assert_eq!(run_cli(&home, &["stats"]).code, 0);
 }
 
 #[cfg(unix)]
@@ -83,7 +83,7 @@ fn a_directory_has_one_owner_even_without_its_lock_file() {
         }
     }
     assert_eq!(open(&home).err(), Some(in_use(&home)));
-    assert_eq!(host_demo(&home, &["stats"]).code, 4);
+    assert_eq!(run_cli(&home, &["stats"]).code, 4);
     assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use wasi_sessions::{Builder, Error, Sessions};
 
-use crate::command::{Writer, command, host_demo};
+use crate::command::{Writer, command, run_cli};
 use crate::fixture::{Home, LIFE, create, data, listed, store};
 
 /// A store that was killed after a backup, and that backup, with one session. The
@@ -23,10 +23,10 @@ impl Killed {
     fn new() -> Self {
         let home = Home::new();
         let copy = home.beside("copy.db");
-        let id = host_demo(&home, &["create", r#"{"copy":true}"#])
+        let id = run_cli(&home, &["create", r#"{"copy":true}"#])
             .line()
             .to_owned();
-        let written = host_demo(&home, &["backup", copy.to_str().unwrap()]);
+        let written = run_cli(&home, &["backup", copy.to_str().unwrap()]);
         assert_eq!(written.code, 0, "{}", written.errors);
         let mut writer = Writer::start(&home);
         writer.answered_lines(20);
@@ -110,7 +110,7 @@ fn restore_replaces_a_killed_database_and_its_log() {
     let killed = Killed::new().on_time();
     let before = fs::read(&killed.copy).unwrap();
     let copy = killed.copy.to_str().unwrap();
-    let ran = host_demo(&killed.home, &["restore", copy, "--json"]);
+    let ran = run_cli(&killed.home, &["restore", copy, "--json"]);
     let size = before.len();
     assert_eq!(
         ran.json(),
@@ -167,7 +167,7 @@ fn a_directory_in_use_is_not_restored_to() {
     sessions.backup(&copy).wait().unwrap();
     let restored = home.builder().restore(&copy).wait();
     assert!(matches!(restored, Err(Error::InUse { .. })), "{restored:?}");
-    let ran = host_demo(&home, &["restore", copy.to_str().unwrap()]);
+    let ran = run_cli(&home, &["restore", copy.to_str().unwrap()]);
     assert_eq!(ran.code, 4, "{}", ran.errors);
     assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
 }

@@ -12,7 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 use wasi_sessions::web::Server;
 use wasi_sessions::{Error, Key, NewSession, Options, PreviousKey, Sessions, Stores};
 
-use crate::command::{command, host_demo};
+use crate::command::{command, run_cli};
 use crate::fixture::{CACHE, Home, LIFE, compiled_in, create, data, listed};
 use crate::guests;
 
@@ -275,13 +275,13 @@ fn the_command_line_takes_keys_from_files_and_the_environment() {
         path.to_str().unwrap().to_owned()
     };
     let key = file("key", &format!("{KEY}\n"));
-    let id = host_demo(&home, &["create", PAYLOAD, "--key-file", &key]);
+    let id = run_cli(&home, &["create", PAYLOAD, "--key-file", &key]);
     let id = id.line();
     let get = ["get", id, "--key-file", &key];
-    let found = host_demo(&home, &get);
+    let found = run_cli(&home, &get);
     assert!(found.output.contains("words of the payload"));
     assert!(
-        host_demo(&home, &get[..2])
+        run_cli(&home, &get[..2])
             .error()
             .contains("`key` is missing")
     );
@@ -305,8 +305,8 @@ fn the_command_line_takes_keys_from_files_and_the_environment() {
 
     let next = file("next", OTHER_KEY);
     let change = ["--key-file", &next, "--previous-key-file", &key];
-    let collected = host_demo(&home, &[&["collect"][..], &change].concat());
+    let collected = run_cli(&home, &[&["collect"][..], &change].concat());
     assert_eq!(collected.code, 0, "{}", collected.errors);
-    let found = host_demo(&home, &["get", id, "--key-file", &next]);
+    let found = run_cli(&home, &["get", id, "--key-file", &next]);
     assert!(found.output.contains("words of the payload"));
 }

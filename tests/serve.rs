@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wasi_sessions::Stores;
 use wasi_sessions::web::{Error, Server};
 
-use crate::command::{bare, command, host_demo};
+use crate::command::{bare, command, run_cli};
 use crate::fixture::{CACHE, Home, compiled_in};
 use crate::guests;
 use crate::served::Site;
@@ -278,14 +278,14 @@ fn sessions_outlive_the_server_with_a_directory_and_end_with_it_without() {
     let home = Home::new();
     let site = guest(&home, &[]);
     let id = site.post("/create", b"kept").body;
-    let in_use = host_demo(&home, &["get", &id]);
+    let in_use = run_cli(&home, &["get", &id]);
     assert_eq!(in_use.code, 4, "{}", in_use.errors);
     site.stop();
-    assert_eq!(host_demo(&home, &["get", &id]).output, "kept");
+    assert_eq!(run_cli(&home, &["get", &id]).output, "kept");
     let site = guest(&home, &[]);
     assert_eq!(site.post("/create", b"more").status, 200);
     site.stop();
-    assert_eq!(host_demo(&home, &["stats", "--json"]).json()["live"], 2);
+    assert_eq!(run_cli(&home, &["stats", "--json"]).json()["live"], 2);
 
     let temporary = home.beside("temporary");
     fs::create_dir(&temporary).unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::command::{bare, host_demo};
+use crate::command::{bare, run_cli};
 use crate::fixture::Home;
 
 const SMALL: [&str; 4] = ["--sessions", "200", "--users", "10"];
@@ -60,15 +60,15 @@ fn the_story_holds_with_small_numbers() {
 #[test]
 fn the_story_is_told_to_people_and_leaves_a_store_where_it_was_told_to() {
     let home = Home::new();
-    let ran = host_demo(&home, &SMALL);
+    let ran = run_cli(&home, &SMALL);
     assert_eq!(ran.code, 0, "{}", ran.errors);
     for word in ["create", "collect", "killed", "sound"] {
         assert!(ran.output.contains(word), "{word}: {}", ran.output);
     }
-    assert_eq!(host_demo(&home, &["check"]).line(), "sound");
+    assert_eq!(run_cli(&home, &["check"]).line(), "sound");
 
     // It takes no store that is there already for its own.
-    let again = host_demo(&home, &SMALL);
+    let again = run_cli(&home, &SMALL);
     assert_eq!(again.code, 3);
     assert!(again.errors.lines().count() == 1, "{}", again.errors);
 }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::command::{bare, command, host_demo, host_demo_reading};
+use crate::command::{bare, command, run_cli, run_cli_reading};
 use crate::fixture::Home;
 
 use super::create;
@@ -23,7 +23,7 @@ fn a_wrong_command_is_a_usage_error() {
         vec!["create", "{}", "--subject", ""],
         vec!["--sessions", "0"],
     ] {
-        let ran = host_demo(&home, &arguments);
+        let ran = run_cli(&home, &arguments);
         assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.errors);
         assert_eq!(ran.output, "");
         assert!(!ran.errors.is_empty());
@@ -53,14 +53,14 @@ fn only_a_start_makes_a_database() {
         vec!["check"],
         vec!["backup", copy],
     ] {
-        let ran = host_demo(&home, &arguments);
+        let ran = run_cli(&home, &arguments);
         assert_eq!(ran.code, 3, "{arguments:?}");
         assert!(ran.error().contains("no database"), "{}", ran.errors);
         assert!(!home.path().exists(), "{arguments:?}");
     }
     let directory = home.path().display().to_string();
-    assert!(host_demo(&home, &["stats"]).error().contains(&directory));
-    let made = host_demo(&home, &["set", "mine", "{}"]);
+    assert!(run_cli(&home, &["stats"]).error().contains(&directory));
+    let made = run_cli(&home, &["set", "mine", "{}"]);
     assert_eq!(made.code, 0);
     let database = home.database().display().to_string();
     assert_eq!(
@@ -68,9 +68,9 @@ fn only_a_start_makes_a_database() {
         format!("wasi-sessions: created a new database `{database}`\n")
     );
     assert!(home.database().exists());
-    assert_eq!(host_demo(&home, &["create", "{}"]).errors, "");
+    assert_eq!(run_cli(&home, &["create", "{}"]).errors, "");
 
-    let no_table = host_demo(&home, &["list", "--table", "Missing"]);
+    let no_table = run_cli(&home, &["list", "--table", "Missing"]);
     assert_eq!(no_table.code, 3);
     assert_eq!(
         no_table.error(),
@@ -85,20 +85,20 @@ fn an_error_is_one_line_without_ids_and_payloads() {
     let long_id = "S3CR3T".repeat(50);
     let large = vec![b'x'; 1_048_577];
     for (ran, code) in [
-        (host_demo(&home, &["get", "S3CR3T"]), 1),
-        (host_demo(&home, &["touch", "S3CR3T"]), 1),
-        (host_demo(&home, &["destroy", "S3CR3T"]), 1),
-        (host_demo(&home, &["terminate", "S3CR3T"]), 1),
-        (host_demo(&home, &["get", "S3CR3T", "--json"]), 1),
-        (host_demo(&home, &["set", &long_id, "S3CR3T"]), 3),
+        (run_cli(&home, &["get", "S3CR3T"]), 1),
+        (run_cli(&home, &["touch", "S3CR3T"]), 1),
+        (run_cli(&home, &["destroy", "S3CR3T"]), 1),
+        (run_cli(&home, &["terminate", "S3CR3T"]), 1),
+        (run_cli(&home, &["get", "S3CR3T", "--json"]), 1),
+        (run_cli(&home, &["set", &long_id, "S3CR3T"]), 3),
         (
-            host_demo(&home, &["create", "S3CR3T", "--subject", &long_id]),
+            run_cli(&home, &["create", "S3CR3T", "--subject", &long_id]),
             3,
         ),
-        (host_demo_reading(&home, &["create"], &large), 3),
-        (host_demo(&home, &["list", "--table", "no table!"]), 3),
-        (host_demo(&home, &["list", "--file", "../sessions.db"]), 3),
-        (host_demo(&home, &["list", "--table", "Missing"]), 3),
+        (run_cli_reading(&home, &["create"], &large), 3),
+        (run_cli(&home, &["list", "--table", "no table!"]), 3),
+        (run_cli(&home, &["list", "--file", "../sessions.db"]), 3),
+        (run_cli(&home, &["list", "--table", "Missing"]), 3),
     ] {
         assert_eq!(ran.code, code, "{}", ran.errors);
         assert!(!ran.error().contains("S3CR3T"), "{}", ran.errors);

@@ -13,7 +13,7 @@ fn a_time_out_of_zero_is_refused() {
         "--idle-timeout",
         "--body-timeout",
     ] {
-        let refused = host_demo(&home, &["serve", option, "0s"]);
+        let refused = run_cli(&home, &["serve", option, "0s"]);
         assert_eq!(refused.code, 2, "{option}");
         assert!(refused.errors.contains("more than 0"), "{}", refused.errors);
     }
@@ -74,7 +74,7 @@ fn what_cannot_be_served_is_said_in_one_line() {
     let home = Home::new();
     let serve = |arguments: &[&str]| {
         let serve = ["serve", "--address", "127.0.0.1:0"];
-        host_demo(&home, &[&serve, arguments].concat())
+        run_cli(&home, &[&serve, arguments].concat())
     };
     let missing = serve(&["--component", "no-such.wasm"]);
     assert_eq!(missing.code, 3);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::command::host_demo;
+use crate::command::run_cli;
 use crate::fixture::Home;
 use crate::served::Site;
 
@@ -37,7 +37,7 @@ fn a_stop_keeps_every_answered_write_and_finishes_what_is_in_flight() {
     let (status, log) = site.ended();
     assert_eq!(status.code(), Some(0), "{log}");
     for id in &ids {
-        let read = host_demo(&home, &["get", id]);
+        let read = run_cli(&home, &["get", id]);
         assert_eq!((read.code, read.output.as_str()), (0, "{}"));
     }
 }
@@ -72,7 +72,7 @@ fn a_stop_waits_for_what_is_in_flight() {
     let id = response.lines().find(|line| line.len() == 43).unwrap();
     let (status, log) = site.ended();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert_eq!(host_demo(&home, &["get", id]).output, "first-last");
+    assert_eq!(run_cli(&home, &["get", id]).output, "first-last");
 }
 
 #[test]

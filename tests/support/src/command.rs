@@ -80,12 +80,12 @@ pub fn command(home: &Home, arguments: &[&str]) -> Command {
 }
 
 /// Runs `wasi-sessions` with these arguments on the store of this home.
-pub fn host_demo(home: &Home, arguments: &[&str]) -> Ran {
+pub fn run_cli(home: &Home, arguments: &[&str]) -> Ran {
     command(home, arguments).output().unwrap().into()
 }
 
 /// Runs `wasi-sessions` with these bytes on its standard input.
-pub fn host_demo_reading(home: &Home, arguments: &[&str], input: &[u8]) -> Ran {
+pub fn run_cli_reading(home: &Home, arguments: &[&str], input: &[u8]) -> Ran {
     let mut child = command(home, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
