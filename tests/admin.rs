@@ -44,7 +44,7 @@ fn a_listing_shows_everything_but_the_payload() {
 }
 
 #[test]
-fn pages_show_each_session_once_whatever_comes_and_goes_meanwhile() {
+fn pages_show_each_session_once_while_others_start_and_end() {
     let (home, sessions) = store();
     create_many(&sessions, "alice", 30);
     create_many(&sessions, "bob", 30);
@@ -109,7 +109,7 @@ fn a_page_has_1_to_1000_entries() {
 }
 
 #[test]
-fn terminate_ends_the_session_that_a_listing_names() {
+fn terminate_ends_the_session_of_a_handle() {
     let (_home, sessions) = store();
     let ids = [create(&sessions, "0"), create(&sessions, "1")];
     for entry in listed(&sessions, None) {
@@ -128,7 +128,7 @@ fn terminate_ends_the_session_that_a_listing_names() {
 }
 
 #[test]
-fn terminate_subject_ends_all_of_one_subject_but_the_one_excepted() {
+fn terminate_subject_ends_all_sessions_of_a_subject_except_one() {
     let (_home, sessions) = store();
     create_many(&sessions, "alice", 5);
     let own = create_for(&sessions, "alice");
@@ -170,7 +170,7 @@ fn clear_ends_every_session() {
 }
 
 #[test]
-fn stats_count_what_is_there_and_name_the_store() {
+fn stats_count_rows_and_name_the_store() {
     let (home, sessions) = store_with(Options {
         model_name: "Visits ünd more".to_owned(),
         ..Options::default()
@@ -196,7 +196,7 @@ fn stats_count_what_is_there_and_name_the_store() {
 }
 
 #[test]
-fn a_backup_is_a_whole_store_and_the_original_goes_on() {
+fn a_backup_is_a_complete_store_and_the_original_stays_usable() {
     let (home, sessions) = store();
     let id = create_for(&sessions, "alice");
     let ended = create(&sessions, "{}");
@@ -223,7 +223,7 @@ fn a_backup_is_a_whole_store_and_the_original_goes_on() {
 }
 
 #[test]
-fn a_backup_never_overwrites_and_leaves_nothing_when_it_fails() {
+fn a_backup_never_overwrites_and_leaves_nothing_after_a_failure() {
     let (home, sessions) = store();
     create(&sessions, "{}");
     let taken = home.beside("taken");

@@ -23,7 +23,7 @@ fn works(builder: Builder) {
 }
 
 #[test]
-fn compiled_code_is_used_again_and_built_anew_when_it_is_damaged() {
+fn compiled_code_is_reused_and_rebuilt_when_it_is_damaged() {
     let cache = Home::new().beside("cache");
     let open = || works(Home::new().builder().cache_directory(&cache));
     open();
@@ -47,7 +47,7 @@ fn compiled_code_is_used_again_and_built_anew_when_it_is_damaged() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_used_is_as_good_as_none() {
+fn a_cache_that_cannot_be_used_is_ignored() {
     let home = Home::new();
     fs::write(home.beside("file"), "").unwrap();
     works(home.builder().cache_directory(home.beside("file")));

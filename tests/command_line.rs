@@ -119,7 +119,7 @@ fn every_result_is_json_when_asked_for() {
 }
 
 #[test]
-fn a_payload_comes_from_standard_input_as_it_is() {
+fn a_payload_from_standard_input_is_stored_unchanged() {
     let home = Home::new();
     let binary = b"\x00\xff\n not text \r\n";
     for arguments in [vec!["create"], vec!["create", "-"]] {
@@ -273,7 +273,7 @@ fn every_command_takes_an_id_from_standard_input() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_token_reaches_the_component_and_no_list_of_processes() {
+fn a_token_reaches_the_component_but_not_the_list_of_processes() {
     const SECRET: &str = "a secret, and long";
     let home = Home::new();
     let file = home.beside("token");

@@ -196,7 +196,7 @@ async fn visit_cut_short(
 }
 
 #[test]
-fn a_session_goes_from_instance_to_instance_and_to_a_native_host() {
+fn a_session_is_shared_by_instances_and_a_native_host() {
     let place = Place::new();
     let cookie = place.first_visit();
     for visits in 2..=5 {
@@ -208,7 +208,7 @@ fn a_session_goes_from_instance_to_instance_and_to_a_native_host() {
 }
 
 #[test]
-fn many_instances_open_a_new_database_at_once() {
+fn many_instances_open_a_new_database_concurrently() {
     let place = Place::new();
     let answers = place.visit_patiently(&[None; AT_ONCE as usize]);
     let cookies: BTreeSet<String> = answers
@@ -227,7 +227,7 @@ fn many_instances_open_a_new_database_at_once() {
 }
 
 #[test]
-fn many_instances_that_count_in_one_session_lose_nothing() {
+fn many_instances_that_count_in_one_session_lose_no_update() {
     let place = Place::new();
     let cookie = place.first_visit();
     let answers = place.visit_patiently(&[Some(cookie.as_str()); AT_ONCE as usize]);
@@ -237,12 +237,12 @@ fn many_instances_that_count_in_one_session_lose_nothing() {
 }
 
 #[test]
-fn an_instance_can_be_dropped_wherever_it_stands() {
+fn an_instance_can_be_dropped_at_any_point() {
     end_everywhere(End::Dropped);
 }
 
 #[test]
-fn an_instance_can_trap_wherever_it_stands() {
+fn an_instance_can_trap_at_any_point() {
     end_everywhere(End::Trapped);
 }
 
@@ -278,7 +278,7 @@ fn end_everywhere(end: End) {
 }
 
 #[test]
-fn many_instances_that_find_a_dead_lock_at_once_remove_one() {
+fn many_instances_that_find_a_dead_lock_together_remove_only_that_lock() {
     let place = Place::new();
     let cookie = place.first_visit();
     let mut counted = 1;
@@ -303,7 +303,7 @@ fn many_instances_that_find_a_dead_lock_at_once_remove_one() {
 }
 
 #[test]
-fn instances_that_are_killed_among_others_take_nothing_from_them() {
+fn killed_instances_do_not_harm_concurrent_ones() {
     let place = Place::new();
     let cookies: Vec<String> = (0..AT_ONCE).map(|_| place.first_visit()).collect();
     let mut victims = JoinSet::new();

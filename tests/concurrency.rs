@@ -8,7 +8,7 @@ use crate::fixture::{
 };
 
 #[test]
-fn create_update_and_set_are_three_verbs() {
+fn create_update_and_set_treat_missing_sessions_differently() {
     let (_home, sessions) = store();
     // Create always starts a session.
     let (first, second) = (create(&sessions, "{}"), create(&sessions, "{}"));
@@ -29,7 +29,7 @@ fn create_update_and_set_are_three_verbs() {
 }
 
 #[test]
-fn a_lost_update_shows_in_the_version_and_the_answer_is_what_stands() {
+fn a_stale_update_is_refused_and_answered_with_the_stored_session() {
     let (home, sessions) = store();
     let id = create_for(&sessions, "alice");
     home.advance(5);
@@ -57,7 +57,7 @@ fn a_lost_update_shows_in_the_version_and_the_answer_is_what_stands() {
 }
 
 #[test]
-fn a_destroyed_id_stays_refused_for_as_long_as_a_tombstone_lasts() {
+fn a_destroyed_id_is_refused_as_long_as_its_tombstone_lasts() {
     for tombstone in [0, 1, 60_000] {
         let (home, sessions) = store_with(Options {
             tombstone: ms(tombstone),
@@ -78,7 +78,7 @@ fn a_destroyed_id_stays_refused_for_as_long_as_a_tombstone_lasts() {
 }
 
 #[test]
-fn a_rotated_id_stays_refused_for_as_long_as_a_tombstone_lasts() {
+fn a_rotated_id_is_refused_as_long_as_its_tombstone_lasts() {
     let (home, sessions) = store();
     let id = create(&sessions, "{}");
     let new = sessions.rotate(&id, Some("alice")).wait().unwrap().unwrap();
@@ -147,7 +147,7 @@ fn every_deliberate_ending_leaves_a_tombstone() {
 }
 
 #[test]
-fn ending_what_is_missing_or_expired_leaves_no_tombstone() {
+fn ending_a_missing_or_expired_session_leaves_no_tombstone() {
     let (home, sessions) = store();
     let id = sessions.create(NewSession::new("{}").ttl(ms(10)).subject("alice"));
     let id = id.wait().unwrap().id;
@@ -164,7 +164,7 @@ fn ending_what_is_missing_or_expired_leaves_no_tombstone() {
 }
 
 #[test]
-fn ending_again_lengthens_no_tombstone() {
+fn ending_a_session_again_does_not_extend_its_tombstone() {
     let (home, sessions) = store();
     let id = create_for(&sessions, "alice");
     let handle = only_handle(&sessions);
@@ -180,7 +180,7 @@ fn ending_again_lengthens_no_tombstone() {
 }
 
 #[test]
-fn a_tombstone_outlives_a_restart_and_a_collection() {
+fn a_tombstone_survives_a_restart_and_a_collection() {
     let (home, sessions) = store();
     let id = create(&sessions, "{}");
     assert_eq!(sessions.destroy(&id).wait(), Ok(true));

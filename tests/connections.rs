@@ -77,7 +77,7 @@ fn the_longest_idle_connection_gives_way_to_a_new_one() {
 }
 
 #[test]
-fn idle_connections_give_way_before_half_heads_and_half_bodies_last() {
+fn idle_connections_give_way_first_then_incomplete_heads_then_bodies() {
     let home = Home::new();
     let site = guest(&home, &["--connections", "4"]);
     let mut body = site.begin("/length");
@@ -101,7 +101,7 @@ fn idle_connections_give_way_before_half_heads_and_half_bodies_last() {
 }
 
 #[test]
-fn bodies_that_stand_still_give_way_to_new_clients() {
+fn stalled_bodies_give_way_to_new_clients() {
     let home = Home::new();
     let site = guest(&home, &["--connections", "2"]);
     let mut bodies = [site.begin("/length"), site.begin("/length")];
@@ -215,7 +215,7 @@ fn a_body_that_is_late_is_408() {
 }
 
 #[test]
-fn an_upload_goes_on_after_the_response_when_the_server_stops() {
+fn an_upload_continues_after_the_response_when_the_server_stops() {
     let home = Home::new();
     let site = guest(&home, &["--head-timeout", "300ms"]);
     let head = "POST /answer-and-read HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";

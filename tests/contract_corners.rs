@@ -71,7 +71,7 @@ fn a_touch_that_gains_less_than_the_renewal_step_writes_nothing() {
 }
 
 #[test]
-fn a_touch_to_an_earlier_moment_is_always_written() {
+fn a_touch_to_an_earlier_expiry_is_always_written() {
     let (home, sessions) = store();
     let id = sessions
         .create(NewSession::new("{}").ttl(ms(10_000)))
@@ -165,7 +165,7 @@ fn update_with_expected_0_inserts_if_absent() {
 }
 
 #[test]
-fn merge_leaves_what_the_patch_does_not_name_as_it_was() {
+fn merge_does_not_change_members_that_the_patch_does_not_name() {
     let (home, sessions) = store();
     let payload = r#"{"z":1.10,"big":12345678901234567890,"a":{"y":1e2,"x":[ 1 ]},"s":"\u00e9"}"#;
     let id = create(&sessions, payload);
@@ -184,7 +184,7 @@ fn merge_leaves_what_the_patch_does_not_name_as_it_was() {
 }
 
 #[test]
-fn json_nested_deeper_than_128_is_not_json_here() {
+fn json_nested_deeper_than_128_does_not_count_as_json() {
     let (_home, sessions) = store();
     let nested = |depth: usize| {
         let inner = "[".repeat(depth - 1) + &"]".repeat(depth - 1);
@@ -215,7 +215,7 @@ fn json_nested_deeper_than_128_is_not_json_here() {
 }
 
 #[test]
-fn a_subject_that_cannot_exist_is_refused_and_a_filter_for_it_finds_nothing() {
+fn an_invalid_subject_is_refused_and_a_filter_for_it_finds_nothing() {
     let (_home, sessions) = store();
     let id = create(&sessions, "{}");
     for subject in ["", &"x".repeat(256), &"é".repeat(128)] {
@@ -301,7 +301,7 @@ fn max_per_subject_ends_those_created_longest_ago_and_never_the_new_one() {
 }
 
 #[test]
-fn many_created_at_one_moment_leave_the_newest_and_the_limit() {
+fn many_sessions_created_at_one_moment_leave_the_newest_up_to_the_limit() {
     let (_home, sessions) = store_with(Options {
         max_per_subject: Some(1),
         ..Options::default()
@@ -314,7 +314,7 @@ fn many_created_at_one_moment_leave_the_newest_and_the_limit() {
 }
 
 #[test]
-fn an_expired_or_ended_session_takes_no_place_of_its_subject() {
+fn an_expired_or_ended_session_does_not_count_for_its_subject() {
     let (home, sessions) = store_with(Options {
         max_per_subject: Some(2),
         ..Options::default()
@@ -333,7 +333,7 @@ fn an_expired_or_ended_session_takes_no_place_of_its_subject() {
 }
 
 #[test]
-fn a_request_that_writes_nothing_leaves_the_files_alone() {
+fn a_request_that_writes_nothing_does_not_change_the_files() {
     let (home, sessions) = store();
     let id = create(&sessions, "{}");
     let files = || -> Vec<Vec<u8>> {

@@ -39,7 +39,7 @@ fn the_request_in_flight_fails_and_later_ones_succeed() {
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost() {
+fn no_answered_write_is_lost() {
     let home = Home::new();
     let sessions = open(&home);
     let mut ids = vec![];
@@ -62,7 +62,7 @@ fn nothing_that_was_answered_is_lost() {
 }
 
 #[test]
-fn a_crash_in_mid_transaction_leaves_nothing_half_done() {
+fn a_crash_in_mid_transaction_rolls_it_back() {
     let home = Home::new();
     let sessions = open(&home);
     let large = sessions.create(NewSession::new(vec![b'x'; 1 << 20]).ttl(LIFE));
@@ -125,7 +125,7 @@ fn requests_that_waited_behind_a_crash_are_done() {
 }
 
 #[test]
-fn a_database_that_is_damaged_meanwhile_fails_until_it_is_whole_again() {
+fn a_database_that_is_damaged_after_a_crash_fails_until_it_is_repaired() {
     let home = Home::new();
     let sessions = open(&home);
     let id = create(&sessions, "kept");

@@ -42,7 +42,7 @@ fn is_corrupt(error: &Error) -> bool {
 }
 
 #[test]
-fn a_file_that_is_not_a_database_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
     let noise: Vec<u8> = (0..100_000_u32)
         .map(|n| (n.wrapping_mul(n) >> 7) as u8)
         .collect();
@@ -65,7 +65,7 @@ fn an_empty_file_is_a_new_database() {
 }
 
 #[test]
-fn a_truncated_database_is_refused_and_left_alone() {
+fn a_truncated_database_is_refused_and_not_changed() {
     let (home, sessions) = store();
     for _ in 0..50 {
         create(&sessions, &"x".repeat(1000));
@@ -84,7 +84,7 @@ fn a_truncated_database_is_refused_and_left_alone() {
 }
 
 #[test]
-fn check_names_what_is_damaged() {
+fn check_reports_damage() {
     let (home, sessions) = store();
     for _ in 0..100 {
         create(&sessions, &"x".repeat(1000));
@@ -105,7 +105,7 @@ fn check_names_what_is_damaged() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_named() {
+fn a_directory_that_cannot_be_created_is_named() {
     let home = Home::new();
     fs::write(home.beside("file"), "precious").unwrap();
     for path in [
@@ -129,7 +129,7 @@ fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn a_directory_that_can_only_be_read_is_named_and_nothing_in_it_changes() {
+fn a_read_only_directory_is_named_and_not_changed() {
     let (home, sessions) = store();
     let id = create(&sessions, "kept");
     drop(sessions);
@@ -147,7 +147,7 @@ fn a_directory_that_can_only_be_read_is_named_and_nothing_in_it_changes() {
 }
 
 #[test]
-fn a_database_that_can_only_be_read_is_refused_and_left_alone() {
+fn a_read_only_database_is_refused_and_not_changed() {
     let (home, sessions) = store();
     create(&sessions, "kept");
     drop(sessions);

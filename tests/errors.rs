@@ -76,7 +76,7 @@ fn no_error_carries_an_id_or_a_payload() {
 }
 
 #[test]
-fn a_setting_out_of_range_is_named_and_nothing_is_made() {
+fn a_setting_out_of_range_is_named_and_nothing_is_created() {
     let default = Options::default;
     #[rustfmt::skip]
     let settings = [
@@ -131,7 +131,7 @@ fn an_error_of_the_database_starts_with_the_stores_name() {
 }
 
 #[test]
-fn every_setting_in_range_is_taken() {
+fn every_setting_in_range_is_accepted() {
     let home = Home::new();
     let sessions = home.open_with(Options {
         table_name: "t".into(),
@@ -156,7 +156,7 @@ fn every_setting_in_range_is_taken() {
 }
 
 #[test]
-fn a_file_name_that_is_not_plain_is_refused_before_anything_is_made() {
+fn a_file_name_that_is_not_plain_is_refused_before_anything_is_created() {
     let home = Home::new();
     for name in [
         "",

@@ -21,7 +21,7 @@ fn waiting(sessions: &Sessions) -> u64 {
 }
 
 #[test]
-fn each_gc_frequency_requests_start_a_collection_of_bounded_steps() {
+fn a_collection_of_bounded_steps_starts_after_gc_frequency_requests() {
     let (home, sessions) = store_with(Options {
         gc_frequency: 5,
         gc_step: 3,
@@ -152,7 +152,7 @@ fn a_frequency_of_0_never_collects() {
 }
 
 #[test]
-fn collect_removes_no_more_than_it_is_asked_to() {
+fn collect_removes_at_most_its_limit() {
     let (home, sessions) = store();
     create_short(&sessions, 10, 1);
     let live = create(&sessions, "{}");
@@ -173,7 +173,7 @@ fn collect_removes_no_more_than_it_is_asked_to() {
 }
 
 #[test]
-fn collection_starts_with_the_minute_that_expired_first() {
+fn collection_starts_with_the_sessions_that_expired_first() {
     let (home, sessions) = store();
     let ids: Vec<String> = [180_000, 60_000, 120_000]
         .map(|ttl| {
@@ -193,7 +193,7 @@ fn collection_starts_with_the_minute_that_expired_first() {
 }
 
 #[test]
-fn a_failing_collection_never_reaches_the_request_that_carried_it() {
+fn a_failing_collection_does_not_fail_the_request_that_carries_it() {
     let home = Home::new();
     let options = Options {
         gc_frequency: 1,
@@ -228,7 +228,7 @@ fn a_failing_collection_never_reaches_the_request_that_carried_it() {
 }
 
 #[test]
-fn space_comes_back_to_the_file_system_while_the_store_is_open() {
+fn space_is_returned_to_the_file_system_while_the_store_is_open() {
     let (home, sessions) = store();
     let live = create(&sessions, "kept");
     for _ in 0..20 {
@@ -255,7 +255,7 @@ fn space_comes_back_to_the_file_system_while_the_store_is_open() {
 }
 
 #[test]
-fn space_comes_back_when_requests_carry_the_collection() {
+fn space_is_returned_when_requests_carry_the_collection() {
     let (home, sessions) = store_with(Options {
         gc_frequency: 1000,
         gc_step: 50,

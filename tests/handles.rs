@@ -28,7 +28,7 @@ fn poll_once<T>(answer: &mut Answer<T>) -> Poll<Result<T, Error>> {
 }
 
 #[test]
-fn a_handle_can_go_anywhere() {
+fn handles_can_be_shared_and_answers_sent_between_threads() {
     fn anywhere<T: Clone + Send + Sync + 'static>() {}
     fn sent<T: Send + 'static>() {}
     anywhere::<Sessions>();
@@ -138,7 +138,7 @@ fn requests_that_wait_when_the_last_handle_is_dropped_are_answered() {
 }
 
 #[test]
-fn an_answer_keeps_the_store_open_until_it_is_there_or_dropped() {
+fn an_answer_keeps_the_store_open_until_it_is_complete_or_dropped() {
     let (home, sessions) = store();
     let (asked, dropped) = (sessions.count_sessions(None), sessions.stats());
     drop(sessions);
@@ -151,7 +151,7 @@ fn an_answer_keeps_the_store_open_until_it_is_there_or_dropped() {
 }
 
 #[test]
-fn nothing_is_asked_before_an_answer_is_waited_for() {
+fn a_request_is_not_sent_before_its_answer_is_polled_or_waited_for() {
     let (_home, sessions) = store();
     drop(sessions.set("dropped", "{}", LIFE));
     let late = sessions.set("late", "{}", LIFE);
@@ -161,7 +161,7 @@ fn nothing_is_asked_before_an_answer_is_waited_for() {
 }
 
 #[test]
-fn what_was_asked_is_done_though_the_answer_is_dropped() {
+fn a_queued_request_is_done_although_its_answer_is_dropped() {
     let (home, sessions) = store();
     let mut answer = sessions.set("first", "{}", LIFE);
     let _ = poll_once(&mut answer);
@@ -202,7 +202,7 @@ fn thousands_of_dropped_answers_harm_no_other_request() {
 }
 
 #[test]
-fn an_opening_that_is_dropped_leaves_the_directory_free_once_it_has_ended() {
+fn a_dropped_opening_releases_the_directory_once_it_has_ended() {
     let home = Home::new();
     drop(home.builder().open());
     assert!(!home.path().exists());
@@ -220,7 +220,7 @@ fn an_opening_that_is_dropped_leaves_the_directory_free_once_it_has_ended() {
 }
 
 #[test]
-fn a_clock_that_panics_closes_the_store_and_leaves_its_directory() {
+fn a_clock_that_panics_closes_the_store_and_releases_its_directory() {
     let home = Home::new();
     let broken = Arc::new(AtomicBool::new(false));
     let breaks = broken.clone();

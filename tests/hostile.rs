@@ -87,7 +87,7 @@ fn answer(site: &Site, request: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn whatever_a_client_sends_is_answered_in_http_or_not_at_all() {
+fn any_bytes_of_a_client_are_answered_in_http_or_not_at_all() {
     let home = Home::new();
     let arguments = [
         "--component",
@@ -110,7 +110,7 @@ fn whatever_a_client_sends_is_answered_in_http_or_not_at_all() {
 }
 
 #[test]
-fn a_guest_that_opens_stores_and_drops_none_meets_a_limit_in_words() {
+fn a_guest_that_opens_too_many_stores_gets_a_clear_error() {
     let home = Home::new();
     let site = Site::start(&home, &["--component", guests::FILE, "--admin"]);
     let hoarded = site.get("/hoard-stores");
@@ -122,7 +122,7 @@ fn a_guest_that_opens_stores_and_drops_none_meets_a_limit_in_words() {
 }
 
 #[test]
-fn guests_with_huge_batches_are_refused_in_words_and_others_are_answered_meanwhile() {
+fn huge_batches_of_guests_get_a_clear_error_and_others_are_answered_meanwhile() {
     let home = Home::new();
     let site = Site::start(&home, &["--component", guests::FILE, "--admin"]);
     let words = site.get("/batches").body;

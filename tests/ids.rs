@@ -22,7 +22,7 @@ fn an_id_is_256_bits_of_the_hosts_randomness() {
 }
 
 #[test]
-fn an_id_that_is_taken_is_not_made_again() {
+fn a_new_id_is_never_one_that_is_taken() {
     let home = Home::new();
     let calls = Arc::new(AtomicUsize::new(0));
     let count = calls.clone();
@@ -60,7 +60,7 @@ fn an_id_is_43_characters_and_never_the_same() {
 }
 
 #[test]
-fn an_id_that_a_caller_brings_is_1_to_255_bytes_of_any_text() {
+fn an_id_chosen_by_the_caller_is_1_to_255_bytes_of_any_text() {
     let (_home, sessions) = store();
     for id in [
         "x",
@@ -86,7 +86,7 @@ fn an_id_that_a_caller_brings_is_1_to_255_bytes_of_any_text() {
 }
 
 #[test]
-fn an_id_that_cannot_exist_is_absent_and_only_a_start_refuses_it() {
+fn an_invalid_id_is_missing_and_refused_only_to_start_a_session() {
     let (_home, sessions) = store();
     for id in ["", &"x".repeat(256), &"é".repeat(128)] {
         assert_eq!(sessions.get(id).wait(), Ok(None));
@@ -157,7 +157,7 @@ fn a_handle_is_not_an_id_and_an_id_is_not_a_handle() {
 }
 
 #[test]
-fn an_invented_handle_or_cursor_names_nothing() {
+fn an_invented_handle_or_cursor_finds_nothing() {
     let (_home, sessions) = store();
     let id = create(&sessions, "{}");
     let handle = only_handle(&sessions);
@@ -181,7 +181,7 @@ fn an_invented_handle_or_cursor_names_nothing() {
 }
 
 #[test]
-fn subjects_and_payloads_come_back_as_they_were_brought() {
+fn subjects_and_payloads_are_stored_unchanged() {
     let (_home, sessions) = store();
     for text in ["a", &"x".repeat(255), "\0", "'\"; --", "ünï", "a\r\nb"] {
         let created = sessions

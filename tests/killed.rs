@@ -9,7 +9,7 @@ use crate::command::{Writer, run_cli};
 use crate::fixture::{Home, session};
 
 #[test]
-fn killed_20_times_in_mid_write_a_store_has_every_answered_write() {
+fn a_store_killed_20_times_in_mid_write_has_every_answered_write() {
     let home = Home::new();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     home.set_clock(now.as_millis() as u64);

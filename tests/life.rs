@@ -92,7 +92,7 @@ fn a_ttl_is_rounded_up_to_whole_milliseconds_so_that_none_above_zero_ends_a_sess
 }
 
 #[test]
-fn without_a_ttl_the_payloads_own_max_age_counts() {
+fn without_a_ttl_the_max_age_of_the_payload_counts() {
     let (_home, sessions) = store();
     let payload = r#"{"user":1,"cookie":{"path":"/","maxAge":1500}}"#;
     let created = sessions.create(payload).wait().unwrap();
@@ -143,7 +143,7 @@ fn without_a_ttl_and_a_max_age_the_default_counts() {
 }
 
 #[test]
-fn nothing_renews_past_the_absolute_lifetime() {
+fn no_renewal_exceeds_the_absolute_lifetime() {
     let (home, sessions) = store_with(Options {
         absolute_lifetime: Some(ms(10_000)),
         ..Options::default()
@@ -199,7 +199,7 @@ fn writing_over_an_expired_session_starts_a_new_one() {
 }
 
 #[test]
-fn a_write_tells_the_version_and_expiry_that_a_get_then_shows() {
+fn a_write_answers_with_the_version_and_expiry_that_a_get_shows() {
     let (home, sessions) = store();
     let id = sessions
         .create(NewSession::new("1").ttl(LIFE).subject("alice"))

@@ -40,7 +40,7 @@ fn refusal<T: Debug>(answer: Result<T, Refusal>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_function_of_sessions_does_for_a_guest_what_it_does_for_the_host() {
+async fn every_function_of_sessions_works_alike_for_a_guest_and_the_host() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
     let mut guest = guests.open().await;
@@ -89,7 +89,7 @@ async fn every_function_of_sessions_does_for_a_guest_what_it_does_for_the_host()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guests_batch_answers_each_request_in_its_own_way() {
+async fn a_guests_batch_has_a_reply_of_its_kind_for_each_request() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
     let mut guest = guests.open().await;
@@ -152,7 +152,7 @@ async fn a_guests_batch_answers_each_request_in_its_own_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_function_of_admin_does_for_a_guest_what_it_does_for_the_host() {
+async fn every_function_of_admin_works_alike_for_a_guest_and_the_host() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
     let mut guest = guests.open().await;
@@ -242,7 +242,7 @@ async fn a_guest_opens_only_what_the_host_offers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn options_are_the_hosts_or_none() {
+async fn a_guests_options_must_equal_the_hosts_or_be_empty() {
     let home = Home::new();
     let options = Options {
         absolute_lifetime: Some(ms(86_400_000)),
@@ -301,7 +301,7 @@ async fn long_text_of_a_guest_is_cut_or_refused_before_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn admin_is_there_only_when_the_host_links_it() {
+async fn admin_exists_only_when_the_host_links_it() {
     let home = Home::new();
     let sessions = home.builder().open().await.unwrap();
     let stores = Stores::new().with("sessions.db", sessions);
@@ -313,7 +313,7 @@ async fn admin_is_there_only_when_the_host_links_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn copies_are_left_to_the_host() {
+async fn a_guest_cannot_make_a_backup() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
     let mut guest = guests.open().await;

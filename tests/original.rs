@@ -89,7 +89,7 @@ async fn it_sets_and_gets_non_western_text() {
 }
 
 #[tokio::test]
-async fn it_has_nothing_under_an_id_that_does_not_exist() {
+async fn an_id_that_does_not_exist_has_no_session() {
     let home = Home::new();
     let store = Store::open(&home).await;
     assert_eq!(store.get("abcdefg").await, None);
@@ -115,7 +115,7 @@ async fn a_session_is_destroyed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_handles_500_requests_at_once() {
+async fn it_handles_500_concurrent_requests() {
     let home = Home::new();
     let store = Store::open(&home).await;
     let mut requests = JoinSet::new();

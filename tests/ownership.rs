@@ -55,7 +55,7 @@ fn another_path_to_the_same_directory_is_the_same_directory() {
 }
 
 #[test]
-fn a_second_process_is_refused_until_this_one_lets_go() {
+fn a_second_process_is_refused_until_this_one_closes_the_store() {
     let (home, sessions) = store();
     let id = create(&sessions, "{}");
     let directory = home.path().display().to_string();
@@ -126,7 +126,7 @@ fn other_programs_with_sqlite_get_database_is_locked() {
 }
 
 #[test]
-fn a_process_that_was_killed_holds_nothing() {
+fn a_killed_process_leaves_no_lock() {
     let home = Home::new();
     let mut writer = Writer::start(&home);
     writer.answered_lines(3);
@@ -136,7 +136,7 @@ fn a_process_that_was_killed_holds_nothing() {
 }
 
 #[test]
-fn a_store_that_fails_to_open_holds_nothing() {
+fn a_store_that_fails_to_open_leaves_no_lock() {
     let home = Home::new();
     std::fs::create_dir(home.path()).unwrap();
     std::fs::write(home.database(), "not a database").unwrap();
@@ -146,7 +146,7 @@ fn a_store_that_fails_to_open_holds_nothing() {
 }
 
 #[test]
-fn a_store_reopens_at_once_though_processes_are_started_meanwhile() {
+fn a_store_reopens_at_once_while_processes_are_being_started() {
     let home = Home::new();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

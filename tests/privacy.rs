@@ -91,7 +91,7 @@ fn new_files_are_never_readable_by_others() {
 }
 
 #[test]
-fn a_database_keeps_its_permissions_and_its_log_has_no_wider_ones() {
+fn a_database_keeps_its_permissions_and_its_log_has_no_others() {
     let home = open_home();
     let mut writer = Writer::start(&home);
     writer.answered_lines(3);

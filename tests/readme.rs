@@ -107,7 +107,7 @@ fn commands_run_one_after_the_other() {
 
 /// The component is built from this file, where it is for one target only.
 #[test]
-fn the_web_component_is_the_one_that_counts_here() {
+fn the_web_component_of_the_pages_is_the_guest_counter() {
     let manifest = include_str!("guests/counter/Cargo.toml");
     let uses: BTreeSet<&str> = manifest
         .lines()

@@ -158,7 +158,7 @@ fn content(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_store_whose_database_was_replaced_touches_nothing_when_it_closes() {
+fn a_store_whose_database_was_replaced_changes_nothing_when_it_closes() {
     for way in WAYS {
         let (home, sessions, _) = opened();
         (way.take)(&home);

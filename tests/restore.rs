@@ -333,7 +333,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_database_or_the_copy() {
 }
 
 #[test]
-fn a_restore_killed_before_it_removed_the_old_log_has_restored() {
+fn a_restore_killed_before_it_removed_the_old_log_is_complete() {
     // A restore is done with the rename: these files are left if it is killed then.
     let killed = Killed::new().on_time();
     let old_log = fs::read(log(&killed.home)).unwrap();

@@ -23,7 +23,7 @@ fn refusal(home: &Home, options: Options) -> String {
 }
 
 #[test]
-fn several_stores_live_in_one_file() {
+fn several_stores_share_one_file() {
     let home = Home::new();
     let sessions = home.open_with(table("Sessions"));
     let first = create(&sessions, "first");
@@ -57,7 +57,7 @@ fn several_stores_live_in_one_file() {
 }
 
 #[test]
-fn several_files_live_in_one_directory() {
+fn several_files_share_one_directory() {
     let home = Home::new();
     let open = |name: &str| -> Sessions { home.builder().file_name(name).open().wait().unwrap() };
     let sessions = open("one.db");
@@ -99,7 +99,7 @@ fn a_table_name_is_an_identifier_and_is_checked_before_it_is_used() {
 }
 
 #[test]
-fn the_originals_table_is_taken_over_with_the_sessions_that_are_live_in_it() {
+fn the_originals_table_is_migrated_with_its_live_sessions() {
     let home = Home::new();
     let seconds = START / 1000;
     home.native()
@@ -132,7 +132,7 @@ fn the_originals_table_is_taken_over_with_the_sessions_that_are_live_in_it() {
 }
 
 #[test]
-fn a_migration_that_fails_is_undone() {
+fn a_migration_that_fails_is_rolled_back() {
     let home = Home::new();
     home.native()
         .execute_batch(
@@ -154,7 +154,7 @@ fn a_migration_that_fails_is_undone() {
 }
 
 #[test]
-fn a_newer_schema_is_refused_and_left_alone() {
+fn a_newer_schema_is_refused_and_not_changed() {
     let home = Home::new();
     drop(home.open());
     home.native()
@@ -174,7 +174,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_foreign_table_is_refused_and_left_alone() {
+fn a_foreign_table_is_refused_and_not_changed() {
     let home = Home::new();
     home.native()
         .execute_batch("CREATE TABLE Sessions (name TEXT); INSERT INTO Sessions VALUES ('x')")
@@ -189,7 +189,7 @@ fn a_foreign_table_is_refused_and_left_alone() {
 }
 
 #[test]
-fn without_sync_nothing_is_made() {
+fn without_sync_nothing_is_created() {
     let home = Home::new();
     let without_sync = Options {
         sync: false,

@@ -111,7 +111,7 @@ fn an_instance_that_computes_or_waits_too_long_is_stopped_with_504() {
 }
 
 #[test]
-fn instances_that_compute_for_ever_leave_others_their_turn() {
+fn instances_that_compute_for_ever_do_not_starve_others() {
     let home = Home::new();
     let site = guest(&home, &["--timeout", "3s"]);
     thread::scope(|scope| {
@@ -126,7 +126,7 @@ fn instances_that_compute_for_ever_leave_others_their_turn() {
 }
 
 #[test]
-fn an_instance_that_traps_or_never_answers_is_500_and_others_go_on() {
+fn an_instance_that_traps_or_never_answers_is_500_and_others_continue() {
     let home = Home::new();
     let site = guest(&home, &[]);
     for path in ["/trap", "/silent", "/grow"] {
@@ -140,7 +140,7 @@ fn an_instance_that_traps_or_never_answers_is_500_and_others_go_on() {
 }
 
 #[test]
-fn a_response_that_breaks_off_is_not_taken_for_a_whole_one() {
+fn a_truncated_response_is_not_taken_for_a_complete_one() {
     let home = Home::new();
     let site = guest(&home, &SOON);
     let request = |path: &str| {
@@ -189,7 +189,7 @@ fn a_client_that_does_not_read_loses_its_connection() {
 }
 
 #[test]
-fn an_instance_cannot_hoard_memory_of_the_server() {
+fn an_instance_cannot_exhaust_the_servers_memory() {
     let home = Home::new();
     let site = guest(&home, &[]);
     assert_eq!(site.get("/hello").status, 200);
@@ -211,7 +211,7 @@ fn a_time_out_may_be_longer_than_a_lifetime() {
 }
 
 #[test]
-fn what_a_component_says_is_in_the_log_up_to_a_limit() {
+fn the_standard_error_of_a_component_is_logged_up_to_a_limit() {
     let home = Home::new();
     let site = guest(&home, &[]);
     assert_eq!(site.get("/say").status, 200);
@@ -232,7 +232,7 @@ fn what_a_component_says_is_in_the_log_up_to_a_limit() {
 }
 
 #[test]
-fn what_is_no_request_is_refused() {
+fn invalid_requests_are_refused() {
     let home = Home::new();
     let site = guest(&home, &[]);
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(200_000));
@@ -274,7 +274,7 @@ fn the_log_has_a_line_for_each_request_and_no_ids() {
 }
 
 #[test]
-fn sessions_outlive_the_server_with_a_directory_and_end_with_it_without() {
+fn sessions_survive_the_server_only_with_a_directory() {
     let home = Home::new();
     let site = guest(&home, &[]);
     let id = site.post("/create", b"kept").body;
@@ -308,7 +308,7 @@ fn sessions_outlive_the_server_with_a_directory_and_end_with_it_without() {
 }
 
 #[test]
-fn the_demo_is_served_when_nothing_else_is_named() {
+fn the_demo_is_served_by_default() {
     let home = Home::new();
     let site = Site::start(&home, &[]);
     let front = site.get("/");

@@ -49,7 +49,7 @@ fn the_written_component_is_the_one_that_runs_and_wac_composes_it() {
 }
 
 #[test]
-fn no_file_is_replaced_and_nothing_is_left_of_a_failure() {
+fn no_file_is_replaced_and_a_failure_leaves_nothing() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("mine.wasm");
     fs::write(&file, "mine").unwrap();

@@ -39,7 +39,7 @@ fn open_in_little_memory(home: &Home, options: Options) -> Sessions {
 }
 
 #[test]
-fn clear_ends_more_than_the_memory_holds() {
+fn clear_ends_more_sessions_than_fit_into_memory() {
     let home = filled();
     let sessions = open_in_little_memory(&home, relaxed());
     assert_eq!(sessions.clear().wait(), Ok(COUNT));
@@ -48,7 +48,7 @@ fn clear_ends_more_than_the_memory_holds() {
 }
 
 #[test]
-fn terminate_subject_ends_more_than_the_memory_holds() {
+fn terminate_subject_ends_more_sessions_than_fit_into_memory() {
     let home = filled();
     let sessions = open_in_little_memory(&home, relaxed());
     let own = create_for(&sessions, "alice");
@@ -59,7 +59,7 @@ fn terminate_subject_ends_more_than_the_memory_holds() {
 }
 
 #[test]
-fn a_lower_max_per_subject_ends_more_than_the_memory_holds() {
+fn a_lower_max_per_subject_ends_more_sessions_than_fit_into_memory() {
     let options = Options {
         max_per_subject: Some(10),
         ..relaxed()
@@ -72,7 +72,7 @@ fn a_lower_max_per_subject_ends_more_than_the_memory_holds() {
 }
 
 #[test]
-fn an_original_larger_than_the_memory_is_taken_over() {
+fn an_original_table_larger_than_the_memory_is_migrated() {
     let home = Home::new();
     let expires = START / 1000 + 60;
     home.native()

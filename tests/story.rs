@@ -58,7 +58,7 @@ fn the_story_holds_with_small_numbers() {
 }
 
 #[test]
-fn the_story_is_told_to_people_and_leaves_a_store_where_it_was_told_to() {
+fn the_story_is_printed_as_text_and_leaves_a_store_in_a_given_directory() {
     let home = Home::new();
     let ran = run_cli(&home, &SMALL);
     assert_eq!(ran.code, 0, "{}", ran.errors);

@@ -72,7 +72,7 @@ async fn no_update_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_32_inserts_of_one_id_exactly_one_wins() {
+async fn exactly_one_of_32_inserts_of_one_id_wins() {
     let home = Home::new();
     let sessions = open(&home).await;
     for id in ["first", "second", "third"] {
@@ -100,7 +100,7 @@ async fn of_32_inserts_of_one_id_exactly_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn first_writes_at_once_all_succeed_as_versions_of_one_session() {
+async fn concurrent_first_writes_all_succeed_as_versions_of_one_session() {
     let home = Home::new();
     let sessions = open(&home).await;
     let outcomes = together(&sessions, |_, sessions| async move {
@@ -165,7 +165,7 @@ async fn no_late_write_undoes_a_log_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_32_rotations_of_one_id_exactly_one_wins() {
+async fn exactly_one_of_32_rotations_of_one_id_wins() {
     let home = Home::new();
     let sessions = open(&home).await;
     let id = sessions
@@ -186,7 +186,7 @@ async fn of_32_rotations_of_one_id_exactly_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_ins_at_once_never_exceed_the_limit_of_a_subject() {
+async fn concurrent_log_ins_never_exceed_the_limit_of_a_subject() {
     let home = Home::new();
     let options = Options {
         max_per_subject: Some(3),

@@ -15,7 +15,7 @@ use crate::fixture::{
 const END_OF_NANOSECONDS: u64 = u64::MAX / 1_000_000;
 
 #[test]
-fn a_session_is_there_until_the_moment_it_expires() {
+fn a_session_exists_until_the_moment_it_expires() {
     let (home, sessions) = store();
     let created = sessions.create(NewSession::new("{}").ttl(ms(1000)).subject("alice"));
     let created = created.wait().unwrap();
@@ -33,7 +33,7 @@ fn a_session_is_there_until_the_moment_it_expires() {
 }
 
 #[test]
-fn an_expired_session_is_absent_from_every_function_collected_or_not() {
+fn no_function_finds_an_expired_session_collected_or_not() {
     for collected in [false, true] {
         let (home, sessions) = store();
         let id = sessions.create(NewSession::new("{}").ttl(ms(1)).subject("alice"));
@@ -124,7 +124,7 @@ fn the_clock_is_read_once_for_each_request() {
 }
 
 #[test]
-fn what_was_collected_stays_away_when_the_clock_steps_back() {
+fn a_collected_session_does_not_return_when_the_clock_steps_back() {
     for bytes in READ_CACHES {
         let home = Home::new();
         let sessions = home.open_with_read_cache(bytes, Options::default());
@@ -266,7 +266,7 @@ fn a_store_works_as_long_as_64_bits_of_nanoseconds_last() {
 }
 
 #[test]
-fn a_later_clock_stands_still_there_and_breaks_nothing() {
+fn a_clock_after_the_end_stands_still_and_breaks_nothing() {
     let (home, sessions) = store();
     for now in [END_OF_NANOSECONDS + 1, END_OF_TIME, u64::MAX] {
         home.set_clock(now);
@@ -282,7 +282,7 @@ fn a_later_clock_stands_still_there_and_breaks_nothing() {
 }
 
 #[test]
-fn a_fraction_of_a_millisecond_is_cut_off_and_times_before_1970_are_1970() {
+fn times_are_rounded_down_to_milliseconds_and_are_at_least_1970() {
     for (clock, now) in [
         (moment(START) + Duration::from_nanos(999_999), START),
         (moment(0) - Duration::from_secs(3600), 0),

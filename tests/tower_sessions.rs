@@ -57,7 +57,7 @@ async fn every_id_is_a_session_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_record_is_what_others_read_as_json_under_the_id_of_the_cookie() {
+async fn a_record_is_stored_as_json_under_the_id_in_the_cookie() {
     let home = Home::new();
     let sessions = open(&home).await;
     let mut record = record(7, json!({ "cookie": { "maxAge": 5 } }));
@@ -68,7 +68,7 @@ async fn a_record_is_what_others_read_as_json_under_the_id_of_the_cookie() {
 }
 
 #[tokio::test]
-async fn create_never_writes_over_a_session() {
+async fn create_never_overwrites_a_session() {
     let home = Home::new();
     let sessions = open(&home).await;
     let mut first = record(1, json!({ "user": "alice" }));
@@ -82,7 +82,7 @@ async fn create_never_writes_over_a_session() {
 }
 
 #[tokio::test]
-async fn create_does_not_take_an_id_that_was_ended_a_moment_ago() {
+async fn create_does_not_use_an_id_that_was_ended_recently() {
     let home = Home::new();
     let sessions = open(&home).await;
     let mut first = record(1, json!({}));
@@ -96,7 +96,7 @@ async fn create_does_not_take_an_id_that_was_ended_a_moment_ago() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_create_one_id_at_once_each_has_a_session() {
+async fn concurrent_creations_of_one_id_each_get_a_session() {
     let home = Home::new();
     let sessions = open(&home).await;
     let mut tasks = JoinSet::new();
@@ -138,7 +138,7 @@ async fn save_replaces_the_data_and_renews_the_life() {
 }
 
 #[tokio::test]
-async fn save_brings_nothing_back_that_was_deleted_however_long_ago() {
+async fn save_does_not_restore_a_session_that_was_deleted_however_long_ago() {
     for bytes in READ_CACHES {
         let home = Home::new();
         let sessions = home.builder().read_cache(bytes).open().await.unwrap();
@@ -159,7 +159,7 @@ async fn save_brings_nothing_back_that_was_deleted_however_long_ago() {
 }
 
 #[tokio::test]
-async fn save_starts_nothing() {
+async fn save_does_not_start_a_session() {
     let home = Home::new();
     let sessions = open(&home).await;
     sessions.save(&record(1, json!({}))).await.unwrap();
@@ -167,7 +167,7 @@ async fn save_starts_nothing() {
 }
 
 #[tokio::test]
-async fn a_record_is_there_until_the_millisecond_it_expires() {
+async fn a_record_exists_until_the_millisecond_it_expires() {
     for bytes in READ_CACHES {
         let home = Home::new();
         let sessions = home.builder().read_cache(bytes).open().await.unwrap();
@@ -187,7 +187,7 @@ async fn a_record_is_there_until_the_millisecond_it_expires() {
 }
 
 #[tokio::test]
-async fn a_life_counts_from_what_the_clock_shows_even_when_it_stepped_back() {
+async fn a_life_counts_from_the_clocks_time_even_after_a_step_back() {
     let home = Home::new();
     let sessions = open(&home).await;
     home.set_clock(START - 3_600_000);
@@ -220,7 +220,7 @@ async fn any_expiry_date_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_session_without_end_has_the_last_date_that_there_is() {
+async fn a_session_without_end_has_the_latest_possible_date() {
     let home = Home::new();
     let sessions = open(&home).await;
     let id = Id(3);
@@ -238,7 +238,7 @@ async fn a_session_without_end_has_the_last_date_that_there_is() {
 }
 
 #[tokio::test]
-async fn all_that_has_expired_is_deleted_and_nothing_else() {
+async fn delete_expired_removes_expired_sessions_and_no_others() {
     let home = Home::new();
     let sessions = open(&home).await;
     for id in 0..1000 {
@@ -256,7 +256,7 @@ async fn all_that_has_expired_is_deleted_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn errors_say_what_is_wrong_and_not_with_which_payload() {
+async fn errors_name_the_cause_but_not_the_payload() {
     let home = Home::new();
     let options = Options {
         max_data: 20,
@@ -283,7 +283,7 @@ async fn errors_say_what_is_wrong_and_not_with_which_payload() {
 }
 
 #[test]
-fn a_session_of_another_user_of_the_store_stays_untouched() {
+fn a_session_with_another_kind_of_payload_is_not_changed() {
     let home = Home::new();
     let sessions = home.open();
     let id = create(&sessions, "not JSON");
@@ -357,7 +357,7 @@ async fn data_that_could_not_be_loaded_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn what_is_loaded_is_what_was_saved() {
+fn a_loaded_record_equals_the_saved_one() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let home = Home::new();
     let sessions = home.open();

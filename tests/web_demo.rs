@@ -71,7 +71,7 @@ fn head_is_get_without_the_page() {
 }
 
 #[test]
-fn a_visitor_who_comes_once_leaves_little_behind() {
+fn a_visitor_who_comes_once_leaves_a_short_lived_session() {
     let (home, site) = demo();
     for path in ["/", "/operator"] {
         let mut other = Visitor::new(&site).saying("sec-fetch-dest", "image");
@@ -165,7 +165,7 @@ fn behind_https_the_cookie_is_of_this_host_and_secure() {
 }
 
 #[test]
-fn an_id_that_a_visitor_brings_is_never_taken_for_a_new_session() {
+fn an_id_from_a_visitor_is_never_used_for_a_new_session() {
     let (home, site) = demo();
     for brought in [
         INVENTED,
@@ -324,7 +324,7 @@ fn a_form_of_a_session_that_has_expired_says_so() {
 
 /// Its requests with the old id reach the site when the login is done.
 #[test]
-fn a_tab_that_comes_late_does_not_undo_a_login() {
+fn a_late_request_of_a_tab_does_not_undo_a_log_in() {
     let (_home, site) = demo();
     let mut visitor = Visitor::new(&site);
     visitor.get("/");
@@ -348,7 +348,7 @@ fn a_tab_that_comes_late_does_not_undo_a_login() {
 }
 
 #[test]
-fn who_comes_again_with_an_ended_id_has_a_new_session() {
+fn a_visitor_with_an_ended_id_gets_a_new_session() {
     let (_home, site) = demo();
     for (path, visits) in [("/?again", 2), ("/operator?again", 1)] {
         let mut visitor = Visitor::new(&site);

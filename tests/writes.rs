@@ -109,7 +109,7 @@ fn in_a_batch_a_requests_own_failure_is_its_own_reply() {
 }
 
 #[test]
-fn of_a_batch_that_cannot_be_kept_nothing_was_done() {
+fn a_failed_batch_changes_nothing() {
     let home = Home::new();
     let sessions = home.open();
     let standing = create(&sessions, "standing");
@@ -140,7 +140,7 @@ fn of_a_batch_that_cannot_be_kept_nothing_was_done() {
 }
 
 #[test]
-fn of_a_rotation_that_cannot_be_kept_nothing_was_done() {
+fn a_failed_rotation_changes_nothing() {
     let home = Home::new();
     let sessions = home.open();
     let id = create(&sessions, "{}");
@@ -156,7 +156,7 @@ fn of_a_rotation_that_cannot_be_kept_nothing_was_done() {
 }
 
 #[test]
-fn of_a_create_that_cannot_end_the_oldest_nothing_was_done() {
+fn a_create_that_cannot_end_the_oldest_changes_nothing() {
     let home = Home::new();
     let options = Options {
         max_per_subject: Some(1),
@@ -227,7 +227,7 @@ fn a_refused_request_changes_nothing() {
 }
 
 #[test]
-fn what_was_answered_is_in_the_files_whenever_the_process_ends() {
+fn answered_writes_are_in_the_files_whenever_the_process_ends() {
     for durability in [Durability::Full, Durability::Relaxed] {
         let (home, sessions) = store_with(Options {
             durability,
@@ -266,7 +266,7 @@ fn copy(home: &Home) -> Home {
 }
 
 #[test]
-fn everything_is_there_after_a_restart() {
+fn everything_is_kept_across_a_restart() {
     let (home, sessions) = store();
     let id = create_for(&sessions, "alice");
     let rotated = sessions

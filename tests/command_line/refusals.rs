@@ -37,7 +37,7 @@ fn a_wrong_command_is_a_usage_error() {
 }
 
 #[test]
-fn only_a_start_makes_a_database() {
+fn only_a_command_that_starts_a_session_creates_a_database() {
     let home = Home::new();
     let copy = home.beside("copy.db");
     let copy = copy.to_str().unwrap();

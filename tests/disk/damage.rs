@@ -111,7 +111,7 @@ fn a_database_with_flipped_bytes_neither_traps_nor_hangs() {
 }
 
 #[test]
-fn swapped_pages_are_named_or_refused() {
+fn swapped_pages_are_reported_or_refused() {
     for settings in [Settings::new(true, true), Settings::new(false, true)] {
         let (image, held) = beginnings::closed(settings);
         let pages = image.content(DATABASE).unwrap().len() / PAGE;
@@ -133,7 +133,7 @@ fn swapped_pages_are_named_or_refused() {
 }
 
 #[test]
-fn a_truncated_or_empty_page_is_named_or_refused() {
+fn a_truncated_or_empty_page_is_reported_or_refused() {
     for settings in [Settings::new(true, true), Settings::new(false, true)] {
         let (image, held) = beginnings::closed(settings);
         let pages = image.content(DATABASE).unwrap().len() / PAGE;
@@ -152,7 +152,7 @@ fn a_truncated_or_empty_page_is_named_or_refused() {
 }
 
 #[test]
-fn a_damaged_log_leaves_an_earlier_state() {
+fn a_damaged_log_yields_an_earlier_state() {
     let settings = Settings::new(true, true);
     let (image, history) = beginnings::killed(settings);
     let name = format!("{DATABASE}-wal");

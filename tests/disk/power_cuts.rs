@@ -55,7 +55,7 @@ fn nothing_is_lost_with_shared_access() {
 }
 
 #[test]
-fn a_table_of_the_original_is_taken_over_or_still_there() {
+fn a_table_of_the_original_is_migrated_or_unchanged() {
     Settings::ALL.into_iter().for_each(takes_over);
 }
 

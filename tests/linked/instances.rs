@@ -50,7 +50,7 @@ async fn many_instances_share_one_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_that_is_killed_in_the_middle_loses_nothing_answered() {
+async fn a_guest_killed_in_mid_write_loses_no_answered_write() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
     for round in 1..=20 {
@@ -82,7 +82,7 @@ async fn a_guest_that_is_killed_in_the_middle_loses_nothing_answered() {
 }
 
 #[test]
-fn a_guest_that_calls_without_end_lets_other_tasks_of_its_thread_run() {
+fn a_guest_in_an_endless_loop_of_calls_lets_other_tasks_of_its_thread_run() {
     in_time(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(async {
@@ -122,7 +122,7 @@ fn in_time(work: impl FnOnce() + Send + 'static) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_payloads_go_both_ways() {
+async fn large_payloads_pass_in_both_directions() {
     const LARGE: usize = 16 << 20;
     let home = Home::new();
     let options = Options {
@@ -159,7 +159,7 @@ async fn a_store_that_one_guest_closes_stays_open_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_crashes_is_an_error_for_the_guest_which_goes_on() {
+async fn a_crash_of_the_store_is_an_error_for_the_guest_and_not_a_trap() {
     let home = Home::new();
     let options = Options {
         max_data: 64 << 20,
@@ -179,7 +179,7 @@ async fn a_store_that_crashes_is_an_error_for_the_guest_which_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stores_keep_what_they_offer_open_and_let_go_of_it() {
+async fn stores_stay_open_until_their_guests_are_dropped() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
     drop(sessions);
@@ -193,7 +193,7 @@ async fn stores_keep_what_they_offer_open_and_let_go_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guests_batch_leaves_the_store_to_others() {
+async fn a_guests_batch_does_not_block_the_store_for_long() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
     let mut guest = guests.open().await;

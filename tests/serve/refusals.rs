@@ -52,7 +52,7 @@ fn a_server_links_admin_only_if_it_is_allowed() {
 }
 
 #[test]
-fn compiled_code_is_not_kept_where_a_component_can_write() {
+fn compiled_code_is_not_cached_where_a_component_can_write() {
     let home = Home::new();
     let other = Home::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -70,7 +70,7 @@ fn compiled_code_is_not_kept_where_a_component_can_write() {
 }
 
 #[test]
-fn what_cannot_be_served_is_said_in_one_line() {
+fn a_component_that_cannot_be_served_is_an_error_on_one_line() {
     let home = Home::new();
     let serve = |arguments: &[&str]| {
         let serve = ["serve", "--address", "127.0.0.1:0"];

@@ -28,7 +28,7 @@ fn each_request_has_an_instance_of_its_own_by_default() {
 }
 
 #[test]
-fn an_instance_answers_as_many_requests_as_it_may_and_no_more() {
+fn an_instance_answers_requests_up_to_its_limit() {
     let home = Home::new();
     let site = guest(&home, &["--requests-per-instance", "3"]);
     let seen = requests_until(&site, 3);

@@ -11,7 +11,7 @@ use crate::served::Site;
 use super::{SOON, guest};
 
 #[test]
-fn a_stop_keeps_every_answered_write_and_finishes_what_is_in_flight() {
+fn a_stop_keeps_every_answered_write_and_finishes_requests_in_flight() {
     let home = Home::new();
     let site = guest(&home, &[]);
     let ids = thread::scope(|scope| {
@@ -60,7 +60,7 @@ fn created(site: &Site) -> Option<String> {
 }
 
 #[test]
-fn a_stop_waits_for_what_is_in_flight() {
+fn a_stop_waits_for_requests_in_flight() {
     let home = Home::new();
     let site = guest(&home, &[]);
     let mut request = site.begin("/create");
@@ -86,7 +86,7 @@ fn a_stop_waits_no_longer_than_a_request_may_take() {
 }
 
 #[test]
-fn a_client_that_goes_away_stops_nothing_but_its_response() {
+fn a_client_that_goes_away_does_not_stop_its_request() {
     let home = Home::new();
     let site = guest(&home, &[]);
     let mut stream = site.connect();

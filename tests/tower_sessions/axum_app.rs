@@ -144,7 +144,7 @@ fn each_browser_has_a_session_of_its_own() {
 }
 
 #[test]
-fn a_log_in_moves_the_session_and_the_old_cookie_is_worth_nothing() {
+fn a_log_in_moves_the_session_and_invalidates_the_old_cookie() {
     let (_home, sessions, app) = app();
     let mut browser = app.browser();
     browser.count();
@@ -157,7 +157,7 @@ fn a_log_in_moves_the_session_and_the_old_cookie_is_worth_nothing() {
 }
 
 #[test]
-fn a_log_out_stands_against_a_request_in_flight() {
+fn a_request_in_flight_does_not_undo_a_log_out() {
     let (_home, sessions, mut app) = app();
     let mut browser = app.browser();
     browser.count();
@@ -178,7 +178,7 @@ fn a_log_out_stands_against_a_request_in_flight() {
 }
 
 #[test]
-fn a_made_up_cookie_starts_no_session_of_that_id() {
+fn an_invented_cookie_does_not_start_a_session_with_its_id() {
     let (_home, sessions, app) = app();
     let mut browser = app.browser();
     for made_up in ["id=AAAAAAAAAAAAAAAAAAAAAA", "id=nonsense", "id="] {
@@ -212,7 +212,7 @@ fn many_browsers_count_at_the_same_time() {
 }
 
 #[test]
-fn sessions_outlive_the_application() {
+fn sessions_survive_the_application() {
     let (home, sessions, app) = app();
     let mut browser = app.browser();
     browser.count();

@@ -38,7 +38,7 @@ fn a_hostile_name_and_browser_are_only_text() {
 }
 
 #[test]
-fn a_form_that_this_visitor_was_not_shown_is_refused() {
+fn a_form_that_was_not_shown_to_this_visitor_is_refused() {
     let (_home, site) = demo();
     let mut alice = Visitor::logged_in(&site, "alice");
     alice.get("/account");
@@ -153,7 +153,7 @@ fn a_user_cannot_end_a_session_of_another() {
 }
 
 #[test]
-fn logging_out_everywhere_else_spares_this_browser_and_other_people() {
+fn logging_out_everywhere_else_does_not_affect_this_browser_and_other_users() {
     let (_home, site) = demo();
     let mut alice = Visitor::logged_in(&site, "alice");
     let mut others: Vec<Visitor> = (0..3).map(|_| Visitor::logged_in(&site, "alice")).collect();
@@ -169,7 +169,7 @@ fn logging_out_everywhere_else_spares_this_browser_and_other_people() {
 }
 
 #[test]
-fn logging_out_ends_the_session_and_takes_the_cookie_away() {
+fn logging_out_ends_the_session_and_removes_the_cookie() {
     let (home, site) = demo();
     let mut alice = Visitor::logged_in(&site, "alice");
     alice.get("/account");
@@ -187,7 +187,7 @@ fn logging_out_ends_the_session_and_takes_the_cookie_away() {
 }
 
 #[test]
-fn a_failed_log_out_removes_the_cookie_and_says_what_is_left() {
+fn a_failed_log_out_removes_the_cookie_and_reports_remaining_sessions() {
     let (home, site) = demo();
     let mut alice = Visitor::logged_in(&site, "alice");
     alice.get("/account");

@@ -9,7 +9,7 @@ use crate::visitors::{OPERATOR_TOKEN, Visitor, serve};
 use super::demo;
 
 #[test]
-fn the_tries_of_the_operators_token_are_limited() {
+fn attempts_to_guess_the_operators_token_are_limited() {
     let (_home, site) = demo();
     let mut attacker = Visitor::new(&site);
     attacker.get("/operator");
@@ -90,7 +90,7 @@ fn without_a_token_there_is_no_operators_page() {
 }
 
 #[test]
-fn what_is_not_there_or_not_meant_is_refused_with_the_right_status() {
+fn unknown_paths_and_invalid_requests_get_the_right_status() {
     let (_home, site) = demo();
     let mut visitor = Visitor::new(&site);
     visitor.get("/");
@@ -118,7 +118,7 @@ fn what_is_not_there_or_not_meant_is_refused_with_the_right_status() {
 }
 
 #[test]
-fn every_answer_says_what_it_is_and_what_it_may_load() {
+fn every_response_has_a_content_type_and_a_content_security_policy() {
     let (_home, site) = demo();
     let mut visitor = Visitor::new(&site);
     for path in [
@@ -153,7 +153,7 @@ fn every_answer_says_what_it_is_and_what_it_may_load() {
 }
 
 #[test]
-fn a_store_that_fails_is_a_page_of_its_own() {
+fn a_failure_of_the_store_has_its_own_page() {
     let (home, site) = demo();
     let mut visitor = Visitor::new(&site);
     visitor.get("/");
