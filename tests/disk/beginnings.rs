@@ -1,4 +1,4 @@
-//! Disks with a database, for runs to begin on.
+//! Disks with a database, on which runs begin.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,7 +9,7 @@ use crate::process::{DATABASE, Process};
 use crate::run::{Run, START, Settings, observe};
 use crate::script::{self, Step, create, destroy, rotate, set};
 
-/// When these databases were made.
+/// When these databases were created, in nanoseconds since the Unix epoch.
 const BEFORE: u64 = START - 100_000_000_000;
 
 /// A table of koa-generic-session-sequelize, with two live sessions and an expired one.
@@ -20,7 +20,7 @@ const ORIGINAL: &str = "
     INSERT INTO Sessions VALUES ('second', '{\"n\":1}', 1700003600);
     INSERT INTO Sessions VALUES ('expired', '{}', 1600000000);";
 
-/// A disk with the database that these statements make.
+/// A disk with the database that these statements create.
 fn made_by(statements: &str) -> Image {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("made.db");
@@ -32,7 +32,7 @@ fn made_by(statements: &str) -> Image {
     image
 }
 
-/// A table of the original that was not opened yet, and what will have been taken over.
+/// A table of the original that no store has opened yet, and its contents after the migration.
 pub fn original(settings: Settings) -> (Image, Contents) {
     let image = made_by(ORIGINAL);
     let mut process = Process::on(Disk::new(image.clone()), START, 3);
@@ -53,7 +53,7 @@ pub fn closed(settings: Settings) -> (Image, Contents) {
     (run.process.kill().seen, run.contents)
 }
 
-/// A store whose owner was killed, and what it went through: its log holds the writes.
+/// A store whose owner was killed, with writes in its WAL, and its contents after each step.
 pub fn killed(settings: Settings) -> (Image, Vec<Contents>) {
     let mut run = ran(settings, &script::before_faults());
     for step in script::short() {
@@ -64,8 +64,8 @@ pub fn killed(settings: Settings) -> (Image, Vec<Contents>) {
     (run.process.kill().seen, run.history)
 }
 
-/// A copy that was put in the place of a database whose owner was killed: its log, or
-/// journal, is still there.
+/// A backup that replaced a database whose owner was killed. The old database's WAL or
+/// journal still exists.
 pub fn restored(settings: Settings) -> (Image, Contents) {
     let mut run = ran(
         settings,
@@ -100,8 +100,8 @@ fn ran(settings: Settings, steps: &[Step]) -> Run {
     run
 }
 
-/// Puts the reserve of an exclusive store on a disk. What is in it does not matter, and for
-/// the component to write it takes longer than all else.
+/// Puts the reserve of an exclusive store on a disk. Its content does not matter, and letting
+/// the component write it would take longer than everything else.
 pub fn put_reserve(image: &mut Image) {
     static CONTENT: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| Arc::new(vec![7; 1 << 20]));
     image.put(&format!("{DATABASE}-reserve"), CONTENT.clone());

@@ -1,6 +1,6 @@
-//! Databases and logs that are damaged: each call is answered, or fails with an error of the
-//! contract; none traps or hangs, and `check` names the damage that is in the database's
-//! structure. `DISK_DAMAGES` is how many of each kind are tried.
+//! Tests of damaged databases and WALs: each call is answered, or fails with an error of the
+//! contract; none traps or hangs, and `check` reports damage of the database's structure.
+//! `DISK_DAMAGES` is how many cases of each kind are tried.
 
 use std::env;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::script::{self, Step};
 
 const PAGE: usize = 4096;
 
-/// What a store with damage comes to.
+/// What happens to a damaged store.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
-    /// It is not opened, or answers no longer, since it is corrupt.
+    /// It is not opened, or its requests fail, because it is corrupt.
     Refused,
-    /// `check` names damage.
+    /// `check` reports damage.
     Named,
     /// `check` finds nothing.
     Sound,
@@ -35,7 +35,7 @@ fn times() -> u64 {
     })
 }
 
-/// Calls everything on a damaged disk; nothing may trap.
+/// Calls all functions on a damaged disk; none may trap.
 fn examine(image: Image, settings: Settings, held: &Contents) -> Result<Outcome, String> {
     let mut process = Process::on(Disk::new(image), START, 11);
     let trap = |error| format!("a trap: {error:?}");
@@ -73,7 +73,7 @@ fn examine(image: Image, settings: Settings, held: &Contents) -> Result<Outcome,
     })
 }
 
-/// The disk with a file changed.
+/// A copy of the disk with one file changed.
 fn changed(image: &Image, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Image {
     let mut image = image.clone();
     let mut content = image.content(name).unwrap().clone();
@@ -160,7 +160,7 @@ fn a_damaged_log_yields_an_earlier_state() {
         let random = &mut Random::new(seed);
         let image = changed(&image, &name, |content| {
             if random.chance(1, 4) && content.len() > 3 * PAGE {
-                // Two frames change places: a header of 24 bytes and a page.
+                // Swaps two frames, each a header of 24 bytes and a page.
                 let frames = (content.len() - 32) / (24 + PAGE);
                 let (one, other) = (random.below(frames), random.below(frames));
                 let at = |frame| 32 + frame * (24 + PAGE);

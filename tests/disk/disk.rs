@@ -1,5 +1,5 @@
-//! A disk with what a program sees of it, and a log of all that was done to it, from
-//! which [`crate::power`] builds what a loss of power leaves.
+//! A disk: its content as programs see it, and a log of all operations on it, from which
+//! [`crate::power`] derives the disk after a power failure.
 
 use std::sync::Arc;
 
@@ -9,19 +9,18 @@ use crate::image::{Done, File, Image, Node, Place};
 
 /// A disk in use.
 pub struct Disk {
-    /// What programs see: all that was written, durable or not.
+    /// The content as programs see it: everything that was written, durable or not.
     pub seen: Image,
-    /// What was on the disk, and durable, when the log began.
+    /// The durable content at the start of the log.
     pub start: Image,
-    /// What was done since.
+    /// The operations since then.
     pub log: Vec<Operation>,
     next: Node,
 }
 
-/// Something that was done to a disk; `now` is the time, in nanoseconds since the Unix
-/// epoch.
+/// An operation on a disk. `now` is its time, in nanoseconds since the Unix epoch.
 pub enum Operation {
-    /// A file or directory was made, so far without a name.
+    /// A file or directory was created, without a name so far.
     Make {
         node: Node,
         is_directory: bool,
@@ -34,9 +33,9 @@ pub enum Operation {
         data: Arc<Vec<u8>>,
         now: u64,
     },
-    /// A file was cut or made longer.
+    /// A file was truncated or extended.
     Resize { node: Node, size: u64, now: u64 },
-    /// A name was given, in the place of what had it.
+    /// A name was given to a file or directory; a file that had the name lost it.
     Name { place: Place, node: Node },
     /// A name was removed.
     Unname { place: Place },
@@ -44,8 +43,8 @@ pub enum Operation {
     Rename { from: Place, to: Place, node: Node },
     /// A file's data and size, or a directory's names, were made durable.
     Sync { node: Node },
-    /// A sync failed. The system has dropped what it could not write: parts of it are
-    /// on the disk, and a later sync writes none of the rest.
+    /// A sync failed. The system has dropped the data that it could not write: some of it is
+    /// on the disk, and a later sync does not write the rest.
     FailedSync { node: Node },
     /// A request was answered.
     Answered { now: u64 },
@@ -90,7 +89,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Cuts a file, or makes it longer with zeros.
+    /// Truncates a file, or extends it with zeros.
     pub fn resize(&mut self, node: Node, size: u64, now: u64) -> Done {
         let file = self.seen.file_mut(node)?;
         file.modified = now;
@@ -101,7 +100,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Makes a file or directory at a place that is free.
+    /// Creates a file or directory with a name that is free.
     pub fn make(&mut self, place: Place, is_directory: bool, now: u64) -> Node {
         let node = self.next;
         self.next += 1;
@@ -122,7 +121,7 @@ impl Disk {
         node
     }
 
-    /// Removes a name: a file's, or that of a directory that is empty.
+    /// Removes the name of a file or of an empty directory.
     pub fn remove(&mut self, place: Place, directory: bool, now: u64) -> Done {
         let node = *self.seen.names.get(&place).ok_or(ErrorCode::NoEntry)?;
         match (self.seen.file(node)?.is_directory, directory) {
@@ -139,8 +138,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives what has the name `from` the name `to`. This replaces a file, or a
-    /// directory that is empty.
+    /// Renames `from` to `to`. This replaces a file or an empty directory.
     pub fn rename(&mut self, from: Place, to: Place, now: u64) -> Done {
         let node = *self.seen.names.get(&from).ok_or(ErrorCode::NoEntry)?;
         if let Some(&replaced) = self.seen.names.get(&to) {
@@ -169,7 +167,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Fails to sync.
+    /// Records a sync that failed.
     pub fn fail_to_sync(&mut self, node: Node) {
         self.log.push(Operation::FailedSync { node });
     }
@@ -186,7 +184,7 @@ impl Disk {
     }
 }
 
-/// Writes bytes into a content, with zeros before them if it is shorter.
+/// Writes bytes into a content, which is first extended with zeros if it is too short.
 pub fn write(content: &mut Vec<u8>, offset: u64, data: &[u8]) {
     let start = offset as usize;
     let end = start + data.len();

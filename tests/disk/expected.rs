@@ -1,4 +1,4 @@
-//! What a store is expected to hold, and whether it does.
+//! The expected contents of a store, and their comparison with a disk.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -12,26 +12,26 @@ use crate::random::Random;
 use crate::run::{Settings, check, is_refused, observe};
 use crate::script::{self, Step};
 
-/// What a store may hold.
+/// The contents that a store may have.
 #[derive(Clone, Copy)]
 pub struct Expected<'a> {
-    /// How it is opened.
+    /// How the store is opened.
     pub settings: Settings,
-    /// Its contents: one of these.
+    /// The store must have one of these contents.
     pub allowed: &'a [Contents],
     /// The time, in nanoseconds since the Unix epoch.
     pub now: u64,
-    /// Where randomness begins.
+    /// The seed of the randomness.
     pub seed: u64,
-    /// Whether times of creation are not compared.
+    /// Whether times of creation and of updates are ignored.
     pub has_no_times: bool,
-    /// How many sessions there are beside these.
+    /// The number of further sessions, whose ids are unknown.
     pub unknown: u64,
 }
 
 impl Expected<'_> {
-    /// Opens the store of a disk, and expects it to be sound, to hold one of these contents,
-    /// to refuse what was ended, and to go on.
+    /// Opens the store of a disk, and checks that it is undamaged, has one of the allowed
+    /// contents, refuses ended ids, and can be written.
     pub fn is_held_by(&self, image: Image) -> Result<(), String> {
         self.is_held_on(Disk::new(image))
     }
@@ -49,7 +49,7 @@ impl Expected<'_> {
         is_sound(&mut process)
     }
 
-    /// Compares what an open store holds.
+    /// Compares the contents of an open store.
     pub fn is_held(&self, process: &mut Process) -> Result<(), String> {
         let ids: BTreeSet<_> = self
             .allowed
@@ -78,7 +78,7 @@ impl Expected<'_> {
         Ok(())
     }
 
-    /// The disk after the power has failed a second time, while the store is opened.
+    /// The disk after a second power failure, while the store is being opened.
     pub fn cut_again(&self, image: Image, random: &mut Random) -> Result<Image, String> {
         let mut process = Process::on(Disk::new(image), self.now, self.seed);
         answer(process.open(DATABASE, &self.settings.options()))?;
@@ -91,7 +91,7 @@ impl Expected<'_> {
         Ok(progress.cut(Left::Part, random))
     }
 
-    /// What is different from the contents that are most alike.
+    /// The differences from the allowed contents that are most similar.
     fn different(&self, held: &Contents, count: u64, now: u64) -> String {
         let differences = |of: &Contents| -> Vec<String> {
             let expected = of.live(now);
@@ -112,7 +112,7 @@ pub fn answer<T>(called: Called<T>) -> Result<T, String> {
     answered.map_err(|error| of("an error", &error))
 }
 
-/// Expects the database to be sound.
+/// Checks that the database is undamaged.
 pub fn is_sound(process: &mut Process) -> Result<(), String> {
     match answer(check(process))? {
         damage if damage.is_empty() => Ok(()),

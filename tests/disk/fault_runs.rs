@@ -1,6 +1,6 @@
-//! A call of the file system fails, once or from then on: the n-th of its kind, for each n.
-//! Each request is answered, or refused with an error of the contract; nothing that was
-//! answered is lost, and when the fault is gone the store goes on.
+//! Tests in which the n-th call of a kind to the file system fails, once or from then on, for
+//! each n. Each request is answered or fails with an error of the contract, no answered write
+//! is lost, and after the fault the store works again.
 
 use crate::beginnings;
 use crate::disk::Disk;
@@ -18,7 +18,7 @@ use crate::script::{self, Step};
 /// The seconds between the end of a run and the next start.
 const AFTERWARDS: u64 = 20;
 
-/// A disk with a store that is not open, and what that holds.
+/// A disk with a closed store, and the store's contents.
 struct Beginning {
     settings: Settings,
     image: Image,
@@ -28,9 +28,9 @@ struct Beginning {
 
 /// How a run ended.
 enum Ran {
-    /// Something has failed.
+    /// A call has failed.
     Faulty,
-    /// Nothing has failed: there are no more calls, or growths of the memory, than these.
+    /// No call has failed. The run had this many calls, or growths of the memory.
     Sound(u64),
 }
 
@@ -74,7 +74,7 @@ impl Beginning {
         let world = run.process.world();
         world.faults = faults;
         world.memory = memory;
-        // A store that is closed before the disk works again cannot undo a failed write.
+        // A store that is closed before the disk works again cannot roll a failed write back.
         let stays_open = self.settings.is_exclusive && world.faults.stays;
         let mut is_open = false;
         let mut unknown = 0;
@@ -99,7 +99,7 @@ impl Beginning {
                 (Step::Reopen, done) => is_open = has_trapped || done.is_ok(),
                 (_, Ok(())) => {}
                 (_, Err(error)) if !is_met => return Err(format!("{step:?}: {error:?}")),
-                // The component crashed, or the access is shared: it may have been kept.
+                // If the component crashed or the access is shared, the step may be kept.
                 (step, Err(_)) if has_trapped || !self.settings.is_exclusive => {
                     unknown += look(&mut run, step)?;
                 }
@@ -114,7 +114,7 @@ impl Beginning {
         };
         world.faults = Faults::default();
         world.memory = Memory::default();
-        // A lock that could not be removed is dead by then.
+        // By then a lock that could not be removed counts as dead.
         world.now += AFTERWARDS * 1_000_000_000;
         if !is_open {
             answer(run.open()).map_err(|what| format!("without faults: {what}"))?;
@@ -123,7 +123,8 @@ impl Beginning {
         Ok(ran)
     }
 
-    /// The store goes on, holds all that it has answered, and does so after a loss of power.
+    /// Checks that the store works again and has all answered writes, also after a power
+    /// failure.
     fn goes_on(&self, mut run: Run, unknown: u64, seed: u64) -> Result<(), String> {
         answer(run.step(&script::set("goes on", "{}")))
             .map_err(|what| format!("when the fault is gone: {what}"))?;
@@ -167,8 +168,8 @@ impl Beginning {
     }
 }
 
-/// Looks whether a step that failed was kept, all of it or nothing; returns how many
-/// sessions it has started under ids that are not known.
+/// Checks that a step that failed was kept completely or not at all; returns how many
+/// sessions it has started with unknown ids.
 fn look(run: &mut Run, step: &Step) -> Result<u64, String> {
     let faults = std::mem::take(&mut run.process.world().faults);
     let ended = run.process.now();
@@ -229,8 +230,8 @@ fn requests(step: &Step) -> Vec<Request> {
     }
 }
 
-/// A call that may fail, but traps only if memory was short or the process was killed; then
-/// the component is started anew.
+/// The result of a call, which may trap only if memory was exhausted or the process was
+/// killed; the component is then restarted.
 fn trapped<T>(run: &mut Run, called: Called<T>) -> Result<Result<T, Error>, String> {
     called.or_else(|error| {
         let world = run.process.world();
@@ -248,7 +249,7 @@ fn trapped<T>(run: &mut Run, called: Called<T>) -> Result<Result<T, Error>, Stri
     })
 }
 
-/// A fault of each kind at each call.
+/// Runs a beginning's script with a fault of each kind at each call.
 fn fail_at_each_call(beginning: &Beginning) {
     for (kind, stays) in FAULTS
         .into_iter()
@@ -288,7 +289,7 @@ fn a_restored_copy_survives_each_fault() {
     }
 }
 
-/// What follows a process that was killed survives a loss of power, too.
+/// The writes after a killed process survive a power failure, too.
 #[test]
 fn a_store_survives_being_killed_at_each_call() {
     for is_exclusive in [true, false] {

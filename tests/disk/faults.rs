@@ -3,15 +3,15 @@
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// There is no space for what is written or made; half of it may be written.
+    /// There is no space to write or to create a file; half of the bytes may be written.
     NoSpace,
-    /// Any call fails; half of what was to be written may be written.
+    /// Any call fails; half of the bytes of a write may be written.
     Io,
     /// A read returns half of the bytes.
     ShortRead,
-    /// A write writes half of the bytes, and says so.
+    /// A write writes half of the bytes, and returns their number.
     ShortWrite,
-    /// A sync fails, and what it did not write is lost; see
+    /// A sync fails, and the data that it did not write is lost; see
     /// [`Operation::FailedSync`](crate::disk::Operation::FailedSync).
     Sync,
     /// The process is killed before the call.
@@ -27,18 +27,18 @@ pub const FAULTS: [Fault; 5] = [
     Fault::Sync,
 ];
 
-/// What a call does.
+/// The kind of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// It reads a file.
     Read,
     /// It writes to a file.
     Write,
-    /// It makes a file or directory, or a file longer.
+    /// It creates a file or directory, or extends a file.
     Make,
     /// It syncs.
     Sync,
-    /// It looks at something, or removes something.
+    /// It reads metadata, removes something, or does anything else.
     Other,
 }
 
@@ -60,11 +60,11 @@ impl Fault {
 pub struct Faults {
     /// The kind; `None` for no faults.
     pub kind: Option<Fault>,
-    /// How many of the calls that it concerns succeed first.
+    /// How many of the calls that the fault concerns succeed first.
     pub after: u64,
-    /// Whether all later ones fail, too.
+    /// Whether all later calls fail, too.
     pub stays: bool,
-    /// How many calls it concerned so far.
+    /// How many calls the fault concerned so far.
     pub calls: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A file system in memory: directories, files, and nothing about durability.
+//! A file system in memory, with directories and files, but without durability.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 /// The number of a file or directory.
 pub type Node = u32;
 
-/// The directory that holds all others.
+/// The root directory.
 pub const ROOT: Node = 0;
 
 /// A name in a directory.
 pub type Place = (Node, String);
 
-/// What a disk holds; a copy shares the files' contents until one is changed.
+/// The content of a disk. Copies share the contents of files until one is changed.
 #[derive(Clone)]
 pub struct Image {
-    /// Files and directories, with names or without.
+    /// Files and directories, with or without a name.
     pub files: BTreeMap<Node, File>,
     /// The names in all directories.
     pub names: BTreeMap<Place, Node>,
@@ -34,7 +34,7 @@ pub struct File {
     pub modified: u64,
 }
 
-/// What an operation comes to.
+/// The result of an operation.
 pub type Done<T = ()> = Result<T, ErrorCode>;
 
 impl Default for Image {
@@ -65,8 +65,8 @@ impl Image {
         }
     }
 
-    /// What has this path below a directory, if anything has. Fails if a directory on
-    /// the way is missing.
+    /// The file or directory at a path below a directory, if there is one. Fails if a parent
+    /// directory is missing.
     pub fn find(&self, directory: Node, path: &str) -> Done<Option<Node>> {
         match self.place(directory, path)? {
             None => Ok(Some(directory)),
@@ -79,7 +79,7 @@ impl Image {
         self.find(directory, path)?.ok_or(ErrorCode::NoEntry)
     }
 
-    /// The directory and the name that a path means; `None` for the directory itself.
+    /// Resolves a path to a directory and a name; `None` for the directory itself.
     pub fn place(&self, mut directory: Node, path: &str) -> Done<Option<Place>> {
         let mut parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
         let Some(mut name) = parts.next() else {
@@ -96,7 +96,7 @@ impl Image {
         Ok(Some((directory, name.to_owned())))
     }
 
-    /// The names in a directory, with what they name.
+    /// The names in a directory, with their files and directories.
     pub fn entries(&self, directory: Node) -> impl Iterator<Item = (&str, Node)> {
         self.names
             .range((directory, String::new())..(directory + 1, String::new()))
@@ -109,7 +109,7 @@ impl Image {
         Some(&self.files[node].data)
     }
 
-    /// Puts a file at a path in the root, in the place of what is there.
+    /// Puts a file at a path in the root; replaces an existing one.
     pub fn put(&mut self, path: &str, data: impl Into<Arc<Vec<u8>>>) {
         let node = 1 + *self.files.last_key_value().expect("there is a root").0;
         let file = File {

@@ -1,7 +1,7 @@
-//! The real component on a simulated disk: what is left after a loss of power, what a
-//! faulty disk or too little memory does, and what becomes of a damaged database.
+//! Tests of the real component on a simulated disk: power failures, faults of the disk, too
+//! little memory, and damaged databases.
 //!
-//! `docs/testing.md` says what the disk is like and how to replay a failure.
+//! `docs/testing.md` describes the disk, and how to replay a failure.
 
 #![forbid(unsafe_code)]
 

@@ -2,17 +2,16 @@
 
 use wasmtime::{ResourceLimiter, Result};
 
-/// How the instance's memory may grow.
+/// A limit on how often the instance's memory may grow.
 #[derive(Clone, Copy, Default)]
 pub struct Memory {
-    /// How often it has grown.
+    /// How often the memory has grown.
     pub growths: u64,
-    /// How often it may grow; without limit if none.
+    /// How often the memory may grow; `None` for no limit.
     pub most: Option<u64>,
-    /// Whether a growth that is refused traps; otherwise the allocator of the component
-    /// finds no memory.
+    /// Whether a refused growth traps; otherwise the component's allocator gets no memory.
     pub traps: bool,
-    /// Whether a growth was refused in an instance before this one.
+    /// Whether a growth was refused in an earlier instance.
     pub was_short: bool,
 }
 

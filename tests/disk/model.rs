@@ -1,4 +1,4 @@
-//! What a store holds, by its own answers: the states that it went through.
+//! A model of a store's contents, built from the store's answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use crate::process::{Outcome, Reply, Request, Session};
 /// The milliseconds for which an ended id is refused: the default of the option.
 pub const TOMBSTONE: u64 = 60_000;
 
-/// What a store holds at one moment.
+/// The contents of a store at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// The sessions, by id; some may have expired.
     pub sessions: BTreeMap<String, Session>,
-    /// The ids that were ended, and until when they are refused.
+    /// The ids that were ended, and until when they are refused, in milliseconds.
     pub ended: BTreeMap<String, u64>,
 }
 
@@ -31,7 +31,7 @@ impl Contents {
         refused.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Notes what a request did, by its reply.
+    /// Applies a request according to its reply.
     pub fn note(&mut self, request: &Request, reply: &Reply, now: u64) {
         match (request, reply) {
             (Request::Create(of), Reply::Created(made)) => {
@@ -89,13 +89,13 @@ impl Contents {
         self.sessions.insert(id.to_owned(), session);
     }
 
-    /// Notes that a session was ended.
+    /// Ends a session.
     pub fn end(&mut self, id: &str, now: u64) {
         self.sessions.remove(id);
         self.ended.insert(id.to_owned(), now + TOMBSTONE);
     }
 
-    /// Notes that all live sessions were ended, or those of a subject but for one.
+    /// Ends all live sessions, or those of a subject except one.
     pub fn end_all(&mut self, subject: Option<&str>, except: Option<&str>, now: u64) {
         let of_subject = |of: &Session| subject.is_none() || of.subject.as_deref() == subject;
         for (id, session) in self.live(now) {
@@ -105,7 +105,7 @@ impl Contents {
         }
     }
 
-    /// Notes that a subject's oldest sessions were ended: all but `most`, and never `kept`.
+    /// Ends a subject's oldest sessions: all but `most`, and never `kept`.
     pub fn end_oldest(&mut self, subject: &str, most: usize, kept: &str, now: u64) {
         let mut of_subject: Vec<_> = self.live(now).into_iter().collect();
         of_subject.retain(|(id, of)| of.subject.as_deref() == Some(subject) && id != kept);
@@ -116,7 +116,7 @@ impl Contents {
         }
     }
 
-    /// Forgets when sessions were created and written.
+    /// Clears the times at which sessions were created and written.
     pub fn forget_times(&mut self) {
         for session in self.sessions.values_mut() {
             (session.created, session.updated) = (0, 0);
@@ -129,7 +129,7 @@ impl Contents {
     }
 }
 
-/// The name of an id in listings.
+/// The handle of an id, as in listings.
 pub fn handle(id: &str) -> String {
     let hash = Sha256::new().chain_update("session-id:").chain_update(id);
     let bytes = hash.finalize();

@@ -1,10 +1,10 @@
-//! What a loss of power leaves of a disk.
+//! A model of a disk after a power failure.
 //!
-//! What was synced is there. Of what was not, the disk may have any part: of data any
-//! set of 512-byte sectors, in whatever order they were written; of a file's sizes any
-//! of those it went through; of a directory's changes any set, or all up to one of them.
-//! Where a file became longer and the data did not arrive, there are zeros or anything.
-//! Space that a cut has freed is not written to before the cut is durable.
+//! Synced operations are durable. Of the others the disk may have any part: of data any set
+//! of 512-byte sectors, independent of the order in which they were written; of a file's
+//! sizes any one that it had; of a directory's changes any set, or all up to one of them.
+//! If a file was extended and the data did not arrive, it has zeros or garbage there. Space
+//! that a truncation has freed is not written before the truncation is durable.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use crate::disk::{Operation, write};
 use crate::image::{File, Image, Node, Place};
 use crate::random::Random;
 
-/// What a disk writes in one step, in bytes.
+/// The number of bytes that a disk writes atomically.
 pub const SECTOR: usize = 512;
 
-/// A disk on the way through its log, with what is durable and what is not.
+/// A disk at a point of its log: its durable content, and the operations that are not
+/// durable.
 pub struct Progress<'a> {
     durable: Image,
     data: BTreeMap<Node, Vec<&'a Operation>>,
@@ -25,22 +26,22 @@ pub struct Progress<'a> {
     now: u64,
 }
 
-/// What of the unsynced operations is on the disk.
+/// Which of the unsynced operations are on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
     /// Nothing.
     Nothing,
     /// Everything.
     Everything,
-    /// A random part of them.
+    /// A random part.
     Part,
 }
 
 /// Which of a file's or directory's unsynced operations arrived.
 enum Arrival {
-    /// Those before this one, and half of it.
+    /// Those before this one, and half of this one.
     Until(usize),
-    /// So many of 8, chosen at random.
+    /// A random part, of this many eighths.
     Some(u64),
 }
 
@@ -56,7 +57,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Goes over the next operation of the log.
+    /// Applies the next operation of the log.
     pub fn pass(&mut self, operation: &'a Operation) {
         match operation {
             Operation::Make {
@@ -97,7 +98,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// What has not arrived by now never will, unless it is written again.
+    /// Drops the unsynced data: what has not arrived is lost unless it is written again.
     fn fail_to_sync(&mut self, node: Node) {
         if let Some(operations) = self.data.remove(&node) {
             let arrival = Arrival::Some(self.random.below(9) as u64);
@@ -111,7 +112,7 @@ impl<'a> Progress<'a> {
         self.now
     }
 
-    /// The disk as it is if the power fails now.
+    /// The disk after a power failure at this point.
     pub fn cut(&self, left: Left, random: &mut Random) -> Image {
         let mut image = self.durable.clone();
         for (node, operations) in &self.data {
@@ -147,7 +148,7 @@ fn file_mut(image: &mut Image, node: Node) -> &mut File {
     image.files.get_mut(&node).expect("a file that was made")
 }
 
-/// Carries out an operation on names. What it names may have lost its name before.
+/// Applies an operation on names. The file or directory may have lost its name already.
 fn rename(image: &mut Image, operation: &Operation) {
     let mut put = |place: &Place, node| image.names.insert(place.clone(), node);
     match operation {
@@ -167,10 +168,10 @@ fn rename(image: &mut Image, operation: &Operation) {
     }
 }
 
-/// Writes what arrives of `operations` into a file.
+/// Applies the part of `operations` that arrives to a file.
 fn arrive(file: &mut File, operations: &[&Operation], arrival: &Arrival, random: &mut Random) {
     let changes = operations.len();
-    // Sizes become durable in their order.
+    // Sizes become durable in order.
     let sizes = match *arrival {
         Arrival::Until(end) => end,
         Arrival::Some(0) => 0,
@@ -180,7 +181,7 @@ fn arrive(file: &mut File, operations: &[&Operation], arrival: &Arrival, random:
     let data = Arc::make_mut(&mut file.data);
     let mut size = data.len();
     let mut seen = size;
-    // Where the space begins that a cut frees which is not durable.
+    // The start of the space freed by truncations that are not durable.
     let mut freed = usize::MAX;
     let garbage = random.chance(1, 2);
     let mut fill = random.clone();
@@ -232,7 +233,7 @@ fn arrive(file: &mut File, operations: &[&Operation], arrival: &Arrival, random:
     data.truncate(size);
 }
 
-/// Makes a content longer, with zeros or with anything.
+/// Extends a content, with zeros or with garbage.
 fn extend(data: &mut Vec<u8>, size: usize, garbage: bool, fill: &mut Random) {
     let before = data.len();
     if before < size {

@@ -1,8 +1,8 @@
-//! Loss of power at any moment of a run: the store that opens afterwards holds what it has
-//! answered, or with `relaxed` durability what it held at some earlier moment.
+//! Tests of power failures at any moment of a run: the store that opens afterwards has all
+//! answered writes, or with `relaxed` durability its contents at some earlier moment.
 //!
-//! `DISK_STATES` is how many states each run is cut into. `DISK_STATE=<run>:<number>`, as a
-//! failure prints it, examines that state alone.
+//! `DISK_STATES` is how many states of the disk are examined for each run.
+//! `DISK_STATE=<run>:<number>`, as a failure prints it, examines only that state.
 
 use crate::beginnings;
 use crate::image::Image;
@@ -11,7 +11,7 @@ use crate::recording::Recording;
 use crate::run::Settings;
 use crate::script::{self, Step};
 
-/// How many states each of the 16 runs is cut into.
+/// How many states are examined for each of the 16 runs.
 const STATES: usize = 640;
 
 fn begins_empty(name: &str, settings: Settings, steps: &[Step]) {
@@ -19,7 +19,7 @@ fn begins_empty(name: &str, settings: Settings, steps: &[Step]) {
     Recording::of(name, settings, nothing.0, nothing.1, steps).cut(STATES);
 }
 
-/// The store of another program is taken over when it is opened.
+/// A run that begins with the migration of the original's table.
 fn takes_over(settings: Settings) {
     let (image, held) = beginnings::original(settings);
     let recording = Recording::of("original", settings, image, held, &script::short());

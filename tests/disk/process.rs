@@ -23,13 +23,13 @@ mod bindings {
 
 pub use bindings::wasi_sessions::store::types::*;
 
-/// What a call comes to: the outer error is a trap, and ends the instance.
+/// The result of a call. The outer error is a trap, which ends the instance.
 pub type Called<T> = wasmtime::Result<Result<T, Error>>;
 
 /// The path of the database.
 pub const DATABASE: &str = "sessions.db";
 
-/// The seconds that a call may take before it is stopped, as one that hangs.
+/// The time after which a call counts as hanging and is stopped, in seconds.
 const PATIENCE: u64 = 60;
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
@@ -47,8 +47,8 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     engine
 });
 
-/// The component, compiled once: the host's, or the file that `DISK_COMPONENT` names, so
-/// that a broken build can be tried without compiling the tests again.
+/// The component, compiled once: the host's, or the file in `DISK_COMPONENT`, so that a
+/// broken build can be tested without compiling the tests again.
 static COMPONENT: LazyLock<bindings::SessionStorePre<World>> = LazyLock::new(|| {
     let component = match env::var_os("DISK_COMPONENT") {
         Some(file) => Component::new(&ENGINE, fs::read(file).unwrap()),
@@ -60,7 +60,7 @@ static COMPONENT: LazyLock<bindings::SessionStorePre<World>> = LazyLock::new(|| 
     bindings::SessionStorePre::new(linker.instantiate_pre(&component).unwrap()).unwrap()
 });
 
-/// A running instance, with a store open or not.
+/// A running instance, which may have a store open.
 pub struct Process {
     store: Store<World>,
     bindings: bindings::SessionStore,
@@ -81,12 +81,12 @@ impl Process {
         })
     }
 
-    /// Starts an instance that must start, since nothing fails.
+    /// Starts an instance on a disk without faults.
     pub fn on(disk: Disk, now: u64, seed: u64) -> Self {
         Self::start(World::new(disk, now, seed)).unwrap()
     }
 
-    /// What the instance has.
+    /// The instance's world.
     pub fn world(&mut self) -> &mut World {
         self.store.data_mut()
     }
@@ -111,7 +111,8 @@ impl Process {
         }
     }
 
-    /// Ends the instance as it is, as `kill -9` does. What was written stays.
+    /// Kills the instance, as `kill -9` does; returns the disk with everything that was
+    /// written.
     pub fn kill(self) -> Disk {
         self.store.into_data().disk
     }
@@ -147,7 +148,7 @@ impl Process {
         })
     }
 
-    /// Does requests in one transaction.
+    /// Runs requests in one transaction.
     pub fn batch(&mut self, requests: &[Request]) -> Called<Vec<Result<Reply, Error>>> {
         let opened = self.opened.expect("a store is open");
         self.store.set_epoch_deadline(PATIENCE);

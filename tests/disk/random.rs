@@ -5,12 +5,12 @@
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of this seed.
+    /// The sequence of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number, of all 64 bits.
+    /// The next number, with 64 random bits.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

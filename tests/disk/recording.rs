@@ -1,5 +1,5 @@
-//! A run that was recorded, and the states of its disk after a loss of power: each is opened
-//! with the real component, and compared with what the store may hold.
+//! A recorded run, and states of its disk after a power failure. Each is opened with the
+//! real component, and compared with the contents that the store may have.
 
 use std::env;
 
@@ -14,23 +14,23 @@ use crate::random::Random;
 use crate::run::{Run, START, Settings, is_refusal};
 use crate::script::Step;
 
-/// The seconds from a loss of power to the next start: long enough for a lock that was
-/// left to count as dead, and not for a tombstone to expire.
+/// The seconds from a power failure to the next start: long enough for a lock that was left
+/// behind to count as dead, but too short for a tombstone to expire.
 const AFTERWARDS: u64 = 20;
 
-/// A run, with all that was done to its disk.
+/// A run, with all operations on its disk.
 pub struct Recording {
     name: String,
     settings: Settings,
     start: Image,
     log: Vec<Operation>,
     run: Run,
-    /// Whether the times of creation are not compared: a table of the original has none.
+    /// Whether times are ignored: a table of the original has no times of creation.
     has_no_times: bool,
 }
 
 impl Recording {
-    /// Runs a script on a disk that holds these contents.
+    /// Runs a script on a disk with these contents.
     pub fn of(
         name: &str,
         settings: Settings,
@@ -66,14 +66,14 @@ impl Recording {
         }
     }
 
-    /// The same recording, in which times of creation are not compared.
+    /// The same recording, in which times are ignored.
     pub fn without_times(mut self) -> Self {
         self.has_no_times = true;
         self.run.history.iter_mut().for_each(Contents::forget_times);
         self
     }
 
-    /// Examines states in which the disk may be after a loss of power.
+    /// Examines possible states of the disk after a power failure.
     pub fn cut(&self, states: usize) {
         let states = match env::var("DISK_STATES") {
             Ok(number) => number.parse().expect("DISK_STATES is a number"),
@@ -115,8 +115,8 @@ impl Recording {
         }
     }
 
-    /// Where the power fails: for the first states just before and after the syncs, for
-    /// the others anywhere.
+    /// The position in the log at which the power fails: for the first states just before
+    /// and after syncs, for the others anywhere.
     fn position(&self, number: usize) -> usize {
         let is_sync = |operation: &Operation| matches!(operation, Operation::Sync { .. });
         let syncs = self
@@ -132,8 +132,8 @@ impl Recording {
         }
     }
 
-    /// Opens what is left, and compares it with what the store may hold; the copies that it
-    /// has made, too.
+    /// Opens the store and the copies that it has made, and compares them with the contents
+    /// that they may have.
     fn examine(&self, image: Image, now: u64, answers: usize, seed: u64) -> Result<(), String> {
         let copies: Vec<_> = self
             .run
@@ -156,7 +156,7 @@ impl Recording {
         let by_now = expected(&history[first..=last]);
         let mut random = Random::new(seed ^ 0xa9a1);
         if random.chance(1, 8) {
-            // The power fails once more while the database is recovered.
+            // The power fails again during the recovery of the database.
             let image = by_now.cut_again(image.clone(), &mut random)?;
             let later = Expected {
                 now: now + AFTERWARDS * 1_000_000_000,

@@ -1,4 +1,4 @@
-//! Runs a script on the real component, and keeps what the store held after each answer.
+//! Runs a script on the real component, and records the store's contents after each answer.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use crate::world::World;
 /// The time at which runs begin, in nanoseconds since the Unix epoch.
 pub const START: u64 = 1_700_000_000_000_000_000;
 
-/// The most sessions that a subject may have in a run.
+/// The maximum number of sessions of a subject in a run.
 pub const MOST: usize = 2;
 
-/// The seconds for which an instance waits that follows a killed one: long enough for the
-/// lock that it left to count as dead.
+/// The seconds between a killed instance and the next one: long enough for the lock of the
+/// killed one to count as dead.
 const AFTERWARDS: u64 = 16;
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether the store is the only one on its database.
+    /// Whether the store has exclusive access to its database.
     pub is_exclusive: bool,
     /// Whether the durability is `full`.
     pub is_full: bool,
 }
 
 impl Settings {
-    /// All four.
+    /// All four settings.
     pub const ALL: [Self; 4] = [
         Self::new(true, true),
         Self::new(true, false),
@@ -45,7 +45,7 @@ impl Settings {
         }
     }
 
-    /// Whether each answered write survives a loss of power; with shared access always.
+    /// Whether each answered write survives a power failure; always with shared access.
     pub fn keeps_all(self) -> bool {
         self.is_full || !self.is_exclusive
     }
@@ -68,18 +68,18 @@ impl Settings {
 pub struct Run {
     /// The instance.
     pub process: Process,
-    /// What the store holds, by its answers.
+    /// The store's contents, according to its answers.
     pub contents: Contents,
-    /// What it held after each answer, and before the first.
+    /// The store's contents before the first answer and after each one.
     pub history: Vec<Contents>,
-    /// The copies that were made: their names, and how many answers came before.
+    /// The names of the copies that were made, and the number of answers before each.
     pub copies: BTreeMap<String, usize>,
     options: String,
     ids: Vec<String>,
 }
 
 impl Run {
-    /// Begins a run on a disk whose store holds these contents.
+    /// Begins a run on a disk whose store has these contents.
     pub fn begin(process: Process, settings: Settings, contents: Contents) -> Self {
         Self {
             process,
@@ -96,7 +96,7 @@ impl Run {
         self.process.open(DATABASE, &self.options)
     }
 
-    /// Does a step. An error of the contract leaves the contents as they were.
+    /// Runs a step. After an error of the contract the contents must be unchanged.
     pub fn step(&mut self, step: &Step) -> Called<()> {
         let world = self.process.world();
         world.now = world.now.next_multiple_of(10_000_000);
@@ -164,14 +164,14 @@ impl Run {
         Ok(done)
     }
 
-    /// Notes that a request was answered.
+    /// Records that a request was answered.
     fn answered(&mut self) {
         self.history.push(self.contents.clone());
         let world = self.process.world();
         world.disk.log.push(Operation::Answered { now: world.now });
     }
 
-    /// Ends the instance as it is, and starts another on its disk after a while.
+    /// Kills the instance, and starts another on its disk after [`AFTERWARDS`].
     pub fn restart(&mut self) -> Called<()> {
         let world = self.process.world();
         let now = world.now + AFTERWARDS * 1_000_000_000;
@@ -212,7 +212,7 @@ impl Run {
         }
     }
 
-    /// The id that a script means.
+    /// Resolves an id of a script.
     fn id(&self, id: &str) -> String {
         let number = id.strip_prefix('#').and_then(|id| id.parse::<usize>().ok());
         match number.and_then(|number| self.ids.get(number)) {
@@ -221,7 +221,7 @@ impl Run {
         }
     }
 
-    /// The request with the ids that it means.
+    /// The request with resolved ids.
     pub fn resolve(&self, request: &Request) -> Request {
         let mut request = request.clone();
         let id = match &mut request {
@@ -239,7 +239,7 @@ impl Run {
     }
 }
 
-/// What a store holds of these ids, and how many sessions it has in all.
+/// The sessions and tombstones of these ids in a store, and its number of sessions.
 pub fn observe(process: &mut Process, ids: &[&String]) -> Called<(Contents, u64)> {
     let mut contents = Contents::default();
     for id in ids {
@@ -257,12 +257,12 @@ pub fn observe(process: &mut Process, ids: &[&String]) -> Called<(Contents, u64)
     Ok(count.map(|count| (contents, count)))
 }
 
-/// What `check` finds.
+/// The damage that `check` finds.
 pub fn check(process: &mut Process) -> Called<Vec<String>> {
     process.admin(|admin, store, opened| admin.call_check(store, opened))
 }
 
-/// Whether a late write under an ended id is refused.
+/// Whether a late write to an ended id is refused.
 pub fn is_refused(process: &mut Process, id: &str) -> Called<bool> {
     let Step::Alone(late) = crate::script::set(id, "too late") else {
         unreachable!("a write is one request");
@@ -271,7 +271,7 @@ pub fn is_refused(process: &mut Process, id: &str) -> Called<bool> {
     Ok(reply.map(|reply| reply == Reply::Outcome(Outcome::Gone)))
 }
 
-/// A refusal of a script's own request, which is an answer.
+/// Whether the error is the refusal of an invalid request, which counts as an answer.
 pub fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::InvalidArgument(_))
 }

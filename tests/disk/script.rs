@@ -1,20 +1,20 @@
-//! Scripts: what a program asks of a store, step by step.
+//! Scripts: sequences of steps that a program runs on a store.
 
 use crate::process::{
     CreateRequest, DestroyRequest, MergeRequest, Request, RotateRequest, SetRequest, TouchRequest,
     UpdateRequest,
 };
 
-/// A step. An id `#0` means the first id that the store made in this script, and so on.
+/// A step. The id `#0` means the first id that the store generated in this script, and so on.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Calls the function of a request.
     Alone(Request),
-    /// Does requests in one transaction.
+    /// Runs requests in one transaction.
     Batch(Vec<Request>),
     /// Ends the session of an id, by its handle.
     Terminate(String),
-    /// Ends a subject's sessions but for one.
+    /// Ends a subject's sessions except one.
     TerminateSubject(&'static str, Option<String>),
     /// Ends all sessions.
     Clear,
@@ -24,9 +24,9 @@ pub enum Step {
     Backup(&'static str),
     /// Closes the store and opens it again.
     Reopen,
-    /// Ends the instance in the middle of its work, and starts another.
+    /// Kills the instance, and starts another.
     Restart,
-    /// Lets so many milliseconds pass.
+    /// Advances the clock by this many milliseconds.
     Wait(u64),
 }
 
@@ -84,7 +84,7 @@ pub fn everything() -> Vec<Step> {
     steps
 }
 
-/// More pages than a collection leaves in the log, so that it checkpoints on its way.
+/// So many pages that a collection checkpoints before it ends.
 pub fn many_pages() -> Vec<Step> {
     let mut steps = vec![set("kept", "{}"), create("kept", Some("alice"))];
     for number in 0..30 {
@@ -105,7 +105,7 @@ pub fn many_pages() -> Vec<Step> {
     steps
 }
 
-/// What a store holds before anything fails.
+/// The steps that fill a store before anything fails.
 pub fn before_faults() -> Vec<Step> {
     let mut steps = vec![set("first", "{}"), set("second", "{}"), set("third", "{}")];
     for number in 0..6 {
@@ -133,7 +133,7 @@ pub fn with_faults() -> Vec<Step> {
     ]
 }
 
-/// Payloads for which the memory has to grow.
+/// Writes of payloads for which the memory has to grow.
 pub fn large() -> Vec<Step> {
     vec![
         set("first", &"a".repeat(300_000)),
@@ -152,7 +152,7 @@ pub fn large() -> Vec<Step> {
     ]
 }
 
-/// A few writes to a database that is there already.
+/// A few writes to an existing database.
 pub fn short() -> Vec<Step> {
     vec![
         set("first", "written"),

@@ -1,4 +1,4 @@
-//! The scripts on a disk without faults: the store answers as the model expects.
+//! Tests of the scripts on a disk without faults: the store answers as the model expects.
 
 use crate::disk::Disk;
 use crate::image::Image;
@@ -34,7 +34,7 @@ fn the_store_answers_as_the_model_expects() {
     }
 }
 
-/// Also what was answered with relaxed durability: only a loss of power may take it.
+/// Also with relaxed durability, which may lose answered writes only in a power failure.
 #[test]
 fn an_instance_that_is_killed_after_an_answer_has_written_it() {
     for settings in Settings::ALL {

@@ -1,4 +1,4 @@
-//! WASI's streams, with which the standard library of the component reads and writes files.
+//! WASI's streams, which the component's standard library uses to read and write files.
 
 use wasmtime::Result;
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource};
@@ -7,7 +7,7 @@ use crate::image::Node;
 use crate::wasi::{Of, Pollable, resource};
 use crate::world::World;
 
-/// A stream that reads or writes a file from an offset on.
+/// A stream that reads or writes a file, starting at an offset.
 pub struct Stream {
     /// The file.
     pub node: Node,
@@ -70,7 +70,7 @@ pub fn link(streams: &mut LinkerInstance<World>) -> Result<()> {
                     world.table.get_mut(&stream)?.offset += length;
                     Ok(())
                 }
-                // A stream has no way to say how much it wrote.
+                // A stream cannot report how much it has written.
                 _ => Err(world.failure()?),
             },))
         },

@@ -1,6 +1,5 @@
-//! WASI from memory: the functions that the component imports, over a
-//! [`World`]: a disk, a clock that moves only when it is told to, and random numbers from
-//! a seed.
+//! WASI in memory: the functions that the component imports, over a [`World`] with a disk, a
+//! clock that moves only when it is set, and random numbers from a seed.
 
 use wasmtime::component::ResourceType;
 use wasmtime::component::{Linker, LinkerInstance, Resource};
@@ -17,10 +16,10 @@ use crate::world::{Entries, World, hash, time};
 /// An open file or directory.
 struct Descriptor(Node);
 
-/// Something to wait for, which has happened.
+/// An event to wait for, which has already happened.
 pub struct Pollable;
 
-/// A terminal; there is none.
+/// A terminal, of which there is none.
 struct Terminal;
 
 /// The store of a call.
@@ -335,8 +334,8 @@ fn paths(types: &mut LinkerInstance<World>) -> Result<()> {
     )
 }
 
-/// Both clocks show the same time. Each look at the second takes a microsecond, and to
-/// wait takes as long as it says, at once.
+/// Links both clocks, which show the same time. Reading the monotonic clock advances the time
+/// by a microsecond, and waiting advances it by the time to wait.
 fn clocks(linker: &mut Linker<World>) -> Result<()> {
     linker
         .instance("wasi:clocks/wall-clock@0.2.12")?

@@ -1,4 +1,5 @@
-//! What an instance of the component has, and what its calls of the file system do.
+//! The world of an instance of the component: its disk, clock, randomness and memory, and its
+//! calls of the file system.
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
@@ -24,7 +25,7 @@ pub struct World {
     pub random: Random,
     /// Its memory.
     pub memory: Memory,
-    /// Its handles.
+    /// The resources to which it has handles.
     pub table: ResourceTable,
 }
 
@@ -42,7 +43,7 @@ impl World {
     }
 }
 
-/// The names of a directory that were not read yet.
+/// The entries of a directory that were not read yet.
 pub struct Entries(pub Vec<DirectoryEntry>);
 
 impl World {
@@ -85,7 +86,7 @@ impl World {
         }
     }
 
-    /// Opens or makes what has a path.
+    /// Opens or creates the file or directory at a path.
     pub fn open(&mut self, directory: Node, path: &str, how: OpenFlags) -> Done<Node> {
         let found = self.disk.seen.find(directory, path)?;
         let makes = how.contains(OpenFlags::CREATE) && found.is_none();
@@ -110,7 +111,7 @@ impl World {
         Ok(node)
     }
 
-    /// Fails if this call is to fail.
+    /// Fails if a fault concerns this call.
     pub fn unless(&mut self, call: Call) -> Done {
         self.faults
             .meet(call)
@@ -160,7 +161,7 @@ fn kind(is_directory: bool) -> DescriptorType {
     }
 }
 
-/// A number that no other file has.
+/// A hash that is different for each file.
 pub fn hash(node: Node) -> MetadataHashValue {
     MetadataHashValue {
         lower: node.into(),
