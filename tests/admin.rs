@@ -1,4 +1,4 @@
-//! What an operator does: listing, ending, figures, check and backup.
+//! Tests of `admin`: listing, ending sessions, statistics, check and backup.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,7 +57,7 @@ fn pages_show_each_session_once_while_others_start_and_end() {
             let page = sessions.list_sessions(subject, cursor.as_deref(), 7);
             let page = page.wait().unwrap();
             assert!(page.entries.len() <= 7);
-            // The last one seen goes, others come, expire and are collected.
+            // The last one seen ends; others start, expire and are collected.
             if let Some(bob) = page
                 .entries
                 .iter()
@@ -144,7 +144,7 @@ fn terminate_subject_ends_all_sessions_of_a_subject_except_one() {
     );
     assert_eq!(listed(&sessions, Some("alice")).len(), 1);
 
-    // An id that is missing or of another subject spares nothing.
+    // An exception that is missing or of another subject has no effect.
     for except in ["missing", &other] {
         let id = create_for(&sessions, "alice");
         let ended = sessions.terminate_subject("alice", Some(except)).wait();
@@ -191,7 +191,7 @@ fn stats_count_rows_and_name_the_store() {
     let size = sessions.stats().wait().unwrap().size;
     drop(sessions);
     assert_eq!(fs::metadata(home.database()).unwrap().len(), size);
-    // Rows are counted since the store was opened.
+    // `collected` counts rows since the store was opened.
     assert_eq!(home.open().stats().wait().unwrap().collected, 0);
 }
 
@@ -217,7 +217,7 @@ fn a_backup_is_a_complete_store_and_the_original_stays_usable() {
     assert_eq!(session(&copy, &id), before);
     assert_eq!(copy.set(&ended, "late", LIFE).wait(), Ok(Outcome::Gone));
     assert_eq!(copy.check().wait(), Ok(vec![]));
-    // It collects and gives space back as the original does.
+    // The copy collects like the original.
     copied.advance(HOUR);
     assert_eq!(copy.collect(10).wait().unwrap().removed, 2);
 }

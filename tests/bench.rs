@@ -1,4 +1,4 @@
-//! The bench, with numbers so small that they say nothing about speed.
+//! Tests of the bench, with numbers too small to say anything about speed.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! A real browser at the real server: what a user does with their sessions.
+//! Tests with a real browser and the real server: what users do with their sessions.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -15,14 +15,14 @@ use crate::fixture::Home;
 use crate::served::Site;
 use crate::visitors::serve;
 
-/// What the second browser says it is.
+/// The user agent of the second browser.
 const FIREFOX: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 \
                        Firefox/140.0";
 
-/// How long a page may take.
+/// The time-out of a page.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program that drives browsers; killed when dropped.
+/// The program that drives browsers; killed on drop.
 struct Driver {
     process: Child,
     url: String,
@@ -86,7 +86,7 @@ impl Drop for Driver {
     }
 }
 
-/// A browser, and the directory of what it knows.
+/// A browser, and the directory of its profile.
 struct Browser {
     client: Client,
     _profile: TempDir,
@@ -97,20 +97,20 @@ impl Browser {
         self.client.goto(url).await.unwrap();
     }
 
-    /// What the page shows at this place, once it is there.
+    /// Waits for the element that a CSS selector matches; returns its text.
     async fn text(&self, place: &str) -> String {
         let wait = self.client.wait().at_most(PATIENCE);
         let element = wait.for_element(Locator::Css(place)).await.unwrap();
         element.text().await.unwrap()
     }
 
-    /// Presses the button with this label, and waits for the page it leads to.
+    /// Presses the button with this label, and waits for an element of the next page.
     async fn press(&self, label: &str, leads_to: &str) {
         let button = format!("//button[normalize-space() = '{label}']");
         let button = self.client.find(Locator::XPath(&button)).await.unwrap();
         let page = self.client.find(Locator::Css("html")).await.unwrap();
         button.click().await.unwrap();
-        // The old page has gone when nothing can be asked of it any more.
+        // The old page is gone when its elements are stale.
         let gone = async { while page.tag_name().await.is_ok() {} };
         timeout(PATIENCE, gone).await.expect("the page is left");
         self.text(leads_to).await;
@@ -122,7 +122,7 @@ impl Browser {
         self.press("Log in", "#sessions").await;
     }
 
-    /// The path of the page that is shown.
+    /// The path of the current page.
     async fn path(&self) -> String {
         self.client.current_url().await.unwrap().path().to_owned()
     }
@@ -147,7 +147,7 @@ async fn a_user_counts_logs_in_and_ends_sessions_in_two_browsers() {
         driver.browser(&[&format!("--user-agent={FIREFOX}")]).await,
     );
     let clients = [first.client.clone(), second.client.clone()];
-    // Browsers outlive their driver, so they are closed whatever happens.
+    // Browsers outlive their driver, so they are closed even if the test fails.
     let ended = tokio::spawn(story(first, second)).await;
     for client in clients {
         client.close().await.unwrap();

@@ -1,4 +1,4 @@
-//! Compiled code is kept, used again, and built anew when it is damaged.
+//! Tests of the cache of compiled code: it is reused, and rebuilt when it is damaged.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The command line by hand: one command after the other on one directory.
+//! Tests of the command line: one command after the other on one directory.
 
 use std::fs;
 
@@ -12,18 +12,18 @@ use crate::served::Site;
 
 mod refusals;
 
-/// The id of a session that was just created with this payload.
+/// Creates a session with these arguments; returns its id.
 fn create(home: &Home, arguments: &[&str]) -> String {
     let ran = run_cli(home, &[&["create"], arguments].concat());
     ran.line().to_owned()
 }
 
-/// Runs a command with `--json`; the one document it prints.
+/// Runs a command with `--json`; returns the one document that it prints.
 fn json(home: &Home, arguments: &[&str]) -> Value {
     run_cli(home, &[&["--json"], arguments].concat()).json()
 }
 
-/// Runs a listing with `--json`; the document of each line.
+/// Runs a listing with `--json`; returns the document of each line.
 fn listed(home: &Home, arguments: &[&str]) -> Vec<Value> {
     let ran = run_cli(home, &[&["list", "--json"], arguments].concat());
     assert_eq!(ran.code, 0, "{}", ran.errors);
@@ -66,7 +66,7 @@ fn a_session_is_created_read_written_renewed_and_destroyed() {
         let ran = run_cli(&home, &late);
         assert_eq!(ran.code, 1, "{late:?}");
         assert!(!ran.error().contains(&id));
-        // A write could make it anew, but for the tombstone.
+        // Without the tombstone a `set` would start the session again.
         let refused = ran.error().contains("ended less than a minute ago");
         assert_eq!(refused, late[0] == "set", "{}", ran.errors);
     }
@@ -259,7 +259,7 @@ fn every_command_takes_an_id_from_standard_input() {
     assert_eq!(reading(&others, &line), "1 session ended\n");
     reading(&["destroy", "-"], &line);
 
-    // A session with such an id can be read, too.
+    // A session with the id `-` can be written and read, too.
     reading(&["set", "-", "mine"], "-\n");
     assert_eq!(reading(&["get", "-"], "-\n"), "mine");
     for none in ["", "\n", "\nid"] {

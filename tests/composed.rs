@@ -1,4 +1,4 @@
-//! The web demo composed with the store into one file: many instances on one
+//! Tests of the web demo composed with the store into one file: many instances on one
 //! directory, killed at any point.
 
 use std::collections::BTreeSet;
@@ -21,26 +21,26 @@ use plain_host::{Answer, Deadline, interrupt, request};
 
 mod plain_host;
 
-/// Requests that are in flight at once.
+/// The number of concurrent requests.
 const AT_ONCE: u64 = 32;
 
-/// How long a lock shows no sign of life before it counts as left behind.
+/// The age at which a lock counts as dead.
 const DEAD_AFTER: Duration = Duration::from_secs(15);
 
-/// How an instance comes to its end before its answer.
+/// How an instance ends before it answers.
 #[derive(Clone, Copy)]
 enum End {
     /// The caller drops the future.
     Dropped,
-    /// It traps when it next runs.
+    /// It traps when it runs next.
     Trapped,
 }
 
-/// One test at a time has instances: each waits 3 seconds for a lock, of which
-/// others should not take the processor.
+/// Held by the one test that has instances: an instance waits 3 seconds for a lock, in which
+/// other tests should not take the processor.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// The directory that the instances share, and what runs them.
+/// The directory that the instances share, and the runtime that runs them.
 struct Place {
     directory: TempDir,
     runtime: Runtime,
@@ -61,20 +61,20 @@ impl Place {
         self.directory.path()
     }
 
-    /// A visit of the start page, which counts it.
+    /// Visits the start page, which counts visits.
     fn visit(&self, cookie: Option<&str>) -> Answer {
         let visit = visit(self.path(), cookie, Deadline::None);
         self.runtime.block_on(visit).unwrap()
     }
 
-    /// The cookie of a new session with one visit.
+    /// Starts a session with one visit; returns its cookie.
     fn first_visit(&self) -> String {
         let answer = self.visit(None);
         assert_eq!(answer.visits(), 1);
         answer.cookie.expect("a new session has a cookie")
     }
 
-    /// As many visits at once as there are cookies.
+    /// Makes concurrent visits, one for each cookie.
     fn visit_together<'a>(
         &self,
         cookies: impl IntoIterator<Item = Option<&'a str>>,
@@ -88,8 +88,8 @@ impl Place {
         answers.into_iter().map(Result::unwrap).collect()
     }
 
-    /// Visits together until each is answered: a visitor who waited for longer than
-    /// `syncTimeout` comes again.
+    /// Makes concurrent visits until each has succeeded: a visit that waited for longer than
+    /// `syncTimeout` is repeated.
     fn visit_patiently(&self, cookies: &[Option<&str>]) -> Vec<Answer> {
         let mut left = cookies.to_vec();
         let mut answers = vec![];
@@ -106,21 +106,20 @@ impl Place {
         answers
     }
 
-    /// A visit that ends early, as [`visit_cut_short`] does; when this returns,
-    /// nothing goes on that was being done for it.
+    /// Runs [`visit_cut_short`] in its own runtime; when this returns, no work of the visit
+    /// continues.
     fn cut_short(&self, cookie: &str, waits: usize, end: End) -> Option<Answer> {
         let visit = visit_cut_short(self.path().to_owned(), cookie.to_owned(), waits, end);
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         runtime.unwrap().block_on(visit)
     }
 
-    /// Where a dead instance leaves its lock.
+    /// The path of the lock, which a dead instance leaves behind.
     fn lock(&self) -> PathBuf {
         self.path().join("sessions.db.lock")
     }
 
-    /// Lets the time pass for the lock that a dead instance left behind, if one
-    /// did.
+    /// Makes the lock of a dead instance old enough to be removed; false if there is none.
     fn let_the_lock_grow_old(&self) -> bool {
         let Ok(directory) = File::open(self.lock()) else {
             return false;
@@ -136,7 +135,7 @@ impl Place {
         true
     }
 
-    /// The database as the native host finds it when all instances are gone.
+    /// Opens the database with the native host, after all instances have ended.
     fn open(&self) -> Sessions {
         let builder = Builder::new(self.path()).cache_directory(compiled_in(&CACHE));
         builder.open().wait().unwrap()
@@ -163,8 +162,8 @@ fn visits(sessions: &Sessions, cookie: &str) -> u64 {
     data["visits"].as_u64().unwrap()
 }
 
-/// A visit that ends after it has waited for the world outside so many times;
-/// the answer if it came before.
+/// A visit that ends after its instance has waited `waits` times; returns the answer if it
+/// came before.
 async fn visit_cut_short(
     directory: PathBuf,
     cookie: String,
@@ -246,8 +245,7 @@ fn an_instance_can_trap_at_any_point() {
     end_everywhere(End::Trapped);
 }
 
-/// Ends one visit after the other, each a step later than the one before, until
-/// one comes to its answer.
+/// Ends visits early, each a step later than the one before, until one is answered.
 fn end_everywhere(end: End) {
     let place = Place::new();
     let cookie = place.first_visit();
@@ -261,8 +259,8 @@ fn end_everywhere(end: End) {
         }
         locks += u64::from(place.let_the_lock_grow_old());
 
-        // Nothing that was answered is lost, and no instance is locked out; what was
-        // not answered may be kept or not.
+        // Answered visits are kept, and no instance is locked out. The unanswered visit may
+        // be counted or not.
         let next = place.visit(Some(&cookie)).visits();
         let kept = next - counted;
         assert!(kept == 1 || (kept == 2 && answer.is_none()), "{waits}");
@@ -288,7 +286,7 @@ fn many_instances_that_find_a_dead_lock_together_remove_only_that_lock() {
         let answers = place.visit_patiently(&[Some(cookie.as_str()); AT_ONCE as usize]);
         let answers: BTreeSet<u64> = answers.iter().map(Answer::visits).collect();
 
-        // What was cut short may have counted.
+        // The visit that ended early may have been counted.
         let first = *answers.first().unwrap();
         assert!(first == counted + 1 || first == counted + 2, "{first}");
         assert_eq!(answers, (first..first + AT_ONCE).collect());
@@ -318,8 +316,7 @@ fn killed_instances_do_not_harm_concurrent_ones() {
     let ended = place.runtime.block_on(victims.join_all());
     assert!(ended.iter().any(Option::is_none), "no instance was killed");
 
-    // The lock of a killed instance is only dead after a while, until which the
-    // store is busy for the others.
+    // Until the lock of a killed instance counts as dead, the store is busy for others.
     assert!(
         answers
             .iter()

@@ -1,4 +1,5 @@
-//! Concurrency: three verbs, versions that show a lost update, and tombstones against late writes.
+//! Tests of concurrency: create, update and set; versions that prevent lost updates; and
+//! tombstones against late writes.
 
 use wasi_sessions::{NewSession, Options, Outcome, Sessions};
 
@@ -10,18 +11,18 @@ use crate::fixture::{
 #[test]
 fn create_update_and_set_treat_missing_sessions_differently() {
     let (_home, sessions) = store();
-    // Create always starts a session.
+    // `create` always starts a session.
     let (first, second) = (create(&sessions, "{}"), create(&sessions, "{}"));
     assert_ne!(first, second);
 
-    // Update never does.
+    // `update` never does, except with 0 expected.
     for expected in [None, Some(1), Some(7), Some(u64::MAX)] {
         let update = sessions.update("missing", "{}", LIFE, expected);
         assert_eq!(update.wait(), Ok(Outcome::Gone));
     }
     assert_eq!(sessions.get("missing").wait(), Ok(None));
 
-    // Set does as needed.
+    // `set` starts a session if there is none.
     for version in 1..4 {
         let set = sessions.set("brought", "{}", LIFE).wait().unwrap();
         assert_eq!(written(set).version, version);
@@ -193,7 +194,7 @@ fn a_tombstone_survives_a_restart_and_a_collection() {
     assert_eq!(sessions.collect(100).wait().unwrap().removed, 1);
 }
 
-/// What a late request gets on a tombstone.
+/// Checks that requests for an ended id are refused.
 fn refused(sessions: &Sessions, id: &str) {
     assert_eq!(sessions.get(id).wait(), Ok(None));
     assert_eq!(sessions.touch(id, LIFE).wait(), Ok(None));

@@ -1,4 +1,4 @@
-//! What clients of `wasi-sessions serve` that are idle, slow or silent cost the others.
+//! Tests that idle, slow or silent clients of `wasi-sessions serve` do not harm others.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,20 +13,20 @@ use crate::served::Site;
 const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
 const HALF: &[u8] = b"GET /hello HTTP/1.1\r\nHo";
 
-/// The tests' own guest, served with these arguments.
+/// Serves the tests' own guest with these arguments.
 fn guest(home: &Home, arguments: &[&str]) -> Site {
     let component = ["--component", guests::FILE, "--admin"];
     Site::start(home, &[&component, arguments].concat())
 }
 
-/// A connection on which `bytes` were sent.
+/// Opens a connection and sends `bytes` on it.
 fn after(site: &Site, bytes: &[u8]) -> TcpStream {
     let mut stream = site.connect();
     stream.write_all(bytes).unwrap();
     stream
 }
 
-/// A connection that is idle after a request.
+/// Opens a connection, which is idle after one request.
 fn idle(site: &Site) -> TcpStream {
     let mut stream = after(site, REQUEST);
     hello(&mut stream);
@@ -92,7 +92,7 @@ fn idle_connections_give_way_first_then_incomplete_heads_then_bodies() {
     hello(&mut half);
 
     let _halves = [after(&site, HALF), after(&site, HALF), after(&site, HALF)];
-    // It is slow, but it moves.
+    // The body is slow, but not stalled.
     body.write_all(b"-").unwrap();
     check_others(&site);
     body.write_all(b"last").unwrap();
@@ -152,7 +152,7 @@ fn a_component_is_served_in_four_gigabytes_of_address_space() {
     check_others(&site);
 }
 
-/// Serves the tests' own guest in a shell that has set a limit first.
+/// Serves the tests' own guest from a shell that sets a limit first.
 fn limited(home: &Home, limit: &str) -> Site {
     let serve = ["serve", "--address", "127.0.0.1:0", "--admin"];
     let serve = command(home, &[&serve[..], &["--component", guests::FILE]].concat());
@@ -269,7 +269,7 @@ fn a_client_that_reads_nothing_frees_its_instance_long_before_the_request_is_lat
     while site.sockets() > own {
         assert!(started.elapsed() < Duration::from_secs(20));
     }
-    // It waits for all instances.
+    // A stop waits for all instances.
     let log = site.stop();
     assert!(started.elapsed() < Duration::from_secs(20));
     assert!(!log.contains("WARN"), "{log}");

@@ -1,5 +1,5 @@
-//! Corners of the contract: how spans, versions, ids and limits combine where the
-//! texts of two functions meet.
+//! Tests of corner cases of the contract: combinations of spans, versions, ids, limits and
+//! functions.
 
 use wasi_sessions::{Error, NewSession, Options, Outcome, Request, Sessions};
 
@@ -130,7 +130,7 @@ fn a_rotation_keeps_everything_and_binding_a_subject_is_a_write() {
     );
     assert_eq!(after.data, before.data);
 
-    // Without a subject the one that is bound stays.
+    // A rotation without a subject keeps the bound one.
     let again = sessions.rotate(&bound.id, None).wait().unwrap().unwrap();
     assert_eq!(session(&sessions, &again.id), after);
     let other = sessions
@@ -270,7 +270,7 @@ fn max_per_subject_ends_those_created_longest_ago_and_never_the_new_one() {
     let old = create_for(&sessions, "alice");
     home.advance(1);
     let middle = create_for(&sessions, "alice");
-    // Using it does not make it younger.
+    // A write does not change a session's age.
     home.advance(1);
     written(sessions.set(&old, "{}", LIFE).wait().unwrap());
     let other = create_for(&sessions, "bob");
@@ -280,7 +280,7 @@ fn max_per_subject_ends_those_created_longest_ago_and_never_the_new_one() {
         [false, true, true, true]
     );
 
-    // A rotation keeps its age, and is spared though it is the oldest.
+    // A rotation keeps the age; the rotated session is not ended although it is the oldest.
     let visitor = create(&sessions, "{}");
     home.set_clock(START - 1000);
     let ancient = create(&sessions, "{}");
@@ -292,7 +292,7 @@ fn max_per_subject_ends_those_created_longest_ago_and_never_the_new_one() {
         [false, true, true, true]
     );
 
-    // Sessions without a subject are not limited, nor is a set.
+    // Neither sessions without a subject nor `set` are limited.
     for _ in 0..5 {
         create(&sessions, "{}");
     }

@@ -1,10 +1,10 @@
-//! A component that runs out of memory: one request fails, and the store goes on.
+//! Tests of a component that runs out of memory: one request fails, and the store recovers.
 
 use wasi_sessions::{Error, NewSession, Options, Request, Sessions};
 
 use crate::fixture::{Home, LIFE, create, data, ms, session, written};
 
-/// Enough for the component and its ordinary work, and for nothing large.
+/// The component's memory, in bytes: enough for ordinary requests, but not for large ones.
 const MEMORY: usize = 16 << 20;
 
 fn open(home: &Home) -> Sessions {
@@ -16,7 +16,7 @@ fn open(home: &Home) -> Sessions {
     builder.open().wait().unwrap()
 }
 
-/// A request that needs more memory than there is.
+/// Sends a request that needs more memory than there is.
 fn crash(sessions: &Sessions) {
     let create = sessions.create(NewSession::new(vec![b'x'; 2 * MEMORY]).ttl(LIFE));
     assert_eq!(create.wait(), Err(Error::Crashed));
@@ -69,7 +69,7 @@ fn a_crash_in_mid_transaction_rolls_it_back() {
     let large = large.wait().unwrap().id;
     let before = session(&sessions, &large);
 
-    // The writes come first, and memory ends while the answers are gathered.
+    // The writes come first; the memory is exhausted while the answers are collected.
     let mut requests = vec![
         Request::Set {
             id: "new".to_owned(),
@@ -100,7 +100,7 @@ fn the_directory_stays_locked_from_a_crash_to_the_next_request() {
     assert_eq!(second.err(), Some(in_use));
     create(&sessions, "{}");
     crash(&sessions);
-    // A store whose component is gone closes like any other.
+    // A store whose component has crashed closes normally.
     drop(sessions);
     assert_eq!(open(&home).count_sessions(None).wait(), Ok(1));
 }
@@ -132,8 +132,8 @@ fn a_database_that_is_damaged_after_a_crash_fails_until_it_is_repaired() {
     drop(sessions);
     let sessions = open(&home);
     crash(&sessions);
-    // The component is not running and its log is empty, so the file can be
-    // overwritten. For a file that is replaced see `replaced`.
+    // The file can be overwritten because the component is not running and the WAL is empty.
+    // Files that are replaced are tested in `replaced`.
     let whole = std::fs::read(home.database()).unwrap();
     std::fs::write(home.database(), "not a database").unwrap();
     for _ in 0..2 {

@@ -1,4 +1,5 @@
-//! Directories and files that cannot be used: a clear error each, and nothing is lost.
+//! Tests of directories and files that cannot be used: each is a clear error, and nothing is
+//! lost.
 
 use std::error::Error as _;
 use std::ffi::OsStr;
@@ -17,11 +18,11 @@ use wasi_sessions::{Builder, Error};
 use crate::command::{self, PROGRAM, Ran, run_cli};
 use crate::fixture::{CACHE, Home, compiled_in, create, data, store};
 
-/// A user that owns nothing.
+/// The id of a user that owns no files.
 const NOBODY: u32 = 65534;
 
-/// Expects the store not to open with an error that fits, and the database's
-/// file to be as it was.
+/// Checks that opening the store fails with an error that `fits`, and does not change the
+/// database's file.
 fn refused_and_left_alone(home: &Home, fits: fn(&Error) -> bool) {
     let before = fs::read(home.database()).unwrap();
     for _ in 0..2 {
@@ -76,7 +77,7 @@ fn a_truncated_database_is_refused_and_not_changed() {
         fs::write(home.database(), &whole[..length]).unwrap();
         refused_and_left_alone(&home, is_corrupt);
     }
-    // A user who can read the rest can read everything.
+    // The repaired file has all sessions.
     fs::write(home.database(), &whole).unwrap();
     let sessions = home.open();
     assert_eq!(sessions.count_sessions(None).wait(), Ok(50));
@@ -211,7 +212,7 @@ fn the_error_names_a_database_of_another_user() {
     create(&sessions, "{}");
     drop(sessions);
     fs::set_permissions(home.path(), Permissions::from_mode(0o777)).unwrap();
-    // A lock file of another user does not disturb.
+    // A lock file of another user does not matter.
     let lock = home.path().join(".wasi-sessions.lock");
     fs::write(&lock, "").unwrap();
     fs::set_permissions(&lock, Permissions::from_mode(0o600)).unwrap();
@@ -262,7 +263,7 @@ fn a_backup_is_private_and_leaves_nothing_beside_it() {
     let backups = home.beside("backups");
     fs::create_dir(&backups).unwrap();
     let copy = backups.join("copy.db");
-    // Nothing is ever created in the store's directory either.
+    // Meanwhile no other file appears in the store's directory.
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -351,16 +352,15 @@ fn a_directory_may_be_relative_and_need_not_be_text() {
     assert_eq!(data(&open().unwrap(), &id).as_deref(), Some("{}"));
 }
 
-/// Runs the command line as a user who can read the store's directory and no
-/// more.
+/// Runs the command line as a user who can only read the store's directory.
 fn as_a_user_who_may_only_read(home: &Home, arguments: &[&str]) -> Ran {
     fs::set_permissions(home.path(), Permissions::from_mode(0o555)).unwrap();
     run_as_another_user(home, arguments)
 }
 
-/// Runs the command line as a user for whom permissions count; for root they do not.
+/// Runs the command line as another user if this is root, for whom permissions do not count.
 fn run_as_another_user(home: &Home, arguments: &[&str]) -> Ran {
-    // Other users may read neither a temporary directory nor the build directory.
+    // Copied, because other users may be unable to read the build directory.
     let program = home.beside("program");
     fs::copy(&*PROGRAM, &program).unwrap();
     let parent = home.path().parent().unwrap().to_owned();
@@ -375,7 +375,7 @@ fn run_as_another_user(home: &Home, arguments: &[&str]) -> Ran {
     if fs::metadata(&parent).unwrap().uid() == 0 {
         command.uid(NOBODY);
     }
-    // A process that another test is just starting may still have the copy open.
+    // A process that another test is just starting may still have the program open.
     loop {
         match command.output() {
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => thread::yield_now(),

@@ -1,4 +1,4 @@
-//! Errors: each names what failed, and none carries a session id or a payload.
+//! Tests of errors: each names what failed, and none carries a session id or a payload.
 
 use std::fs;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use wasi_sessions::{Error, NewSession, Options, Request};
 
 use crate::fixture::{Home, LIFE, create, ms};
 
-/// Parts of ids, payloads and patches that no error may repeat.
+/// A part of ids, payloads and patches that no error may contain.
 const SECRET: &str = "S3CR3T";
 
 #[test]

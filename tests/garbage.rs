@@ -1,4 +1,4 @@
-//! Garbage: collected in counted, bounded steps that no request notices.
+//! Tests of garbage collection, in bounded steps that requests carry.
 
 use std::fs;
 
@@ -27,7 +27,7 @@ fn a_collection_of_bounded_steps_starts_after_gc_frequency_requests() {
         gc_step: 3,
         ..Options::default()
     });
-    // 10 requests: a collection that found nothing, so counting starts anew.
+    // These 10 requests trigger a collection that finds nothing and resets the counter.
     create_short(&sessions, 10, 1);
     home.advance(1);
     let after_each_get = |count: usize| -> Vec<u64> {
@@ -40,7 +40,7 @@ fn a_collection_of_bounded_steps_starts_after_gc_frequency_requests() {
     assert_eq!(after_each_get(8), [10, 10, 10, 10, 7, 4, 1, 0]);
     assert_eq!(sessions.stats().wait().unwrap().collected, 10);
 
-    // The next collection is as many requests away.
+    // The next collection starts after the same number of requests.
     create_short(&sessions, 1, 1);
     home.advance(1);
     assert_eq!(after_each_get(5), [1, 1, 1, 0, 0]);
@@ -186,7 +186,7 @@ fn collection_starts_with_the_sessions_that_expired_first() {
         .into();
     home.advance(180_000);
     assert_eq!(sessions.collect(2).wait().unwrap().removed, 2);
-    // What was not collected is there again when the clock steps back.
+    // Sessions that were not collected exist again when the clock steps back.
     home.set_clock(START);
     let there: Vec<bool> = ids.iter().map(|id| data(&sessions, id).is_some()).collect();
     assert_eq!(there, [true, false, false]);
@@ -216,10 +216,10 @@ fn a_failing_collection_does_not_fail_the_request_that_carries_it() {
     );
     assert_eq!(sessions.count_sessions(None).wait(), Ok(1));
     assert_eq!(waiting(&sessions), 3);
-    // Who asks for it hears of it.
+    // An explicit collection reports the error.
     assert!(matches!(sessions.collect(10).wait(), Err(Error::Other(_))));
 
-    // The next request after the cause is gone tries again.
+    // Once the cause is removed, the next request retries.
     drop(sessions);
     home.repair();
     let sessions = home.open_with(options);
@@ -247,7 +247,7 @@ fn space_is_returned_to_the_file_system_while_the_store_is_open() {
         sizes.is_sorted_by(|before, after| before >= after),
         "{sizes:?}"
     );
-    // It goes as collection goes on, and not all at the end.
+    // The file shrinks during the collection, not only at the end.
     assert!(sizes[sizes.len() / 2] < full * 3 / 4, "{sizes:?}");
     assert!(on_disk(&home) < 200_000, "{}", on_disk(&home));
     assert_eq!(data(&sessions, &live).as_deref(), Some("kept"));

@@ -1,4 +1,5 @@
-//! Handles and answers: from any thread and any runtime, many at once, dropped at any moment.
+//! Tests of handles and answers on any thread and runtime, many at once, and dropped at any
+//! moment.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,7 +15,7 @@ use wasi_sessions::{
 
 use crate::fixture::{Home, LIFE, START, create, data, moment, store};
 
-/// Durability costs a test of the queue only time.
+/// A builder with relaxed durability, since tests of the queue need no other.
 fn relaxed(home: &Home) -> Builder {
     home.builder().options(Options {
         durability: Durability::Relaxed,
@@ -22,7 +23,7 @@ fn relaxed(home: &Home) -> Builder {
     })
 }
 
-/// Asks without waiting, as a task does that is put aside at once.
+/// Polls an answer once, without waiting.
 fn poll_once<T>(answer: &mut Answer<T>) -> Poll<Result<T, Error>> {
     pin!(answer).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -64,7 +65,7 @@ async fn use_a_store() {
         .id;
     let (one, other) = tokio::join!(sessions.get(&id), sessions.get(&id));
     assert_eq!(one.unwrap(), other.unwrap());
-    // Closing inside of the runtime is no different.
+    // The store can also be closed inside the runtime.
     drop(sessions);
     let sessions = home.builder().open().await.unwrap();
     assert!(sessions.get(&id).await.unwrap().is_some());
@@ -119,7 +120,7 @@ async fn thousands_of_requests_at_once_are_all_answered() {
 fn requests_that_wait_when_the_last_handle_is_dropped_are_answered() {
     let home = Home::new();
     let sessions = relaxed(&home).open().wait().unwrap();
-    // More than the queue holds; some are answered at once, which is as good.
+    // More than the queue holds. Some may be answered at the first poll.
     let waiting: Vec<_> = (0..3000)
         .map(|_| sessions.create(NewSession::new("{}").ttl(LIFE)))
         .filter_map(|mut answer| match poll_once(&mut answer) {
@@ -168,7 +169,7 @@ fn a_queued_request_is_done_although_its_answer_is_dropped() {
     drop(answer);
     assert_eq!(data(&sessions, "first").as_deref(), Some("{}"));
 
-    // Also when nothing else is left of the store.
+    // Also if no other handle of the store is left.
     let mut answer = sessions.set("last", "{}", LIFE);
     let _ = poll_once(&mut answer);
     drop(sessions);
@@ -192,7 +193,7 @@ fn thousands_of_dropped_answers_harm_no_other_request() {
         for answer in &mut answers {
             let _ = poll_once(answer);
         }
-        // In the other order than they were asked.
+        // Dropped in reverse order.
         while let Some(answer) = answers.pop() {
             drop(answer);
         }

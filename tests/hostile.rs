@@ -1,5 +1,5 @@
-//! What clients and guests may try: nothing they send stops the server, and what one
-//! guest takes is bounded.
+//! Tests of hostile clients and guests: nothing that they send stops the server, and the
+//! resources of a guest are bounded.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -16,7 +16,7 @@ use crate::fixture::Home;
 use crate::guests;
 use crate::served::Site;
 
-/// Requests that are answered, or nearly.
+/// Valid requests, and some that are almost valid.
 const CORPUS: &[&str] = &[
     "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     "POST /length HTTP/1.1\r\nHost: a:80\r\nContent-Length: 3\r\n\r\nabc",
@@ -28,7 +28,7 @@ const CORPUS: &[&str] = &[
     "GET /target HTTP/1.1\r\nHost: a\r\nCookie: id=x; id=\"y\"; __Host-id==\r\nUpgrade: h2c\r\n\r\n",
 ];
 
-/// Pieces that servers stumble over.
+/// Byte sequences that servers often handle wrongly.
 const PIECES: &[&[u8]] = &[
     b"\r\n",
     b"\n",
@@ -61,7 +61,7 @@ const PIECES: &[&[u8]] = &[
     &[b'x'; 70_000],
 ];
 
-/// A request of the corpus after some edits.
+/// A request of the corpus with random edits.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let edit = (any::<Index>(), 0..6_usize, select(PIECES));
     (select(CORPUS), vec(edit, 0..5)).prop_map(|(seed, edits)| {
@@ -75,10 +75,10 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// All that comes back for these bytes, after which the client has no more to say.
+/// Sends these bytes and closes the sending side; returns all that the server sends.
 fn answer(site: &Site, request: &[u8]) -> Vec<u8> {
     let mut stream = site.connect();
-    // The server may answer and close before it has read all.
+    // Fails if the server answers and closes before it has read everything.
     let _ = stream.write_all(request);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = vec![];

@@ -1,5 +1,4 @@
-//! HTTP as `wasi-sessions serve` speaks it: what is a valid request, its host, cut
-//! requests, and what every response has.
+//! Tests of HTTP in `wasi-sessions serve`: valid and truncated requests, hosts and responses.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -158,7 +157,7 @@ fn a_body_has_one_length() {
     ));
     let trailers = answer(&site, trailers.as_bytes());
     assert!(trailers.contains("\r\n\r\n1\r\n5\r\n"), "{trailers}");
-    // The length is that of the chunks, and nothing after them is another request.
+    // The chunks determine the length; bytes after them are not taken for another request.
     let both = post(&format!(
         "Content-Length: 3\r\n{chunked}\r\n5\r\nhello\r\n0\r\n\r\nGET /hello HTTP/1.0\r\n\r\n"
     ));

@@ -1,4 +1,4 @@
-//! Ids: made of the host's randomness, kept only as hashes, and never trusted.
+//! Tests of ids: generated from the host's randomness, stored only as hashes, never trusted.
 
 use std::collections::HashSet;
 use std::fs;
@@ -26,7 +26,7 @@ fn a_new_id_is_never_one_that_is_taken() {
     let home = Home::new();
     let calls = Arc::new(AtomicUsize::new(0));
     let count = calls.clone();
-    // An id takes 32 bytes, so each would come up twice.
+    // An id takes 32 bytes and each byte occurs 64 times, so each id is generated twice.
     let random = move |bytes: &mut [u8]| {
         for byte in bytes {
             *byte = (count.fetch_add(1, Ordering::SeqCst) / 64) as u8;
@@ -80,7 +80,7 @@ fn an_id_chosen_by_the_caller_is_1_to_255_bytes_of_any_text() {
         assert_eq!(started.version, 1, "{id:?}");
         assert_eq!(data(&sessions, id).as_deref(), Some(id));
     }
-    // No two of them were the same session.
+    // All are different sessions.
     assert_eq!(sessions.count_sessions(None).wait(), Ok(12));
     assert_eq!(data(&sessions, "X"), None);
 }
@@ -150,7 +150,7 @@ fn a_handle_is_not_an_id_and_an_id_is_not_a_handle() {
     assert_eq!(sessions.destroy(&handle).wait(), Ok(false));
     assert_eq!(sessions.terminate(&id).wait(), Ok(false));
 
-    // The same id has the same handle wherever it comes from.
+    // An id has the same handle in every store.
     let (_other_home, other) = store();
     written(other.set(&id, "{}", LIFE).wait().unwrap());
     assert_eq!(only_handle(&other), handle);
@@ -212,7 +212,7 @@ fn bytes(sessions: &Sessions, payload: &[u8]) -> String {
         .id
 }
 
-/// All that is in the store's directory, one file after the other.
+/// The concatenated content of all files in the store's directory.
 fn all_bytes(home: &Home) -> Vec<u8> {
     let files = fs::read_dir(home.path()).unwrap();
     files

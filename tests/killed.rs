@@ -1,4 +1,4 @@
-//! Killed in mid-write: nothing that was answered is lost.
+//! Tests of a process that is killed in mid-write: no answered write is lost.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,11 +23,11 @@ fn a_store_killed_20_times_in_mid_write_has_every_answered_write() {
             answered.insert(id.to_owned(), version.parse::<u64>().unwrap());
         }
 
-        // What earlier rounds left is still there as well.
+        // The writes of earlier rounds are kept, too.
         let sessions = home.open();
         for (id, &version) in &answered {
             let found = session(&sessions, id);
-            // A write that was done and not yet answered is there in full.
+            // A write that was committed but not answered may have followed.
             assert!(
                 (version..=version + 1).contains(&found.version),
                 "round {round}"

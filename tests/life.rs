@@ -1,4 +1,4 @@
-//! Life: how long a session is there, and what renews it.
+//! Tests of a session's life, and of what renews it.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use crate::fixture::{LIFE, START, create, data, ms, session, store, store_with, 
 
 const DAY: u64 = 86_400_000;
 
-/// Every function that starts or renews a session with a life of its own;
-/// each answers when the session expires then.
+/// A function that starts or renews a session with a `ttl`, and returns its new expiry.
 type Renewal = (&'static str, fn(&Sessions, &str, Option<Duration>) -> u64);
 
 const RENEWALS: [Renewal; 5] = [
@@ -102,14 +101,14 @@ fn without_a_ttl_the_max_age_of_the_payload_counts() {
     let update = sessions.update("brought", payload, None, None);
     assert_eq!(written(update.wait().unwrap()).expires, START + 1500);
 
-    // A ttl that is given comes first.
+    // An explicit ttl takes precedence.
     let set = sessions
         .set("brought", payload, Some(ms(99)))
         .wait()
         .unwrap();
     assert_eq!(written(set).expires, START + 99);
 
-    // A touch reads the standing payload, a merge what it comes to.
+    // A touch uses the stored payload, a merge the resulting one.
     assert_eq!(
         sessions.touch(&created.id, None).wait(),
         Ok(Some(START + 1500))
@@ -161,7 +160,7 @@ fn no_renewal_exceeds_the_absolute_lifetime() {
         assert_eq!(expires, START + 10_000, "{what}");
     }
 
-    // A rotation keeps the age, with it the limit.
+    // A rotation keeps the age, and so the limit.
     let rotated = sessions.rotate(&created.id, Some("alice"));
     let rotated = rotated.wait().unwrap().unwrap();
     assert_eq!(rotated.expires, START + 10_000);

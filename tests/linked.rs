@@ -1,4 +1,4 @@
-//! A running store that a host links into guests: many instances, one owner.
+//! Tests of an open store that a host links into guests.
 
 use std::fmt::Debug;
 
@@ -8,7 +8,7 @@ use crate::fixture::{Home, START, ms};
 use crate::guests::types::*;
 use crate::guests::{Guests, Refusal, calls};
 
-/// How long sessions of guests live, in milliseconds.
+/// The life of the guests' sessions, in milliseconds.
 const LIFE: Option<u64> = Some(3_600_000);
 
 async fn opened(home: &Home, options: Options) -> (Sessions, Guests) {
@@ -27,7 +27,7 @@ macro_rules! call {
 
 mod instances;
 
-/// Both sides have types of their own for the same; they look alike.
+/// Compares values of guest and host by their `Debug`, since their types differ.
 fn assert_alike(guest: impl Debug, host: impl Debug) {
     assert_eq!(format!("{guest:?}"), format!("{host:?}"));
 }

@@ -1,25 +1,23 @@
-//! Integration tests: what the project promises, through the host on the real
-//! component, and through the command line.
+//! Integration tests of the project's promises: through the host with the real component,
+//! and through the command line.
 //!
-//! There are four layers of tests, and a rule belongs to the lowest one that can
-//! break it:
+//! There are four layers of tests. A rule is tested in the lowest layer that can break it:
 //! - `component/tests`, native and without wasmtime: what a session is, what each
-//!   operation makes of it, what is stored, and what SQLite and the file system
-//!   may do to it.
-//! - The unit tests in `host/src`: what the host decides by itself, such as what
-//!   its memory answers, how writes are gathered, and the limits of its queue.
-//! - These: what needs the component in its sandbox, a process, a network or a
+//!   operation does with it, what is stored, and faults of SQLite and the file system.
+//! - The unit tests in `host/src`: what the host decides by itself, such as answers from
+//!   memory, group commit and the limits of its queue.
+//! - These tests: what needs the component in its sandbox, a process, a network or a
 //!   browser, and the contract's rules as a user of the crate sees them.
-//! - `disk`, a program of its own: the component on a simulated disk that fails.
+//! - `disk`, a separate test program: the component on a simulated disk that fails.
 
 #![forbid(unsafe_code)]
 
-// What the tests share, under the crate's own paths.
+// The tests' shared helpers, which tests import as `crate::command` and so on.
 use test_support::{command, fixture, guests};
 #[cfg(unix)]
 use test_support::{served, visitors};
 
-// The contract, theme by theme.
+// Tests of the contract, by theme.
 mod admin;
 mod concurrency;
 mod contract_corners;
@@ -32,7 +30,7 @@ mod size;
 mod time;
 mod writes;
 
-// The host.
+// Tests of the host.
 mod cache;
 mod crash;
 #[cfg(unix)]
@@ -51,7 +49,7 @@ mod restore;
 mod secrets;
 mod tasks;
 
-// Those who use it.
+// Tests of the host's users.
 mod bench;
 #[cfg(unix)]
 mod browser;

@@ -1,4 +1,5 @@
-//! The tests of the system this project re-creates, as a Koa application would see its store.
+//! The tests of koa-generic-session-sequelize, which this store replaces, in terms of its
+//! calls.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,8 +9,8 @@ use wasi_sessions::{Options, Sessions};
 
 use crate::fixture::{Home, ms};
 
-/// The original's calls and nothing else: JSON in and out, a missing session
-/// is nothing, a ttl that is not given, null or 0 is none.
+/// The calls of the original: payloads are JSON, a missing session is `None`, and a ttl that
+/// is missing, null or 0 means no ttl.
 #[derive(Clone)]
 struct Store(Sessions);
 
@@ -39,7 +40,7 @@ impl Store {
         u64::from(self.0.destroy(sid).await.unwrap())
     }
 
-    /// All that is to be collected; how many rows that was.
+    /// Collects everything; returns how many rows were removed.
     async fn gc(&self) -> u64 {
         let mut removed = 0;
         loop {
@@ -51,13 +52,13 @@ impl Store {
         }
     }
 
-    /// Rows that are in the table though no function shows them.
+    /// The number of rows that no function shows, but that are still in the table.
     async fn expired_rows(&self) -> u64 {
         self.0.stats().await.unwrap().expired
     }
 }
 
-/// An id as the application makes them: one that was never there before.
+/// A new id, as an application generates it.
 fn uid() -> String {
     static MADE: AtomicU64 = AtomicU64::new(0);
     format!("{:032}", MADE.fetch_add(1, Ordering::SeqCst))

@@ -1,4 +1,4 @@
-//! One owner of a directory at a time, in this process and among all others.
+//! Tests that a directory has one owner at a time, among all processes.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,11 +30,11 @@ fn a_second_owner_in_this_process_is_refused_until_the_first_is_dropped() {
     let words = in_use(&home).to_string();
     assert!(words.contains(home.path().to_str().unwrap()), "{words}");
 
-    // Another file in the same directory does not help.
+    // The lock covers the directory, whatever the file.
     let other = home.builder().file_name("other.db").open().wait();
     assert_eq!(other.err(), Some(in_use(&home)));
 
-    // The first is not disturbed, and every handle of it counts.
+    // The first owner still works, and holds the lock as long as any handle exists.
     let id = create(&sessions, "{}");
     drop(sessions);
     assert_eq!(open(&home).err(), Some(in_use(&home)));
@@ -117,7 +117,7 @@ fn other_programs_with_sqlite_get_database_is_locked() {
     written(sessions.set(&id, "after", None).wait().unwrap());
     drop(sessions);
 
-    // Such a program also keeps a store from opening.
+    // Conversely, such a program's lock prevents a store from opening.
     let native = home.native();
     native.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(open(&home).err(), Some(in_use(&home)));
@@ -150,7 +150,7 @@ fn a_store_reopens_at_once_while_processes_are_being_started() {
     let home = Home::new();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        // A process that is being started has a copy of every open file.
+        // A process that is being started has copies of all open descriptors.
         scope.spawn(|| {
             while !done.load(Ordering::SeqCst) {
                 bare(&["--version"]).output().unwrap();

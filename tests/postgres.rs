@@ -1,4 +1,4 @@
-//! The component over PostgreSQL in its sandbox, against a real server.
+//! Tests of the component over PostgreSQL in its sandbox, with a real server.
 
 use std::net::SocketAddr;
 
@@ -59,7 +59,7 @@ impl Instance {
                 Box::pin(async move {
                     match purpose {
                         SocketAddrUse::TcpConnect => address == allowed,
-                        // The system chooses the address from which it connects.
+                        // The system chooses the local address of the connection.
                         SocketAddrUse::TcpBind => address.ip().is_unspecified(),
                         _ => false,
                     }
@@ -96,7 +96,7 @@ macro_rules! call {
     }};
 }
 
-/// How many connections of the component the server has.
+/// The number of connections that the server has from the component.
 fn connections(server: &Server) -> String {
     let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store'";
     server.sql("postgres", ours)
@@ -124,12 +124,12 @@ async fn a_component_keeps_sessions_in_a_server_that_restarts_and_reaches_no_oth
     let rotated = call!(instance, open, call_rotate(&created.id, Some("bob"))).unwrap();
     let id = rotated.unwrap().id;
 
-    // A store that is opened again finds the connection.
+    // A store that is opened again reuses the connection.
     open.resource_drop_async(&mut instance.store).await.unwrap();
     let open = instance.open(&url, options).await.unwrap();
     assert_eq!(connections(&server), "1");
 
-    // A host that runs other tasks between its calls notices what the server sends.
+    // A host that runs other tasks between its calls receives what the server sends.
     let restart = tokio::task::spawn_blocking(move || {
         server.stop();
         server.restart();
@@ -146,7 +146,7 @@ async fn a_component_keeps_sessions_in_a_server_that_restarts_and_reaches_no_oth
     );
     assert_eq!(connections(&server), "1");
 
-    // Another address is refused by the host, an option of SQLite by the component.
+    // The host refuses another address, the component an option of SQLite.
     let elsewhere = url.replace("127.0.0.1", "127.0.0.2");
     match instance.open(&elsewhere, options).await.err() {
         Some(Error::Other(words)) => assert!(words.contains("does not let it"), "{words}"),

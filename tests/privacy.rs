@@ -1,4 +1,4 @@
-//! Only its user can read a file of a store, from its first byte on.
+//! Tests that only the store's user can read its files, from their creation on.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,14 +17,14 @@ fn modes(directory: &Path) -> Vec<(String, u32)> {
     entries
         .filter_map(|entry| {
             let entry = entry.unwrap();
-            // A file may have been removed again.
+            // A file may have been removed in the meantime.
             let mode = entry.metadata().ok()?.mode() & 0o777;
             Some((entry.file_name().into_string().unwrap(), mode))
         })
         .collect()
 }
 
-/// A directory that other users can read, as many directories are.
+/// A home whose directory other users can read.
 fn open_home() -> Home {
     let home = Home::new();
     fs::create_dir(home.path()).unwrap();
@@ -72,7 +72,8 @@ fn database_and_log_are_private_from_their_first_byte() {
 
 #[test]
 fn new_files_are_never_readable_by_others() {
-    // The clock is not read between the creation of a file and its first byte.
+    // Polls the permissions, because the clock is not read between the creation of a file and
+    // its first write.
     let home = open_home();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -98,7 +99,7 @@ fn a_database_keeps_its_permissions_and_its_log_has_no_others() {
     writer.kill();
     let log = home.path().join("sessions.db-wal");
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
-    // The permissions of a log that an earlier version left.
+    // Permissions of a WAL as an earlier version left them.
     fs::set_permissions(&log, Permissions::from_mode(0o644)).unwrap();
     let sessions = home.open();
     assert_eq!((mode(&home.database()), mode(&log)), (0o600, 0o600));

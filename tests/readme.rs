@@ -1,5 +1,5 @@
-//! The examples of the README and of the pages in `docs/` hold: their commands run, their
-//! web component serves, their options are the contract's, and their links lead to files.
+//! Tests of the examples in the README and in `docs/`: their commands run, their web
+//! component is served, their options are the contract's, and their links lead to files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -67,7 +67,7 @@ fn the_program_of_the_readme_is_the_example_embed() {
     assert!(blocks("rust,no_run").iter().any(|block| block == program));
 }
 
-/// Each block is run in a folder of its own, as a user whose home is empty at first.
+/// Runs each block in its own folder, as a user whose home is empty at first.
 #[test]
 fn commands_run_one_after_the_other() {
     let home = Home::new();
@@ -81,10 +81,10 @@ fn commands_run_one_after_the_other() {
             let installed = line.strip_prefix("wasi-sessions ");
             let arguments = installed.or_else(|| line.strip_prefix("cargo run -- "));
             match arguments {
-                // It runs until a signal, and has tests of its own.
+                // `serve` runs until a signal, and has its own tests.
                 Some(arguments) if arguments.starts_with("serve") => None,
                 Some(arguments) => Some(format!("\"$0\" {arguments}")),
-                // Makes a key.
+                // Generates a key.
                 None => line.starts_with("head ").then(|| line.to_owned()),
             }
         });
@@ -105,7 +105,7 @@ fn commands_run_one_after_the_other() {
     assert!(ran > 5);
 }
 
-/// The component is built from this file, where it is for one target only.
+/// The guest `counter` is built from the same code.
 #[test]
 fn the_web_component_of_the_pages_is_the_guest_counter() {
     let manifest = include_str!("guests/counter/Cargo.toml");
@@ -139,7 +139,7 @@ fn the_web_component_of_the_pages_is_the_guest_counter() {
     }
     assert_eq!(site.get("/").body, "visit 1\n");
 
-    // With cookies that others have set, before the id and in other headers.
+    // Other cookies come before the id and in other headers.
     let invented = format!("id={}", "A".repeat(43));
     let lines = [
         vec![format!("theme=dark;{cookie};x").into_bytes()],

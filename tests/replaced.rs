@@ -1,5 +1,5 @@
-//! A running store whose files are removed, moved or replaced: it reports that, and
-//! answers no more requests.
+//! Tests of an open store whose files are removed, moved or replaced: it reports that, and
+//! fails all later requests.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::fixture::{Home, LIFE, create, data, store};
 /// A way to replace a database.
 struct Way {
     name: &'static str,
-    /// Whether the very next write fails, because the file has no name any more.
+    /// Whether the very next write fails, because the file was unlinked.
     at_once: bool,
     take: fn(&Home),
 }
@@ -76,7 +76,7 @@ fn log(home: &Home) -> std::path::PathBuf {
     home.path().join("sessions.db-wal")
 }
 
-/// A store with a session in it, and a database of another store beside it.
+/// An open store with one session, and the database of another store beside it.
 fn opened() -> (Home, Sessions, String) {
     let (home, sessions) = store();
     let id = create(&sessions, "kept");
@@ -112,7 +112,7 @@ fn a_store_whose_database_is_replaced_fails_every_request() {
         assert!(is_replaced(&home, &error), "{}: {error:?}", way.name);
         assert!(!way.at_once || answered == 0, "{}: {answered}", way.name);
 
-        // The cache is empty, and the error stays.
+        // The cache was cleared, and the error persists.
         for _ in 0..2 {
             assert_eq!(sessions.get(&id).wait(), Err(error.clone()), "{}", way.name);
             assert_eq!(sessions.check().wait(), Err(error.clone()));
@@ -141,7 +141,7 @@ fn a_check_reports_at_once_that_the_database_was_replaced() {
     }
 }
 
-/// The files of a directory with their content.
+/// The names and contents of a directory's files.
 fn content(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let Ok(entries) = fs::read_dir(directory) else {
         return vec![];
@@ -162,7 +162,7 @@ fn a_store_whose_database_was_replaced_changes_nothing_when_it_closes() {
     for way in WAYS {
         let (home, sessions, _) = opened();
         (way.take)(&home);
-        // A log that belongs to the database that is there now.
+        // The WAL of the database that replaced the first one.
         if home.path().exists() && !log(&home).exists() {
             fs::write(log(&home), "another's").unwrap();
         }

@@ -1,4 +1,4 @@
-//! Restoring a backup: the database is replaced completely, or not at all.
+//! Tests of restoring a backup: the database is replaced completely, or not at all.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -11,8 +11,8 @@ use wasi_sessions::{Builder, Error, Sessions};
 use crate::command::{Writer, command, run_cli};
 use crate::fixture::{Home, LIFE, create, data, listed, store};
 
-/// A store that was killed after a backup, and that backup, with one session. The
-/// sessions that were written since are in the store's write-ahead log.
+/// A store that was killed after a backup, and the backup, which has one session. Sessions
+/// written after the backup are in the store's WAL.
 struct Killed {
     home: Home,
     copy: PathBuf,
@@ -92,7 +92,7 @@ fn a_backup_copied_over_a_killed_database_is_served_and_the_old_log_is_not_repla
     let killed = Killed::new().on_time();
     fs::copy(&killed.copy, killed.home.database()).unwrap();
     let sessions = killed.holds_the_copy();
-    // Writes from now on go to the store as usual.
+    // Later writes are kept as usual.
     let id = create(&sessions, "later");
     drop(sessions);
     assert_eq!(data(&killed.home.open(), &id).as_deref(), Some("later"));
@@ -124,7 +124,7 @@ fn restore_replaces_a_killed_database_and_its_log() {
     killed.holds_the_copy();
     assert!(fs::read(&killed.copy).unwrap() == before);
 
-    // Again, over a database that was closed.
+    // Again, with a database that was closed.
     killed.restore().unwrap();
     killed.holds_the_copy();
 }
@@ -172,8 +172,7 @@ fn a_directory_in_use_is_not_restored_to() {
     assert_eq!(data(&sessions, &id).as_deref(), Some("{}"));
 }
 
-/// Checks that the copy is refused with an error that names it, and nothing
-/// changes.
+/// Checks that the copy is refused with an error that names it, and that nothing is changed.
 fn refused(killed: &Killed, copy: &Path, fits: fn(&Error) -> bool) {
     let content = || {
         let read = |name| (fs::read(killed.home.path().join(&name)).unwrap(), name);
@@ -232,14 +231,14 @@ fn a_copy_that_is_the_database_or_belongs_to_it_is_refused() {
 fn a_database_in_use_is_refused_as_a_copy() {
     let killed = Killed::new();
     let other = killed.duplicate();
-    // After a crash its log is beside it …
+    // A database after a crash, with its WAL beside it …
     refused(&killed, &other.home.database(), is_invalid);
-    // … or its journal.
+    // … or with a journal.
     let journalled = killed.home.beside("journalled.db");
     fs::copy(&killed.copy, &journalled).unwrap();
     fs::write(killed.home.beside("journalled.db-journal"), "hot").unwrap();
     refused(&killed, &journalled, is_invalid);
-    // While it is open it is locked.
+    // An open database is locked.
     let _open = other.home.open();
     fs::hard_link(other.home.database(), killed.home.beside("open.db")).unwrap();
     refused(&killed, &killed.home.beside("open.db"), is_invalid);
@@ -297,7 +296,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_database_or_the_copy() {
     };
     assert!(old.len() > 1);
 
-    // The time that a restore takes when it is not killed.
+    // First measures how long a restore takes that is not killed.
     let start = |killed: &Killed| {
         command(&killed.home, &["restore", killed.copy.to_str().unwrap()])
             .stdout(Stdio::null())
@@ -334,7 +333,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_database_or_the_copy() {
 
 #[test]
 fn a_restore_killed_before_it_removed_the_old_log_is_complete() {
-    // A restore is done with the rename: these files are left if it is killed then.
+    // The rename completes a restore; if it is killed after that, these files are left.
     let killed = Killed::new().on_time();
     let old_log = fs::read(log(&killed.home)).unwrap();
     killed.restore().unwrap();

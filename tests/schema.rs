@@ -1,4 +1,5 @@
-//! Schema: tables of its own, older ones taken over, newer and foreign ones left alone.
+//! Tests of the schema: older tables are migrated; newer and foreign ones are refused and not
+//! changed.
 
 use std::fs;
 
@@ -13,7 +14,7 @@ fn table(name: &str) -> Options {
     }
 }
 
-/// The words with which the store refuses to open.
+/// The message with which the store refuses to open.
 fn refusal(home: &Home, options: Options) -> String {
     match home.builder().options(options).open().wait() {
         Ok(_) => panic!("opened"),
@@ -36,7 +37,7 @@ fn several_stores_share_one_file() {
     assert_eq!(sessions.clear().wait(), Ok(1));
     drop(sessions);
 
-    // Upper and lower case are the same.
+    // Table names are not case-sensitive.
     let sessions = home.open_with(table("SESSIONS"));
     assert_eq!(data(&sessions, &first).as_deref(), Some("first"));
     assert_eq!(
@@ -122,7 +123,7 @@ fn the_originals_table_is_migrated_with_its_live_sessions() {
     assert_eq!(written(set).version, 2);
     drop(sessions);
 
-    // Once taken over, it is a table like any other.
+    // After the migration it is a table like any other.
     let sessions = home.open_with(Options {
         sync: false,
         ..Options::default()
@@ -169,7 +170,7 @@ fn a_newer_schema_is_refused_and_not_changed() {
     assert!(words.contains("newer"), "{words}");
     assert!(fs::read(home.database()).unwrap() == before);
 
-    // Another table of the same file is none of its business.
+    // Another table of the same file can be used.
     drop(home.open_with(table("Other")));
 }
 

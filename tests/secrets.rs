@@ -1,5 +1,4 @@
-//! What must stay secret is in no file and in no log, and keys come from the right
-//! places.
+//! Tests that secrets are in no file and no log, and that keys are read from the right places.
 
 use std::env;
 use std::fs;
@@ -28,7 +27,7 @@ fn sealed() -> Options {
     }
 }
 
-/// The files below this directory that have these bytes.
+/// The files below a directory that contain these bytes.
 fn files_with(directory: &Path, bytes: &[u8]) -> Vec<String> {
     let mut found = vec![];
     for entry in fs::read_dir(directory).unwrap() {
@@ -45,7 +44,7 @@ fn files_with(directory: &Path, bytes: &[u8]) -> Vec<String> {
     found
 }
 
-/// Uses most functions; returns the ids of all sessions that there were.
+/// Uses most functions; returns the ids of all sessions that existed.
 fn use_most_functions(sessions: &Sessions) -> Vec<String> {
     let mut ids = vec!["an id that its caller chose".to_owned()];
     sessions.set(&ids[0], PAYLOAD, LIFE).wait().unwrap();
@@ -67,7 +66,7 @@ fn use_most_functions(sessions: &Sessions) -> Vec<String> {
     for entry in listed(sessions, Some(SUBJECT)) {
         sessions.inspect(&entry.handle).wait().unwrap();
     }
-    // Refused, each with an error.
+    // Requests that are refused with an error.
     let long = SUBJECT.repeat(20);
     let refused = sessions.create(NewSession::new(PAYLOAD).subject(&long));
     assert!(refused.wait().is_err());
@@ -90,7 +89,7 @@ fn no_file_of_a_busy_store_has_an_id_and_with_a_key_none_has_a_payload() {
         let mut sessions = home.open_with(options.clone());
         let ids = use_most_functions(&sessions);
         sessions.backup(home.beside("copy.db")).wait().unwrap();
-        // While it is open, with its log, and after it was closed.
+        // First while the store is open, with its WAL, then after it was closed.
         for _ in 0..2 {
             let all = home.beside("");
             for id in &ids {
@@ -136,8 +135,8 @@ fn no_log_of_any_level_has_an_id_a_payload_or_a_key() {
     }
 }
 
-/// Runs in a process of its own, since it logs for the whole process: says what is
-/// secret on standard output, and logs to standard error.
+/// Runs in a separate process, because it logs for the whole process. Prints the secrets to
+/// standard output, and logs to standard error.
 #[test]
 #[ignore = "a part of another test"]
 fn says_all_that_it_logs() {
@@ -225,7 +224,7 @@ fn a_wrong_or_missing_key_is_an_invalid_argument_that_shows_no_key() {
     let copy = home.beside("copy.db");
     sessions.backup(&copy).wait().unwrap();
     drop(sessions);
-    // A restore reads all of the copy, and so it needs the key.
+    // A restore reads the whole copy, so it needs the key.
     let restored = |options| home.builder().options(options).restore(&copy).wait();
     assert!(matches!(
         restored(Options::default()),

@@ -1,4 +1,4 @@
-//! `wasi-sessions serve`: what clients get, whatever the component does, and how it ends.
+//! Tests of `wasi-sessions serve`: responses, failing components, limits and the log.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,13 +17,13 @@ mod refusals;
 mod reuse;
 mod stopping;
 
-/// The tests' own guest, served with these arguments.
+/// Serves the tests' own guest with these arguments.
 fn guest(home: &Home, arguments: &[&str]) -> Site {
     let component = ["--component", guests::FILE, "--admin"];
     Site::start(home, &[&component, arguments].concat())
 }
 
-/// A time-out that a request can reach in a test, and no other request does.
+/// A time-out short enough for a test to reach, and long enough for other requests.
 const SOON: [&str; 2] = ["--timeout", "700ms"];
 
 #[test]
@@ -155,7 +155,7 @@ fn a_truncated_response_is_not_taken_for_a_complete_one() {
 
     let cut = r#"WARN the component failed method=GET path="/trap-in-the-body" reason="#;
 
-    // What is whole was sent, even if the instance then goes on for ever.
+    // A complete response is sent even if the instance then never ends.
     let whole = site.exchange(request("/spin-after-the-body").as_bytes());
     let whole = String::from_utf8(whole).unwrap();
     assert!(whole.ends_with("answered\r\n0\r\n\r\n"), "{whole}");
@@ -172,10 +172,10 @@ fn a_client_that_does_not_read_loses_its_connection() {
     let request = format!("GET /large HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
     for client in &mut clients {
         client.write_all(request.as_bytes()).unwrap();
-        // It is being answered.
+        // The response has begun.
         client.read_exact(&mut [0; 1]).unwrap();
     }
-    // No client has read more when the server has closed all of them.
+    // The server closes all connections although no client reads.
     let started = Instant::now();
     while site.sockets() > own {
         assert!(started.elapsed() < Duration::from_secs(20));

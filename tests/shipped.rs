@@ -1,4 +1,5 @@
-//! What the program carries for other tools: the component, completions, manual pages.
+//! Tests of the files that the program contains for other tools: component, completions and
+//! manual pages.
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +13,13 @@ use wasi_sessions::COMPONENT;
 use crate::command::bare;
 use crate::guests::COUNTER;
 
-/// Has the program write the component to this file.
+/// Writes the component to this file.
 fn write(file: &Path) -> Output {
     let file = file.to_str().unwrap();
     bare(&["component", "--output", file]).output().unwrap()
 }
 
-/// What the program prints, which reports no error.
+/// Runs the program, which must report no error; returns what it prints.
 fn printed(arguments: &[&str]) -> String {
     let ran = bare(arguments).output().unwrap();
     let errors = String::from_utf8_lossy(&ran.stderr);

@@ -1,4 +1,4 @@
-//! Sessions whose payloads together are larger than the component's memory.
+//! Tests with sessions whose payloads together exceed the component's memory.
 
 use wasi_sessions::{Durability, NewSession, Options, Request, Sessions};
 
@@ -7,7 +7,7 @@ use crate::fixture::{Home, LIFE, START, create_for, data};
 /// The component's memory limit, in bytes.
 const MEMORY: usize = 48 << 20;
 
-/// The number and size of sessions that exceed that limit together.
+/// The number of sessions, and the size of each in bytes; together they exceed that limit.
 const COUNT: u64 = 30_000;
 const SIZE: usize = 3_500;
 
@@ -21,7 +21,7 @@ fn relaxed() -> Options {
     }
 }
 
-/// A closed database in which all sessions are of the subject alice.
+/// A closed database in which all sessions belong to alice.
 fn filled() -> Home {
     let home = Home::new();
     let sessions = home.open_with(relaxed());

@@ -1,4 +1,4 @@
-//! The story that `wasi-sessions` tells without a command.
+//! Tests of the story that `wasi-sessions` runs without a command.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::fixture::Home;
 
 const SMALL: [&str; 4] = ["--sessions", "200", "--users", "10"];
 
-/// Every promise of the story, which must all have been kept.
+/// The number of promises of the story, all of which must hold.
 fn promises(story: &Value) -> usize {
     let phases = story["phases"].as_array().unwrap();
     let promises = phases
@@ -67,7 +67,7 @@ fn the_story_is_printed_as_text_and_leaves_a_store_in_a_given_directory() {
     }
     assert_eq!(run_cli(&home, &["check"]).line(), "sound");
 
-    // It takes no store that is there already for its own.
+    // The story refuses an existing store.
     let again = run_cli(&home, &SMALL);
     assert_eq!(again.code, 3);
     assert!(again.errors.lines().count() == 1, "{}", again.errors);

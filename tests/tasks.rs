@@ -1,4 +1,5 @@
-//! 32 tasks on one session: no update is lost, one insert wins, a log-out is final.
+//! Tests with 32 concurrent tasks on one session: no update is lost, one insert wins, and a
+//! log-out is final.
 
 use std::future::Future;
 
@@ -13,7 +14,7 @@ async fn open(home: &Home) -> Sessions {
     home.builder().open().await.unwrap()
 }
 
-/// What each of 32 tasks that start together comes to.
+/// Runs 32 tasks that start together; returns their results.
 async fn together<T, F>(sessions: &Sessions, task: impl Fn(usize, Sessions) -> F) -> Vec<T>
 where
     T: Send + 'static,
@@ -26,8 +27,8 @@ where
     tasks.join_all().await
 }
 
-/// Adds 1 to the number that is the payload, as often as it takes to be first;
-/// the version that made.
+/// Increments the number in the payload, and retries while the update is stale; returns the
+/// new version.
 async fn increment(sessions: &Sessions, id: &str) -> u64 {
     let mut session = sessions.get(id).await.unwrap().unwrap();
     loop {
@@ -64,7 +65,7 @@ async fn no_update_is_lost() {
     });
     let mut versions: Vec<u64> = versions.await.concat();
     versions.sort_unstable();
-    // Each version was made by one of them, and by only one.
+    // Each version was written by exactly one task.
     let all: Vec<u64> = (2..2 + 10 * TASKS as u64).collect();
     assert_eq!(versions, all);
     let session = sessions.get(&id).await.unwrap().unwrap();
@@ -131,8 +132,8 @@ async fn no_late_write_undoes_a_log_out() {
     let ended = together(&sessions, move |number, sessions| {
         let id = target.clone();
         async move {
-            // One task logs out after some writes; the others write on until
-            // they are refused, and for a while longer.
+            // One task logs out after some writes. The others write until they are refused,
+            // and for a while longer.
             let mut refused = 0;
             for round in 0.. {
                 if number == 0 && round == 10 {

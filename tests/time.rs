@@ -1,4 +1,4 @@
-//! Time: `expires > now` decides, now is the clock's, and both ends of it hold.
+//! Tests of time: the expiry boundary, the clock, and both ends of the range of times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,13 +45,13 @@ fn no_function_finds_an_expired_session_collected_or_not() {
         }
         absent_everywhere(&sessions, &id, &handle, "alice");
 
-        // Nothing above left a tombstone, so the id can start again.
+        // There is no tombstone, so the id can be used again.
         let started = written(sessions.set(&id, "{}", LIFE).wait().unwrap());
         assert_eq!(started.version, 1);
     }
 }
 
-/// Asks every function that a session could be found with.
+/// Checks that no function finds the session.
 fn absent_everywhere(sessions: &Sessions, id: &str, handle: &str, subject: &str) {
     assert_eq!(sessions.get(id).wait(), Ok(None));
     for expected in [None, Some(1)] {
@@ -132,7 +132,7 @@ fn a_collected_session_does_not_return_when_the_clock_steps_back() {
     }
 }
 
-/// Steps back after a collection.
+/// Moves the clock back after a collection.
 fn step_back(home: &Home, sessions: &Sessions) {
     let short = sessions
         .create(NewSession::new("{}").ttl(ms(100)))
@@ -148,7 +148,7 @@ fn step_back(home: &Home, sessions: &Sessions) {
     assert_eq!(sessions.get(&short).wait(), Ok(None));
     assert_eq!(sessions.destroy(&short).wait(), Ok(false));
 
-    // The store goes on in the past: nothing breaks, versions still rise.
+    // The store continues to work at the earlier time, and versions still increase.
     assert_eq!(data(sessions, &long).as_deref(), Some("long"));
     let update = sessions.update(&long, "longer", Some(ms(50)), Some(1));
     let update = written(update.wait().unwrap());

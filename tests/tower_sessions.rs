@@ -1,4 +1,4 @@
-//! tower-sessions on the store: the promises of its trait, and an axum application that uses it.
+//! Tests of tower-sessions on the store: the promises of its trait, and an axum application.
 
 use std::collections::HashMap;
 
@@ -172,7 +172,7 @@ async fn a_record_exists_until_the_millisecond_it_expires() {
         let home = Home::new();
         let sessions = home.builder().read_cache(bytes).open().await.unwrap();
         let mut record = record(1, json!({}));
-        // What is less than a millisecond is cut off.
+        // A fraction of a millisecond is cut off.
         record.expiry_date = date(START + 1000) + Duration::nanoseconds(999_999);
         SessionStore::create(&sessions, &mut record).await.unwrap();
 
@@ -213,7 +213,7 @@ async fn any_expiry_date_is_accepted() {
     SessionStore::create(&sessions, &mut far).await.unwrap();
     assert_eq!(load(&sessions, 2).await, Some(far.clone()));
 
-    // Saved with an earlier one, it ends.
+    // Saved with a date in the past, it ends.
     far.expiry_date = date(START);
     sessions.save(&far).await.unwrap();
     assert_eq!(load(&sessions, 2).await, None);
@@ -314,7 +314,7 @@ async fn data_that_could_not_be_loaded_is_refused_and_changes_nothing() {
     let accepted = [
         json!({ "deep": nested(126, true) }),
         json!({ "deep": nested(126, false) }),
-        // The names of the record's own object are read as plain names.
+        // In the record's own object such names are ordinary names.
         json!({ "$serde_json::private::RawValue": "[1]" }),
         json!({ "a": ["$serde_json::private::RawValue"] }),
         json!({ "": {}, "\u{0}": [], "\u{10ffff}\"\\": null }),
@@ -341,7 +341,7 @@ async fn data_that_could_not_be_loaded_is_refused_and_changes_nothing() {
         json!([{ "$serde_json::private::RawValue": 1 }]),
         json!({ "$serde_json::private::Number": "x" }),
     ] {
-        // The data is inserted afterwards, since `record` would parse it and fail.
+        // The data is inserted afterwards, because `record` would parse it and fail.
         let mut refused = record(1, json!({}));
         refused.data.insert("a".to_owned(), data);
         let words = match sessions.save(&refused).await {
@@ -374,7 +374,7 @@ fn a_loaded_record_equals_the_saved_one() {
     });
 }
 
-/// Any JSON value, of some size.
+/// Any JSON value of limited size.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -1,5 +1,5 @@
-//! What is written in several places is the same in all: the version, and the age of a
-//! dead lock.
+//! Tests that values written in several places agree: the version, and the age of a dead
+//! lock.
 
 use std::fs;
 

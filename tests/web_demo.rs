@@ -1,4 +1,4 @@
-//! The web demo does what it should, and nothing that a stranger would like it to.
+//! Tests of the web demo: its functions, and attacks on it.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use crate::visitors::{OPERATOR_TOKEN, Visitor, serve};
 mod accounts;
 mod operator;
 
-/// An id that is none of this store's.
+/// An id that is not in the store.
 const INVENTED: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// The demo on a new store.
@@ -63,7 +63,7 @@ fn head_is_get_without_the_page() {
         head.header("content-type"),
         Some("text/html; charset=utf-8")
     );
-    // It counts no visit, because it shows no page.
+    // HEAD counts no visit, because it shows no page.
     assert_eq!(head.header("set-cookie"), None);
     assert_eq!(visitor.get("/").visits(), 1);
     assert_eq!(visitor.send("HEAD", "/", "").status, 200);
@@ -133,11 +133,11 @@ fn cookies_that_others_have_set_do_not_hide_the_session() {
         visits += 1;
     }
 
-    // Too many of them do: the look-ups for one request are bounded.
+    // Too many cookies do, because the look-ups for one request are bounded.
     visitor.cookie = Some(format!("{}{own}", format!("{invented}; ").repeat(8)));
     assert_eq!(visitor.get("/").leads_to(), (303, Some("/?again")));
 
-    // Logging in and out works beside them, too.
+    // Logging in and out works with them, too.
     visitor.cookie = Some(format!("{invented}; {own}"));
     assert_eq!(visitor.get("/").visits(), visits);
     let answer = visitor.post("/login", &[("name", "alice")]);
@@ -200,16 +200,15 @@ fn logging_in_moves_to_a_new_id_and_keeps_the_count() {
     let page = visitor.get("/");
     assert_eq!(page.visits(), 2);
     assert_eq!(page.between("id=\"user\">", "<").as_deref(), Some("Zoë"));
-    // The old id is of no use.
+    // The old id is invalid.
     before.post("/login", &[("name", "Mallory")]);
     assert_eq!(visitor.get("/account").sessions(), 1);
     assert_eq!(before.get("/account").leads_to(), (303, Some("/")));
     assert_eq!(before.get("/?again").visits(), 1);
 }
 
-/// The three ways in which a second click can reach the site: with the old cookie
-/// and token, with the new cookie and the old token, or at the same time as the
-/// first.
+/// A second click can reach the site in three ways: with the old cookie and token, with the
+/// new cookie and the old token, or at the same time as the first click.
 #[test]
 fn a_second_click_on_log_in_leads_where_the_first_did() {
     let (home, site) = demo();
@@ -275,7 +274,7 @@ fn a_second_click_on_log_out_leads_where_the_first_did() {
     for mut second in [shown.clone(), without, renewed] {
         let answer = second.post("/logout", &[]);
         assert_eq!(answer.leads_to(), (303, Some("/")));
-        // A newer session is not touched.
+        // A newer session is not ended.
         assert_eq!(answer.header("set-cookie"), None);
     }
     assert_eq!(next.get("/").visits(), 2);
@@ -309,7 +308,7 @@ fn a_form_of_a_session_that_has_expired_says_so() {
     let (_home, site) = demo();
     let mut visitor = Visitor::new(&site);
     visitor.get("/");
-    // An id of a session that is gone, as after 15 minutes.
+    // The id of a session that has expired, as after 15 minutes.
     let gone = format!("session={}", "A".repeat(43));
     let mut late = visitor.bringing(&Some(gone));
     for (form, field) in [("/login", "name"), ("/operator", "secret")] {
@@ -322,7 +321,7 @@ fn a_form_of_a_session_that_has_expired_says_so() {
     }
 }
 
-/// Its requests with the old id reach the site when the login is done.
+/// Requests with the old id reach the site after the log-in.
 #[test]
 fn a_late_request_of_a_tab_does_not_undo_a_log_in() {
     let (_home, site) = demo();
@@ -336,7 +335,7 @@ fn a_late_request_of_a_tab_does_not_undo_a_log_in() {
         let answer = tab.get(path);
         assert_eq!(answer.leads_to(), (303, Some(again)));
         assert_eq!(answer.header("set-cookie"), None, "{path}");
-        // The browser has the cookie of the login by now.
+        // By now the browser has the cookie of the log-in.
         tab.cookie = visitor.cookie.clone();
         let answer = tab.get(again);
         assert_eq!(answer.status, 200, "{path}");

@@ -1,4 +1,5 @@
-//! Writes: all of a request or nothing of it, and in the files once it is answered.
+//! Tests of writes: a request is done completely or not at all, and is in the files once it
+//! is answered.
 
 use std::fs;
 
@@ -134,7 +135,7 @@ fn a_failed_batch_changes_nothing() {
     assert_eq!(session(&sessions, &standing), before);
     assert_eq!(sessions.count_sessions(None).wait(), Ok(1));
 
-    // The store itself is as good as before.
+    // The store itself still works.
     written(sessions.set("a", "{}", LIFE).wait().unwrap());
     assert_eq!(sessions.check().wait(), Ok(vec![]));
 }
@@ -218,7 +219,7 @@ fn a_refused_request_changes_nothing() {
     assert_eq!(session(&sessions, &id), before);
     assert_eq!(sessions.count_sessions(None).wait(), Ok(1));
 
-    // A merge whose result is too large, though neither part is.
+    // A merge whose result is too large, although neither part is.
     for patch in [r#"{"a":123456}"#, r#"{"b":123456}"#] {
         let merge = sessions.merge(&id, patch, LIFE).wait();
         assert_eq!(merge.is_ok(), patch.contains('a'), "{patch}");
@@ -239,7 +240,7 @@ fn answered_writes_are_in_the_files_whenever_the_process_ends() {
             if round == 5 {
                 assert_eq!(sessions.destroy(&answered[0]).wait(), Ok(true));
             }
-            // What a process leaves behind that is killed at this moment.
+            // The files as a process leaves them that is killed at this moment.
             let killed = copy(&home);
             let recovered = killed.open();
             for (number, id) in answered.iter().enumerate() {
@@ -253,7 +254,7 @@ fn answered_writes_are_in_the_files_whenever_the_process_ends() {
     }
 }
 
-/// The same files in another place, with the clock at the same moment.
+/// A copy of the home, with the clock at the same moment.
 fn copy(home: &Home) -> Home {
     let copy = Home::new();
     copy.set_clock(home.now());

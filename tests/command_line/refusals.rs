@@ -1,4 +1,4 @@
-//! The command line refuses: exit codes, one line for an error, and no secret in it.
+//! Tests of errors of the command line: exit codes, and one line without secrets.
 
 use std::process::Stdio;
 

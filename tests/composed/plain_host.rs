@@ -1,5 +1,5 @@
-//! The web demo and the store in one file, run by nothing but wasmtime-wasi-http:
-//! an instance for each request, and a directory that all of them are given.
+//! Runs the web demo composed with the store with only wasmtime-wasi-http: an instance for
+//! each request, and one directory for all.
 
 use std::fs;
 use std::future::Future;
@@ -36,7 +36,7 @@ static SITE: LazyLock<ProxyPre<State>> = LazyLock::new(|| {
     ProxyPre::new(linker.instantiate_pre(&component).unwrap()).unwrap()
 });
 
-/// What `wac plug web.wasm --plug store.wasm` writes.
+/// The composed component, as `wac plug web.wasm --plug store.wasm` writes it.
 pub fn composed() -> Vec<u8> {
     let mut graph = CompositionGraph::new();
     let mut register = |name, bytes| {
@@ -49,11 +49,11 @@ pub fn composed() -> Vec<u8> {
     graph.encode(EncodeOptions::default()).unwrap()
 }
 
-/// An answer that has arrived in full.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    /// The cookie that it sets, name and value.
+    /// The cookie that the answer sets, as `name=value`.
     pub cookie: Option<String>,
     pub body: String,
 }
@@ -80,13 +80,12 @@ pub fn interrupt() {
     ENGINE.increment_epoch();
 }
 
-/// Compiles the file, for those who measure or count what follows.
+/// Compiles the component, so that later times do not include the compilation.
 pub fn prepare() {
     LazyLock::force(&SITE);
 }
 
-/// One request, answered by an instance of its own. The instance is killed when
-/// this is dropped.
+/// Answers one request with a new instance, which is killed when this is dropped.
 pub fn request(
     directory: &Path,
     path: &str,
@@ -102,7 +101,7 @@ pub fn request(
     async move {
         let mut wasi = WasiCtx::builder();
         wasi.preopened_dir(&directory, "/", FsPerms::ReadWrite)?;
-        // It finds its store in the file; the host has none to give.
+        // The store is in the composed component; the host links none.
         let mut store = Store::new(&ENGINE, State::new(wasi.build(), Stores::new()));
         let ticks = match deadline {
             Deadline::None => u64::MAX >> 1,
@@ -118,7 +117,7 @@ pub fn request(
             let handler = site.wasi_http_incoming_handler();
             handler.call_handle(&mut store, request, response).await
         };
-        // The guest goes on while its answer is read.
+        // The guest runs on while its answer is read.
         let (handled, answer) = tokio::join!(handle, async move {
             let (head, body) = receiver.await??.into_parts();
             let cookie = head.headers.get("set-cookie").map(|cookie| {

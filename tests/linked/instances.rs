@@ -1,4 +1,5 @@
-//! Many guests on one running store: killed, endless, closing and crashing ones.
+//! Tests of many guests on one open store, with guests that are killed, never end, close the
+//! store or crash it.
 
 use std::sync::mpsc;
 use std::thread;
@@ -13,7 +14,7 @@ use crate::guests::{Guests, Instance, Refusal, calls};
 
 use super::{LIFE, opened, refusal};
 
-/// Adds 1 to the number that is the payload, as often as it takes to be first.
+/// Increments the number in the payload, and retries while the update is stale.
 async fn increment(guest: &mut Instance, id: &str) {
     let mut session = call!(guest, call_get(id)).unwrap().unwrap();
     loop {
@@ -59,7 +60,7 @@ async fn a_guest_killed_in_mid_write_loses_no_answered_write() {
             let (calls, store) = guest.calls();
             calls.call_write_until_killed(store).await
         });
-        // Each write is sent after the one before was answered.
+        // Each write is sent only after the previous one was answered.
         let far = (round * 3).to_string();
         while sessions.get(&far).await.unwrap().is_none() {
             assert!(!writing.is_finished());
@@ -110,7 +111,7 @@ fn a_guest_in_an_endless_loop_of_calls_lets_other_tasks_of_its_thread_run() {
     });
 }
 
-/// Does some work on another thread; fails if it takes too long.
+/// Runs `work` on another thread; fails if it takes too long.
 fn in_time(work: impl FnOnce() + Send + 'static) {
     let (done, finished) = mpsc::channel();
     thread::spawn(move || {
@@ -197,7 +198,7 @@ async fn a_guests_batch_does_not_block_the_store_for_long() {
     let home = Home::new();
     let (sessions, guests) = opened(&home, Options::default()).await;
     let mut guest = guests.open().await;
-    // What the guest hands on to the test is no concern of the store's.
+    // Lets the guest pass large answers on to the test.
     guest.store.set_hostcall_fuel(1 << 30);
     let largest = vec![b'x'; 1 << 20];
     let id = sessions.create(largest).await.unwrap().id;

@@ -1,4 +1,4 @@
-//! What `serve` and the server of the crate refuse to serve, and how they say so.
+//! Tests of what `serve` and the crate's server refuse, and of their errors.
 
 use std::error::Error as _;
 

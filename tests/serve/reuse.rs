@@ -1,12 +1,12 @@
-//! `serve --requests-per-instance`: instances that answer several requests.
+//! Tests of `serve --requests-per-instance`: instances that answer several requests.
 
 use std::collections::BTreeSet;
 
 use super::guest;
 use crate::fixture::Home;
 
-/// Asks until an instance has answered `wanted` requests; which numbers it counted.
-/// An instance is ready for the next request a moment after its response is complete.
+/// Sends requests until an instance has answered `wanted` of them; returns the numbers that
+/// instances counted. An instance is ready again a moment after its response is complete.
 fn requests_until(site: &crate::served::Site, wanted: u32) -> BTreeSet<u32> {
     let mut seen = BTreeSet::new();
     for _ in 0..1000 {
@@ -45,7 +45,7 @@ fn a_response_ends_even_if_its_component_keeps_the_body() {
     let site = guest(&home, &["--requests-per-instance", "1000"]);
     requests_until(&site, 2);
     for _ in 0..3 {
-        // A time-out would be 504.
+        // The status would be 504 after a time-out.
         let kept = site.get("/keep-the-body");
         assert_eq!((kept.status, kept.body.as_str()), (200, "a part"));
     }

@@ -1,4 +1,4 @@
-//! Stopping `wasi-sessions serve`: requests in flight are finished, within a bound.
+//! Tests of stopping `wasi-sessions serve`: requests in flight are finished, within a limit.
 
 use std::io::{Read, Write};
 use std::thread;
@@ -19,7 +19,7 @@ fn a_stop_keeps_every_answered_write_and_finishes_requests_in_flight() {
             .map(|_| {
                 scope.spawn(|| {
                     let mut ids = vec![];
-                    // Until the server answers no more.
+                    // Ends when the server no longer answers.
                     while let Some(id) = created(&site) {
                         ids.push(id);
                     }
@@ -42,8 +42,8 @@ fn a_stop_keeps_every_answered_write_and_finishes_requests_in_flight() {
     }
 }
 
-/// The id of a session that was just created over HTTP; none without an answer.
-/// A request that was accepted is answered in full.
+/// Creates a session over HTTP; returns its id, or `None` without an answer. An answer must
+/// be complete.
 fn created(site: &Site) -> Option<String> {
     let mut stream = std::net::TcpStream::connect(site.address).ok()?;
     let request = format!(
@@ -104,7 +104,7 @@ fn a_client_that_goes_away_does_not_stop_its_request() {
     assert_eq!(log.matches(line).count(), 1, "{log}");
 }
 
-/// Waits until the store has so many sessions.
+/// Waits until the store has `count` sessions.
 fn wait_for_sessions(site: &Site, count: &str) {
     let started = Instant::now();
     while site.get("/count").body != count {

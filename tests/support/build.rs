@@ -30,7 +30,7 @@ fn main() {
     ] {
         let component = wasi::build(package, sources);
         let embedded = component.and_then(|file| wasi::embed(&file, name));
-        // Cargo shows what is logged so as one line, and fails.
+        // `cargo::error` makes cargo print the line and fail.
         if let Err(error) = embedded {
             println!("cargo::error={error}");
         }

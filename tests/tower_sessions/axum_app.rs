@@ -1,4 +1,4 @@
-//! An axum application with its sessions in the store, asked over HTTP by browsers.
+//! Tests of an axum application with its sessions in the store, over HTTP.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -18,7 +18,8 @@ use wasi_sessions::Sessions;
 
 use crate::fixture::Home;
 
-/// What tells that a request has loaded its session, and what lets it go on.
+/// A channel that reports that a request has loaded its session, and a semaphore that lets
+/// it continue.
 type Gate = (mpsc::Sender<()>, Arc<Semaphore>);
 
 async fn count(session: Session) -> String {
@@ -28,7 +29,7 @@ async fn count(session: Session) -> String {
     count.to_string()
 }
 
-/// Counts, and holds its answer back until the test lets it go.
+/// Counts, and delays its answer until the test allows it.
 async fn held(session: Session, State((loaded, go_on)): State<Gate>) -> String {
     let answer = count(session).await;
     loaded.send(()).await.unwrap();
@@ -44,7 +45,7 @@ async fn log_out(session: Session) {
     session.flush().await.unwrap();
 }
 
-/// The application on a port of this machine, until it is dropped.
+/// The application on a local port, stopped on drop.
 struct App {
     address: SocketAddr,
     loaded: mpsc::Receiver<()>,
@@ -91,7 +92,7 @@ struct Browser {
 }
 
 impl Browser {
-    /// Sends a request; the body of the answer, which must be a success.
+    /// Sends a request, which must succeed; returns the body of the answer.
     fn send(&mut self, method: &str, path: &str) -> String {
         let cookie = match &self.cookie {
             Some(cookie) => format!("Cookie: {cookie}\r\n"),
@@ -122,7 +123,7 @@ impl Browser {
     }
 }
 
-/// A store by the clock of this machine, which is the one of tower-sessions.
+/// An application whose store uses the system's clock, as tower-sessions does.
 fn app() -> (Home, Sessions, App) {
     let home = Home::new();
     let builder = home.builder().clock(SystemTime::now);

@@ -1,4 +1,4 @@
-//! Accounts in the web demo: names, forms, a user's list of sessions, and logging out.
+//! Tests of accounts in the web demo: names, forms, the list of sessions, and logging out.
 
 use crate::fixture::listed;
 use crate::visitors::{Visitor, serve};
@@ -53,7 +53,7 @@ fn a_form_that_was_not_shown_to_this_visitor_is_refused() {
     ];
     let refused = |visitor: &Visitor, done: &str, case: &str| {
         for path in forms.iter().chain(&["/operator/collect"]) {
-            // There is nothing to do; see the tests of second clicks.
+            // Skipped, because this was done already; see the tests of second clicks.
             if *path == done {
                 continue;
             }
@@ -138,8 +138,7 @@ fn a_user_cannot_end_a_session_of_another() {
     mallory.get("/account");
     for handle in [handle.as_str(), "", "x", &"0".repeat(64)] {
         let answer = mallory.post("/sessions/end", &[("handle", handle)]);
-        // The answer is the same as for a missing session, so that it discloses
-        // nothing.
+        // The same answer as for a missing session, so that it reveals nothing.
         assert_eq!(answer.leads_to(), (303, Some("/account")), "{handle}");
     }
     let mut stranger = Visitor::new(&site);
@@ -197,7 +196,7 @@ fn a_failed_log_out_removes_the_cookie_and_reports_remaining_sessions() {
     let site = serve(&home);
     let mut alice = Visitor::new(&site).bringing(&cookie);
     alice.token = token;
-    // A failed renewal hides no page.
+    // The page is shown even if the session cannot be renewed.
     let mut thief = alice.clone();
     assert_eq!(thief.get("/account").sessions(), 1);
     let answer = alice.post("/logout", &[]);

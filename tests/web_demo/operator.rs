@@ -1,4 +1,4 @@
-//! The operator's page of the web demo, and what all of its pages have in common.
+//! Tests of the operator's page of the web demo, and of what all its pages have in common.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,7 @@ fn attempts_to_guess_the_operators_token_are_limited() {
         (429, Some("1"))
     );
 
-    // The tries are shared by all visitors, and the right token has to wait, too,
-    // for a moment.
+    // All visitors share the attempts, so the right token has to wait for a moment, too.
     let mut operator = Visitor::new(&site);
     operator.get("/operator");
     let started = Instant::now();
@@ -41,7 +40,7 @@ fn attempts_to_guess_the_operators_token_are_limited() {
         assert_eq!(answer.status, 429);
         assert!(started.elapsed() < Duration::from_secs(20));
     }
-    // An operator who is logged in needs no try.
+    // An operator who is logged in needs no attempt.
     attacker.post("/operator", &[("secret", "a guess")]);
     assert!(operator.get("/operator").body.contains("id=\"live\""));
 }
@@ -65,7 +64,7 @@ fn only_an_operator_sees_the_store() {
     assert_eq!(answer.leads_to(), (303, Some("/operator")));
     assert_ne!(visitor.cookie, before.cookie);
     let page = visitor.get("/operator");
-    // The site's count of tries is a session, too.
+    // The site's counter of attempts is a session, too.
     assert_eq!(page.between("id=\"live\">", "<").as_deref(), Some("2"));
     let answer = visitor.post("/operator/collect", &[]);
     let (status, path) = answer.leads_to();
@@ -171,6 +170,6 @@ fn a_failure_of_the_store_has_its_own_page() {
             .body
             .contains(cookie.strip_prefix("session=").unwrap())
     );
-    // Others are served.
+    // Other visitors are served.
     assert_eq!(Visitor::new(&site).get("/").status, 200);
 }

@@ -1,4 +1,4 @@
-//! The real command line, as a process of its own.
+//! Runs the real command line as a process.
 
 use std::env;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -16,7 +16,7 @@ pub static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     program.expect("`cargo test` runs the tests").into()
 });
 
-/// What a process that has ended left behind.
+/// The result of a process.
 pub struct Ran {
     /// The exit code.
     pub code: i32,
@@ -34,7 +34,7 @@ impl Ran {
         serde_json::from_str(&self.output).unwrap()
     }
 
-    /// The standard output without the end of its only line.
+    /// The only line of the standard output, without its line break.
     pub fn line(&self) -> &str {
         assert_eq!(self.code, 0, "{}", self.errors);
         let line = self.output.strip_suffix('\n').unwrap();
@@ -42,8 +42,7 @@ impl Ran {
         line
     }
 
-    /// The standard error, which must be one line for people, with nothing on
-    /// the standard output.
+    /// The only line of the standard error; nothing may be on the standard output.
     pub fn error(&self) -> &str {
         assert_eq!(self.output, "");
         let line = self.errors.strip_suffix('\n').unwrap();
@@ -62,7 +61,7 @@ impl From<Output> for Ran {
     }
 }
 
-/// `wasi-sessions` with these arguments, on no directory yet.
+/// The command `wasi-sessions` with these arguments, without a directory.
 pub fn bare(arguments: &[&str]) -> Command {
     let mut command = Command::new(&*PROGRAM);
     command
@@ -104,7 +103,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts it on the store of this home.
+    /// Starts the process on the store of this home.
     pub fn start(home: &Home) -> Self {
         let mut child = command(home, &["write-until-killed"])
             .stdout(Stdio::piped())
@@ -126,7 +125,7 @@ impl Writer {
         lines
     }
 
-    /// Kills the process as it is, in mid-write; what was answered by then.
+    /// Kills the process in mid-write; returns the remaining lines.
     pub fn kill(mut self) -> Vec<String> {
         self.end();
         self.lines.by_ref().map(Result::unwrap).collect()
@@ -140,7 +139,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // A test that fails leaves no process behind; one killed before stays so.
+        // So that a failing test leaves no process behind; does nothing after `kill`.
         self.end();
     }
 }

@@ -1,4 +1,4 @@
-//! A store of its own for each test: its directory, and a clock that only the test moves.
+//! The fixture of a test: a directory for its store, and a clock that only the test moves.
 
 use std::env;
 use std::fs;
@@ -13,7 +13,7 @@ use wasi_sessions::{Builder, Entry, NewSession, Options, Outcome, Session, Sessi
 
 use crate::command::PROGRAM;
 
-/// What the clock of every test shows at first.
+/// The time at which the clock of every test starts.
 pub const START: u64 = 1_700_000_000_000;
 
 /// The latest point in time.
@@ -22,30 +22,29 @@ pub const END_OF_TIME: u64 = i64::MAX as u64;
 /// An hour, in milliseconds.
 pub const HOUR: u64 = 3_600_000;
 
-/// A session's life in tests that are about something else.
+/// A life long enough for tests that are not about lives.
 pub const LIFE: Option<Duration> = Some(ms(HOUR));
 
-/// Bytes for sessions that were read before, in tests of what must not depend on
-/// them: none, and enough.
+/// Sizes of the read cache for tests that must not depend on it, in bytes: none, and enough.
 pub const READ_CACHES: [usize; 2] = [0, 1 << 20];
 
-/// What the command line takes for the user's cache directory, so that all
-/// tests and all processes they start share one compiled component.
+/// The user's cache directory for the command line, so that all tests and their processes
+/// share one compiled component.
 pub static CACHE: LazyLock<PathBuf> = LazyLock::new(|| {
     let cache = PROGRAM.with_file_name("test-cache");
-    // One test compiles while the others wait, instead of all at once.
+    // One test compiles and the others wait, so that not all compile.
     let scratch = tempfile::tempdir().unwrap();
     let first = Builder::new(scratch.path()).cache_directory(compiled_in(&cache));
     drop(first.open().wait().unwrap());
     cache
 });
 
-/// Where compiled code is below a user's cache directory.
+/// The directory of compiled code in a user's cache directory.
 pub fn compiled_in(cache: &Path) -> PathBuf {
     cache.join("wasi-sessions")
 }
 
-/// A place for one store, removed when dropped, and the time in it.
+/// A directory for one store, removed on drop, and the store's clock.
 pub struct Home {
     directory: TempDir,
     now: Arc<AtomicU64>,
@@ -66,7 +65,7 @@ impl Home {
         self.beside("store")
     }
 
-    /// Something that is not in the store's directory.
+    /// A path beside the store's directory.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -76,7 +75,7 @@ impl Home {
         self.path().join("sessions.db")
     }
 
-    /// What the clock shows, in milliseconds since the epoch.
+    /// The time of the clock, in milliseconds since the epoch.
     pub fn now(&self) -> u64 {
         self.now.load(Ordering::SeqCst)
     }
@@ -97,44 +96,44 @@ impl Home {
         let builder = Builder::new(self.path())
             .cache_directory(compiled_in(&CACHE))
             .clock(move || moment(now.load(Ordering::SeqCst)));
-        // With READ_CACHE=0 the same tests run without one.
+        // With READ_CACHE=0 the same tests run without a read cache.
         match env::var("READ_CACHE") {
             Ok(bytes) => builder.read_cache(bytes.parse().unwrap()),
             Err(_) => builder,
         }
     }
 
-    /// The store with the defaults.
+    /// Opens the store with the defaults.
     pub fn open(&self) -> Sessions {
         self.open_with(Options::default())
     }
 
-    /// The store with these options.
+    /// Opens the store with these options.
     pub fn open_with(&self, options: Options) -> Sessions {
         self.builder().options(options).open().wait().unwrap()
     }
 
-    /// The store with these options and so many bytes of read cache.
+    /// Opens the store with these options and a read cache of `bytes`.
     pub fn open_with_read_cache(&self, bytes: usize, options: Options) -> Sessions {
         let builder = self.builder().read_cache(bytes).options(options);
         builder.open().wait().unwrap()
     }
 
-    /// The database as any other program sees it; only while no store is open.
+    /// Opens the database with SQLite itself; only while no store is open.
     pub fn native(&self) -> Connection {
         fs::create_dir_all(self.path()).unwrap();
         Connection::open(self.database()).unwrap()
     }
 
-    /// Has SQLite refuse something with `RAISE (ABORT)` in stores that are opened
-    /// afterwards: `when` is what follows `CREATE TRIGGER name`.
+    /// Adds a trigger that makes SQLite refuse an operation in stores that are opened
+    /// afterwards. `when` is what follows `CREATE TRIGGER name`.
     pub fn sabotage(&self, when: &str) {
         let trigger =
             format!("CREATE TRIGGER sabotage {when} BEGIN SELECT RAISE(ABORT, 'no'); END");
         self.native().execute_batch(&trigger).unwrap();
     }
 
-    /// Lets SQLite do again what it refused.
+    /// Removes the trigger of [`sabotage`](Self::sabotage).
     pub fn repair(&self) {
         self.native()
             .execute_batch("DROP TRIGGER sabotage")
@@ -154,17 +153,17 @@ pub fn store_with(options: Options) -> (Home, Sessions) {
     (home, sessions)
 }
 
-/// A span of so many milliseconds.
+/// A span of time from milliseconds.
 pub const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A point in time, of milliseconds since the epoch.
+/// A point in time from milliseconds since the epoch.
 pub fn moment(milliseconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
-/// Starts a session of this payload that lives for long; its id.
+/// Starts a session with this payload and a long life; returns its id.
 pub fn create(sessions: &Sessions, data: &str) -> String {
     sessions
         .create(NewSession::new(data).ttl(LIFE))
@@ -173,7 +172,7 @@ pub fn create(sessions: &Sessions, data: &str) -> String {
         .id
 }
 
-/// Starts a session of this subject that lives for long; its id.
+/// Starts a session of this subject with a long life; returns its id.
 pub fn create_for(sessions: &Sessions, subject: &str) -> String {
     sessions
         .create(NewSession::new("{}").ttl(LIFE).subject(subject))
@@ -182,7 +181,7 @@ pub fn create_for(sessions: &Sessions, subject: &str) -> String {
         .id
 }
 
-/// The session, which must be there.
+/// The session, which must exist.
 pub fn session(sessions: &Sessions, id: &str) -> Session {
     sessions
         .get(id)
@@ -191,13 +190,13 @@ pub fn session(sessions: &Sessions, id: &str) -> Session {
         .expect("the session is there")
 }
 
-/// The payload of a session, as text; `None` when the session is not there.
+/// The payload of a session as text; `None` if there is no session.
 pub fn data(sessions: &Sessions, id: &str) -> Option<String> {
     let session = sessions.get(id).wait().unwrap()?;
     Some(String::from_utf8(session.data).unwrap())
 }
 
-/// All that a walk over the pages of a listing shows.
+/// The entries of all pages of a listing.
 pub fn listed(sessions: &Sessions, subject: Option<&str>) -> Vec<Entry> {
     let mut entries = vec![];
     let mut cursor = None;
@@ -212,7 +211,7 @@ pub fn listed(sessions: &Sessions, subject: Option<&str>) -> Vec<Entry> {
     }
 }
 
-/// The handle of the only session that is there.
+/// The handle of the only session.
 pub fn only_handle(sessions: &Sessions) -> String {
     match listed(sessions, None).as_slice() {
         [entry] => entry.handle.clone(),
@@ -220,7 +219,7 @@ pub fn only_handle(sessions: &Sessions) -> String {
     }
 }
 
-/// What a write made, which must have been done.
+/// The result of a write, which must have succeeded.
 pub fn written(outcome: Outcome) -> Written {
     match outcome {
         Outcome::Written(written) => written,

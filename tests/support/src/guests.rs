@@ -1,4 +1,4 @@
-//! Instances of the tests' own guest, with the stores that the host links.
+//! Instances of the tests' own guest, with stores that the host links.
 
 use std::sync::LazyLock;
 
@@ -39,7 +39,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::default);
 static COMPONENT: LazyLock<Component> =
     LazyLock::new(|| Component::from_file(&ENGINE, FILE).unwrap());
 
-/// What instances of the guest are made from.
+/// The linked guest, from which instances are created.
 pub struct Guests {
     guest: bindings::GuestPre<State>,
     stores: Stores,
@@ -53,7 +53,7 @@ impl Guests {
         Self::with(linker, stores).unwrap()
     }
 
-    /// Guests without `admin`, which this one cannot be.
+    /// Guests without `admin`, which fails, because this guest imports it.
     pub fn without_admin(stores: Stores) -> wasmtime::Result<Self> {
         Self::with(linker(), stores)
     }
@@ -87,19 +87,19 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Has it open a store, with the options as JSON or none.
+    /// Lets the guest open a store, with options as JSON or an empty text.
     pub async fn open(&mut self, location: &str, options: &str) -> Result<(), Refusal> {
         let (calls, store) = self.calls();
         calls.call_open(store, location, options).await.unwrap()
     }
 
-    /// What it exports, and what a call needs.
+    /// The functions that the guest exports, and the store for calls.
     pub fn calls(&mut self) -> (&calls::Guest, &mut Store<State>) {
         (self.guest.test_guest_calls(), &mut self.store)
     }
 }
 
-/// What one instance of a component is given, of this guest or another.
+/// The host's data of one instance of a component, this guest or another.
 pub struct State {
     stores: Stores,
     table: ResourceTable,
@@ -109,7 +109,7 @@ pub struct State {
 }
 
 impl State {
-    /// WASI as it is, these stores where they are linked, and no network.
+    /// Data with this WASI context, these stores, and no network.
     pub fn new(wasi: WasiCtx, stores: Stores) -> Self {
         Self {
             stores,

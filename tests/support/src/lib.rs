@@ -1,8 +1,8 @@
-//! What the integration tests share: one way to set up a store, its directory
-//! and its clock, the command line, a site, and components that use a store.
+//! Helpers of the integration tests: stores with their directory and clock, the command
+//! line, a site, and components that use a store.
 //!
-//! The unit tests of `host` have helpers of their own: they are compiled as another
-//! crate than the `wasi-sessions` that this one uses, with types of their own.
+//! The unit tests of `host` have their own helpers, because this crate uses the library
+//! `wasi-sessions`, whose types differ from those of its unit tests.
 
 pub mod command;
 pub mod fixture;

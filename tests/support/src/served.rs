@@ -1,4 +1,4 @@
-//! A web component behind the real server, and the plainest client there is.
+//! A web component behind the real server, and a minimal HTTP client.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use crate::command::command;
 use crate::fixture::Home;
 
-/// `wasi-sessions serve` on a port of its own, killed when dropped.
+/// `wasi-sessions serve` on a free port; killed on drop.
 pub struct Site {
     child: Child,
-    /// Where it listens.
+    /// The address at which it listens.
     pub address: SocketAddr,
     log: Option<JoinHandle<String>>,
 }
 
 impl Site {
-    /// Serves on the store of this home, with these arguments beside.
+    /// Serves with the store of this home and these further arguments.
     pub fn start(home: &Home, arguments: &[&str]) -> Self {
         let start = ["serve", "--address", "127.0.0.1:0"];
         Self::spawn(command(home, &[&start, arguments].concat()))
@@ -76,23 +76,23 @@ impl Site {
         Answer::parse(&self.exchange(&[head.as_bytes(), body].concat()))
     }
 
-    /// All that comes back for these bytes, until the connection ends.
+    /// Sends these bytes; returns all that the server sends until the connection ends.
     pub fn exchange(&self, request: &[u8]) -> Vec<u8> {
         let mut stream = self.connect();
-        // The server may answer and close before it has read all.
+        // Fails if the server answers and closes before it has read everything.
         let _ = stream.write_all(request);
         let mut response = vec![];
         let _ = stream.read_to_end(&mut response);
         response
     }
 
-    /// A connection to it.
+    /// Opens a connection to the server.
     pub fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).unwrap()
     }
 
-    /// A request that is in flight, with the first half of its body of 10 bytes:
-    /// the component has begun to read.
+    /// Starts a request with half of its body of 10 bytes, and waits until the component has
+    /// begun to read it.
     pub fn begin(&self, path: &str) -> TcpStream {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 10\r\nConnection: close\r\n\
@@ -108,7 +108,7 @@ impl Site {
         stream
     }
 
-    /// How many sockets it has: one for each client, and some of its own.
+    /// The number of the server's sockets: one for each client, and some others.
     pub fn sockets(&self) -> usize {
         let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
         let targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
@@ -117,12 +117,12 @@ impl Site {
             .count()
     }
 
-    /// The server's command line, as every user of this machine can read it.
+    /// The server's command line, which every user of this machine can read.
     pub fn command_line(&self) -> String {
         fs::read_to_string(format!("/proc/{}/cmdline", self.child.id())).unwrap()
     }
 
-    /// The most memory that it had so far, in bytes.
+    /// The peak memory of the server, in bytes.
     pub fn most_memory(&self) -> usize {
         let status = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(status).unwrap();
@@ -131,7 +131,7 @@ impl Site {
         kilobytes.parse::<usize>().unwrap() << 10
     }
 
-    /// Asks it to end, and waits until it accepts nothing more.
+    /// Sends SIGTERM, and waits until the server accepts no more connections.
     pub fn begin_to_stop(&self) {
         self.terminate();
         let started = Instant::now();
@@ -140,20 +140,20 @@ impl Site {
         }
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     }
 
-    /// Waits for its end; how it ended, and all that it logged.
+    /// Waits until the server has ended; returns its status and its log.
     pub fn ended(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
         let log = self.log.take().unwrap().join().unwrap();
         (status, log)
     }
 
-    /// Asks it to end, and waits for that; what it logged.
+    /// Sends SIGTERM, and waits until the server has ended; returns its log.
     pub fn stop(self) -> String {
         self.terminate();
         let (status, log) = self.ended();
@@ -164,7 +164,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // A test that fails leaves no process behind; one that ended stays so.
+        // So that a failing test leaves no process behind; fails if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

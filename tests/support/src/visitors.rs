@@ -1,9 +1,9 @@
-//! The web demo behind the real server, and its visitors.
+//! The web demo behind the real server, and visitors of it.
 
 use crate::fixture::Home;
 use crate::served::{Answer, Site};
 
-/// What an operator shows.
+/// The operator's token.
 pub const OPERATOR_TOKEN: &str = "a token for the operator";
 
 /// Serves the demo on the store of this home.
@@ -11,14 +11,14 @@ pub fn serve(home: &Home) -> Site {
     Site::start(home, &["--operator-token", OPERATOR_TOKEN])
 }
 
-/// A browser, as far as the server can see: it keeps the cookie, and sends with
-/// a form the token of the last page.
+/// A simulated browser, which keeps the cookie, and sends the token of the last page with a
+/// form.
 #[derive(Clone)]
 pub struct Visitor<'a> {
     site: &'a Site,
-    /// Name and value.
+    /// The cookie, as `name=value`.
     pub cookie: Option<String>,
-    /// What the forms of the last page carry.
+    /// The token in the forms of the last page.
     pub token: String,
     headers: Vec<(&'static str, String)>,
 }
@@ -79,7 +79,7 @@ impl<'a> Visitor<'a> {
             headers.push(("content-type", "application/x-www-form-urlencoded"));
         }
         for (name, value) in &self.headers {
-            // Another value than the usual one takes its place.
+            // A header set by the test replaces the usual one.
             headers.retain(|(usual, _)| usual != name);
             headers.push((name, value));
         }
@@ -103,7 +103,7 @@ fn percent_encoded(text: &str) -> String {
 }
 
 impl Answer {
-    /// The first header of that name.
+    /// The first header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         let (_, value) = headers.find(|(key, _)| key == name)?;
@@ -115,7 +115,7 @@ impl Answer {
         (self.status, self.header("location"))
     }
 
-    /// How many sessions the page lists.
+    /// The number of sessions that the page lists.
     pub fn sessions(&self) -> usize {
         self.body.matches("<li ").count()
     }
@@ -128,12 +128,12 @@ impl Answer {
         number.parse().unwrap()
     }
 
-    /// What the first field of that name holds.
+    /// The value of the first field with this name.
     pub fn value_of(&self, field: &str) -> Option<String> {
         self.between(&format!("name=\"{field}\" value=\""), "\"")
     }
 
-    /// What the page shows between the first `start` and the next `end`.
+    /// The text of the page between the first `start` and the next `end`.
     pub fn between(&self, start: &str, end: &str) -> Option<String> {
         let (_, rest) = self.body.split_once(start)?;
         let (found, _) = rest.split_once(end)?;

@@ -1,5 +1,5 @@
-//! A component for the tests: hands calls on to the store that it imports, and
-//! answers requests of the web in every way a component can get them wrong.
+//! A component for the tests: forwards calls to the store that it imports, and answers HTTP
+//! requests in every way in which a component can fail.
 #![cfg(target_arch = "wasm32")]
 
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! One request in, one response out, or worse: the path says what happens.
+//! Answers HTTP requests, or fails in a certain way, depending on the path.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,10 +23,10 @@ struct Server;
 
 wasip2::http::proxy::export!(Server with_types_in wasip2);
 
-/// The requests for `/requests` that this instance has answered.
+/// The number of requests for `/requests` that this instance has answered.
 static REQUESTS: AtomicU32 = AtomicU32::new(0);
 
-/// What one write to a stream takes.
+/// The maximum size of one write to a stream, in bytes.
 const CHUNK: usize = 4096;
 
 impl Guest for Server {
@@ -143,8 +143,8 @@ impl Guest for Server {
     }
 }
 
-/// Sends the largest batches that are done, and some that are refused; what the
-/// refusals say.
+/// Sends the largest batches that are accepted, and some that are refused; returns the
+/// messages of the refusals.
 fn batches() -> String {
     let store = Store::open("sessions.db", "").unwrap();
     let set = |index: usize, length| {
@@ -176,7 +176,8 @@ fn batches() -> String {
     refusals
 }
 
-/// Opens stores and drops none, until one is refused; how many, and what the refusal says.
+/// Opens stores and drops none, until one is refused; returns how many were opened, and the
+/// message of the refusal.
 fn hoard_stores() -> String {
     let mut stores = vec![];
     loop {
@@ -187,7 +188,7 @@ fn hoard_stores() -> String {
     }
 }
 
-/// The head of a response, and where its body goes.
+/// Sends the head of a response; returns its body and the stream for it.
 fn start(response: ResponseOutparam, status: u16) -> (OutgoingBody, OutputStream) {
     let head = OutgoingResponse::new(Fields::new());
     head.set_status_code(status).unwrap();
@@ -199,7 +200,7 @@ fn start(response: ResponseOutparam, status: u16) -> (OutgoingBody, OutputStream
 
 fn answer(response: ResponseOutparam, status: u16, bytes: &[u8]) {
     let (body, stream) = start(response, status);
-    // Who asked may be gone.
+    // Fails if the client has gone.
     let _ = write(&stream, bytes);
     drop(stream);
     let _ = OutgoingBody::finish(body, None);
@@ -211,7 +212,7 @@ fn write(stream: &OutputStream, bytes: &[u8]) -> Result<(), StreamError> {
         .try_for_each(|chunk| stream.blocking_write_and_flush(chunk))
 }
 
-/// The stream is the first field, so it is dropped before the body that it belongs to.
+/// A body and its stream, which comes first so that it is dropped before the body.
 type Body = (InputStream, IncomingBody);
 
 fn body(request: IncomingRequest) -> Body {
@@ -230,13 +231,13 @@ fn read(body: Body) -> Result<Vec<u8>, ()> {
     }
 }
 
-/// The id of a new session with this payload.
+/// Creates a session with this payload; returns its id.
 fn create(payload: &[u8]) -> String {
     let store = Store::open("sessions.db", "").unwrap();
     store.create(payload, None, None).unwrap().id
 }
 
-/// Says that it waits, and when it no longer does.
+/// Waits for a session `go`; writes the session `waiting` before and `gone` afterwards.
 fn wait_for_go() {
     set("waiting");
     let store = Store::open("sessions.db", "").unwrap();
@@ -265,7 +266,7 @@ fn environment() -> String {
     lines.join("\n")
 }
 
-/// What lies outside that can be reached: files, sockets, other servers.
+/// Lists what the component can reach outside: files, sockets, other servers.
 fn reached() -> String {
     let mut reached = vec![];
     if fs::read_dir("/").is_ok() || fs::File::open("sessions.db").is_ok() {
@@ -318,12 +319,12 @@ fn grow() -> ! {
     }
 }
 
-/// Has the server keep more and more headers.
+/// Makes the server keep more and more headers.
 fn hoard_fields() -> ! {
     let mut hoard = vec![];
     loop {
         let fields = Fields::new();
-        // One more would trap.
+        // One more header would trap.
         for _ in 0..15 {
             fields.append("x", &[b'x'; 4000]).unwrap();
         }
@@ -331,7 +332,7 @@ fn hoard_fields() -> ! {
     }
 }
 
-/// Has the server keep more and more bodies that are not sent.
+/// Makes the server keep more and more bodies that are not sent.
 fn hoard_bodies() -> ! {
     let mut hoard = vec![];
     loop {
