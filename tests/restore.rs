@@ -147,7 +147,7 @@ fn restore_creates_a_missing_directory_and_keeps_the_permissions_of_a_database()
         Some(r#"{"copy":true}"#)
     );
 
-    // From inside the directory, or by a link.
+    // The backup may be inside the directory, or a link.
     let inside = other.path().join("kept.db");
     fs::copy(&killed.copy, &inside).unwrap();
     let link = other.beside("latest.db");

@@ -1,4 +1,4 @@
-//! The database in a directory: how it is found and opened.
+//! Finds and opens the database in a directory.
 
 use std::path::{self, Path, PathBuf};
 use std::{env, fs};

@@ -20,7 +20,7 @@ use crate::{Answer, Builder, Created, Error, NewSession, Options, Outcome, Reque
 /// The tests' cache of compiled code, so that few of them compile.
 pub(crate) const COMPILED: &str = concat!(env!("OUT_DIR"), "/compiled");
 
-/// A span of so many milliseconds.
+/// A span of time from milliseconds.
 pub(crate) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }

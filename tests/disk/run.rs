@@ -37,7 +37,7 @@ impl Settings {
         Self::new(false, false),
     ];
 
-    /// Settings.
+    /// Settings with this access and this durability.
     pub const fn new(is_exclusive: bool, is_full: bool) -> Self {
         Self {
             is_exclusive,
@@ -96,7 +96,7 @@ impl Run {
         self.process.open(DATABASE, &self.options)
     }
 
-    /// Runs a step. After an error of the contract the contents must be unchanged.
+    /// Runs a step. An error of the contract does not change [`Run::contents`].
     pub fn step(&mut self, step: &Step) -> Called<()> {
         let world = self.process.world();
         world.now = world.now.next_multiple_of(10_000_000);

@@ -13,7 +13,7 @@ use crate::image::{Done, Node};
 use crate::memory::Memory;
 use crate::random::Random;
 
-/// What an instance of the component has.
+/// The world of an instance of the component.
 pub struct World {
     /// Its disk.
     pub disk: Disk,

@@ -46,7 +46,7 @@ pub enum Command {
     },
     /// List the live sessions
     List {
-        /// Only this subject's
+        /// List only sessions of this subject
         #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         subject: Option<String>,
         /// The maximum number of sessions [default: all]

@@ -47,16 +47,16 @@ pub struct Arguments {
     /// The location of the database.
     #[command(flatten)]
     pub location: Location,
-    /// Print JSON, one document a line; moments are milliseconds since 1970, spans are milliseconds,
-    /// with a fraction where they were measured
+    /// Print JSON, one document on each line; moments are milliseconds since 1970, spans are
+    /// milliseconds, with a fraction if they were measured
     #[arg(long, global = true)]
     pub json: bool,
-    /// How large the story is.
+    /// The size of the story.
     #[command(flatten)]
     pub scale: Scale,
 }
 
-/// How large the story is.
+/// The size of the story.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Story")]
 pub struct Scale {
@@ -85,7 +85,7 @@ impl Scale {
 pub enum Task {
     #[command(flatten)]
     Command(Command),
-    /// Measure the store beside SQLite itself, on the disk of --directory or a temporary one
+    /// Measure the store and SQLite itself, on the disk of --directory or a temporary one
     Bench(Plan),
     /// Serve a web component whose sessions the store keeps, by default a demo
     ///

@@ -1,4 +1,4 @@
-//! Tests of what the command line accepts, refuses and says.
+//! Tests of the arguments that the command line accepts or refuses, and of its messages.
 
 use std::path::Path;
 

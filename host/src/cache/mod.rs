@@ -237,7 +237,7 @@ impl ReadCache {
 /// shorter than an id, and no id can be read from it.
 type CacheKey = u128;
 
-/// Computes cache keys, with a random key of its own.
+/// Computes cache keys, with its own random hash key.
 struct Keys(SipHasher13);
 
 impl Keys {

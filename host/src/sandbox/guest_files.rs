@@ -49,12 +49,12 @@ impl GuestFiles {
         self.backup.is_some() && self.database.strong_count() > 0
     }
 
-    /// The database, as the component has it open.
+    /// The database's file that the component has open.
     pub(crate) fn database(&self) -> Option<Arc<File>> {
         self.database.upgrade()
     }
 
-    /// The write-ahead log, as the component has it open.
+    /// The WAL that the component has open.
     pub(crate) fn log(&self) -> Option<Arc<File>> {
         self.log.upgrade()
     }

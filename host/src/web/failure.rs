@@ -9,7 +9,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 /// Why a component has not responded to a request, or not completely.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The request has no valid target or host, or they contradict each other.
+    /// The request's target or host is missing, invalid or ambiguous.
     Malformed,
     /// Its method is `CONNECT`, which only proxies support.
     NotImplemented,

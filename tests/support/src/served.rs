@@ -91,8 +91,8 @@ impl Site {
         TcpStream::connect(self.address).unwrap()
     }
 
-    /// Starts a request with half of its body of 10 bytes, and waits until the component has
-    /// begun to read it.
+    /// Starts a request, waits until the server begins to read its body of 10 bytes, and
+    /// sends the first half.
     pub fn begin(&self, path: &str) -> TcpStream {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 10\r\nConnection: close\r\n\
