@@ -32,8 +32,8 @@ pub struct Exports<E>(PhantomData<E>);
 pub struct OpenStore<E>(RefCell<E>);
 
 impl<E: Engine> OpenStore<E> {
-    /// Does one request, and puts the store's name into its error. The clock is read
-    /// once.
+    /// Runs one request at one reading of the clock, and adds the store's name to its
+    /// error.
     fn at_one_moment<T>(
         &self,
         request: impl FnOnce(&mut E, Timestamp) -> Result<T, Error>,
@@ -44,7 +44,7 @@ impl<E: Engine> OpenStore<E> {
     }
 }
 
-/// The time, which is read nowhere else.
+/// The host's wall clock, in milliseconds. No other code reads it.
 fn now() -> Timestamp {
     let now = wall_clock::now();
     let milliseconds = now.seconds.saturating_mul(1000);

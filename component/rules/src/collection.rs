@@ -1,9 +1,9 @@
-//! When requests carry a collection, and how much of it.
+//! When a request runs a collection step, and how large the step is.
 
 use crate::options::Options;
 use crate::types::Collected;
 
-/// What one open store counts towards its collections.
+/// The counters of one open store for its collections.
 #[derive(Default)]
 pub struct Collection {
     /// Requests since the last complete collection.
@@ -13,7 +13,7 @@ pub struct Collection {
 }
 
 impl Collection {
-    /// Notes what a step has done.
+    /// Adds the result of a step; resets the requests if nothing is left to collect.
     pub fn note(&mut self, step: &Collected) {
         self.collected += step.removed;
         if !step.more {
@@ -22,15 +22,15 @@ impl Collection {
     }
 }
 
-/// How many rows to collect after `requests` requests that pay for the step, if at
-/// least `gcFrequency` have been `counted` since the last complete collection. A failed
-/// step does not fail the requests; the next request retries.
+/// The row limit of the collection step that follows `requests` requests; `None` if no
+/// step is due, because fewer than `gcFrequency` requests have been `counted` since the
+/// last complete collection.
 pub fn step(options: &Options, counted: u64, requests: u64) -> Option<u64> {
     if options.gc_frequency == 0 || counted < options.gc_frequency {
         return None;
     }
-    // Each request adds one row at most, so two removals for each let a collection
-    // catch up with the requests.
+    // Each request adds at most one row, so removing two for each lets a collection
+    // catch up.
     let most = requests.saturating_mul(options.gc_step);
     Some(options.gc_step.max(requests.saturating_mul(2)).min(most))
 }

@@ -8,11 +8,11 @@ use crate::types::{
     Timestamp,
 };
 
-/// An open store; dropping it closes it.
+/// An open store; dropping it closes the store.
 ///
-/// The functions are those of `wit/`, and are documented there. Each is one transaction
+/// The functions are those of `wit/` and are documented there. Each is one transaction
 /// at `now`, the time of the request. Arguments are checked before anything is written.
-/// An engine passes the tests in `component/tests`.
+/// Every engine has to pass the tests in `component/tests`.
 #[allow(missing_docs)]
 pub trait Engine: Sized + 'static {
     /// The names of options that this engine does not have.
@@ -24,7 +24,7 @@ pub trait Engine: Sized + 'static {
     /// The name of this store in errors and statistics.
     fn name(&self) -> &str;
 
-    /// How many milliseconds the clock that all users of the database go by is ahead
+    /// By how many milliseconds the clock that all users of the database share is ahead
     /// of the host's; negative if it is behind.
     fn clock_offset(&self) -> i64;
 
@@ -79,7 +79,8 @@ pub trait Engine: Sized + 'static {
 
     fn destroy(&mut self, now: Timestamp, id: &str) -> Result<bool, Error>;
 
-    /// A refused request has its error as its reply; any other failure undoes all.
+    /// A refused request has its error as its reply; any other failure rolls back the
+    /// whole batch.
     fn batch(&mut self, now: Timestamp, requests: &[Request]) -> Result<Replies, Error>;
 
     fn list_sessions(

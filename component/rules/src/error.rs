@@ -26,8 +26,8 @@ impl Error {
         Error::InvalidArgument(message.into())
     }
 
-    /// Whether only the request is refused that has this error: the other requests
-    /// of its batch go on. Any other error undoes the whole batch.
+    /// Whether a request of a batch with this error is merely refused, while the other
+    /// requests go on. Any other error rolls back the whole batch.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Error::InvalidArgument(_) | Error::TooLarge(_))
     }

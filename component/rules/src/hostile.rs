@@ -1,5 +1,5 @@
-//! Text that is made to hurt: options, patches and payloads are refused or accepted as
-//! JSON says, and nothing panics.
+//! Property tests with hostile text: options, patches and payloads are accepted only if
+//! they are valid JSON, and nothing panics.
 
 use crate::json::{Patch, cookie_max_age};
 use crate::options::Options;
@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// Texts that are accepted, or nearly.
+/// Valid and nearly valid texts.
 const CORPUS: &[&str] = &[
     r#"{"tableName":"Sessions","modelName":"Session","sync":true,"syncTimeout":3000}"#,
     r#"{"gcFrequency":0,"gcStep":1,"browserSessionLifetime":1,"absoluteLifetime":null}"#,
@@ -21,7 +21,7 @@ const CORPUS: &[&str] = &[
     "",
 ];
 
-/// Pieces that parsers stumble over.
+/// Fragments that often break parsers.
 const PIECES: &[&str] = &[
     "\0",
     "\"",
@@ -55,7 +55,8 @@ const PIECES: &[&str] = &[
     "/**/",
 ];
 
-/// A text of the corpus after some edits: a piece in the place of a few bytes.
+/// A text of the corpus in which some ranges of up to 3 characters are replaced with
+/// fragments.
 fn text() -> impl Strategy<Value = String> {
     let edit = (any::<Index>(), 0..4_usize, select(PIECES));
     (select(CORPUS), vec(edit, 0..6)).prop_map(|(seed, edits)| {
@@ -90,7 +91,7 @@ proptest! {
                 prop_assert!((1..=536_870_912).contains(&options.max_data));
                 prop_assert!(options.tombstone <= i64::MAX as u64);
             }
-            // A refusal can be logged: it does not repeat whatever was given.
+            // A refusal can be logged, so it does not repeat long input.
             Err(error) => {
                 let length = format!("{error:?}").len();
                 prop_assert!(length < 2_000);
@@ -143,7 +144,7 @@ fn json_nested_too_deep_is_refused_however_long_it_is() {
 }
 
 #[test]
-fn a_payload_of_10_megabytes_is_read_as_a_small_one_is() {
+fn a_payload_of_10_megabytes_is_read_like_a_small_one() {
     let filler = "x".repeat(10_000_000);
     let text = format!(r#"{{"filler":"{filler}","cookie":{{"maxAge":5}}}}"#);
     assert_eq!(cookie_max_age(text.as_bytes()), Some(5));

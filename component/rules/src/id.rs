@@ -53,8 +53,8 @@ pub fn fresh() -> Result<(String, IdHash), Error> {
     Ok((id, hash))
 }
 
-/// Inserts under new ids until `insert` answers true, which it does unless the id
-/// collides with another row. Returns the id and its hash.
+/// Generates an id and calls `insert` with its hash; retries with a new id while
+/// `insert` returns false, which means a collision. Returns the id and its hash.
 pub fn insert_under_fresh_id(
     mut insert: impl FnMut(&IdHash) -> Result<bool, Error>,
 ) -> Result<(String, IdHash), Error> {

@@ -1,4 +1,4 @@
-//! The key of a store: 32 bytes, given in base64, kept out of every message.
+//! The key of a store: 32 bytes, given in base64, that no message contains.
 
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
@@ -38,13 +38,13 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What sealed the rows that are not sealed with the present key yet: the option
-/// `previousKey`.
+/// The option `previousKey`: what sealed the rows that are not yet sealed with the
+/// present key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PreviousKey {
-    /// Nothing: `"none"`. Rows that are not sealed are accepted.
+    /// `"none"`: those rows are not sealed, and are accepted.
     None,
-    /// This key.
+    /// Another key, which those rows are sealed with.
     Key(Key),
 }
 

@@ -21,7 +21,7 @@ pub struct Options {
     pub sync: bool,
     /// `syncTimeout`: how long to wait for the lock of a shared database.
     pub sync_timeout: Milliseconds,
-    /// `gcFrequency`: requests after which a collection starts; 0 for none.
+    /// `gcFrequency`: requests after which a collection starts; 0 for never.
     pub gc_frequency: u64,
     /// `gcStep`: rows that one request may remove during a collection.
     pub gc_step: u64,
@@ -41,21 +41,22 @@ pub struct Options {
     pub access: Access,
     /// `durability`: what survives a loss of power.
     pub durability: Durability,
-    /// `tlsRoots`: certificates in PEM to which that of a server has to lead.
+    /// `tlsRoots`: root certificates in PEM by which the server's certificate is
+    /// verified; `None` for the public ones.
     pub tls_roots: Option<String>,
-    /// `key`: seals payloads and subjects; `None` for none.
+    /// `key`: seals payloads and subjects; `None` if they are not sealed.
     pub key: Option<Key>,
-    /// `previousKey`: what sealed the rows that `key` has not sealed yet; `None` if it
-    /// has sealed all.
+    /// `previousKey`: what sealed the rows that are not yet sealed with `key`; `None` if
+    /// there are no such rows.
     pub previous_key: Option<PreviousKey>,
 }
 
 /// Who may use the database while this store has it open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Other instances, too: each locks it for one transaction.
+    /// Other instances, too: each locks the database for one transaction.
     Shared,
-    /// This store only: the host holds a lock.
+    /// Only this store: the host holds a lock that guarantees it.
     Exclusive,
 }
 
@@ -93,9 +94,9 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads a JSON object; empty text means the defaults. Fails on an
-    /// unknown name, one that is `missing` from the engine included, and on a value out
-    /// of range, and says which.
+    /// Reads a JSON object; empty text means the defaults. Fails on an unknown name, on
+    /// a name in `missing`, the options that the engine does not have, and on a value
+    /// out of range. The error names the option.
     pub fn parse(text: &str, missing: &[&str]) -> Result<Options, Error> {
         let mut options = Options::default();
         if text.is_empty() {
@@ -172,9 +173,9 @@ impl Options {
     }
 }
 
-/// A table name is the only text of a caller that reaches SQL: an ASCII
-/// letter or underscore, then letters, digits and underscores, at most 63 in
-/// all, and not of SQLite's own names.
+/// Checks a table name, the only text of a caller that becomes part of SQL: an ASCII
+/// letter or underscore, then letters, digits and underscores, at most 63 in all, and
+/// not one of the names that SQLite reserves.
 fn table_name(value: &Value) -> Result<String, Error> {
     let name = value.as_str().unwrap_or_default();
     let is_identifier = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -198,7 +199,7 @@ fn model_name(value: &Value) -> Result<String, Error> {
     }
 }
 
-/// A key in base64, which no error repeats.
+/// A key in base64. No error repeats the text.
 fn key(name: &str, value: &Value) -> Result<Option<Key>, Error> {
     match value.as_str().and_then(Key::from_base64) {
         Some(key) => Ok(Some(key)),

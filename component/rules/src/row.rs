@@ -1,9 +1,9 @@
-//! What an engine finds under the hash of an id.
+//! The row that an engine finds under the hash of an id.
 
 use crate::types::{Session, Timestamp};
 
-/// A row that counts: a live session, or as much of one as was read, or a
-/// tombstone. An expired row counts as none.
+/// An unexpired row: a live session, or the part of it that was read, or a tombstone.
+/// An expired row counts as missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored<T> {
     /// A live session.
@@ -14,7 +14,7 @@ pub enum Stored<T> {
 
 impl<T> Stored<T> {
     /// Classifies a row at `now` by its columns; `read` reads the session if it is
-    /// live. This is the expiry boundary: at `expires` the row no longer counts.
+    /// live. The expiry boundary: a row has expired when `now` equals `expires`.
     pub fn classify<E>(
         expires: Timestamp,
         ended: bool,
@@ -31,7 +31,7 @@ impl<T> Stored<T> {
     }
 }
 
-/// Whether a row with this expiry no longer counts.
+/// Whether a row with this expiry has expired.
 pub fn is_expired(expires: Timestamp, now: Timestamp) -> bool {
     expires <= now
 }

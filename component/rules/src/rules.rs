@@ -1,8 +1,8 @@
-//! The rules of sessions: what each operation makes of the row that it finds.
+//! The rules of sessions: what each operation does with the row that it finds.
 //!
-//! Each function is a decision without side effects. An engine checks the
-//! arguments first, reads the row, asks the rule, and writes what it answers, all in
-//! one transaction and at one time, `now`. So a refused request writes nothing.
+//! Each function is a decision without side effects. An engine checks the arguments,
+//! reads the row, calls the rule, and writes the result, all in one transaction and at
+//! one time, `now`. So a refused request writes nothing.
 
 use crate::error::Error;
 use crate::id::IdHash;
@@ -29,21 +29,21 @@ pub struct Rules<'a> {
     pub now: Timestamp,
 }
 
-/// What `set` or `update` makes of the row that it found.
+/// What `set` or `update` does with the row that it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    /// A new session, to be inserted in place of nothing or of an expired row.
+    /// Inserts this new session; it replaces an expired row if there is one.
     Insert(Session),
-    /// The payload of a live session, `before`, is replaced.
+    /// Replaces the payload of a live session.
     Overwrite {
         /// The session as it was found.
         before: Head,
-        /// Its version and expiry from now on.
+        /// Its new version, time of the write and expiry.
         written: Written,
     },
-    /// Nothing is written: the session has another version than the expected one.
+    /// Writes nothing: the session has another version than the expected one.
     Stale,
-    /// Nothing is written: there is no session, or it ended less than `tombstone` ago.
+    /// Writes nothing: there is no session, or it ended less than `tombstone` ago.
     Gone,
 }
 
@@ -56,14 +56,14 @@ impl Rules<'_> {
         Ok(())
     }
 
-    /// Parses a merge patch; refuses one that is no JSON or longer than `maxData`.
+    /// Parses a merge patch; refuses one that is not JSON or is longer than `maxData`.
     pub fn check_patch<'p>(&self, patch: &'p str) -> Result<Patch<'p>, Error> {
         self.check_data(patch.as_bytes())?;
         Patch::parse(patch)
             .ok_or_else(|| Error::invalid("patch: not JSON, or nested deeper than 128"))
     }
 
-    /// A session that starts now, at version 1.
+    /// A session that is created now, at version 1.
     pub fn start(&self, data: &[u8], ttl: Option<Milliseconds>, subject: Option<&str>) -> Session {
         Session {
             data: data.to_vec(),
@@ -143,9 +143,10 @@ impl Rules<'_> {
         })
     }
 
-    /// `touch`: the new expiry of a live session; `None` if it gains less than
-    /// `renewalStep`, for which nothing is written. A shorter life is always written.
-    /// `data` is the payload; it does not matter if there is a `ttl`.
+    /// `touch`: the new expiry of a live session; `None` if nothing is to be written,
+    /// because the expiry would move later by less than `renewalStep`. An earlier
+    /// expiry is always written. `data` is the payload; it is unused if there is a
+    /// `ttl`.
     pub fn touch(&self, head: &Head, data: &[u8], ttl: Option<Milliseconds>) -> Option<Timestamp> {
         let expires = self.expiry(ttl, data, head.created);
         let gained = expires.saturating_sub(head.expires);
@@ -154,8 +155,8 @@ impl Rules<'_> {
         is_renewed.then_some(expires)
     }
 
-    /// `rotate`: the live session as it goes on under a new id; its old id becomes a
-    /// tombstone. A `subject` is bound to it, which is a write like any other.
+    /// `rotate`: the live session as it is inserted under its new id. If there is a
+    /// `subject`, it is bound, which is a write like any other.
     pub fn rotate(&self, session: Session, subject: Option<&str>) -> Session {
         match subject {
             None => session,
@@ -168,29 +169,29 @@ impl Rules<'_> {
         }
     }
 
-    /// `maxPerSubject`: the subject, if there is a limit for it, and how many of its
-    /// other sessions may stay beside one that expires at `expires` and was just
-    /// given to it. The oldest others are ended.
+    /// `maxPerSubject`: the subject, if it is limited, and how many of its other
+    /// sessions may stay beside the one that was just bound to it and expires at
+    /// `expires`. The caller ends the oldest others.
     pub fn limit<'s>(
         &self,
         subject: Option<&'s str>,
         expires: Timestamp,
     ) -> Option<(&'s str, u64)> {
-        // A session that is expired from the start counts for nothing.
+        // A session that is created with a life of 0 does not count.
         if is_expired(expires, self.now) {
             return None;
         }
         Some((subject?, self.options.max_per_subject? - 1))
     }
 
-    /// Until when a session that ends now leaves a tombstone.
+    /// The expiry of the tombstone of a session that ends now.
     pub fn tombstone(&self) -> Timestamp {
         self.now.saturating_add(self.options.tombstone)
     }
 
-    /// When a session that is written or touched now expires: as [`Rules::until`] says,
-    /// but never later than `absoluteLifetime` after `created`. A `created` in the
-    /// future, from a clock that was ahead, counts as now.
+    /// The expiry of a session that is written or touched now: [`Rules::until`], but at
+    /// most `absoluteLifetime` after `created`. A `created` in the future, from a clock
+    /// that was ahead, counts as now.
     pub fn expiry(&self, ttl: Option<Milliseconds>, data: &[u8], created: Timestamp) -> Timestamp {
         let limit = match self.options.absolute_lifetime {
             Some(lifetime) => created.min(self.now).saturating_add(lifetime),
@@ -199,8 +200,8 @@ impl Rules<'_> {
         self.until(ttl, data).min(limit)
     }
 
-    /// When a session that is written or touched now would expire without
-    /// `absoluteLifetime`: after `ttl`, else the payload's `cookie.maxAge`, else
+    /// The expiry of a session that is written or touched now, without
+    /// `absoluteLifetime`: now plus `ttl`, else the payload's `cookie.maxAge`, else
     /// `browserSessionLifetime`.
     pub fn until(&self, ttl: Option<Milliseconds>, data: &[u8]) -> Timestamp {
         let life = ttl
@@ -220,8 +221,8 @@ pub fn check_subject(subject: Option<&str>) -> Result<(), Error> {
     }
 }
 
-/// Refuses a page without or with too many entries, and a cursor of another form than
-/// that of `next`; returns the hash that the cursor names.
+/// Refuses a `limit` of 0 or over [`LARGEST_PAGE`], and a cursor that does not have the
+/// form of a page's `next`; returns the hash that the cursor encodes.
 pub fn check_page(cursor: Option<&str>, limit: u32) -> Result<Option<IdHash>, Error> {
     if !(1..=LARGEST_PAGE).contains(&limit) {
         return Err(Error::invalid("limit: must be 1 to 1000"));
@@ -234,7 +235,7 @@ pub fn check_page(cursor: Option<&str>, limit: u32) -> Result<Option<IdHash>, Er
     hash.ok_or_else(refusal).map(Some)
 }
 
-/// Refuses a collection of no rows.
+/// Refuses a collection with a `limit` of 0.
 pub fn check_collection(limit: u64) -> Result<(), Error> {
     match limit {
         0 => Err(Error::invalid("limit: must be at least 1")),

@@ -1,12 +1,12 @@
 //! Encryption at rest: payloads and subjects sealed with XChaCha20-Poly1305.
 //!
-//! Each table has sub-keys of its own, derived from the key with HKDF-SHA-256, so a row
-//! of another table does not open. A payload is bound to its row by associated data: the
-//! hash of the id, `version`, `updated` and the sealed subject. What changes without a
-//! new payload, `created` and `expires`, is not bound.
+//! Each table has its own sub-keys, derived from the key with HKDF-SHA-256, so a row
+//! copied from another table does not open. A payload is bound to its row by associated
+//! data: the hash of the id, `version`, `updated` and the sealed subject. `created` and
+//! `expires` can change without a new payload and so are not bound.
 //!
-//! The same subject is always sealed to the same text, so that an index finds it: its
-//! nonce is a keyed hash, HMAC-SHA-256, of the subject.
+//! Sealing a subject is deterministic, so that an index finds it: the nonce is a keyed
+//! hash of the subject (HMAC-SHA-256).
 
 use crate::error::Error;
 use crate::id::{self, IdHash};
@@ -31,7 +31,7 @@ pub const CHECK_LENGTH: usize = 16;
 /// A sub-key; overwritten when dropped.
 type SubKey = Zeroizing<[u8; 32]>;
 
-/// What seals and opens the rows of one table.
+/// The ciphers that seal and open the rows of one table.
 pub struct Seal {
     payloads: XChaCha20Poly1305,
     subjects: XChaCha20Poly1305,
@@ -53,8 +53,8 @@ pub struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    /// The associated data. Only the last part has no fixed length, and a sealed subject
-    /// is never empty.
+    /// The associated data. It is unambiguous: only the last part has a variable length,
+    /// and a sealed subject is never empty.
     fn bytes(&self) -> Vec<u8> {
         let (version, updated) = (self.version.to_be_bytes(), self.updated.to_be_bytes());
         let subject = self.subject.unwrap_or_default().as_bytes();
@@ -63,7 +63,7 @@ impl Binding<'_> {
 }
 
 impl Seal {
-    /// The seal of `table`, whose name is the same in upper and lower case.
+    /// The seal of `table`. The case of its name does not matter.
     pub fn new(key: &Key, table: &str) -> Seal {
         let master = Hkdf::<Sha256>::new(Some(b"wasi-sessions"), key.bytes());
         let table = table.to_ascii_lowercase();
@@ -89,8 +89,8 @@ impl Seal {
         }
     }
 
-    /// A value that tells keys apart: another key or table has another one. It is no
-    /// secret, and nothing can be computed from it.
+    /// A check value that distinguishes keys: it differs for another key or table. It is
+    /// not secret, and no key can be computed from it.
     pub fn check(&self) -> [u8; CHECK_LENGTH] {
         self.check
     }

@@ -43,10 +43,10 @@ pub struct Created {
     pub expires: Timestamp,
 }
 
-/// A session that was just written.
+/// The result of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// The version this write made.
+    /// The session's new version.
     pub version: u64,
     /// When it was written.
     pub updated: Timestamp,
@@ -61,7 +61,7 @@ pub enum Outcome {
     Written(Written),
     /// The session has another version than the expected one; carries the session.
     Stale(Session),
-    /// The session is missing or expired, or ended less than `tombstone` ago.
+    /// The session is missing, expired, or ended less than `tombstone` ago.
     Gone,
 }
 
@@ -135,7 +135,7 @@ pub struct DestroyRequest {
 /// One request of a batch: the function of that name, with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Starts a session under a new id.
+    /// Creates a session under a new id.
     Create(CreateRequest),
     /// Reads a session.
     Get(GetRequest),
@@ -160,7 +160,7 @@ pub enum Effect {
     Reads,
     /// It may end sessions, which frees space.
     Ends,
-    /// It may write or start a session.
+    /// It may create or change a session.
     Writes,
 }
 
@@ -233,7 +233,8 @@ pub struct Page {
 pub struct Collected {
     /// Rows removed.
     pub removed: u64,
-    /// There are more rows to remove, or pages to give back.
+    /// Whether there is more to do: rows to remove or to reseal, free space to give
+    /// back, or a write-ahead log to checkpoint.
     pub more: bool,
 }
 

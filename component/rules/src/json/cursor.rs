@@ -1,5 +1,5 @@
-//! Reads a text that is known to be JSON from left to right, each byte once. Values
-//! are not parsed: they are passed on as the text that they are.
+//! Reads valid JSON from left to right, each byte once. Values are not parsed but
+//! returned as their text.
 
 use serde::Deserializer;
 use serde::de::{IgnoredAny, Visitor};
@@ -10,7 +10,7 @@ use std::iter;
 /// The deepest nesting that is accepted; deeper JSON counts as invalid.
 const DEEPEST: usize = 128;
 
-/// A position in a JSON text: what is left to read of it.
+/// A position in a JSON text.
 #[derive(Clone)]
 pub struct Cursor<'a> {
     rest: &'a str,

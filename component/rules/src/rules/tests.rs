@@ -1,12 +1,11 @@
-//! Tests of the decisions, one by one; that engines carry them out is tested in
-//! `component/tests`.
+//! Tests of each decision; `component/tests` tests that engines carry them out.
 
 use super::*;
 use crate::row::live;
 
 const NOW: Timestamp = 1_000_000;
 
-/// What the rules make of something with these options, at `NOW`.
+/// Calls `decide` with the rules for these options at `NOW`.
 fn with<T>(options: &Options, decide: impl FnOnce(Rules) -> T) -> T {
     decide(Rules { options, now: NOW })
 }
@@ -58,7 +57,7 @@ fn a_life_is_the_ttl_or_else_the_max_age_or_else_the_default() {
 }
 
 #[test]
-fn nothing_lives_past_the_absolute_lifetime_or_the_end_of_time() {
+fn no_session_lives_past_the_absolute_lifetime_or_the_end_of_time() {
     let limited = Options {
         absolute_lifetime: Some(100),
         ..Options::default()
@@ -143,18 +142,18 @@ fn an_update_writes_the_expected_version_only() {
                 expires: NOW + 10,
             },
         };
-        let standing = found(head(NOW + 1));
-        assert_eq!(update(standing, None), overwritten);
-        assert_eq!(update(standing, Some(4)), overwritten);
+        let stored = found(head(NOW + 1));
+        assert_eq!(update(stored, None), overwritten);
+        assert_eq!(update(stored, Some(4)), overwritten);
         for expected in [0, 3, 5] {
-            assert_eq!(update(standing, Some(expected)), Write::Stale);
+            assert_eq!(update(stored, Some(expected)), Write::Stale);
         }
-        assert_eq!(rules.set(standing, b"{}", Some(10)), overwritten);
+        assert_eq!(rules.set(stored, b"{}", Some(10)), overwritten);
     });
 }
 
 #[test]
-fn what_is_missing_is_started_by_a_set_and_by_an_update_that_expects_nothing() {
+fn a_missing_session_is_created_by_a_set_and_by_an_update_that_expects_version_0() {
     with(&Options::default(), |rules| {
         let started = Write::Insert(rules.start(b"{}", Some(10), None));
         assert_eq!(rules.set(None, b"{}", Some(10)), started);

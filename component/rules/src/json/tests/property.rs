@@ -1,10 +1,10 @@
-//! A property test: merges agree with the algorithm of RFC 7396, however the JSON is
-//! written.
+//! A property test: merges agree with the algorithm of RFC 7396, whatever the white
+//! space and escapes of the JSON.
 
 use super::merge;
 use proptest::prelude::*;
 
-/// Names, each in every way in which it can be written.
+/// Names, each with equivalent spellings.
 const NAMES: [&[&str]; 6] = [
     &[r#""a""#, r#""\u0061""#],
     &[r#""\ud800""#, r#""\uD800""#],
@@ -14,7 +14,7 @@ const NAMES: [&[&str]; 6] = [
     &["\"é\"", r#""\u00e9""#],
 ];
 
-/// A JSON value that is not text yet.
+/// A JSON value before it is printed.
 #[derive(Clone, Debug)]
 enum Json {
     Scalar(&'static str),
@@ -22,7 +22,7 @@ enum Json {
     Object(Vec<Named>),
 }
 
-/// A member: the index of its name, the index of the way to write it, its value.
+/// A member: the index of its name, the index of its spelling, its value.
 type Named = (usize, usize, Json);
 
 fn json() -> impl Strategy<Value = Json> {
