@@ -1,8 +1,8 @@
 //! A session store as a WASI 0.2 component over embedded SQLite.
 //!
-//! The contract is in `wit/`. [`Store`] fulfils it, by the rules of
-//! `wasi-sessions-rules`; `wasi-sessions-exports` ties the two together. Everything but
-//! the exports compiles and is tested natively.
+//! The contract is in `wit/`. [`Store`] implements it by the rules of
+//! `wasi-sessions-rules`; `wasi-sessions-exports` exports it as a component. Everything
+//! but the exports compiles and is tested natively.
 
 mod operations;
 mod storage;

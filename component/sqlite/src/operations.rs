@@ -1,5 +1,5 @@
-//! The operations on single sessions: each reads the row, asks the rules, and
-//! writes what they answer, inside the transaction of its caller.
+//! The operations on single sessions: each reads the row, applies the rules, and
+//! writes the result, inside the transaction of its caller.
 
 use crate::storage::Rows;
 use wasi_sessions_rules::error::Error;
@@ -20,7 +20,7 @@ pub struct Operations<'a, 'c> {
 }
 
 impl Operations<'_, '_> {
-    /// Does one request of a batch.
+    /// Runs one request of a batch.
     pub fn apply(&self, request: &Request) -> Result<Reply, Error> {
         Ok(match request {
             Request::Create(CreateRequest { data, ttl, subject }) => {
@@ -45,7 +45,7 @@ impl Operations<'_, '_> {
         })
     }
 
-    /// Starts a session under a new id.
+    /// Creates a session under a new id.
     pub fn create(
         &self,
         data: &[u8],
@@ -89,7 +89,7 @@ impl Operations<'_, '_> {
         self.carry_out(&hash, data, self.rules.update(found, data, ttl, expected))
     }
 
-    /// Does what the rules answered to `set` or `update`.
+    /// Carries out the decision of the rules on a `set` or `update`.
     fn carry_out(&self, hash: &IdHash, data: &[u8], write: Write) -> Result<Outcome, Error> {
         match write {
             Write::Insert(session) => {
@@ -176,7 +176,7 @@ impl Operations<'_, '_> {
         IdHash::from_handle(handle).map_or(Ok(false), |hash| self.end(&hash))
     }
 
-    /// Ends all sessions of a subject but the one with the id `except`; returns how
+    /// Ends all sessions of a subject except the one with the id `except`; returns how
     /// many.
     pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Result<u64, Error> {
         let (except, until) = (except.and_then(IdHash::of), self.rules.tombstone());
@@ -200,8 +200,8 @@ impl Operations<'_, '_> {
         Ok(live(self.rows.find(hash, self.rules.now)?))
     }
 
-    /// Inserts the session, which was just given to `subject`, and ends what the
-    /// subject now has over `maxPerSubject`.
+    /// Inserts the session under a new id. If `subject` was just bound to it, ends the
+    /// oldest of the subject's other sessions beyond `maxPerSubject`.
     fn insert_under_fresh_id(
         &self,
         session: &Session,

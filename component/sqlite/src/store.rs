@@ -1,5 +1,5 @@
-//! An open store: each function of the contract is one transaction here, and
-//! requests carry the steps of a collection.
+//! An open store: runs each function of the contract as one transaction, followed by a
+//! collection step if one is due.
 
 use crate::operations::Operations;
 use crate::storage::{Room, Rows, Storage};
@@ -17,7 +17,8 @@ use wasi_sessions_rules::types::{
 pub struct Store {
     options: Options,
     storage: Storage,
-    /// A shared database counts the requests itself.
+    /// The counters of collection. With shared access, requests are counted in the
+    /// database instead.
     collection: Collection,
 }
 
@@ -36,7 +37,7 @@ impl Engine for Store {
         &self.options.model_name
     }
 
-    /// Nothing but the host's clock counts.
+    /// 0: SQLite has no clock of its own.
     fn clock_offset(&self) -> i64 {
         0
     }
@@ -233,7 +234,7 @@ impl Store {
         }
     }
 
-    /// Does one request that only reads, with a single statement.
+    /// Runs one request that only reads, with a single statement.
     fn read<T>(
         &mut self,
         now: Timestamp,
@@ -245,8 +246,8 @@ impl Store {
         Ok(done)
     }
 
-    /// Does `requests` requests that may write, in one transaction. `room` is the disk
-    /// space that they may use; work that only ends sessions frees space.
+    /// Runs work for `requests` requests that may write, in one transaction. `room` says
+    /// which disk space it may use.
     fn write<T>(
         &mut self,
         now: Timestamp,
@@ -263,7 +264,7 @@ impl Store {
                 self.collect_if_due(now, self.collection.requests, requests);
                 Ok(done)
             }
-            // Without collection no request needs to be counted.
+            // Without collection, requests need not be counted.
             Access::Shared if self.options.gc_frequency == 0 => {
                 self.storage.transaction(room, work)
             }
@@ -284,8 +285,8 @@ impl Store {
         }
     }
 
-    /// Runs a collection step if one is due. `requests` is how many requests pay for it.
-    /// A failed step does not fail them; the next request retries.
+    /// Runs a collection step after `requests` requests if one is due. A failed step
+    /// does not fail the requests; the next request retries.
     fn collect_if_due(&mut self, now: Timestamp, counted: u64, requests: u64) {
         let Some(limit) = collection::step(&self.options, counted, requests) else {
             return;

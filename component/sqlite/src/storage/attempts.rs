@@ -12,18 +12,18 @@ use wasi_sessions_rules::types::Timestamp;
 /// What an attempt needs disk space for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// It makes the database larger: refused unless the reserve is complete.
+    /// The database may grow: refused unless the reserve is complete.
     Growing,
-    /// It frees space, and so may use the space of the reserve.
+    /// Sessions are ended, which frees space, so the space of the reserve may be used.
     Freeing,
-    /// It writes nothing durable.
+    /// The reserve does not matter: reads, and every operation on a shared database.
     Any,
 }
 
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// The state of one piece of work over its attempts.
+/// The state of one operation across its attempts.
 struct Tries {
     started: Instant,
     pause: Duration,
@@ -34,8 +34,7 @@ struct Tries {
 // Work is passed as `dyn` and these functions are not generic: each monomorphised
 // copy would make the component larger.
 impl Storage {
-    /// Repeats an attempt that found the database in use, as long as
-    /// `syncTimeout` allows.
+    /// Retries an attempt while a shared database is locked, for at most `syncTimeout`.
     pub(super) fn wait<T>(
         &self,
         mut attempt: impl FnMut() -> Result<T, Error>,
@@ -72,8 +71,8 @@ impl Storage {
         })
     }
 
-    /// Makes the reserve complete, in the space of the write-ahead log if there is
-    /// no other.
+    /// Completes the reserve. If the disk is full, truncates the write-ahead log first
+    /// to free its space.
     fn make_reserve(&self) -> Result<(), Error> {
         match self.attempt(&mut || self.cover_growth()) {
             Err(Error::StorageFull) => {}
@@ -83,11 +82,12 @@ impl Storage {
         self.attempt(&mut || self.cover_growth())
     }
 
-    /// Whether to retry after this error. Waits or frees space before it returns
-    /// true.
+    /// Whether to retry after this error. Before it returns true, it has waited or freed
+    /// space.
     fn tries_again(&self, tries: &mut Tries, error: &Error) -> bool {
         match (error, &self.lock, &self.reserve) {
-            // If the lock was lost in the last step of a commit, the work is done.
+            // Not if the lock was lost: if that happened in the last step of a commit,
+            // the work was kept, and must not be done twice.
             (Error::Busy, Some(lock), _) if lock.is_lost() => false,
             (Error::Busy, Some(_), _) => {
                 let patience = Duration::from_millis(self.options.sync_timeout);
@@ -125,9 +125,9 @@ impl Storage {
         }
     }
 
-    /// Does work that only reads, with a single statement. With exclusive access the
-    /// transaction of earlier reads stays open: to begin and end one takes as long as
-    /// to read.
+    /// Runs work that only reads, with a single statement. With exclusive access it uses
+    /// the read transaction that earlier reads left open: beginning and ending a
+    /// transaction takes as long as the read.
     pub(super) fn continue_reading<T>(
         &self,
         mut work: impl FnMut() -> Result<T, Error>,
@@ -150,7 +150,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Grows the reserve as the database has grown. A shared database has no reserve.
+    /// Grows the reserve to cover the growth of the database. A shared database has no
+    /// reserve.
     pub(super) fn cover_growth(&self) -> Result<(), Error> {
         let Some(reserve) = &self.reserve else {
             return Ok(());
@@ -174,7 +175,7 @@ impl Storage {
         self.restore_durability()
     }
 
-    /// Does work in one transaction; a failure undoes all of it.
+    /// Runs work in one transaction; a failure rolls it back.
     pub(super) fn transact<T>(
         &self,
         behavior: TransactionBehavior,
@@ -183,17 +184,16 @@ impl Storage {
         self.begin(behavior)?;
         let done = self.confirm_key().and_then(|()| work());
         let done = done.and_then(|done| self.commit().map(|()| done));
-        // SQLite itself may have rolled back already. The first error says more
-        // than the failure of the rollback, after which the connection is given up
-        // anyway.
+        // SQLite itself may have rolled back already. An error of the rollback is
+        // ignored: the first error says more, and the next attempt rolls back again.
         if done.is_err() {
             let _ = self.roll_back();
         }
         done
     }
 
-    /// Fails if another instance has changed the key of a shared table. Otherwise this
-    /// one would go on to seal rows with the key that it knows.
+    /// Fails if another instance has changed the key of a shared table: this instance
+    /// would go on to seal rows with the old key.
     fn confirm_key(&self) -> Result<(), Error> {
         let is_same = match &self.lock {
             None => true,

@@ -13,9 +13,10 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id;
 
 impl Storage {
-    /// Writes a consistent copy to `location`, where no file may be yet. Until it is
-    /// complete it has a random name, `….partial`; a process that is killed meanwhile
-    /// leaves that file behind, and it is not removed later, since it may be another's.
+    /// Writes a consistent copy to `location`, where no file may exist. Until the copy
+    /// is complete it has a random name, `….partial`. A process that is killed leaves
+    /// that file behind; it is never removed automatically, since another process may
+    /// still be writing it.
     pub fn backup(&self, location: &str) -> Result<(), Error> {
         check_location(location)?;
         self.check_target(location)?;
@@ -29,7 +30,7 @@ impl Storage {
                 self.connection()
                     .execute("VACUUM INTO ?1", [&partial])
                     .map_err(failure)
-                    // The next attempt must find nothing of this one.
+                    // `VACUUM INTO` fails if the file of an earlier attempt exists.
                     .inspect_err(|_| remove(&partial))
             })
             .and_then(|_| {
@@ -48,15 +49,15 @@ impl Storage {
         copied
     }
 
-    /// Refuses a location where there is a file already, and the names of this
-    /// database's own files.
+    /// Refuses a location where a file exists, and the names of this database's own
+    /// files.
     fn check_target(&self, location: &str) -> Result<(), Error> {
         let target = Path::new(location);
         if target.components().any(|part| part == Component::ParentDir) {
             return Err(Error::invalid("location: must not have `..` in it"));
         }
-        // These files do not always exist. Their names are refused in every directory,
-        // since one directory can have several paths.
+        // The database's own files do not always exist. Their names are refused in
+        // every directory, since one directory can have several paths.
         let lower_case = |path: &Path| path.file_name().map(OsStr::to_ascii_lowercase);
         let name = lower_case(target).unwrap_or_default();
         let own = lower_case(Path::new(&self.location)).unwrap_or_default();
@@ -70,15 +71,16 @@ impl Storage {
             fs::symlink_metadata(target).is_err_and(|error| error.kind() == ErrorKind::NotFound);
         if is_own || !is_free {
             return Err(Error::invalid(format!(
-                "location: `{location}` is there already, or cannot be written"
+                "location: `{location}` exists, cannot be written, or is one of the database's \
+                 own files"
             )));
         }
         Ok(())
     }
 }
 
-/// The name of the copy until it is complete, so that an incomplete one does not look
-/// like a backup. It is random, so that it is no other file's.
+/// The name of the copy until it is complete, so that an incomplete copy does not look
+/// like a backup. It is random, so that no other file has it.
 fn partial(location: &str) -> Result<String, Error> {
     let random = hex::encode(id::random::<8>()?);
     Ok(format!("{location}.{random}.partial"))

@@ -1,5 +1,5 @@
-//! Collection, in steps: expired rows, free pages, and the write-ahead log (WAL)
-//! that both leave behind.
+//! Collection in steps: removes expired rows, gives free pages back to the file system,
+//! and checkpoints the write-ahead log (WAL) that both write to.
 
 use super::attempts::Room;
 use super::database::{CollectedWal, Storage};
@@ -8,21 +8,20 @@ use rusqlite::TransactionBehavior::Immediate;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::types::{Collected, Timestamp};
 
-/// Checkpoint once the WAL holds this many pages while collecting, so that no request
-/// waits long for one checkpoint. Otherwise SQLite checkpoints 1000 pages, which
-/// lets it copy a page once that was written many times.
+/// The WAL is checkpointed once it holds this many pages while collecting, so that no
+/// request waits long for one checkpoint. Outside of collections SQLite checkpoints at
+/// 1000 pages, so that a page that was written many times is copied once.
 const MANY_PAGES: u64 = 160;
 
-/// Pages that one step gives back to the file system at most; each may be moved
-/// before.
+/// The most pages that one step gives back to the file system. SQLite may have to move
+/// a page for each of them.
 const MOST_PAGES: u64 = 128;
 
 impl Storage {
-    /// Removes at most `limit` expired rows and gives some free pages back to the
-    /// file system. Then replaces the previous key of the
-    /// table. When nothing is left, the requests counted in the database start
-    /// at 0 again. Some steps only checkpoint the WAL, so that no request waits for
-    /// both.
+    /// Removes at most `limit` expired rows and gives some free pages back to the file
+    /// system. If fewer than `limit` were left, also reseals rows of the previous key.
+    /// When nothing is left, resets the requests counted in the database to 0. Some
+    /// steps only checkpoint the WAL, so that no request waits for both.
     pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
         let mut collected = self.repeat(Room::Freeing, &mut || {
             if self.collected_wal.get() == CollectedWal::ManyPages {
@@ -46,7 +45,8 @@ impl Storage {
         if self.reseals_after(&collected, limit) {
             collected.more = true;
             match self.repeat(Room::Growing, &mut || self.reseal(limit)) {
-                // The next step fails if there is nothing else to do.
+                // Something was removed, so this step has not failed. The next one
+                // retries.
                 Err(_) if collected.removed > 0 => {}
                 resealed => resealed?,
             }
@@ -54,26 +54,26 @@ impl Storage {
         Ok(collected)
     }
 
-    /// Like [`Storage::collect`], for a request that carries a collection: makes one
-    /// attempt only, and both collects and checkpoints.
+    /// Like [`Storage::collect`], for the step that follows a request: makes one attempt
+    /// only, and both collects and checkpoints.
     pub fn collect_without_waiting(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
         let collected = self.attempt(&mut || {
             let collected = self.collection_step(limit, now)?;
             if self.has_many_pages() {
-                // If that fails, what was collected stays in the WAL.
+                // If the checkpoint fails, the pages stay in the WAL.
                 let _ = self.checkpoint();
             }
             self.truncate_wal_after(&collected);
             Ok(collected)
         })?;
         if self.reseals_after(&collected, limit) {
-            // If that fails, the next step tries again.
+            // If resealing fails, the next step retries.
             let _ = self.attempt(&mut || self.reseal(limit));
         }
         Ok(collected)
     }
 
-    /// Whether rows are resealed after this step: when no expired rows are left, since
+    /// Whether to reseal rows after this step: only if no expired rows are left, since
     /// sealing makes the database larger.
     fn reseals_after(&self, collected: &Collected, limit: u64) -> bool {
         let is_connected = self.connected.borrow().is_some();
@@ -94,13 +94,13 @@ impl Storage {
     fn truncate_wal_after(&self, collected: &Collected) {
         let is_last = self.lock.is_none() && !collected.more;
         if is_last && self.collected_wal.take() != CollectedWal::Nothing {
-            // This shortens the database file. If it fails, what was collected stays
-            // in the WAL until a later checkpoint.
+            // The checkpoint also shortens the database file. If it fails, the pages
+            // stay in the WAL until a later checkpoint.
             let _ = self.truncate_wal();
         }
     }
 
-    /// Whether the WAL is so long that a checkpoint takes a while.
+    /// Whether the WAL has reached [`MANY_PAGES`] pages that are not checkpointed.
     fn has_many_pages(&self) -> bool {
         self.lock.is_none() && self.wal_pages().is_ok_and(|pages| pages >= MANY_PAGES)
     }
@@ -130,8 +130,8 @@ impl Storage {
     }
 
     /// How many free pages to give back. A quarter as many as are in use are kept for
-    /// new sessions, since a page that is given back was moved before and has to be
-    /// allocated again.
+    /// new sessions: giving a page back may require moving another, and the file would
+    /// have to grow again.
     fn free_pages(&self) -> Result<u64, Error> {
         if !self.gives_space_back.get() {
             return Ok(0);

@@ -1,5 +1,5 @@
-//! A connection to the database with its prepared statements, and the layer below
-//! SQLite that it uses.
+//! A connection to the database with its prepared statements and its layer below
+//! SQLite.
 
 use super::failure::failure;
 use super::gathering::Gathering;
@@ -21,16 +21,16 @@ pub struct Connected {
     prepared: Prepared,
     /// The hooks that buffer writes to the WAL; with exclusive access only.
     pub gathering: Option<Arc<Gathering>>,
-    /// Whether commits do not wait for the disk, although the options say so: during
-    /// a step of a collection.
+    /// Whether durability is relaxed for a collection step: commits do not wait for the
+    /// disk, whatever the options say.
     pub is_relaxed: Cell<bool>,
-    /// Dropped last: the connection uses it.
+    /// Declared last so that it is dropped last: the connection uses it.
     _file_system: FileSystem,
 }
 
 impl Connected {
-    /// Opens the database at `location`; creates the file if `makes_file`. Nothing
-    /// is read yet.
+    /// Opens the database at `location`; creates the file if `makes_file`. Does not read
+    /// the file.
     pub fn open(
         location: &str,
         options: &Options,
@@ -64,8 +64,8 @@ impl Connected {
             Error::Other(reason) => Error::Other(format!("cannot open `{location}`: {reason}")),
             error => error,
         })?;
-        // SQLite opens a file for reading if it cannot be opened for writing, and goes on
-        // so even if only that attempt has failed.
+        // If SQLite cannot open a file for writing, it opens it for reading, and then
+        // refuses every write, even if the failure was temporary.
         if connection.is_readonly("main").map_err(failure)? {
             return Err(Error::Other(format!(
                 "cannot open `{location}` for writing"
@@ -93,7 +93,7 @@ impl Connected {
         self.prepared.borrow_owner()
     }
 
-    /// Uses the statements for a table with keys.
+    /// Replaces the statements with those for a table with keys.
     pub fn use_keys(&mut self, table: &str, keys: Keys) {
         self.prepared.with_dependent_mut(|connection, statements| {
             *statements = Statements::new(connection, table, Some(keys));
@@ -106,7 +106,7 @@ impl Connected {
             .with_dependent(|_, statements| work(statements))
     }
 
-    /// Writes all of the buffered WAL, before an answer depends on it.
+    /// Flushes the buffered writes to the WAL; called before a request is answered.
     pub fn flush(&self) -> Result<(), Error> {
         vfs::flush(self.connection()).map_err(|code| match code & 0xff {
             ffi::SQLITE_FULL => Error::StorageFull,
@@ -119,10 +119,11 @@ impl Connected {
 }
 
 /// The pragma that sets this durability. A shared database always has FULL, since NORMAL
-/// is safe with a write-ahead log only. The rollback journal would be synced once, header
-/// and pages together: after a loss of power the header may be there without the pages,
-/// and SQLite's checksum of a page, which adds up one byte in 200, may not tell. And after
-/// the commit the journal's end would not be durable before the database is truncated.
+/// is safe only with a write-ahead log. With NORMAL the rollback journal would be synced
+/// once, header and pages together: after a loss of power it may have its header without
+/// its pages, which SQLite's checksum of a page, a sum of every 200th byte, may not
+/// detect. Also, the truncation of the journal at a commit would not be durable before
+/// the database is truncated.
 pub fn synchronous(access: Access, durability: Durability) -> &'static str {
     match (access, durability) {
         (Access::Exclusive, Durability::Relaxed) => "synchronous = NORMAL",

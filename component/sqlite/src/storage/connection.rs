@@ -1,9 +1,9 @@
 //! The connection: opened, configured, given up after a failure, and reopened.
 //!
-//! After any I/O error, a failed write to the write-ahead log (WAL), or a lost
-//! lock, a connection is no longer used. The failed request gets its error, the
-//! connection is closed without another write, and the next attempt reopens the
-//! database, so that it answers from what is in the files.
+//! A connection is given up after any I/O error, a failed write to the write-ahead log
+//! (WAL), or a lost lock: the failed request gets its error, the connection is closed
+//! without another write, and the next attempt reopens the database, so that its
+//! answers come from the files.
 
 use super::connected::{Connected, synchronous};
 use super::database::Storage;
@@ -21,19 +21,20 @@ use wasi_sessions_rules::options::Access;
 use wasi_sessions_rules::types::Timestamp;
 
 impl Storage {
-    /// Opens the database. `opening` is the time at which the store is opened;
-    /// `None` when it is reopened, and then the table must exist.
+    /// Opens the database. `opening` is the present time when the store is opened;
+    /// `None` when it is reopened, in which case the table must exist.
     pub(super) fn connect(&self, opening: Option<Timestamp>) -> Result<(), Error> {
         self.repair()?;
         let Some(lock) = &self.lock else {
             return self.connect_alone(opening);
         };
         lock.reset();
-        // One lock for all of it: many instances that open at once take turns faster.
+        // The lock is held for the whole opening, so that many instances that open at
+        // the same time take turns faster.
         lock.hold(|| self.connect_alone(opening))
     }
 
-    /// Does the repair that is due since a connection was given up.
+    /// Makes the repair of the WAL that is due after a connection was given up.
     fn repair(&self) -> Result<(), Error> {
         let wal = format!("{}-wal", self.location);
         let repaired = self.damage.get().repair(&wal);
@@ -68,10 +69,11 @@ impl Storage {
         done
     }
 
-    /// Whether an owner may have ended between the creation of a file and its first sync.
-    /// SQLite syncs the directory when it first syncs a file that it has created itself,
-    /// and not for one that it finds. An exclusive owner removes its write-ahead log in
-    /// the end; for a shared database see `lock`, too.
+    /// Whether an earlier owner may have ended between creating a file and first syncing
+    /// it. SQLite syncs the directory with the first sync of a file that it has created
+    /// itself, but not for a file that it finds. With exclusive access a write-ahead log
+    /// is a sign of that, since an owner removes it when it closes. With shared access,
+    /// reopening is one; a dead owner's lock is handled in `lock/lease.rs`.
     fn may_have_unsynced_names(&self, is_opening: bool) -> bool {
         match self.lock {
             None => !matches!(fs::exists(format!("{}-wal", self.location)), Ok(false)),
@@ -94,9 +96,9 @@ impl Storage {
         }
     }
 
-    /// Ends an attempt that failed with `error`, or succeeded. Flushes the WAL if
-    /// it succeeded, and gives the connection up after a failure that makes it
-    /// unsafe. Returns the error to answer with.
+    /// Ends an attempt that failed with `error`, or succeeded. Flushes the buffered WAL,
+    /// and gives the connection up if a file operation failed or the lock was lost.
+    /// Returns the error to answer with.
     pub(super) fn end_attempt(&self, error: Option<Error>) -> Option<Error> {
         let gathering = self.connected().gathering.clone();
         let has_failed = || match (&gathering, &self.lock) {
@@ -107,8 +109,8 @@ impl Storage {
             None => self.connected().flush().err(),
             Some(error) => {
                 if !has_failed() {
-                    // The attempt was rolled back. If the flush fails, the next
-                    // attempt notices.
+                    // The attempt was rolled back. If the flush fails, the connection
+                    // is given up below.
                     let _ = self.connected().flush();
                 }
                 Some(error)
@@ -127,7 +129,7 @@ impl Storage {
         error.map(|error| if is_lost { Error::Busy } else { error })
     }
 
-    /// Ends an attempt; see [`Storage::end_attempt`].
+    /// Ends an attempt with this result; see [`Storage::end_attempt`].
     pub(super) fn conclude<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
         let (done, error) = match done {
             Ok(done) => (Some(done), None),
@@ -139,7 +141,7 @@ impl Storage {
         }
     }
 
-    /// Makes connection and table ready.
+    /// Prepares connection and table.
     fn prepare(&self, opening: Option<Timestamp>) -> Result<(), Error> {
         let found = self.configure(opening.is_some())?;
         let keys = match (found.is_ready(&self.options), opening) {
@@ -153,7 +155,8 @@ impl Storage {
             _ => found.keys(&self.options),
         };
         if let Some(keys) = keys {
-            // What is not sealed with the present key must not stay in free space.
+            // What is not sealed with the present key must be overwritten when it is
+            // freed.
             if keys.previous.is_some() {
                 self.pragma("secure_delete = ON", None)?;
             }
@@ -170,9 +173,9 @@ impl Storage {
         schema::find(&self.connection(), &self.options)
     }
 
-    /// Sets up the connection and checks what SQLite answers, since a pragma that
-    /// has no effect does not fail. Returns what was found in the file, which is
-    /// not changed if it is refused.
+    /// Configures the connection, and checks SQLite's answers, since a pragma without
+    /// effect does not fail. Returns what the file holds. A file that is refused is not
+    /// changed.
     fn configure(&self, is_opening: bool) -> Result<Found, Error> {
         // Locking mode and journal mode come first: most other settings make SQLite
         // read the file.
@@ -223,7 +226,7 @@ impl Storage {
         Ok(found)
     }
 
-    /// Refuses a file whose content must not be changed, and does not change it.
+    /// Refuses a file that must not be used, without changing it.
     fn accept(&self, found: &Found, is_opening: bool) -> Result<(), Error> {
         let Err(refused) = self.refusal(found, is_opening) else {
             return Ok(());
@@ -238,8 +241,8 @@ impl Storage {
         Err(refused)
     }
 
-    /// The reason why the file must not be used, if there is one. A store that was open
-    /// is not given another key: then the files were replaced.
+    /// Fails if the file must not be used. When the database is reopened, a table with
+    /// another key is an `other` error: its key was changed or the files were replaced.
     fn refusal(&self, found: &Found, is_opening: bool) -> Result<(), Error> {
         let accepted = found.accept(&self.options, is_opening && self.options.sync);
         match accepted {
@@ -270,7 +273,7 @@ impl Storage {
             (Some(row), Some(_)) => Some(row.get(0).map_err(failure)?),
             _ => None,
         };
-        // SQLite answers before it commits, and the commit can fail.
+        // SQLite returns the row before it commits, and the commit can fail.
         while rows.next().map_err(failure)?.is_some() {}
         if answer.as_deref() != expected {
             return Err(Error::Other(format!(
@@ -289,14 +292,14 @@ pub fn other_key(table: &str) -> Error {
 }
 
 impl Drop for Storage {
-    /// Undoes what was answered as failed, which the next owner would find in the
-    /// write-ahead log. Does what the disk allows.
+    /// Cuts writes that were answered as failed off the write-ahead log, where the next
+    /// owner would find them. A failure is ignored.
     fn drop(&mut self) {
         let _ = self.repair();
     }
 }
 
-/// Refuses a location that SQLite does not take for the path of a file.
+/// Refuses a location that SQLite would not treat as the path of a file.
 pub fn check_location(location: &str) -> Result<(), Error> {
     let is_special = location.starts_with(':') || location.starts_with("file:");
     if location.is_empty() || is_special || location.contains('\0') {

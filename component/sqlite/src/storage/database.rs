@@ -1,5 +1,5 @@
-//! A database and the state that this crate keeps of it. Its operations are in the files
-//! that build on this one.
+//! A database and the state that is kept in memory for it. Its operations are in the
+//! files that build on this one.
 
 use super::connected::Connected;
 use super::failure::failure;
@@ -23,7 +23,7 @@ pub struct Storage {
     pub(super) options: Options,
     /// The connection; `None` after it was given up, until the next attempt.
     pub(super) connected: RefCell<Option<Connected>>,
-    /// The repair that is due since a connection was given up.
+    /// The repair that is due before the database is reopened.
     pub(super) damage: Cell<Damage>,
     /// The lock of a shared database; `None` with exclusive access.
     pub(super) lock: Option<Arc<Lock>>,
@@ -92,7 +92,7 @@ impl Storage {
         Ref::map(self.connected(), Connected::connection)
     }
 
-    /// The connection with what belongs to it; only during an attempt.
+    /// The connection with its statements and layer; only during an attempt.
     pub(super) fn connected(&self) -> Ref<'_, Connected> {
         Ref::map(self.connected.borrow(), |connected| {
             let connected = connected.as_ref();

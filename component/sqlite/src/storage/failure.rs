@@ -4,8 +4,8 @@ use super::keys::BrokenSeal;
 use rusqlite::ErrorCode;
 use wasi_sessions_rules::error::Error;
 
-/// The contract's error for one of SQLite's, whose messages name tables and files,
-/// never values.
+/// Converts an error of SQLite into one of the contract. SQLite's messages name tables
+/// and files, never values.
 pub fn failure(error: rusqlite::Error) -> Error {
     match (error.sqlite_error_code(), &error) {
         (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => Error::Busy,

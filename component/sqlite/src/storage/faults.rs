@@ -1,5 +1,5 @@
-//! Fault injection, for tests: a file system below the storage's own whose chosen
-//! operations fail. Each thread has its own faults.
+//! Fault injection, for tests: a file system below the storage's own layer in which
+//! chosen operations fail. Each thread has its own faults.
 
 use super::vfs::{Done, File, FileSystem, Hooks, Kind};
 use rusqlite::ffi;
@@ -32,7 +32,7 @@ pub struct Faults {
     was_hit: bool,
 }
 
-/// A function to call, and the number of operations before that.
+/// The number of operations to wait for, and the function to call then.
 type Call = (u64, Box<dyn FnOnce()>);
 
 thread_local! {
@@ -57,7 +57,7 @@ pub fn end() -> bool {
     FAULTS.take().was_hit
 }
 
-/// Calls `work` once: after `operations` further operations, and the next one.
+/// Calls `work` once, after `operations` + 1 further operations.
 pub fn call_after(operations: u64, work: impl FnOnce() + 'static) {
     CALL.set(Some((operations, Box::new(work))));
 }
@@ -89,7 +89,8 @@ pub fn file_system() -> &'static CStr {
     Box::leak(Box::new(faulty.unwrap())).name()
 }
 
-/// Fails while syncs or writes fail: the write-ahead log cannot be repaired then.
+/// Fails while syncs or writes fail permanently, when the write-ahead log cannot be
+/// repaired.
 pub fn check_repair() -> io::Result<()> {
     let faults = FAULTS.get();
     let stays = faults.after == 0 && faults.times > 1;

@@ -3,8 +3,8 @@
 //!
 //! SQLite writes each page in two pieces, and each piece is a call out of the
 //! component. The buffer is flushed before any other operation on the file, and
-//! before anything is answered. What is written does not matter here. After a failure
-//! the WAL may need a repair before the database is reopened; see [`Damage`].
+//! before a request is answered. After a failure the WAL may need a repair before the
+//! database is reopened; see [`Damage`].
 
 use super::vfs::{Done, Failed, File, Hooks, Kind};
 use std::ffi::c_int;
@@ -16,8 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The size of the buffer, in bytes; 0 turns buffering off.
 static MOST: AtomicUsize = AtomicUsize::new(64 << 10);
 
-/// Turns gathering on or off for databases that are opened from now on. For tests
-/// and measurements: it does not change any answer.
+/// Turns buffering on or off for databases that are opened from now on. For tests and
+/// measurements; it does not change what the store does.
 pub fn gather_writes(on: bool) {
     MOST.store(if on { 64 << 10 } else { 0 }, Ordering::Relaxed);
 }
@@ -42,11 +42,11 @@ struct Wal {
 /// The repair that a WAL needs before the database is reopened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Damage {
-    /// The file's length before the first unanswered write. SQLite only appends to
-    /// what was committed, so everything after this offset failed.
+    /// The file's length before the first write that has not been answered. SQLite only
+    /// appends to what was committed, so everything after this offset has failed.
     answered: Option<i64>,
-    /// A sync failed: the system may have marked pages as clean that never reached
-    /// the disk.
+    /// Whether a sync failed: the system may have marked pages as clean that never
+    /// reached the disk.
     unsynced: bool,
 }
 
@@ -73,7 +73,7 @@ impl Gathering {
         self.wal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Flushes the buffer, if it is the WAL's, and then does the operation.
+    /// Flushes the buffer if the file is the WAL, and then runs the operation.
     fn after_flush<T>(
         &self,
         kind: Kind,
@@ -98,8 +98,8 @@ impl Gathering {
         Ok(())
     }
 
-    /// Gives the connection up, even if the disk is only full: SQLite may have been
-    /// answered already that the missing bytes were written.
+    /// Marks the connection to be given up, even if the disk is only full: SQLite
+    /// believes that the buffered bytes were written.
     fn fail(&self, wal: &mut Wal, code: c_int) {
         wal.failed.get_or_insert(code);
         self.failed.set(true);
@@ -133,8 +133,8 @@ impl Hooks for Gathering {
         self.failed.guard(|| match kind {
             Kind::Wal => self.append(file, bytes, offset),
             Kind::Database => {
-                // A checkpoint: the part of the WAL that it copies must not be cut
-                // off.
+                // A checkpoint writes to the database. The part of the WAL that it
+                // copies must not be cut off.
                 self.wal().damage.answered = None;
                 file.write(bytes, offset)
             }
@@ -190,7 +190,7 @@ impl Damage {
     };
 
     /// Repairs the WAL at `path`: cuts off what was answered as failed and, after a
-    /// failed sync, writes the rest over itself, so that it is synced again.
+    /// failed sync, rewrites the rest in place, so that it is synced again.
     pub fn repair(self, path: &str) -> io::Result<()> {
         if self.answered.is_none() && !self.unsynced {
             return Ok(());

@@ -1,8 +1,8 @@
-//! What seals the rows of one table, and what they look like when they are stored.
+//! The keys that seal the rows of one table, and the stored form of a row.
 //!
 //! A table of schema version 3 has the column `state`: 0 for a session that is not
 //! sealed, 1 for a tombstone, and from 2 on the number of the key that sealed the
-//! session. While the key is changed, rows of two states are accepted.
+//! session. While the key is being changed, sessions of two states are accepted.
 
 use rusqlite::types::Type;
 use std::borrow::Cow;
@@ -23,17 +23,17 @@ pub const TOMBSTONE: i64 = 1;
 /// The `state` of the sessions that the first key of a table seals.
 pub const FIRST_KEY: i64 = 2;
 
-/// What seals the rows of a table.
+/// The keys of a table.
 pub struct Keys {
     /// Seals every row that is written.
     pub present: Sealer,
-    /// Sealed the rows that collection has not read yet.
+    /// Opens the rows that collection has not resealed yet.
     pub previous: Option<Sealer>,
     /// Whether collection has rows left to reseal.
     pub is_changing: Cell<bool>,
 }
 
-/// A key and the `state` of the rows that it sealed; without a key they are not sealed.
+/// A key and the `state` of its rows; without a key they are not sealed.
 pub struct Sealer {
     /// The column `state` of its rows.
     pub state: i64,
@@ -51,12 +51,12 @@ pub struct StoredForm<'s, 'd> {
     pub data: Cow<'d, [u8]>,
 }
 
-/// A row that does not open with its key: it, or its payload, was changed.
+/// The error for a row that does not open with its key, since it was changed.
 #[derive(Debug)]
 pub struct BrokenSeal;
 
 impl Keys {
-    /// What sealed the rows with this `state`.
+    /// The key of the rows with this `state`.
     fn sealer(&self, state: i64) -> Result<&Sealer, BrokenSeal> {
         let sealers = [Some(&self.present), self.previous.as_ref()];
         let mut known = sealers.into_iter().flatten();
@@ -79,8 +79,8 @@ impl Keys {
         Ok((subject.transpose()?, data))
     }
 
-    /// Opens what a listing shows of a row: its subject, and the length of the payload
-    /// when `data` is this long.
+    /// Opens the part of a row that a listing shows: the subject, and the length of the
+    /// payload. `length` is that of the column `data`.
     pub fn open_entry(
         &self,
         state: i64,
@@ -96,8 +96,8 @@ impl Keys {
         Ok((subject.transpose()?, length))
     }
 
-    /// The forms in which rows store this subject, each with the `state` of these rows:
-    /// the present one and, while the key is changed, the previous one.
+    /// The stored forms of this subject, each with the `state` of its rows: the present
+    /// form and, while the key is being changed, the previous one.
     pub fn forms(&self, subject: &str) -> Result<[Option<(String, i64)>; 2], Error> {
         let form = |sealer: &Sealer| Ok((sealer.subject(subject)?.into_owned(), sealer.state));
         Ok([

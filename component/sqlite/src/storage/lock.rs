@@ -1,5 +1,5 @@
-//! The lock of a shared database: a lease that is held for SQLite's transactions,
-//! with a heartbeat, and hooks that refuse reads and writes once it is lost.
+//! The lock of a shared database: a lease that is held during SQLite's transactions and
+//! renewed (a heartbeat), and hooks that refuse reads and writes once it is lost.
 
 use super::vfs::{Done, Failed, File, Hooks, Kind};
 use lease::{DEAD_AFTER, Held, Lease};
@@ -14,18 +14,18 @@ mod lease;
 #[cfg(test)]
 mod tests;
 
-/// The time after which an owner that cannot renew its token counts its lock as lost.
+/// The time without a renewal after which an owner treats its lock as lost.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(7);
 
 /// The age at which an owner renews its token.
 const RENEW_AFTER: Duration = Duration::from_secs(2);
 
-/// How often a waiter tries to take a lock whose directory is old, rather than only
-/// looking whether it is still there.
+/// The shortest time between two attempts to take a lock whose directory is old. In
+/// between, a waiter only checks whether the directory still exists.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How many of SQLite's instructions go by between two looks at the token's
-/// age. One can handle a whole payload.
+/// The number of SQLite's virtual machine instructions between two checks of the
+/// token's age. One instruction can process a whole payload.
 const INSTRUCTIONS: i32 = 100;
 
 /// The lock of one database, and the hooks of its files, which refuse reads and
@@ -45,7 +45,7 @@ struct State {
     is_lost: bool,
     /// When this instance last tried to take the lock.
     tried: Option<Instant>,
-    /// Why no lock can be made here.
+    /// Why the last attempt could not create the lock.
     problem: Option<Error>,
 }
 
@@ -80,15 +80,16 @@ impl Lock {
         self.state().is_lost
     }
 
-    /// Why the lock cannot be created here, if an attempt has failed so.
+    /// Takes the error of the last attempt, if it could not create the lock.
     pub fn problem(&self) -> Option<Error> {
         self.state().problem.take()
     }
 
-    /// Whether an attempt would be pointless: the lock's directory is younger than
-    /// `DEAD_AFTER` by the wall clock, or was tried a moment ago. One look instead of a directory
-    /// made and removed keeps many waiters from slowing the owner down. A clock that
-    /// is wrong costs no more than that.
+    /// Whether an attempt to take the lock would be pointless: the lock's directory is
+    /// younger than `DEAD_AFTER` by the wall clock, or the last attempt was less than
+    /// `RETRY_AFTER` ago. This check is cheaper than an attempt, which creates and removes
+    /// a directory, so many waiters do not slow the owner down. A wrong clock only makes
+    /// attempts more or less frequent.
     pub fn is_surely_held(&self) -> bool {
         let tried = self.state().tried;
         let Ok(made) = self.lease.made() else {
@@ -99,15 +100,16 @@ impl Lock {
         is_young || tried.is_some_and(|tried| tried.elapsed() < RETRY_AFTER)
     }
 
-    /// Releases the lock and clears its failure, before a connection is opened.
+    /// Releases the lock and clears the failure of the last connection, before a new
+    /// connection is opened.
     pub fn reset(&self) {
         self.release();
         self.state().is_lost = false;
         self.failed.set(false);
     }
 
-    /// Does work with the lock held throughout, SQLite's transactions in it
-    /// included; busy when another holds it.
+    /// Runs work while the lock is held, across all of SQLite's transactions in it; fails
+    /// with `busy` if another owner holds the lock.
     pub fn hold<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let done = match self.acquire() {
             Ok(()) => {
@@ -161,8 +163,8 @@ impl Lock {
         }
     }
 
-    /// Whether the lock was not lost; also true when it is not held. Renews the
-    /// token when that is due.
+    /// Whether the lock was not lost, which includes that it is not held. Renews the
+    /// token when a renewal is due.
     fn is_kept(&self) -> bool {
         let mut state = self.state();
         let Some(held) = &mut state.held else {
@@ -172,8 +174,8 @@ impl Lock {
         if age < RENEW_AFTER {
             return true;
         }
-        // A takeover renames the token, so an owner that was stopped for long still
-        // holds the lease if its token is there. Other failures are retried.
+        // A takeover renames the token, so even an owner that was stopped for long still
+        // holds the lease if its token exists. Other failures are retried.
         let renewed = held.renew();
         let is_lost = renewed.is_err_and(|error| error.kind() == ErrorKind::NotFound);
         // The renewal itself may have taken too long.
@@ -193,8 +195,8 @@ impl Lock {
         }
     }
 
-    /// Does an operation on a file of the database, unless the lock is lost. For
-    /// other files it only renews the lock.
+    /// Runs an operation on a file of the database, unless the lock is lost. An
+    /// operation on another file only renews the lock.
     fn guard<T>(&self, kind: Kind, operation: impl FnOnce() -> Done<T>) -> Done<T> {
         if kind == Kind::Other {
             let _ = self.is_kept();
@@ -210,7 +212,7 @@ impl Lock {
 impl Hooks for Lock {
     fn read(&self, kind: Kind, file: &File, to: &mut [u8], offset: i64) -> Done {
         let read = self.guard(kind, || file.read(to, offset));
-        // Data that was read after the lock was lost may be half written.
+        // If the lock was lost during the read, the data may be half written.
         self.guard(kind, || read)
     }
 

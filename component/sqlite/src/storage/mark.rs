@@ -1,11 +1,11 @@
-//! The mark of a copy: four bytes in the header by which a copy that `backup` made
-//! is distinguished from a live database.
+//! The mark of a copy: four bytes in the header that distinguish a copy made by
+//! `backup` from a live database.
 //!
-//! If a copy is put in the place of a database whose owner crashed, the write-ahead
-//! log and the journal of that database are still beside it, and SQLite cannot see
-//! that they do not belong to the copy. So a copy has the bytes `WSbk` as SQLite's
-//! `application_id`, at offset 68 of the file. The instance that opens such a file
-//! first removes the files of the other database, then the mark.
+//! If a copy replaces a database that was not closed, the write-ahead log and the journal
+//! of that database are still beside it, and SQLite cannot see that they do not belong to
+//! the copy. So a copy has the bytes `WSbk` as SQLite's `application_id`, at offset 68 of
+//! the file. The instance that opens such a file first removes the files of the other
+//! database, then the mark.
 
 use super::vfs::sync_directory;
 use std::fs::File;
@@ -19,11 +19,11 @@ const OFFSET: usize = 68;
 /// The first bytes of every SQLite database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// The suffixes of files that belong to the database, and not to its copy.
+/// The suffixes of the files that a replaced database leaves beside a copy.
 const FOREIGN: [&str; 3] = ["-wal", "-journal", "-shm"];
 
-/// Whether the file at `location` is a copy that was not opened yet; no if it is missing or
-/// too short.
+/// Whether the file at `location` is a copy that was not opened yet; false if it is
+/// missing or too short.
 pub fn is_copy(location: &str) -> Result<bool, Error> {
     let mut header = [0; OFFSET + MARK.len()];
     match File::open(location).and_then(|mut file| file.read_exact(&mut header)) {
@@ -37,13 +37,13 @@ pub fn is_copy(location: &str) -> Result<bool, Error> {
     }
 }
 
-/// Makes a database of the copy at `location`, which must not be open elsewhere.
+/// Turns the copy at `location` into a database. It must not be open elsewhere.
 pub fn adopt(location: &str) -> Result<(), Error> {
     let adopt = || {
         for suffix in FOREIGN {
             let path = format!("{location}{suffix}");
-            // Truncated and synced first, since a loss of power may undo the removal of
-            // a name.
+            // The file is truncated and synced first, since a loss of power may undo its
+            // removal.
             match File::options().write(true).open(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 file => {

@@ -1,5 +1,5 @@
-//! One open SQLite database: transactions, collection, and what an operator
-//! asks of the file as a whole. All SQL is in this folder.
+//! One open SQLite database: transactions, collection, and the operations on the whole
+//! file. All SQL is in this folder.
 //!
 //! The files build on each other: those of a group below use only files of groups
 //! above it. [`Storage`] gets its functions in the groups from `connection` on.

@@ -19,12 +19,12 @@ use wasi_sessions_rules::types::{Session, Timestamp};
 /// milliseconds: this one as milliseconds is in 1973.
 const LAST_SECOND: i64 = 100_000_000_000;
 
-/// The number of sessions that one pass over the original takes over; each needs 16
+/// The number of sessions that one pass over the original table copies; each needs 16
 /// bytes of memory.
 const PASS: usize = if cfg!(test) { 3 } else { 1_000_000 };
 
-/// Whether the table of `options` is one of the original's, and whether it can be
-/// taken over. Any doubt is an obstacle, since the original table is dropped
+/// Whether the table of `options` is one of koa-generic-session-sequelize, and whether
+/// it can be migrated. Any doubt is an obstacle, since the original table is dropped
 /// afterwards.
 pub fn recognise(connection: &Connection, options: &Options) -> Result<Found, Error> {
     let table = &options.table_name;
@@ -49,8 +49,8 @@ pub fn recognise(connection: &Connection, options: &Options) -> Result<Found, Er
     Ok(obstacle.map_or(Found::Original, Found::Obstructed))
 }
 
-/// An obstacle in the schema: the table is not a plain one, or something refers to
-/// it or is referred to by it.
+/// An obstacle in the schema: the table is not an ordinary one, or it has references to
+/// or from something else.
 fn obstacle_around(connection: &Connection, table: &str) -> Result<Option<String>, Error> {
     let first = |sql: &str| {
         connection
@@ -100,7 +100,7 @@ fn mentions(sql: &str, table: &str) -> bool {
         .any(|word| word.eq_ignore_ascii_case(table))
 }
 
-/// An obstacle in the rows: something in them that would be lost.
+/// An obstacle in the rows: a value that would be lost.
 fn obstacle_inside(connection: &Connection, options: &Options) -> Result<Option<String>, Error> {
     let (table, most) = (&options.table_name, options.max_data);
     let (no_numbers, latest, largest): (bool, i64, i64) = connection
@@ -131,14 +131,14 @@ fn obstacle_inside(connection: &Connection, options: &Options) -> Result<Option<
     })
 }
 
-/// Takes over the live sessions of the original's table, under the hashes of their
-/// ids. Sessions that are expired or empty, or whose id is not valid here, are
-/// dropped, and so are the table's indexes. With a key, they are sealed.
+/// Migrates the table: copies its live sessions under the hashes of their ids, sealed if
+/// there is a key. Drops sessions that are expired, empty or have an invalid id, and the
+/// table's indexes.
 pub fn adopt(transaction: &Transaction, options: &Options, now: Timestamp) -> Result<(), Error> {
     let table = &options.table_name;
     let original = format!("{table} original");
-    // Nothing refers to the table. Everything else in the file stays as it is, even
-    // a broken view.
+    // Nothing refers to the table. The legacy rename leaves the rest of the schema as it
+    // is, even a broken view, on which a rename would fail otherwise.
     transaction
         .execute_batch(&format!(
             r#"PRAGMA legacy_alter_table = ON; ALTER TABLE "{table}" RENAME TO "{original}";
@@ -148,8 +148,8 @@ pub fn adopt(transaction: &Transaction, options: &Options, now: Timestamp) -> Re
     table::create(transaction, options)?;
     let statements = Statements::new(transaction, table, sealing::first_keys(options));
     copy(transaction, &original, Rows(&statements), now)?;
-    // The connection has `secure_delete`, so no id stays readable. The rows are
-    // deleted first, since dropping a table with rows keeps all of it in memory.
+    // The connection has `secure_delete`, so no id stays readable. The rows are deleted
+    // first, since SQLite would keep a dropped table with rows in memory.
     transaction
         .execute_batch(&format!(
             r#"DELETE FROM "{original}"; DROP TABLE "{original}""#

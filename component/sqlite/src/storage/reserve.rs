@@ -1,10 +1,10 @@
 //! The reserve of an exclusive database: a file of random bytes beside it, which is
 //! removed when the disk is full, so that sessions can still be ended.
 //!
-//! It holds [`RESERVE`] bytes for what ending sessions writes to the write-ahead
-//! log (WAL), and as many bytes as the database has grown in the WAL and not yet in
-//! its own file, so that a checkpoint always finds space. Without a complete
-//! reserve nothing grows.
+//! It holds [`RESERVE`] bytes for what ending sessions writes to the write-ahead log
+//! (WAL), plus the growth of the database that is in the WAL and not yet in its own
+//! file, so that a checkpoint always finds space. Without a complete reserve the database
+//! must not grow.
 
 use fastrand::Rng;
 use std::cell::Cell;
@@ -15,14 +15,14 @@ use wasi_sessions_rules::error::Error;
 /// Bytes for ending sessions.
 pub const RESERVE: u64 = 1 << 20;
 
-/// The step by which the reserve grows, in bytes, so that it grows rarely.
+/// The unit in which the reserve grows, in bytes, so that it grows rarely.
 const STEP: u64 = 256 << 10;
 
 /// The reserve of one database.
 pub struct Reserve {
     location: String,
-    /// The number of pages to which the database may grow with the present reserve;
-    /// `None` when there is no reserve, or it has to be checked.
+    /// The number of pages that the database may have with the present reserve; `None`
+    /// when there is no reserve, or it has to be checked.
     covered: Cell<Option<u64>>,
     /// The number of pages of the database at the last check.
     pages: Cell<u64>,
@@ -38,7 +38,7 @@ impl Reserve {
         }
     }
 
-    /// Whether there is a reserve, as of the last check.
+    /// Whether there was a complete reserve at the last check.
     pub fn is_there(&self) -> bool {
         self.covered.get().is_some()
     }
@@ -67,14 +67,14 @@ impl Reserve {
         let _ = fs::remove_file(self.path());
     }
 
-    /// Makes the file long enough; returns the number of pages that it covers.
+    /// Creates or lengthens the file; returns the number of pages that it covers.
     fn make(&self, pages: u64, page_size: u64) -> io::Result<u64> {
-        // The file of the database may be longer than the pages in use.
+        // The database file may be longer than `pages`.
         let in_file = fs::metadata(&self.location)?.len() / page_size;
         let growth = pages.saturating_sub(in_file) * page_size;
         let wanted = RESERVE + growth.next_multiple_of(STEP);
         let mut file = match self.open() {
-            // A store that ran as another user left it in a directory of this user.
+            // The file belongs to another user, as which an earlier store ran.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 fs::remove_file(self.path())?;
                 self.open()?
@@ -114,9 +114,9 @@ impl Reserve {
     }
 }
 
-/// Writes bytes that do not compress: a file system that compresses would allocate
-/// no space for zeros. They are not secret, so one number of the system's is
-/// enough: a host may answer its random bytes eight at a time.
+/// Appends random bytes, which do not compress: a file system that compresses would
+/// allocate no space for zeros. They are not secret, so one random number of the host
+/// seeds a generator, since a host may return only eight random bytes per call.
 fn write_random(file: &mut File, bytes: u64) -> io::Result<()> {
     let seed = getrandom::u64().map_err(|_| io::Error::other("no random bytes"))?;
     let mut random = Rng::with_seed(seed);

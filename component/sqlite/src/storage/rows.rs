@@ -1,11 +1,11 @@
 //! The rows of one table: every statement that reads or writes sessions.
 //!
-//! A row is a session or, after it has ended, its tombstone. It counts while
+//! A row is a session or, after the session has ended, its tombstone. It counts while
 //! `expires > now`; each statement takes `now` as a parameter.
 //!
-//! Collection finds rows by `due`, which is never later than `expires`. A row
-//! that is renewed keeps its `due`, so that most writes do not change the index;
-//! collection sets `due` to `expires` when it reads such a row.
+//! Collection finds rows by `due`, which is never later than `expires`. Renewing a row
+//! leaves `due` unchanged, so that most writes do not change the index; when collection
+//! reads a renewed row, it defers it: it sets `due` to `expires`.
 
 use super::statements::{CachedStatement, Statements, unsigned};
 use rusqlite::{Row, params};
@@ -24,11 +24,11 @@ const CHUNK: u64 = 256;
 /// The most rows that one page of a listing reads, live or not.
 const MOST_SCANNED: u64 = 10_000;
 
-/// Renewed rows that a step defers beyond its limit, so that a step with a small
-/// limit gets past them.
+/// The renewed rows that a step may defer beyond its limit, so that a step with a small
+/// limit makes progress.
 const EXTRA_DEFERRALS: u64 = 16;
 
-/// One table, inside one transaction or for one statement.
+/// The rows of one table, inside one transaction or for one statement.
 #[derive(Clone, Copy)]
 pub struct Rows<'s, 'c>(pub(super) &'s Statements<'c>);
 
@@ -66,8 +66,8 @@ impl Rows<'_, '_> {
         stored(&self.0.find_head, hash, now, head)
     }
 
-    /// Inserts a session, in place of an expired row if there is one. False, with
-    /// nothing written, on a collision: another hash with the same head has a row.
+    /// Inserts a session; replaces an expired row if there is one. Writes nothing and
+    /// returns false on a collision: another hash with the same head has a row.
     pub fn insert(&self, hash: &IdHash, session: &Session, now: Timestamp) -> Result<bool, Error> {
         let (hash_head, hash_tail) = split(hash);
         let stored = self.stored_form(hash, session)?;
@@ -86,9 +86,9 @@ impl Rows<'_, '_> {
         Ok(changed == 1)
     }
 
-    /// Writes the payload of a live session that would have expired at `before`.
-    /// If `created` is later than `updated`, because a clock was ahead, it becomes
-    /// `updated`.
+    /// Writes the payload of a live session. `before` is its previous expiry. A
+    /// `created` later than the write, from a clock that was ahead, becomes the time of
+    /// the write.
     pub fn write(
         &self,
         hash: &IdHash,
@@ -123,7 +123,7 @@ impl Rows<'_, '_> {
         self.keep_due(hash_head, expires, before)
     }
 
-    /// A row is never due later than it expires.
+    /// Moves `due` to an earlier `expires`, since `due` is never later.
     fn keep_due(&self, hash_head: i64, expires: Timestamp, before: Timestamp) -> Result<(), Error> {
         if expires < before {
             self.0.advance.change(params![hash_head, signed(expires)])?;
@@ -131,7 +131,7 @@ impl Rows<'_, '_> {
         Ok(())
     }
 
-    /// Turns a live session into a tombstone that counts until `until`.
+    /// Replaces a live session with a tombstone that expires at `until`.
     pub fn end(&self, hash: &IdHash, until: Timestamp) -> Result<(), Error> {
         self.end_at(hash_head(hash), until)
     }
@@ -141,8 +141,8 @@ impl Rows<'_, '_> {
         Ok(())
     }
 
-    /// Ends all live sessions of a subject but the one with the hash `except`; returns
-    /// how many.
+    /// Ends all live sessions of a subject except the one with the hash `except`;
+    /// returns how many.
     pub fn end_subject(
         &self,
         subject: &str,
@@ -176,8 +176,8 @@ impl Rows<'_, '_> {
         Ok(ended)
     }
 
-    /// Ends the live sessions of a subject but the one with the hash `newest` and the
-    /// `keep` others created last. Needs 16 bytes of memory for each of these.
+    /// Ends the live sessions of a subject except the one with the hash `newest` and the
+    /// `keep` others created last. Needs 16 bytes of memory for each session kept.
     pub fn end_oldest(
         &self,
         subject: &str,
@@ -234,9 +234,9 @@ impl Rows<'_, '_> {
         Ok(())
     }
 
-    /// At most `limit` live sessions, all or one subject's, in the order of
-    /// their hashes, starting after `cursor`. Fewer, or none, if the page has read
-    /// too many rows that are not live.
+    /// At most `limit` live sessions, all or one subject's, in the order of their hashes,
+    /// after `cursor`. A page ends early, perhaps without entries, once it has read
+    /// [`MOST_SCANNED`] rows.
     pub fn list(
         &self,
         subject: Option<&str>,
@@ -362,7 +362,7 @@ impl Rows<'_, '_> {
 const EXPIRES: usize = 1;
 const ENDED: usize = 2;
 
-/// Reads the columns with which these statements begin.
+/// Reads the head of a session; the statements that find or list begin with its columns.
 fn head(row: &Row) -> rusqlite::Result<Head> {
     Ok(Head {
         expires: unsigned(row, EXPIRES)?,
@@ -371,13 +371,13 @@ fn head(row: &Row) -> rusqlite::Result<Head> {
     })
 }
 
-/// The column `expires`. A negative number, which only damage can leave there, is in
-/// the past.
+/// Reads the column `expires`. A negative number, which only damage can cause, counts as
+/// 0, in the past.
 fn expires(row: &Row) -> rusqlite::Result<Timestamp> {
     Ok(row.get::<_, i64>(EXPIRES)?.max(0).unsigned_abs())
 }
 
-/// The row with this hash, found by `find`, if it counts; `read` reads a live one.
+/// Runs `find` for this hash and classifies the row; `read` reads a live session.
 fn stored<T>(
     find: &CachedStatement,
     hash: &IdHash,

@@ -10,14 +10,14 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::types::Timestamp;
 
-/// Finds what has the name of the table of `options`, in one snapshot, since another
+/// Finds what exists under the table name of `options`, in one snapshot, since another
 /// instance may be creating the table. Changes nothing.
 pub fn find(connection: &Connection, options: &Options) -> Result<Found, Error> {
     let snapshot =
         Transaction::new_unchecked(connection, TransactionBehavior::Deferred).map_err(failure)?;
-    // The first statement that needs the schema would read it in a transaction of its
-    // own. This one needs none and begins the snapshot, so that SQLite looks for a
-    // journal and for changes only once.
+    // Starts the snapshot with a statement that does not need the schema. Otherwise
+    // SQLite would read the schema in a separate transaction first, and check twice for a
+    // journal and for changes.
     snapshot
         .query_row("PRAGMA user_version", [], |_| Ok(()))
         .map_err(failure)?;

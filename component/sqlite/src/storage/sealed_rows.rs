@@ -1,5 +1,4 @@
-//! The rows of a table with keys: how a session becomes a row and a row a session, and
-//! how rows are resealed.
+//! The rows of a table with keys: sealing, opening and resealing them.
 
 use super::failure::failure;
 use super::keys::{Keys, StoredForm, TOMBSTONE};
@@ -13,18 +12,20 @@ use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::seal::Binding;
 use wasi_sessions_rules::types::{Session, Written};
 
-/// Rows that a step of resealing reads for each row that it may reseal, and its maximum.
+/// The rows that a resealing step reads for each row that it may reseal.
 const SCANNED: u64 = 16;
+
+/// The most rows that a resealing step reads.
 const MOST_SCANNED: u64 = 4096;
 
-/// Bytes of payloads after which a step of resealing ends.
+/// A resealing step ends after this many bytes of payloads.
 const MOST_BYTES: usize = 1 << 20;
 
-/// The forms in which rows store one subject, as the last parameters of a statement.
+/// The stored forms of one subject, as the last parameters of a statement.
 pub struct SubjectForms(Vec<Value>);
 
 impl SubjectForms {
-    /// All parameters of the statement, of which these are the first.
+    /// All parameters of the statement: `first`, then the forms.
     pub fn after<'p>(&'p self, first: &[&'p dyn ToSql]) -> Vec<&'p dyn ToSql> {
         let forms = self.0.iter().map(|form| form as &dyn ToSql);
         first.iter().copied().chain(forms).collect()
@@ -42,7 +43,7 @@ struct Opened {
 }
 
 impl Rows<'_, '_> {
-    /// The form in which rows store this session.
+    /// The stored form of this session.
     pub fn stored_form<'a>(
         &self,
         hash: &IdHash,
@@ -58,7 +59,7 @@ impl Rows<'_, '_> {
         }
     }
 
-    /// The forms in which rows store this subject.
+    /// The stored forms of this subject.
     pub fn forms(&self, subject: &str) -> Result<SubjectForms, Error> {
         let Some(keys) = &self.0.keys else {
             return Ok(SubjectForms(vec![Value::Text(subject.to_owned())]));
@@ -73,8 +74,9 @@ impl Rows<'_, '_> {
         Ok(SubjectForms(forms.collect()))
     }
 
-    /// What the column `data` of a live session becomes when `data` is written. Opens the
-    /// row first: resealing it would hide that its subject was changed.
+    /// The new value of the column `data` when a payload is written to a live session.
+    /// Opens the row first, since resealing a row would hide that its subject was
+    /// changed. If the row has another `state`, also reseals it.
     pub fn data_to_write<'a>(
         &self,
         hash: &IdHash,
@@ -100,7 +102,7 @@ impl Rows<'_, '_> {
         Ok(stored.data)
     }
 
-    /// Whether the record of the table's keys has the key that these rows know.
+    /// Whether the present key is still that in the record of the table's keys.
     pub fn has_same_key(&self) -> Result<bool, Error> {
         let Some(keys) = &self.0.keys else {
             return Ok(true);
@@ -112,15 +114,15 @@ impl Rows<'_, '_> {
         Ok(found == Some(true))
     }
 
-    /// Whether rows of the previous key are to be resealed, as of the last read of the record.
+    /// Whether rows of the previous key may be left to reseal.
     pub fn is_changing_key(&self) -> bool {
         let keys = self.0.keys.as_ref();
         keys.is_some_and(|keys| keys.is_changing.get())
     }
 
-    /// Reseals at most `limit` rows, in the order of their rowids, going on where the
-    /// last step ended. The previous key is forgotten after the last row; returns whether
-    /// it is. A row that does not open is left as it is.
+    /// Reseals at most `limit` rows, in the order of their rowids, from where the last
+    /// step ended. After the last row, removes the previous key from the record and
+    /// returns true. A row that does not open is left as it is.
     pub fn reseal(&self, limit: u64) -> Result<bool, Error> {
         let next = self.0.next_to_reseal.first([], |row| row.get(0))?;
         let (Some(keys), Some(next)) = (&self.0.keys, next.flatten()) else {
@@ -180,8 +182,8 @@ impl Rows<'_, '_> {
         }
     }
 
-    /// The rowids of the first rows, at most `most`, that do not open with their key.
-    /// Reads and opens every row.
+    /// The rowids of the rows that do not open with their key. Opens every row; stops
+    /// once it has found `most`.
     pub fn broken(&self, most: usize) -> Result<Vec<i64>, Error> {
         let mut broken = vec![];
         let Some(keys) = &self.0.keys else {
@@ -198,7 +200,7 @@ impl Rows<'_, '_> {
     }
 }
 
-/// Opens a row of the statements that read all of it.
+/// Opens a row that one of the statements `sealed` and `all_sealed` has read.
 fn open(keys: &Keys, hash_head: i64, row: &Row) -> rusqlite::Result<Opened> {
     let hash = join(hash_head, row.get(0)?);
     let (version, updated, state) = (unsigned(row, 1)?, unsigned(row, 2)?, row.get(5)?);

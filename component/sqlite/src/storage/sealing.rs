@@ -1,9 +1,10 @@
-//! The record of the keys of a table: which key seals its rows, and which one sealed
-//! them before. It has no key, only check values that tell keys apart.
+//! The record of a table's keys: the check values of the present and the previous key.
+//! It contains no key; a check value only identifies one.
 //!
-//! A table gets a record with the first key, and schema version 3. The key is changed
-//! in two parts: `open` writes the new key to the record, and collection reseals the
-//! rows, in the order of their rowids. Meanwhile the record names the previous key.
+//! With its first key a table gets a record and schema version 3. The key is changed in
+//! two parts: `open` writes the new key's check value to the record, and collection
+//! reseals the rows, in the order of their rowids. Until that is complete, the record
+//! also has the previous key's.
 
 use super::failure::failure;
 use super::keys::{FIRST_KEY, Keys, NOT_SEALED, Sealer, TOMBSTONE};
@@ -18,14 +19,14 @@ use wasi_sessions_rules::seal::Seal;
 /// record of its keys.
 pub const WITH_KEYS: i64 = 3;
 
-/// What the table `wasi-sessions keys` says of one table.
+/// The row of one table in the table `wasi-sessions keys`.
 #[derive(PartialEq, Eq)]
 pub struct Record {
     present: Mark,
     previous: Option<Mark>,
 }
 
-/// What the record says of a key, or of rows that are not sealed.
+/// A key in the record, or the absence of one.
 #[derive(PartialEq, Eq)]
 struct Mark {
     /// The `state` of the rows.
@@ -41,7 +42,7 @@ impl Mark {
         Mark { state, check }
     }
 
-    /// Whether the rows are sealed with this key, or are not sealed if there is none.
+    /// Whether this is the mark of `key`, or of no key.
     fn is_of(&self, key: Option<&Key>, table: &str) -> bool {
         self.check == Mark::of(self.state, key, table).check
     }
@@ -55,7 +56,7 @@ impl Mark {
 }
 
 impl Record {
-    /// Reads the record of `table`, which is of version 3.
+    /// Reads the record of `table`, which must be of schema version 3.
     pub fn read(connection: &Connection, table: &str) -> Result<Record, Error> {
         let mark = |row: &Row, first: usize| -> rusqlite::Result<_> {
             Ok(match row.get(first)? {
@@ -96,8 +97,8 @@ impl Record {
         }
     }
 
-    /// Whether the table can be used with these options as it is; false if its key has
-    /// to be changed first. Refuses options without the right keys.
+    /// Refuses options without the right keys. Returns whether the table can be used as
+    /// it is; false if its key has to be changed first.
     pub fn accept(&self, options: &Options) -> Result<bool, Error> {
         let (table, key) = (&options.table_name, options.key.as_ref());
         let is_previous = |mark: &Mark| match &options.previous_key {
@@ -147,8 +148,8 @@ impl Record {
         }
     }
 
-    /// Writes the record for the key of `options`, in place of this one. From now on
-    /// every row that is written is sealed with that key.
+    /// Replaces this record: the key of `options` becomes the present key, with which
+    /// every later write seals.
     pub fn change(&self, transaction: &Transaction, options: &Options) -> Result<(), Error> {
         let state = match options.key {
             None => NOT_SEALED,
@@ -159,7 +160,7 @@ impl Record {
     }
 }
 
-/// The keys of a table that is created with these options: none without a key.
+/// The keys of a table that is created with these options; `None` without a key.
 pub fn first_keys(options: &Options) -> Option<Keys> {
     let key = options.key.as_ref()?;
     let present = Mark::of(FIRST_KEY, Some(key), &options.table_name);
@@ -167,15 +168,15 @@ pub fn first_keys(options: &Options) -> Option<Keys> {
     Some(Record { present, previous }.keys(options))
 }
 
-/// Writes the first record of a new table, whose rows are all sealed.
+/// Writes the record of a new table, in which every row is sealed.
 pub fn create(transaction: &Transaction, options: &Options) -> Result<(), Error> {
     let present = Mark::of(FIRST_KEY, options.key.as_ref(), &options.table_name);
     write(transaction, options, &present, None)
 }
 
-/// Migrates a table of version 2, which has no sealed rows, to version 3. Its rows stay
-/// as they are. `ended` gets another name, so that an instance that has the table open
-/// and does not know of the key fails instead of writing rows that are not sealed.
+/// Migrates a table of version 2, which has no sealed rows, to version 3, without
+/// changing its rows. Renames `ended`, so that an instance that has the table open
+/// without the key fails instead of writing rows that are not sealed.
 pub fn migrate(transaction: &Transaction, options: &Options) -> Result<(), Error> {
     let table = &options.table_name;
     let altered = transaction.execute_batch(&format!(
@@ -192,7 +193,8 @@ pub fn migrate(transaction: &Transaction, options: &Options) -> Result<(), Error
     write(transaction, options, &present, Some(&previous))
 }
 
-/// Refuses a table with rows that are not sealed, unless the options say so.
+/// Refuses options with a key for a table that was never sealed, unless `previousKey` is
+/// `"none"`.
 pub fn accept_not_sealed(options: &Options) -> Result<(), Error> {
     match (&options.key, &options.previous_key) {
         (None, _) | (Some(_), Some(PreviousKey::None)) => Ok(()),

@@ -1,7 +1,7 @@
-//! A connection and the statements for one table, which it keeps prepared.
+//! A connection and the statements for one table, which stay prepared.
 //!
-//! rusqlite's own cache finds statements by their text, which took a fifth of the
-//! time of a read.
+//! They are fields, since rusqlite's own cache finds statements by their text, which
+//! took a fifth of the time of a read.
 
 use super::failure::failure;
 use super::keys::Keys;
@@ -10,8 +10,8 @@ use self_cell::self_cell;
 use std::cell::Cell;
 use wasi_sessions_rules::error::Error;
 
-/// `due` is rounded down to a minute, in milliseconds, so that rows that are due in
-/// the same minute are collected in the order of the table, page by page.
+/// A minute in milliseconds, to which `due` is rounded down, so that rows that are due
+/// in the same minute are collected in the order of the table, page by page.
 const MINUTE: u64 = 60_000;
 
 self_cell!(
@@ -56,7 +56,7 @@ impl<'c> CachedStatement<'c> {
         })
     }
 
-    /// Runs the statement, whose first row is one number.
+    /// Runs the statement and reads the number in its first row.
     pub fn number(&self, params: impl Params) -> Result<u64, Error> {
         let number = self.first(params, |row| unsigned(row, 0))?;
         number.ok_or_else(|| failure(rusqlite::Error::QueryReturnedNoRows))
@@ -107,7 +107,7 @@ impl<'c> CachedStatement<'c> {
     }
 }
 
-/// Reads a number that is never negative in a sound database.
+/// Reads a number; fails if it is negative, which only damage can cause.
 pub fn unsigned(row: &Row, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
     u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
@@ -157,11 +157,11 @@ pub struct Statements<'c> {
 }
 
 impl<'c> Statements<'c> {
-    /// The statements for `table`, whose name has been checked.
+    /// The statements for `table`, a name that has been checked.
     pub fn new(connection: &'c Connection, table: &str, keys: Option<Keys>) -> Self {
         let statement = |text: &str| CachedStatement::new(connection, text);
-        // In a table with keys, the `state` of a row says more than `ended`, and a subject
-        // has two forms while the key is changed.
+        // A table with keys has the column `state` instead of `ended`, and a subject may
+        // have two stored forms.
         let (column, ended, is_live, state) = match &keys {
             None => ("ended", "ended", "ended = 0", ""),
             Some(_) => ("state", "state = 1", "state <> 1", ", state"),
@@ -233,19 +233,19 @@ impl<'c> Statements<'c> {
             advance: statement(&format!(
                 r#"UPDATE "{table}" SET due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1 AND due > ?2"#
             )),
-            // Ends one row: SQLite keeps in memory all rows that a statement
-            // changes.
+            // Ends one row at a time, since a statement that changes many rows keeps
+            // all of them in memory.
             end: statement(&format!(
                 r#"UPDATE "{table}" SET {column} = 1, data = x'', subject = NULL, expires = ?2,
                    due = ?2 / {MINUTE} * {MINUTE} WHERE key = ?1"#
             )),
             live: statement(&format!("{live} ORDER BY key LIMIT ?3")),
             live_of_subject: statement(&format!("{live_of_subject} ORDER BY key LIMIT ?3")),
-            // The limit on the rows that a page reads is counted by the caller.
+            // Without a LIMIT: the caller counts the rows that it reads.
             list: statement(&format!("{list} ORDER BY key")),
             list_subject: statement(&format!("{list_subject} ORDER BY key")),
-            // Rows that are not due yet are live or tombstones, and are counted in the
-            // index alone.
+            // A row that is not due has not expired, so it is counted in the index
+            // without reading the table. Only rows that are due are read.
             count: statement(&format!(
                 r#"SELECT
                    (SELECT count(*) FROM "{table}" WHERE due > ?1 AND {is_live}) +
@@ -266,7 +266,7 @@ impl<'c> Statements<'c> {
             any_due: statement(&format!(
                 r#"SELECT EXISTS (SELECT 1 FROM "{table}" WHERE due <= ?1)"#
             )),
-            // A damaged sum must not make requests fail.
+            // Clamped, so that a damaged count does not make requests fail.
             count_requests: statement(&format!(
                 r#"UPDATE "wasi-sessions"
                    SET requests = max(0, min(requests, 4611686018427387903)) + ?1

@@ -1,9 +1,9 @@
-//! The table of a store: its schema, and what is found under its name.
+//! The table of a store: its schema, and what can exist under its name.
 //!
-//! The layout was chosen by numbers: microseconds for one operation on SQLite
-//! itself, relaxed, 100,000 sessions of 500 bytes in random order; milliseconds
-//! to collect half of them in steps of 200. Medians of one run on a noisy
-//! machine; the order was the same in each.
+//! The layout was chosen by measurements on SQLite itself, with relaxed durability and
+//! 100,000 sessions of 500 bytes in random order: microseconds for one operation, and
+//! milliseconds to collect half of the sessions in steps of 200. Medians of one run on a
+//! noisy machine; other runs had the same order.
 //!
 //! | layout | create | get | update | touch | collect |
 //! |---|---|---|---|---|---|
@@ -12,9 +12,9 @@
 //! | `WITHOUT ROWID`, index on `expires` | 81 | 3.2 | 54 | 53 | 1,645 |
 //! | payloads in a table of their own | 101 | 8.5 | 51 | 47 | 2,801 |
 //!
-//! One table, `wasi-sessions`, keeps the schema version of every store in the
-//! file. It cannot collide with a `tableName`, which has no hyphen, nor can the names
-//! of the indexes, which have a space.
+//! One table, `wasi-sessions`, has the schema version of every store in the file. Its
+//! name has a hyphen and those of the indexes have a space, so they cannot collide with a
+//! `tableName`.
 
 use super::failure::failure;
 use super::keys::Keys;
@@ -26,20 +26,20 @@ use wasi_sessions_rules::options::Options;
 /// The schema of a table that never had a key. Version 1 was never released.
 const WITHOUT_KEY: i64 = 2;
 
-/// What a file holds under the name of a table.
+/// What exists in a file under the name of a table.
 #[derive(PartialEq, Eq)]
 pub enum Found {
     /// There is no such table.
     Nothing,
     /// The table of koa-generic-session-sequelize.
     Original,
-    /// A table of the original that cannot be taken over, and why.
+    /// A table of koa-generic-session-sequelize that cannot be migrated, and why.
     Obstructed(String),
     /// A table of this store that never had a key.
     WithoutKey,
     /// A table of this store with the record of its keys.
     WithKeys(Record),
-    /// A table of this store, with a version of the schema that this code does not know.
+    /// A table of this store with a schema version that this code does not know.
     Version(i64),
     /// Another table.
     Foreign,
@@ -77,9 +77,8 @@ impl Found {
         }
     }
 
-    /// Refuses a table that is not of this store, one for which the options do not have
-    /// the right keys, and with `sync` off also one that would have to be created or
-    /// migrated.
+    /// Refuses a table of something else, and one for which the options do not have the
+    /// right keys; without `sync` also one that would have to be created or migrated.
     pub fn accept(&self, options: &Options, sync: bool) -> Result<(), Error> {
         let table = &options.table_name;
         let words = match (self, sync) {
@@ -116,7 +115,7 @@ impl Found {
     }
 }
 
-/// Creates the table of `options`; with a key, in the version that has one.
+/// Creates the table of `options`, with the schema version for its key or for no key.
 pub fn create(transaction: &Transaction, options: &Options) -> Result<(), Error> {
     let table = &options.table_name;
     let (version, state) = match options.key {

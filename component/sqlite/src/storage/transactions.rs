@@ -1,5 +1,5 @@
-//! An open database: what the store does with it in reads, snapshots and
-//! transactions, and what it says of the file as a whole.
+//! An open database: reads, snapshots and transactions, and the size and check of the
+//! whole file.
 
 use super::attempts::Room;
 use super::connected::Connected;
@@ -12,7 +12,7 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::types::Timestamp;
 
-/// The most lines of a check; SQLite's own has no more.
+/// The most lines of a check, as for `PRAGMA integrity_check`.
 const MOST_DAMAGE: usize = 100;
 
 impl Storage {
@@ -28,15 +28,15 @@ impl Storage {
             Error::Other(message) => Error::Other(format!("`{location}`: {message}")),
             error => error,
         })?;
-        // On a full disk the store opens nevertheless: sessions can be read and
-        // ended.
+        // A full disk does not prevent opening: sessions can still be read and ended.
         let _ = storage.cover_growth();
         Ok(storage)
     }
 
-    /// Does work that only reads, with a single statement.
+    /// Runs work that only reads, with a single statement.
     pub fn read<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
-        // The key of a shared table is confirmed, which is a second statement.
+        // For a shared table with keys, confirming the key is a second statement, which
+        // needs a snapshot.
         let has_keys = |connected: &Connected| {
             connected.with_statements(|statements| statements.keys.is_some())
         };
@@ -48,13 +48,13 @@ impl Storage {
         }
     }
 
-    /// Does work that only reads, with several statements, from one snapshot.
+    /// Runs work that only reads, with several statements, on one snapshot.
     pub fn snapshot<T>(&self, work: impl Fn(Rows) -> Result<T, Error>) -> Result<T, Error> {
         self.wait(|| self.transact(Deferred, &mut || self.rows(&work)))
     }
 
-    /// Does work that may write, all of it or nothing. On a full disk only work that
-    /// frees space goes on, in the space of the reserve.
+    /// Runs work that may write, in one transaction. On a full disk only work that frees
+    /// space can succeed, in the space of the reserve.
     pub fn transaction<T>(
         &self,
         room: Room,
@@ -71,9 +71,9 @@ impl Storage {
         })
     }
 
-    /// Like [`Storage::transaction`], for a shared database, in which requests are
-    /// counted: adds `requests` if the work wrote anything, and returns the sum, or
-    /// else 0.
+    /// Like [`Storage::transaction`], for a shared database, which also counts requests:
+    /// if the work wrote anything, adds `requests` to the count and returns the sum;
+    /// otherwise returns 0.
     pub fn counted_transaction<T>(
         &self,
         requests: u64,
@@ -102,7 +102,7 @@ impl Storage {
         )
     }
 
-    /// Reads the whole database; returns what is damaged.
+    /// Reads the whole database; returns a description of each damage.
     pub fn check(&self) -> Result<Vec<String>, Error> {
         let damage = self.wait(|| {
             let connection = self.connection();
@@ -124,7 +124,7 @@ impl Storage {
                 let table = &self.options.table_name;
                 format!("row {rowid} of table `{table}` does not open with its key")
             })),
-            // What is damaged is named already.
+            // The damage that caused this error is reported already.
             Err(_) if !damage.is_empty() => {}
             Err(error) => return Err(error),
         }

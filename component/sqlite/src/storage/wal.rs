@@ -7,9 +7,9 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Durability;
 
 impl Storage {
-    /// Relaxes the durability for a step of a collection, which does not wait for the
-    /// disk: after a loss of power there are expired rows again, no more. A shared
-    /// database has no WAL, and could be damaged.
+    /// Relaxes the durability for a collection step, which need not wait for the disk:
+    /// a loss of power only brings expired rows back. Not for a shared database, which
+    /// has no WAL and could be damaged.
     pub(super) fn relax_durability(&self) -> Result<(), Error> {
         if self.lock.is_none() {
             self.connected().is_relaxed.set(true);

@@ -2,12 +2,11 @@
 //! and taken over when its owner is dead.
 //!
 //! WASI has no file locks that are released when their owner dies. The lease is a
-//! directory beside the database, `….lock`, with one file in it, whose random name
-//! is the owner's token. It is prepared as `….lock-<token>` and renamed, so it
-//! appears complete. An owner removes its own token first, and the directory only
-//! when that is empty, so it can never remove another owner's lease. The age of a
-//! token is measured by the file system's clock, since the clocks of other machines
-//! may be wrong.
+//! directory beside the database, `….lock`, that contains one file, the token, with a
+//! random name. It is prepared as `….lock-<token>` and renamed, so that it appears
+//! complete. To release the lease, an owner removes its own token, and then the directory
+//! if that is empty, so it can never remove another owner's lease. The age of a token is
+//! measured by the file system's clock, since the clocks of machines may differ.
 
 use crate::storage::vfs::sync_directory;
 use std::ffi::OsStr;
@@ -18,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use wasi_sessions_rules::id;
 
-/// The age after which a token's owner counts as dead. Shorter, an owner that waits
-/// for a slow disk would be taken for dead; longer, others would wait longer for an
-/// instance that was killed.
+/// The age after which a token's owner counts as dead. With a shorter one, an owner that
+/// waits for a slow disk would count as dead; with a longer one, others would wait longer
+/// after an instance was killed.
 pub const DEAD_AFTER: Duration = Duration::from_secs(15);
 
 /// The length of a token before hexadecimal encoding, in bytes.
@@ -34,13 +33,13 @@ pub struct Lease {
 /// A lease that is held.
 pub struct Held {
     pub token: PathBuf,
-    /// Taken just before the last renewal of the token, when the lock was held.
+    /// The moment just before the last renewal of the token.
     pub renewed: Moment,
 }
 
 impl Held {
-    /// Renews the token; fails with [`ErrorKind::NotFound`] if it is gone, and so the
-    /// lease is lost.
+    /// Renews the token; fails with [`ErrorKind::NotFound`] if the token is gone, which
+    /// means that the lease is lost.
     pub fn renew(&mut self) -> io::Result<()> {
         let now = Moment::now();
         renew(&self.token)?;
@@ -49,7 +48,8 @@ impl Held {
     }
 }
 
-/// A moment on both clocks, since the monotonic clock stops while a machine sleeps.
+/// A moment by the monotonic and by the wall clock: the monotonic clock stops while a
+/// machine sleeps.
 pub struct Moment {
     pub monotonic: Instant,
     wall: SystemTime,
@@ -97,15 +97,15 @@ impl Lease {
         fs::create_dir(&prepared)?;
         let made = fs::File::create_new(prepared.join(&token));
         let token = self.directory.join(&token);
-        // This replaces an empty directory, in which an owner was killed, and fails
-        // for any other.
+        // The rename replaces an empty directory, left by an owner that was killed, and
+        // fails for any other.
         if made.is_ok() && fs::rename(&prepared, &self.directory).is_ok() {
             return Ok(Some(Held { token, renewed }));
         }
         let is_foreign = fs::symlink_metadata(&self.directory).is_ok_and(|found| !found.is_dir());
         let taken = match made {
-            Ok(_) if is_foreign => Err(io::Error::other("something else has its name")),
-            // It was made just now, so its time is the file system's.
+            Ok(_) if is_foreign => Err(io::Error::other("a file that is no lock has its name")),
+            // The new token's modification time is the present time of the file system.
             Ok(made) => match made.metadata().and_then(|made| made.modified()) {
                 Ok(now) => self.take_over(token, now),
                 Err(error) => Err(error),
@@ -116,8 +116,9 @@ impl Lease {
         taken
     }
 
-    /// Takes over a lease whose token is dead. Of several who try, one can rename
-    /// it; should its owner have woken meanwhile, it gets it back.
+    /// Takes over a lease with a dead token, by renaming the token. Of several instances
+    /// that try, only one succeeds. If the owner has renewed the token meanwhile, the
+    /// rename is undone.
     pub fn take_over(&self, own: PathBuf, now: SystemTime) -> io::Result<Option<Held>> {
         for token in entries(&self.directory) {
             if !is_dead(&token, now) || fs::rename(&token, &own).is_err() {
@@ -132,7 +133,7 @@ impl Lease {
                     token: own,
                     renewed,
                 };
-                // The dead owner may have created files whose names it has not synced.
+                // The dead owner may have created files without syncing the directory.
                 if let Err(error) = sync_directory(&self.directory.to_string_lossy()) {
                     self.release(held);
                     return Err(error);
@@ -144,7 +145,8 @@ impl Lease {
         Ok(None)
     }
 
-    /// Removes what instances left that were killed as they prepared a lease.
+    /// Removes the directories of instances that were killed while they prepared a
+    /// lease.
     fn sweep(&self, now: SystemTime) {
         let parent = match self.directory.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -203,7 +205,7 @@ pub fn renew(token: &Path) -> io::Result<()> {
     fs::metadata(token).map(drop)
 }
 
-/// The paths of what is in a directory; none if it cannot be read.
+/// The paths of the entries of a directory; none if it cannot be read.
 pub fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.path())

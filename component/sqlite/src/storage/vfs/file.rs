@@ -7,9 +7,9 @@ use std::ffi::c_int;
 /// The result of an operation; the error is one of SQLite's codes.
 pub type Done<T = ()> = Result<T, c_int>;
 
-/// An open file of the file system below the layer. The pointer is null for the
-/// journal of a copy, which is not written: a copy that fails is removed, and needs no
-/// rollback.
+/// An open file of the file system below the layer. The pointer is null for the journal
+/// of a copy (`VACUUM INTO`), which is discarded: a copy that fails is removed and needs
+/// no rollback.
 pub struct File(pub(super) *mut sqlite3_file);
 
 impl File {
@@ -41,7 +41,7 @@ impl File {
             .map_err(|code| self.with_quota(code))
     }
 
-    /// Reports an exceeded quota as a full disk, which SQLite knows.
+    /// Turns an I/O error that is an exceeded quota into `SQLITE_FULL`.
     fn with_quota(&self, code: c_int) -> c_int {
         if code & 0xff != ffi::SQLITE_IOERR || self.0.is_null() {
             return code;
@@ -87,7 +87,7 @@ pub(super) fn code(done: Done) -> c_int {
     done.err().unwrap_or(ffi::SQLITE_OK)
 }
 
-/// Unwraps a method of version 1, all of which SQLite's own file systems have.
+/// Unwraps a method of version 1; SQLite's own file systems have all of them.
 pub(super) fn method<T>(method: Option<T>) -> T {
     method.expect("a file of SQLite's own has this method")
 }

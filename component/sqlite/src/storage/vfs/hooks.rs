@@ -54,9 +54,8 @@ pub trait Hooks: Send + Sync {
     fn unlock(&self, _level: c_int) {}
 }
 
-/// A flag: whether an operation failed in such a way (any I/O error) that the
-/// connection is no longer safe to use. All later operations fail until the
-/// database is reopened.
+/// A flag that is set by any I/O error, after which the connection is no longer safe to
+/// use: all later operations fail until the database is reopened.
 #[derive(Default)]
 pub struct Failed(AtomicBool);
 
@@ -69,7 +68,7 @@ impl Failed {
         self.0.store(failed, Ordering::Relaxed);
     }
 
-    /// Does the operation, unless an earlier one has failed.
+    /// Runs the operation, unless an earlier one has failed.
     pub fn guard<T>(&self, operation: impl FnOnce() -> Done<T>) -> Done<T> {
         if self.get() {
             return Err(ffi::SQLITE_IOERR);

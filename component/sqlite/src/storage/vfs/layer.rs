@@ -1,7 +1,7 @@
-//! A layer over one of SQLite's own file systems (VFS): the file operations of a
-//! connection go through [`Hooks`], which are safe code.
+//! A layer over one of SQLite's own file systems (VFS) that passes the file operations
+//! of a connection to [`Hooks`], which are safe code.
 //!
-//! Each connection registers its own layer, so its hooks know that connection only.
+//! Each connection registers its own layer, so its hooks see only that connection.
 
 use super::file::{Done, File, code, done, method};
 use super::hooks::{Hooks, Kind};
@@ -131,7 +131,7 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// Writes what the hooks buffer of the connection's write-ahead log (WAL).
+/// Has the hooks flush their buffer of the connection's write-ahead log (WAL).
 pub fn flush(connection: &Connection) -> Done {
     let mut wal: *mut sqlite3_file = ptr::null_mut();
     // SAFETY: the connection is open, and a null name means the main database.
@@ -162,7 +162,7 @@ unsafe fn layer<'a>(vfs: *mut sqlite3_vfs) -> &'a Layer {
     unsafe { &*(*vfs).pAppData.cast() }
 }
 
-/// The hooks for a file, what it is, and the file of the layer below.
+/// The hooks for a file, its kind, and the file of the layer below.
 ///
 /// # Safety
 ///
@@ -320,8 +320,8 @@ unsafe extern "C" fn unlock(file: *mut sqlite3_file, level: c_int) -> c_int {
     ffi::SQLITE_OK
 }
 
-/// Whether another connection has reserved the lock: never, as SQLite asks only
-/// while it holds the lock itself, and there is one lock.
+/// Whether another connection has reserved the lock: never, since SQLite asks only while
+/// this connection holds the lock, and there is only one lock.
 unsafe extern "C" fn check_reserved_lock(_: *mut sqlite3_file, is_held: *mut c_int) -> c_int {
     // SAFETY: `is_held` is a valid pointer.
     unsafe { *is_held = 0 };

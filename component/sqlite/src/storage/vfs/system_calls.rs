@@ -1,5 +1,5 @@
-//! System calls of SQLite's own file systems that are replaced. They are the same for all
-//! connections of the process.
+//! Replacements for system calls of SQLite's own file systems, for all connections of
+//! the process.
 
 use super::file::Done;
 use rusqlite::ffi::{self, sqlite3_vfs};
@@ -18,7 +18,7 @@ type OpenDirectory = unsafe extern "C" fn(*const c_char, *mut c_int) -> c_int;
 ///
 /// `vfs` is one of SQLite's own.
 pub unsafe fn replace(vfs: *mut sqlite3_vfs) {
-    // SAFETY: SQLite calls each function with the arguments that it has.
+    // SAFETY: SQLite calls each function with the signature that it is transmuted from.
     unsafe {
         let Some(set) = (*vfs).xSetSystemCall else {
             return;
@@ -36,12 +36,12 @@ pub unsafe fn replace(vfs: *mut sqlite3_vfs) {
 }
 
 thread_local! {
-    /// Whether a directory could not be synced during the operation of this thread.
+    /// Whether syncing a directory failed during the present operation of this thread.
     static FAILED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does an operation of SQLite's own file system, which fails if it could not sync a
-/// directory.
+/// Runs an operation of SQLite's own file system. Fails if the operation could not sync
+/// a directory, which SQLite ignores.
 pub fn with_directory(operation: impl FnOnce() -> Done) -> Done {
     FAILED.set(false);
     operation()?;
@@ -51,7 +51,8 @@ pub fn with_directory(operation: impl FnOnce() -> Done) -> Done {
     }
 }
 
-/// Syncs the directory of a file, in the place of SQLite, which would ignore an error.
+/// Replaces SQLite's `openDirectory`: syncs the directory itself and records a failure,
+/// which SQLite would ignore.
 ///
 /// # Safety
 ///
@@ -61,12 +62,12 @@ unsafe extern "C" fn open_directory(path: *const c_char, _: *mut c_int) -> c_int
     let path = unsafe { CStr::from_ptr(path) };
     let synced = path.to_str().map(sync_directory);
     FAILED.set(!matches!(synced, Ok(Ok(()))));
-    // For SQLite there is no directory to sync.
+    // SQLite then has no directory to sync.
     ffi::SQLITE_CANTOPEN
 }
 
-/// Syncs the directory of a file, so that the names in it are durable. Does nothing where
-/// the system cannot do that.
+/// Syncs the directory of a file, so that the names in it are durable. Succeeds without
+/// effect where the system cannot sync directories.
 pub fn sync_directory(path: &str) -> io::Result<()> {
     let parent = Path::new(path).parent();
     let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
@@ -81,23 +82,23 @@ pub fn sync_directory(path: &str) -> io::Result<()> {
     })
 }
 
-/// A workaround for wasi-libc's `pread` under WASI 0.2: when a read fails, it frees the
-/// pointer in a list that was never filled, which is whatever the stack holds there. The
-/// component then crashes, or its memory is damaged.
+/// A workaround for wasi-libc's `pread` under WASI 0.2: when a read fails, it frees a
+/// list that was never initialised, with whatever pointer the stack holds there. The
+/// component then crashes, or its memory is corrupted.
 #[cfg(target_arch = "wasm32")]
 mod reading {
     use std::ffi::{c_int, c_void};
     use std::hint::black_box;
 
-    /// More than the stack of one call of `pread`, in bytes.
+    /// The bytes of stack to clear, more than one call of `pread` uses.
     const STACK: usize = 1024;
 
     unsafe extern "C" {
         fn pread(file: c_int, to: *mut c_void, length: usize, offset: i64) -> isize;
     }
 
-    /// Reads as `pread` does. The stack below is zero then, and a list without an element
-    /// is not freed.
+    /// Like `pread`, after clearing the stack that it will use: an empty list is not
+    /// freed.
     ///
     /// # Safety
     ///
