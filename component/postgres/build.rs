@@ -1,14 +1,15 @@
-//! Looks for the server and the pooler that the tests start.
+//! Detects the PostgreSQL server and the pooler that the tests start.
 
 use std::path::Path;
 
 #[path = "tests/programs.rs"]
 mod programs;
 
-/// Where Debian's package puts the pooler.
+/// The path of the pooler in Debian's package.
 const POOLER: &str = "/usr/sbin/pgbouncer";
 
-/// Sets `cfg(server)` and `cfg(pooler)`, without which the tests say that they are ignored.
+/// Sets `cfg(server)` and `cfg(pooler)` if they are installed; tests that need a missing
+/// one are ignored.
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(server, pooler)");
     if programs::directory().is_some() {
@@ -17,7 +18,7 @@ fn main() {
     if Path::new(POOLER).exists() {
         println!("cargo::rustc-cfg=pooler");
     }
-    // A file that is missing would count as changed for ever.
+    // Cargo treats a missing file as always changed, so its directory is watched instead.
     for watched in [[programs::INSTALLED, "/usr/lib"], [POOLER, "/usr/sbin"]] {
         for path in watched.iter().filter(|one| Path::new(one).exists()).take(1) {
             println!("cargo::rerun-if-changed={path}");

@@ -1,5 +1,5 @@
-//! Many requests in one transaction. It takes two round trips: what follows the answer to a
-//! request, the commit included, waits for it.
+//! Many requests in one transaction. It takes two round trips, one for the requests and one
+//! for the commit, and one more for each request that sends a second statement.
 
 use crate::failure::Failure;
 use crate::operations::Operations;
@@ -12,12 +12,12 @@ use wasi_sessions_rules::types::{
     RotateRequest, SetRequest, TouchRequest, UpdateRequest,
 };
 
-/// A statement of the transaction, or a request with its reply.
+/// A statement of the transaction, without a reply, or a request with its reply.
 type Step<'a> = Sending<'a, Result<Option<Result<Reply, Error>>, Failure>>;
 
 impl Operations<'_> {
-    /// Does all requests in one transaction, in order. A refused one has its error as its
-    /// reply; any other failure undoes all of them.
+    /// Runs all requests in one transaction, in order. A refused one has its error as its
+    /// reply; any other failure rolls back all of them.
     pub async fn batch(&self, requests: &[Request]) -> Result<Replies, Failure> {
         if requests.iter().all(|one| one.effect() == Effect::Reads) {
             return self.read_all(requests).await;
@@ -26,7 +26,8 @@ impl Operations<'_> {
         let keys: Vec<&[u8]> = ids.iter().map(|hash| hash.0.as_slice()).collect();
         let mut replies = vec![];
         let mut steps: Vec<Step> = vec![self.command("BEGIN")];
-        // Batches that write the same sessions in different orders would deadlock.
+        // Locks the rows in a fixed order: batches that write the same sessions in different
+        // orders would deadlock.
         if keys.len() > 1 {
             steps.push(Box::pin(async {
                 self.client
@@ -42,7 +43,7 @@ impl Operations<'_> {
                     done => done.map(|reply| Some(Ok(reply))),
                 }
             }));
-            // What follows must not be sent before the last statement of this request.
+            // The next request must not be sent before the last statement of this one.
             if has_two_statements(request) {
                 let done = finish(mem::take(&mut steps), &mut replies).await;
                 self.undo_failed(done).await?;
@@ -61,8 +62,8 @@ impl Operations<'_> {
         })
     }
 
-    /// Ends the transaction after a failure. The failure says more than that of the
-    /// rollback, after which the connection is of no use and is found to be so.
+    /// Rolls the transaction back after a failure. A failure of the rollback is ignored:
+    /// the first one says more, and the next use of the connection notices.
     async fn undo_failed(&self, done: Result<(), Failure>) -> Result<(), Failure> {
         if done.is_err() {
             let _ = self.client.batch_execute("ROLLBACK").await;
@@ -112,8 +113,8 @@ impl Operations<'_> {
     }
 }
 
-/// Sends what was not sent yet and adds the replies. Of several failures the first is the
-/// cause of the others.
+/// Sends the steps and adds their replies. Returns the first failure, which caused the
+/// others.
 async fn finish(steps: Vec<Step<'_>>, replies: &mut Replies) -> Result<(), Failure> {
     for answer in in_order(steps).await {
         replies.extend(answer?);
@@ -121,7 +122,7 @@ async fn finish(steps: Vec<Step<'_>>, replies: &mut Replies) -> Result<(), Failu
     Ok(())
 }
 
-/// Whether a request sends another statement after it has an answer.
+/// Whether a request may send a second statement after the answer to its first.
 fn has_two_statements(request: &Request) -> bool {
     match request {
         Request::Merge(_) => true,

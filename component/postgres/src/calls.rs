@@ -1,5 +1,5 @@
-//! An open store and its calls, each with one deadline for connecting, waiting for locks
-//! and all that is run again.
+//! An open store and its calls, each with one deadline that includes connecting, waiting
+//! for locks and retries.
 
 use crate::connection::Connection;
 use crate::failure::{Failure, Remedy};
@@ -16,7 +16,7 @@ use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::rules::Rules;
 use wasi_sessions_rules::types::{Collected, Effect, Reply, Request, Timestamp};
 
-/// How often work is run again that lost against other writers.
+/// The most retries of work that conflicts with other writers.
 const MOST_TRIES: u32 = 100;
 
 /// The pause between two attempts to connect.
@@ -28,19 +28,19 @@ const COLLECTION: Duration = Duration::from_secs(1);
 /// The most rows that one transaction of a collection removes or defers.
 const CHUNK: u64 = 1000;
 
-/// Renewed rows that a collection defers beyond its limit, so that one with a small limit
-/// gets past them.
+/// The renewed rows that a collection may defer beyond its limit, so that one with a small
+/// limit makes progress.
 const EXTRA_DEFERRALS: u64 = 16;
 
-/// What a collection has done before its first step.
+/// The result of a collection before its first step.
 const NOTHING_YET: Collected = Collected {
     removed: 0,
     more: true,
 };
 
-/// An open store; dropping it keeps the connection for the next one.
+/// An open store; dropping it keeps the connection for the next store.
 pub struct Store {
-    /// Under what the connection is kept; taken when the store is dropped.
+    /// The key under which the connection is kept when the store is dropped.
     key: Option<Key>,
     location: Location,
     pub(crate) options: Options,
@@ -62,16 +62,16 @@ impl Drop for Store {
     }
 }
 
-/// What became of a call when its time was over.
+/// How far a call has come, for its error if the deadline passes.
 enum Progress {
-    /// Nothing was sent, and why not.
+    /// Nothing was sent; the error says why.
     Connecting(Error),
-    /// An answer is outstanding.
+    /// Work was sent and not answered.
     Sent,
 }
 
 impl Store {
-    /// Opens a store: with a connection that another one left, or a new one.
+    /// Opens a store with a connection that another store left, or with a new one.
     pub(crate) fn connected(
         location: &str,
         options: Options,
@@ -111,8 +111,8 @@ impl Store {
         })
     }
 
-    /// Does one call: connects if there is no connection, and runs the work again where
-    /// that is safe. Work that may write is not, once it is unknown what became of it.
+    /// Runs one call: connects if there is no connection, and retries the work where that is
+    /// safe. Work that may write is not retried once its outcome is unknown.
     pub(crate) fn call<T>(
         &mut self,
         now: Timestamp,
@@ -136,8 +136,8 @@ impl Store {
         };
         let (location, kept) = (&self.location, &mut self.kept);
         let progress = RefCell::new(Progress::Connecting(Error::Busy));
-        // Taken out: if the time is over, the connection is dropped with an answer
-        // outstanding, which the next request would get.
+        // The connection is taken out of the store, so that it is dropped if the deadline
+        // passes: the next request on it would get the outstanding answer.
         let mut connection = kept.connection.take();
         let done = network::block_on(limit, async {
             let (mut tries, mut is_second) = (0, false);
@@ -205,7 +205,7 @@ impl Store {
         }
     }
 
-    /// Does a request that only reads.
+    /// Runs a request that only reads.
     pub(crate) fn read<T>(
         &mut self,
         now: Timestamp,
@@ -216,7 +216,7 @@ impl Store {
         Ok(done)
     }
 
-    /// Does a request that may write.
+    /// Runs a request that may write.
     pub(crate) fn write<T>(
         &mut self,
         now: Timestamp,
@@ -228,7 +228,7 @@ impl Store {
     }
 
     /// Counts requests towards `gcFrequency`, and runs a collection step if one is due. A
-    /// failed step does not fail them; the next request retries.
+    /// failed step does not fail the requests; the next request retries.
     pub(crate) fn count(&mut self, now: Timestamp, requests: u64) {
         self.kept.requests = self.kept.requests.saturating_add(requests);
         let Some(limit) = collection::step(&self.options, self.kept.requests, requests) else {
@@ -238,9 +238,9 @@ impl Store {
         let _ = self.collect_within(time, now, limit);
     }
 
-    /// Removes at most `limit` expired rows, and defers about as many that were renewed, in
-    /// transactions of at most [`CHUNK`] rows. What was removed when one of them fails stays
-    /// removed.
+    /// Removes at most `limit` expired rows, and defers about as many renewed ones, in
+    /// transactions of at most [`CHUNK`] rows. If one of them fails, the earlier ones are
+    /// kept.
     pub(crate) fn collect_within(
         &mut self,
         time: Duration,
@@ -278,12 +278,12 @@ impl Store {
         Ok(collected)
     }
 
-    /// Whether binding a session to this subject ends others: then it takes a transaction.
+    /// Whether binding a session to this subject may end others, which needs a transaction.
     pub(crate) fn is_limited(&self, subject: Option<&str>) -> bool {
         subject.is_some() && self.options.max_per_subject.is_some()
     }
 
-    /// The reply to a request that takes a transaction of its own.
+    /// Runs a request in a transaction of its own; returns its reply.
     pub(crate) fn alone(&mut self, now: Timestamp, request: Request) -> Result<Reply, Error> {
         self.write(now, async |operations| {
             let mut replies = operations.batch(std::slice::from_ref(&request)).await?;
@@ -293,7 +293,7 @@ impl Store {
     }
 }
 
-/// Connects as soon as a server lets it, and notes in `progress` why that takes long.
+/// Connects, and retries until a server accepts. Records the last error in `progress`.
 async fn connect(
     location: &Location,
     options: &Options,
@@ -315,7 +315,7 @@ async fn connect(
     }
 }
 
-/// Waits a little, at random, once work has lost against other writers several times.
+/// Waits for a random time that grows with the number of tries, from the third one on.
 async fn give_way(tries: u32) {
     if tries > 2 {
         let random = id::random::<1>().map_or(1, |[random]| u64::from(random));
@@ -323,7 +323,7 @@ async fn give_way(tries: u32) {
     }
 }
 
-/// The error of work that was sent, after which the connection was lost.
+/// The error for work that was sent and has no known outcome.
 fn unknown(error: Error) -> Error {
     let words = match error {
         Error::Other(words) => words,

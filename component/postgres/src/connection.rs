@@ -19,21 +19,22 @@ use wasi_sessions_rules::types::Timestamp;
 
 type Driver = tokio_postgres::Connection<Stream, Encrypted<Stream>>;
 
-/// A connection. Nothing polls it between calls: [`Connection::run`] does while it works.
+/// A connection. It makes progress only during [`Connection::run`]: nothing polls it
+/// between calls.
 pub struct Connection {
     client: Client,
-    /// Dropped as soon as it has ended: it owns the senders of the answers, and a request
-    /// whose answer never comes would wait for ever.
+    /// The future that reads and writes. Dropped as soon as it has ended: it owns the senders
+    /// of the answers, and requests without an answer would wait forever.
     driver: Option<Pin<Box<Driver>>>,
     pub statements: Statements,
-    /// How many milliseconds the clock of the server is ahead of this host's.
+    /// By how many milliseconds the server's clock is ahead of this host's.
     pub clock_offset: i64,
 }
 
 impl Connection {
     /// Connects to the first server that can be written to, and finds the table there. With
-    /// `now`, it is created or migrated if the options allow that. Detail of the failure is
-    /// that of the last server.
+    /// `now`, creates or migrates the table if the options allow that. If every server
+    /// fails, returns the failure of the last one.
     pub async fn open(
         location: &Location,
         options: &Options,
@@ -73,7 +74,7 @@ impl Connection {
         };
         let connected = location.config.connect_raw(stream, tls).await;
         let (client, driver) = connected.map_err(|error| match error.is_closed() {
-            // Without a word, as a server does that starts or stops, or a proxy.
+            // Closed without a message, as by a proxy, or a server that starts or stops.
             true => Failure::Final(Error::Busy),
             false => error.into(),
         })?;
@@ -88,7 +89,7 @@ impl Connection {
         })
     }
 
-    /// Does work, and drives the connection meanwhile.
+    /// Runs work while it polls the connection.
     pub async fn run<T>(
         &mut self,
         work: impl AsyncFnOnce(&Client, &Statements) -> Result<T, Failure>,
@@ -97,8 +98,8 @@ impl Connection {
         drive(&mut self.driver, work).await
     }
 
-    /// Whether the server has not ended the connection, as far as it is known here. It can
-    /// have said so since the last call.
+    /// Whether the connection is still open. Polls it once, to notice whether the server has
+    /// ended it since the last call.
     pub fn is_alive(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         if let Some(driver) = &mut self.driver
@@ -142,7 +143,7 @@ async fn addresses(server: &Server) -> Result<Vec<SocketAddr>, Error> {
         .collect())
 }
 
-/// Configures the session, refuses a server that only reads, and finds the table.
+/// Configures the session, refuses a server that is read-only, and finds the table.
 async fn prepare(
     client: &Client,
     options: &Options,
@@ -152,14 +153,14 @@ async fn prepare(
         Durability::Full => "on",
         Durability::Relaxed => "off",
     };
-    // The server gives up a little before the client does, which then can go on with the
-    // connection.
+    // The server's limits are a little shorter than the client's, so that the client gets an
+    // error and can keep the connection.
     let limit = options.sync_timeout.max(10);
     let (lock, statement) = ((limit * 8 / 10).to_string(), (limit * 9 / 10).to_string());
     let limit = limit.to_string();
     let sent = wall_clock();
-    // `repeatable read` would let a limit be exceeded: a statement that waited for a lock
-    // would not see what was committed before the lock was free.
+    // With `repeatable read`, `maxPerSubject` could be exceeded: a statement that waited for
+    // a lock would not see what was committed meanwhile.
     let row = client
         .query_typed(
             "SELECT set_config('synchronous_commit', $1, false),
@@ -198,7 +199,7 @@ async fn prepare(
     Ok((Statements::prepare(client, &table).await?, clock_offset))
 }
 
-/// The time of this host, in milliseconds: only to measure how far the server's is from it.
+/// The time of this host, in milliseconds, for measuring the difference to the server's.
 fn wall_clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)

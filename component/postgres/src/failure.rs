@@ -1,4 +1,4 @@
-//! Why work on the database failed, and what that is for the caller.
+//! Why work on the database failed: whether to retry, and the error for the caller.
 
 use std::io;
 use tokio_postgres::error::SqlState;
@@ -7,9 +7,9 @@ use wasi_sessions_rules::error::Error;
 /// A failure of work on a connection.
 #[derive(Debug)]
 pub enum Failure {
-    /// The answer of the contract to a request, or a fault that no retry mends.
+    /// An error of the contract. A retry would not help.
     Final(Error),
-    /// The row changed between two looks at it. Nothing was written.
+    /// The row changed between two statements. Nothing was written.
     Raced,
     /// The server cannot be written to: it is a replica.
     ReadOnly,
@@ -19,13 +19,13 @@ pub enum Failure {
 
 /// What to do after a failure.
 pub enum Remedy {
-    /// Run the work again: nothing of it was kept.
+    /// Retry on the same connection: nothing of the work was kept.
     Again,
-    /// Drop the connection and run the work again: the server did nothing and will not.
+    /// Drop the connection and retry on another one: the server cannot do the work.
     Elsewhere,
-    /// Drop the connection. What became of the work is unknown.
+    /// Drop the connection. The outcome of the work is unknown.
     Lost,
-    /// The work has failed and nothing of it was kept.
+    /// Return the error: the work has failed and nothing of it was kept.
     Failed,
 }
 
@@ -42,6 +42,7 @@ impl From<tokio_postgres::Error> for Failure {
 }
 
 impl Failure {
+    /// What to do after this failure.
     pub fn remedy(&self) -> Remedy {
         let error = match self {
             Failure::Final(_) => return Remedy::Failed,
@@ -53,7 +54,7 @@ impl Failure {
             Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => {
                 Remedy::Again
             }
-            // A failover made a replica of the server.
+            // A failover has turned the server into a replica.
             Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => Remedy::Elsewhere,
             Some(code) if code.code().starts_with("57P") => Remedy::Lost,
             Some(_) => Remedy::Failed,
@@ -61,8 +62,8 @@ impl Failure {
         }
     }
 
-    /// The error of the contract. Detail and hint of the server are left out, in which
-    /// keys and parameters can be.
+    /// The error of the contract. Omits the server's detail and hint, which may contain keys
+    /// and parameters.
     pub fn into_error(self) -> Error {
         match self {
             Failure::Final(error) => error,
@@ -104,7 +105,7 @@ fn database_error(error: &tokio_postgres::Error) -> Error {
     }
 }
 
-/// Why no connection was made to a server.
+/// The error when a server cannot be connected to.
 pub fn connect_error(server: &str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Error::Other(format!(

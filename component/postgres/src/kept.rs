@@ -1,27 +1,27 @@
-//! What is kept between the stores of one instance: connections, which cost a hundred
-//! times what a request does, and the requests that were counted.
+//! A pool of what closed stores leave for the next ones of the same instance: connections,
+//! since connecting costs as much as a hundred requests, and counts of requests.
 
 use crate::connection::Connection;
 use std::cell::RefCell;
 use wasi_sessions_rules::id;
 use wasi_sessions_rules::options::Options;
 
-/// The most connections that are kept while no store uses them.
+/// The most unused connections that are kept.
 const MOST: usize = 4;
 
 thread_local! {
     static UNUSED: RefCell<Vec<(Key, Kept)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Stores with the same location and options may use each other's connections.
+/// Identifies stores that may share connections: the same location and options.
 #[derive(PartialEq, Eq)]
 pub struct Key {
-    /// The URL. It can have a password.
+    /// The URL. It may contain a password.
     pub location: String,
     pub options: Options,
 }
 
-/// What a store has between its calls.
+/// The state of a store between its calls.
 pub struct Kept {
     /// The connection; `None` before the first call and after a failure.
     pub connection: Option<Connection>,
@@ -31,8 +31,8 @@ pub struct Kept {
     pub clock_offset: i64,
 }
 
-/// Takes the connection and count that a store with the same key gave back, or starts
-/// without a connection.
+/// Takes what a store with the same key gave back, or else returns a state without a
+/// connection.
 pub fn take(key: &Key) -> Kept {
     let left = UNUSED.with_borrow_mut(|unused| {
         let index = unused.iter().rposition(|(other, _)| other == key)?;
@@ -45,9 +45,10 @@ pub fn take(key: &Key) -> Kept {
     })
 }
 
-/// Keeps what a store leaves; the connection that has been unused longest makes room.
+/// Keeps the state of a closed store; evicts the one that has been unused longest if there
+/// are too many.
 pub fn give_back(key: Key, kept: Kept) {
-    // While the thread ends there is no place for it.
+    // Fails while the thread ends; the state is dropped then.
     let _ = UNUSED.try_with(|unused| {
         let mut unused = unused.borrow_mut();
         if unused.len() == MOST {
@@ -57,8 +58,9 @@ pub fn give_back(key: Key, kept: Kept) {
     });
 }
 
-/// A component may live for one request: it starts to count anywhere before `gcFrequency`,
-/// so that one in that many instances collects. A process counts from 0.
+/// The first count of requests. An instance of the component may live for one request only,
+/// so it starts at a random count below `gcFrequency`: one in `gcFrequency` such instances
+/// collects. A native process starts at 0.
 fn first_count(options: &Options) -> u64 {
     if cfg!(not(target_arch = "wasm32")) || options.gc_frequency == 0 {
         return 0;

@@ -1,7 +1,7 @@
 //! A session store as a WASI 0.2 component over PostgreSQL.
 //!
-//! The contract is in `wit/`. [`Store`] fulfils it, by the rules of
-//! `wasi-sessions-rules`; `wasi-sessions-exports` makes a component of it. Everything but
+//! The contract is in `wit/`. [`Store`] implements it by the rules of
+//! `wasi-sessions-rules`; `wasi-sessions-exports` exports it as a component. Everything but
 //! the exports and `network/wasi.rs` compiles and is tested natively.
 
 #![forbid(unsafe_code)]

@@ -8,12 +8,12 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_rustls::rustls::ClientConfig;
 use wasi_sessions_rules::error::Error;
 
-/// The port of PostgreSQL where the URL names none.
+/// The port if the URL has none.
 const PORT: u16 = 5432;
 
-/// A parsed URL. It has a password: it is neither shown nor part of an error.
+/// A parsed URL. It may contain a password, so no error or `Debug` output shows it.
 pub struct Location {
-    /// What a connection says when it starts.
+    /// The parameters with which a connection is started.
     pub config: Config,
     /// The servers, in the order in which they are tried.
     pub servers: Vec<Server>,
@@ -38,11 +38,12 @@ impl Location {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(Error::invalid("location: must start with `postgres://`"));
         }
-        // The libraries know `require` only, with which certificates are always verified.
+        // The library has no `verify-full`; with our TLS, `require` verifies certificates and
+        // names, too.
         let known = url.replace("sslmode=verify-full", "sslmode=require");
         let mut config: Config = known.parse().map_err(|_| {
             Error::invalid(
-                "location: is no URL of a database; percent-encode reserved characters in it",
+                "location: is not the URL of a database; percent-encode reserved characters in it",
             )
         })?;
         if config.get_user().is_none() {
@@ -59,8 +60,8 @@ impl Location {
             SslMode::Disable => true,
             SslMode::Prefer if is_explicit => {
                 return Err(Error::invalid(
-                    "location: `sslmode=prefer` protects against nobody who can read the \
-                     network: choose `verify-full` or `disable`",
+                    "location: `sslmode=prefer` gives no protection, since it falls back to plain \
+                     text: choose `verify-full` or `disable`",
                 ));
             }
             SslMode::Prefer => servers.iter().all(Server::is_loopback),
@@ -83,7 +84,7 @@ impl Location {
 }
 
 impl Server {
-    /// Whether what is sent to it stays on this machine.
+    /// Whether the server is on this machine.
     fn is_loopback(&self) -> bool {
         let address = self.address.or_else(|| self.host.parse().ok());
         address.map_or(self.host == "localhost", |address| address.is_loopback())

@@ -1,8 +1,9 @@
 //! The operations: what each function of the contract sends to the server.
 //!
-//! Those on single sessions are one statement each, alone or as part of a batch; only
-//! `merge` and a `touch` without a `ttl`, which depend on the payload, are two. A row that
-//! changed in between is [`Failure::Raced`]: the caller runs the work again.
+//! An operation on a single session is one statement, alone or in a batch. Two statements
+//! are needed by `merge` and a `touch` without a `ttl`, which depend on the payload, and by
+//! an `update` that expects version 0 and finds a session. If the row changed in between,
+//! the failure is [`Failure::Raced`], and the caller retries.
 
 use crate::failure::Failure;
 use crate::pipeline::{Sending, in_order};
@@ -26,7 +27,7 @@ pub struct Operations<'a> {
 }
 
 impl Operations<'_> {
-    /// Starts a session under a new id.
+    /// Creates a session under a new id.
     pub async fn create(
         &self,
         data: &[u8],
@@ -66,7 +67,7 @@ impl Operations<'_> {
         }
     }
 
-    /// The sessions with these hashes that exist, of one moment.
+    /// Those sessions with these hashes that exist, from one snapshot.
     pub async fn find_many(&self, hashes: &[IdHash]) -> Result<Vec<(IdHash, Session)>, Failure> {
         let keys: Vec<&[u8]> = hashes.iter().map(|hash| hash.0.as_slice()).collect();
         let statement = &self.statements.find_many;
@@ -220,7 +221,8 @@ impl Operations<'_> {
         let Some(hash) = IdHash::of(id) else {
             return Ok(None);
         };
-        // Without a `ttl` the payload says how long, and must not change meanwhile.
+        // Without a `ttl` the life depends on the payload, so the version must not change
+        // between the two statements.
         let (until, version) = match ttl {
             Some(_) => (self.rules.until(ttl, &[]), None),
             None => match self.find(&hash).await? {
@@ -309,8 +311,9 @@ impl Operations<'_> {
         Ok(ended == 1)
     }
 
-    /// Binds a session to a subject by `work`, and ends what the subject then has beside it
-    /// and `others` more, under a lock for the subject. Part of a transaction; one round trip.
+    /// Runs `work`, which binds the session `newest` to a subject, under a lock for the
+    /// subject. Then ends the subject's other sessions, except the `others` created last.
+    /// Needs a transaction; one round trip.
     async fn within_limit<T>(
         &self,
         subject: &str,
@@ -349,7 +352,7 @@ impl Operations<'_> {
         done.ok_or(Failure::Raced)
     }
 
-    /// Now, as the database has it.
+    /// The time of the request, as PostgreSQL stores it.
     pub fn now(&self) -> i64 {
         signed(self.rules.now)
     }
@@ -373,7 +376,8 @@ impl Operations<'_> {
     }
 }
 
-/// The lock of a subject in a table: the same in every version of this component.
+/// The number of the advisory lock for a subject of a table. It must never change, since
+/// different versions of this component may use one database.
 fn subject_lock(table: &str, subject: &str) -> i64 {
     let hash = Sha256::new()
         .chain_update(table)
@@ -384,7 +388,7 @@ fn subject_lock(table: &str, subject: &str) -> i64 {
     i64::from_be_bytes(*head)
 }
 
-/// Reads a session whose columns begin at `first`.
+/// Reads a session from the columns from `first` on.
 fn session(row: &Row, first: usize) -> Result<Session, Failure> {
     Ok(Session {
         version: unsigned(row, first)?,
@@ -412,7 +416,7 @@ pub fn text_of(row: &Row, column: usize) -> Result<Option<String>, Failure> {
     text.map_err(|_| corrupt("a subject is not UTF-8"))
 }
 
-/// Reads a number that is never negative in a sound table.
+/// Reads a number; fails if it is negative, which only damage can cause.
 pub fn unsigned(row: &Row, column: usize) -> Result<u64, Failure> {
     let number: i64 = row.get(column);
     u64::try_from(number).map_err(|_| corrupt("a number is negative"))

@@ -1,4 +1,4 @@
-//! The table of koa-generic-session-sequelize in PostgreSQL: recognised, and taken over.
+//! The table of koa-generic-session-sequelize in PostgreSQL: recognised, and migrated.
 //!
 //! It has `id`, `data`, `expires` in whole seconds and, where its option `timestamps` was
 //! on, `createdAt` and `updatedAt`.
@@ -16,8 +16,9 @@ use wasi_sessions_rules::types::{END_OF_TIME, Timestamp};
 /// milliseconds.
 const LAST_SECOND: i64 = 100_000_000_000;
 
-/// Why a plain table cannot be taken over as one of the original's, after the words "table
-/// `name`"; `None` if it can. Any doubt is an obstacle, since it is dropped afterwards.
+/// Why an ordinary table cannot be migrated as one of koa-generic-session-sequelize, as the
+/// end of a sentence that starts with "table `name`"; `None` if it can. Any doubt is an
+/// obstacle, since the table is dropped afterwards.
 pub async fn obstacle(
     client: &Client,
     place: &Place,
@@ -100,9 +101,9 @@ pub async fn obstacle(
     })
 }
 
-/// Takes over the live sessions of the original's table, under the hashes of their ids, in
-/// the transaction of the caller. Sessions that are expired or empty, or whose id is not
-/// valid here, are dropped, and so are the table's indexes.
+/// Migrates the table in the transaction of the caller: copies its live sessions under the
+/// hashes of their ids. Drops sessions that are expired, empty or have an invalid id, and
+/// the table's indexes.
 pub async fn adopt(client: &Client, place: &Place, now: Timestamp) -> Result<(), Failure> {
     let original = format!("{}.\"wasi-sessions original\"", place.schema);
     let table = place.quoted();

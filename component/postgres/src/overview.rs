@@ -1,4 +1,4 @@
-//! The operations on many sessions: those of `admin`, and collection.
+//! The operations on many sessions: those of `admin`, including collection.
 
 use crate::failure::Failure;
 use crate::operations::{Operations, hash, signed, text_of, unsigned};
@@ -10,16 +10,16 @@ use wasi_sessions_rules::types::{Entry, Page};
 
 /// What one transaction of a collection did.
 pub struct Step {
-    /// Expired rows that are gone.
+    /// Expired rows removed.
     pub removed: u64,
-    /// Renewed rows that are due later.
+    /// Renewed rows deferred.
     pub deferred: u64,
-    /// There are rows that are due.
+    /// Whether more rows are due.
     pub more: bool,
 }
 
 impl Operations<'_> {
-    /// Ends all sessions of a subject but the one with the hash `except`; returns how many.
+    /// Ends all sessions of a subject except the one with the hash `except`; returns how many.
     pub async fn end_subject(
         &self,
         subject: &str,
@@ -45,8 +45,8 @@ impl Operations<'_> {
     }
 
     /// At most `limit` live sessions, all or one subject's, in the order of their hashes,
-    /// starting after `cursor`. Fewer, or none, if the page has read too many rows that are
-    /// not live.
+    /// after `cursor`. A page ends early, perhaps without entries, once it has read
+    /// [`MOST_SCANNED`](crate::statements::MOST_SCANNED) rows.
     pub async fn list(
         &self,
         subject: Option<&str>,
@@ -112,7 +112,7 @@ impl Operations<'_> {
         ))
     }
 
-    /// What is damaged in the table, as far as a query can tell.
+    /// Descriptions of the damage that a query can find in the table.
     pub async fn check(&self) -> Result<Vec<String>, Failure> {
         let rows = self
             .client
@@ -129,8 +129,8 @@ impl Operations<'_> {
     }
 
     /// Removes and defers at most `most` rows that are due, in one transaction and one round
-    /// trip. Rows that another collection has locked are left to it. What is removed may be
-    /// lost with the server's power, so it does not wait for the disk.
+    /// trip. Skips rows that another transaction has locked. Does not wait for the disk: a
+    /// loss of power only brings expired rows back.
     pub async fn collect(&self, most: u64) -> Result<Step, Failure> {
         let (now, most) = (self.now(), signed(most));
         let command = |text| async move {

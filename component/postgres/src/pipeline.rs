@@ -1,13 +1,14 @@
-//! Requests to the server that are sent together.
+//! Pipelining: several requests to the server in one round trip.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
-/// A request to the server, which is sent when it is first polled.
+/// A request to the server. The first poll sends it.
 pub type Sending<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Sends all requests, in order, before it waits for the first answer: one round trip.
+/// Sends all requests in order before it waits for the first answer, and returns the
+/// answers in the same order.
 pub async fn in_order<T>(mut requests: Vec<Sending<'_, T>>) -> Vec<T> {
     let mut answers: Vec<Option<T>> = Vec::with_capacity(requests.len());
     let mut is_sent = false;

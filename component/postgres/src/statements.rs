@@ -1,13 +1,13 @@
 //! The statements for one table. All SQL about sessions is here.
 //!
-//! Every hot function is one statement. In each, `$1` is the hash of the id and `$2` is
-//! now; a row counts while `expires > $2`. A statement has one snapshot, even if it waits
-//! for another writer: so those that read a row beside writing it say what they saw, and
-//! the caller runs them again if what they saw would have been written.
+//! Every frequent operation is one statement. In most of them, `$1` is the hash of the id
+//! and `$2` is now; a row counts while `expires > $2`. A statement has one snapshot, even if
+//! it waits for another writer: so a statement that both reads and writes a row returns what
+//! it read, and the caller retries if that row should have been written but was not.
 //!
 //! Collection finds rows by `due`, which is never later than `expires`. A renewal leaves
-//! `due` alone, and with it the index, which is what lets PostgreSQL keep the new version
-//! of the row in the same page (a HOT update).
+//! `due` and so its index unchanged, which lets PostgreSQL keep the new version of the row in
+//! the same page (a HOT update).
 
 use crate::failure::Failure;
 use crate::pipeline::in_order;
@@ -16,9 +16,9 @@ use tokio_postgres::{Client, Statement};
 /// The most rows that one page of a listing reads, live or not.
 pub const MOST_SCANNED: i64 = 10_000;
 
-/// The hot statements, prepared.
+/// The frequent statements, prepared.
 pub struct Statements {
-    /// The table, with its schema and quoted.
+    /// The quoted name of the table, with its schema.
     pub table: String,
     pub find: Statement,
     pub find_many: Statement,
@@ -35,11 +35,12 @@ pub struct Statements {
     pub any_due: Statement,
 }
 
-/// `created` after a write or touch: a later one, from a clock that was ahead, becomes now.
+/// `created` after a write or touch: one in the future, from a clock that was ahead, becomes
+/// now.
 const CREATED: &str = "least(s.created, $2)";
 
-/// `expires` after a write or touch, without `absoluteLifetime` `$3`, and at most `$4` after
-/// `created`. Saturates at 2^63 - 1.
+/// `expires` after a write or touch: `$3`, but at most `$4`, the option `absoluteLifetime`,
+/// after `created`. Saturates at 2^63 - 1.
 const EXPIRES: &str = "least($3::int8, least(s.created, $2) + \
      least($4::int8, 9223372036854775807 - least(s.created, $2)))";
 
@@ -52,7 +53,7 @@ impl Statements {
              due = least(s.due, {EXPIRES}), data = $5"
         );
         let ended = "ended = true, data = '', subject = NULL, expires = $3, due = $3";
-        // A touch that would gain less than `$5` writes nothing.
+        // A touch that would move the expiry later by less than `$5` writes nothing.
         let renews = format!(
             "({EXPIRES} < s.expires OR ({EXPIRES} > s.expires AND {EXPIRES} - s.expires >= $5))"
         );
@@ -67,7 +68,7 @@ impl Statements {
                  FROM {table} s WHERE s.key = ANY ($1) AND s.expires > $2 AND NOT s.ended"
             ),
             format!("INSERT INTO {table} {columns} VALUES ($1, 1, $2, $2, $3, $3, false, $4, $5)"),
-            // `$6` is when a session that starts now expires.
+            // `$6` is the expiry if the session is created.
             format!(
                 "INSERT INTO {table} AS s {columns} VALUES ($1, 1, $2, $2, $6, $6, false, NULL, $5)
                  ON CONFLICT (key) DO UPDATE SET
@@ -98,7 +99,7 @@ impl Statements {
                  WHERE s.expires <= $2
                  RETURNING s.version, s.expires"
             ),
-            // With `$6`, only a session of this version, whose payload was read before.
+            // `$6`, if not NULL, is the version whose payload was read before.
             format!(
                 "WITH w AS (UPDATE {table} s SET created = {CREATED}, expires = {EXPIRES},
                      due = least(s.due, {EXPIRES})
@@ -108,7 +109,7 @@ impl Statements {
                  FROM {table} s LEFT JOIN w ON true WHERE {live}"
             ),
             format!("UPDATE {table} s SET {ended} WHERE {live}"),
-            // `$3` is when the tombstone of the old id expires.
+            // `$3` is the expiry of the tombstone under the old id.
             format!(
                 "WITH old AS MATERIALIZED (SELECT * FROM {table} s WHERE {live} FOR UPDATE),
                  gone AS (UPDATE {table} s SET {ended} FROM old WHERE s.key = old.key),
@@ -173,8 +174,8 @@ impl Statements {
         })
     }
 
-    /// Ends what a subject `$1` has beside the session `$4`, if that is live, and the `$5`
-    /// others created last. The tombstones expire at `$3`.
+    /// Ends the live sessions of the subject `$1` at `$2`, except the session `$4` and the
+    /// `$5` others created last; none if `$4` is expired. The tombstones expire at `$3`.
     pub fn end_oldest(&self) -> String {
         let table = &self.table;
         format!(
@@ -188,7 +189,7 @@ impl Statements {
         )
     }
 
-    /// Ends all live sessions at `$1`, or those of the subject `$3` but for `$4`. The
+    /// Ends the live sessions at `$1`: all, or those of the subject `$3` except `$4`. The
     /// tombstones expire at `$2`.
     pub fn end_many(&self, of_subject: bool) -> String {
         let of_subject = match of_subject {
@@ -202,9 +203,9 @@ impl Statements {
         )
     }
 
-    /// The live sessions after the hash `$1`, all or those of the subject `$4`, at most `$3`,
-    /// among the first rows. If they are fewer, the last row that was read, unless no other
-    /// follows it.
+    /// Reads the first [`MOST_SCANNED`] rows after the hash `$1`, all or those of the subject
+    /// `$4`, and returns at most `$3` live sessions among them. If there are fewer and more
+    /// rows follow, also returns the key of the last row read, with a NULL length.
     pub fn list(&self, of_subject: bool) -> String {
         let table = &self.table;
         let of_subject = match of_subject {
@@ -235,8 +236,8 @@ impl Statements {
             true => format!(
                 "SELECT count(*) FROM {table} WHERE subject = $2 AND expires > $1 AND NOT ended"
             ),
-            // Rows that are not due yet are live or tombstones, and are counted in the index
-            // alone.
+            // A row that is not due has not expired, so it is counted in the index without
+            // reading the table. Only rows that are due are read.
             false => format!(
                 "SELECT (SELECT count(*) FROM {table} WHERE due > $1 AND NOT ended) +
                    (SELECT count(*) FROM {table} WHERE due <= $1 AND NOT ended AND expires > $1)"
@@ -255,7 +256,7 @@ impl Statements {
         )
     }
 
-    /// What no sound table has, and how many rows of it.
+    /// Each kind of damage that a query can find, and how many rows have it.
     pub fn check(&self) -> String {
         let kinds = [
             ("the key has not 32 bytes", "octet_length(key) <> 32"),

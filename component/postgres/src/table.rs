@@ -1,8 +1,8 @@
 //! The table of a store: found, created, or migrated.
 //!
-//! One table in the schema, `wasi-sessions`, has the schema version of every store there.
-//! It cannot collide with a `tableName`, which has no hyphen. `tableName` ignores case, so
-//! a table is found under whatever case its name has.
+//! One table, `wasi-sessions`, has the schema version of every store in the same PostgreSQL
+//! schema. It cannot collide with a `tableName`, which has no hyphen. `tableName` ignores
+//! case, so tables are found by their lower-case names.
 
 use crate::failure::Failure;
 use crate::original;
@@ -15,25 +15,25 @@ use wasi_sessions_rules::types::Timestamp;
 /// The schema this code reads and writes.
 const VERSION: i32 = 1;
 
-/// The advisory lock of migrations: those of one database take turns.
+/// The number of the advisory lock that migrations in one database hold.
 const MIGRATIONS: i64 = 0x7761_7369_7365_7373;
 
-/// What the server has under the name of a table.
+/// What exists under the name of a table.
 enum Found {
     Nothing,
     /// The table of koa-generic-session-sequelize.
     Original,
     /// A table of this store, with this version of the schema.
     Version(i32),
-    /// Something else, and what it is.
+    /// Something that cannot be used, and why.
     Foreign(String),
 }
 
-/// Where a table is, or will be.
+/// The schema and name of a table, whether or not it exists.
 pub struct Place {
     /// The schema, quoted.
     pub schema: String,
-    /// The table, as it is called.
+    /// The table, not quoted, in the case that it has.
     pub name: String,
 }
 
@@ -45,7 +45,7 @@ impl Place {
 }
 
 /// Finds the table, and creates or migrates it if there is a `now` and `sync` is on.
-/// Returns its quoted name. For a table that is ready no right to create is needed.
+/// Returns its quoted name. If the table is ready, the role needs no right to create it.
 pub async fn ready(
     client: &Client,
     options: &Options,
@@ -130,8 +130,8 @@ async fn find(client: &Client, options: &Options) -> Result<(Place, Found), Fail
     Ok((place, found))
 }
 
-/// Refuses a table that is not of this store, and, unless it may `change`, one that would
-/// have to be created or migrated.
+/// Refuses a table that cannot be used, and, unless it may `change`, one that would have to
+/// be created or migrated.
 fn accept(found: &Found, table: &str, change: bool) -> Result<(), Error> {
     Err(Error::Other(match found {
         Found::Version(VERSION) => return Ok(()),
@@ -156,10 +156,10 @@ fn accept(found: &Found, table: &str, change: bool) -> Result<(), Error> {
 pub async fn create(client: &Client, place: &Place) -> Result<(), Failure> {
     let Place { schema, name } = place;
     let table = place.quoted();
-    // `key` is the hash of the id. `subject` is bytes: text cannot hold every character.
-    // Payloads are not compressed, since they may be secrets, and usually are small. The
-    // free space in each page is for the new versions of its rows. PostgreSQL chooses the
-    // names of the indexes.
+    // `key` is the hash of the id. `subject` is bytes, since text cannot contain U+0000.
+    // Payloads are not compressed, since they may be secret and usually are small. The fill
+    // factor leaves space in each page for new versions of its rows. PostgreSQL names the
+    // indexes.
     client
         .batch_execute(&format!(
             r#"CREATE TABLE IF NOT EXISTS {schema}."wasi-sessions" (

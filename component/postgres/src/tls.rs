@@ -1,5 +1,4 @@
-//! TLS 1.3 to a server. Its certificate is always verified, and its name: there is no way
-//! to connect with less.
+//! TLS 1.3 to a server. The server's certificate and name are always verified.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +15,7 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use wasi_sessions_rules::error::Error;
 
-/// What a certificate has to lead to: the public roots, or these, in PEM.
+/// A TLS configuration that trusts these root certificates, in PEM, or the public ones.
 pub fn configure(roots: Option<&str>) -> Result<Arc<ClientConfig>, Error> {
     let mut trusted = RootCertStore::empty();
     match roots {
@@ -24,7 +23,7 @@ pub fn configure(roots: Option<&str>) -> Result<Arc<ClientConfig>, Error> {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
                 let added = certificate.ok().and_then(|one| trusted.add(one).ok());
-                added.ok_or_else(|| unusable("has something that is no certificate"))?;
+                added.ok_or_else(|| unusable("has an entry that is not a certificate"))?;
             }
             if trusted.is_empty() {
                 return Err(unusable("has no certificate in PEM"));
@@ -44,9 +43,9 @@ fn unusable(why: &str) -> Error {
     Error::invalid(format!("options: `tlsRoots` {why}"))
 }
 
-/// Connects with TLS to the server of this name, if the location wants that.
+/// Makes the TLS handshake with the server of this name.
 pub struct Connector {
-    /// `None` for a location without TLS, for which no handshake is asked for.
+    /// `None` for a location without TLS, for which no handshake is made.
     pub config: Option<Arc<ClientConfig>>,
     pub host: String,
 }
@@ -71,7 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> TlsConnect<S> for Connector {
 pub struct Encrypted<S>(Box<client::TlsStream<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
-    /// None: the verified certificate already proves whose connection it is.
+    /// No channel binding: the verified certificate already identifies the server.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }

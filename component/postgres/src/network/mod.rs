@@ -1,8 +1,8 @@
 //! Sockets and waiting, over WASI in the component and over tokio natively: the same
 //! functions in both.
 //!
-//! Nothing runs between calls. [`block_on`] polls a future until it is done or its time is
-//! over; whatever the future leaves, such as a stream, can be used by the next one.
+//! Nothing runs between calls: [`block_on`] polls a future until it is done or its time
+//! limit has passed. A stream can be used by one future after another.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
@@ -14,5 +14,5 @@ pub use native::{Stream, block_on, connect, resolve, sleep};
 #[cfg(target_arch = "wasm32")]
 pub use wasi::{Stream, block_on, connect, resolve, sleep};
 
-/// The time of a future was over before it was done.
+/// The error of a future that was not done within its time limit.
 pub struct Elapsed;

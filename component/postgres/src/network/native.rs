@@ -21,7 +21,7 @@ pub fn block_on<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elap
     RUNTIME.with(|runtime| {
         runtime
             .block_on(async {
-                // The runtime has to look first at what has arrived since the last call.
+                // Lets the runtime notice first what has arrived since the last call.
                 tokio::task::yield_now().await;
                 tokio::time::timeout(limit, future).await
             })

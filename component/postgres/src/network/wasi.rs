@@ -1,7 +1,7 @@
 //! WASI's sockets.
 //!
-//! Each time that something answers `Pending`, it notes the pollable that it waits for.
-//! [`block_on`] waits for all that were noted in one call of the host.
+//! A future that returns `Pending` adds the pollable that it waits for to a list.
+//! [`block_on`] waits for the whole list in one call of the host.
 
 use super::Elapsed;
 use std::cell::RefCell;
@@ -25,11 +25,11 @@ use wasip2::sockets::network::{
 use wasip2::sockets::tcp::TcpSocket;
 use wasip2::sockets::tcp_create_socket::create_tcp_socket;
 
-/// The most bytes that are read at once, or collected before they are written.
+/// The most bytes of one read, and the size of the write buffer.
 const CHUNK: usize = 65_536;
 
 thread_local! {
-    /// What the future that is being polled waits for.
+    /// The pollables that the polled future waits for.
     static WANTED: RefCell<Vec<Rc<Pollable>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -38,7 +38,7 @@ fn wait_for<T>(pollable: &Rc<Pollable>) -> Poll<T> {
     Poll::Pending
 }
 
-/// Notes that a part of the future was woken by another part.
+/// A waker that records whether one part of the future has woken another.
 struct Woken(AtomicBool);
 
 impl Wake for Woken {
@@ -85,7 +85,7 @@ pub async fn sleep(time: Duration) {
     .await;
 }
 
-/// Calls `attempt` until it no longer says that it would block.
+/// Calls `attempt` until it does not return `WouldBlock`, waiting in between.
 async fn when_ready<T>(
     pollable: &Rc<Pollable>,
     mut attempt: impl FnMut() -> Result<T, ErrorCode>,
@@ -149,15 +149,15 @@ pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
     })
 }
 
-/// A TCP connection. Its parts are dropped in this order: WASI wants pollables to end
-/// before their streams, and these before their socket.
+/// A TCP connection. The order of the fields matters: WASI requires that pollables are
+/// dropped before their streams, and streams before their socket.
 pub struct Stream {
     readable: Rc<Pollable>,
     writable: Rc<Pollable>,
     input: InputStream,
     output: OutputStream,
-    /// What is written when the stream is flushed: WASI cannot turn off Nagle's
-    /// algorithm, which would hold the second of two small writes back.
+    /// The write buffer, written out by a flush. WASI cannot turn off Nagle's algorithm,
+    /// which would delay the second of two small writes.
     unwritten: Vec<u8>,
     _socket: TcpSocket,
 }
@@ -227,7 +227,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// The error of a stream, whose cause WASI tells only as text for debugging.
+/// Converts the error of a stream. WASI gives its cause only as a text for debugging.
 fn closed(failure: StreamError) -> io::Error {
     match failure {
         StreamError::Closed => io::ErrorKind::ConnectionReset.into(),
