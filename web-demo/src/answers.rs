@@ -1,4 +1,4 @@
-//! Answers, with the headers that all of them have.
+//! The responses, with the headers that they share.
 
 #![forbid(unsafe_code)]
 
@@ -11,10 +11,10 @@ use maud::Markup;
 
 use crate::pages;
 
-/// What goes back to the visitor.
+/// The response to a visitor's request.
 pub type Answer = Response<String>;
 
-/// Nothing but this site's stylesheet is loaded, and forms lead nowhere else.
+/// Pages load only this site's stylesheet, and forms are sent only to this site.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; \
                       frame-ancestors 'none'; base-uri 'none'";
 
@@ -23,7 +23,7 @@ pub fn page(status: StatusCode, markup: Markup) -> Answer {
     answer(status, "text/html; charset=utf-8", markup.into_string())
 }
 
-/// The stylesheet, which is the same for everybody.
+/// The stylesheet, which browsers may cache.
 pub fn style() -> Answer {
     let style = include_str!("style.css").to_owned();
     let style = answer(StatusCode::OK, "text/css; charset=utf-8", style);
@@ -34,7 +34,7 @@ pub fn style() -> Answer {
     )
 }
 
-/// Sends the visitor to another page of this site.
+/// Redirects the visitor to another page of this site.
 pub fn see_other(path: &str) -> Answer {
     let answer = answer(
         StatusCode::SEE_OTHER,
@@ -44,31 +44,31 @@ pub fn see_other(path: &str) -> Answer {
     with(answer, LOCATION, value(path))
 }
 
-/// Says why nothing was done.
+/// A page that says why the request was refused.
 pub fn refused(status: StatusCode, words: &str) -> Answer {
     page(status, pages::refusal(status, words))
 }
 
-/// There is no such page.
+/// The answer for an unknown path.
 pub fn not_found() -> Answer {
     refused(StatusCode::NOT_FOUND, "There is nothing at this address.")
 }
 
-/// The page has these methods only.
+/// The answer for a method that the path does not have; `allowed` is the value of `Allow`.
 pub fn method_not_allowed(allowed: &'static str) -> Answer {
     let words = "This address does not do that.";
     let answer = refused(StatusCode::METHOD_NOT_ALLOWED, words);
     with(answer, ALLOW, HeaderValue::from_static(allowed))
 }
 
-/// Another owner holds the store for now.
+/// The answer while another owner holds the store.
 pub fn busy() -> Answer {
     let words = "Too much is going on at once. Please try again.";
     let answer = refused(StatusCode::SERVICE_UNAVAILABLE, words);
     with(answer, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// The answer when the operator's token was tried too often.
+/// The answer when no try of the operator's token is left.
 pub fn too_many_tries() -> Answer {
     let words = "The token was tried too often, here or elsewhere. It was not checked: \
                  please try again in a moment.";
@@ -76,7 +76,7 @@ pub fn too_many_tries() -> Answer {
     with(answer, RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// The answer that removes the cookie when the session could not be ended.
+/// The answer when the session could not be ended: removes only the cookie.
 pub fn logged_out_here_only(cookie: &str) -> Answer {
     let words = "This browser has forgotten your session, but the session itself could not be \
                  ended: it goes on until it expires, for anybody who has a copy of its cookie. \
@@ -85,7 +85,7 @@ pub fn logged_out_here_only(cookie: &str) -> Answer {
     with_cookie(answer, cookie)
 }
 
-/// The answer with a cookie that is set.
+/// Adds `Set-Cookie` with this value to the answer.
 pub fn with_cookie(answer: Answer, cookie: &str) -> Answer {
     with(answer, SET_COOKIE, value(cookie))
 }
@@ -110,7 +110,7 @@ fn with(mut answer: Answer, name: HeaderName, value: HeaderValue) -> Answer {
     answer
 }
 
-/// A header of this site's own making.
+/// The value of a header that this site has composed.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("paths and cookies of this site are ASCII")
 }

@@ -4,11 +4,11 @@
 
 use http::{HeaderMap, Method};
 
-/// The longest name of a browser that is not known here, in characters.
+/// The longest name for an unknown browser, in characters.
 const LONGEST: usize = 48;
 
-/// Parts of a `User-Agent` and the browser they stand for. Most of them claim to
-/// be others as well, so the order counts.
+/// Parts of a `User-Agent`, each with the browser that it indicates. The order matters:
+/// most browsers also send the parts of others.
 const BROWSERS: [(&str, &str); 7] = [
     ("Edg/", "Edge"),
     ("OPR/", "Opera"),
@@ -29,8 +29,8 @@ const SYSTEMS: [(&str, &str); 7] = [
     ("Linux", "Linux"),
 ];
 
-/// A short name for people, of the header `User-Agent`, which is as untrusted as
-/// any: a page has to escape what comes back.
+/// A short readable name for a browser, from its header `User-Agent`. The header is
+/// untrusted, so pages have to escape the name.
 pub fn name(user_agent: &str) -> String {
     match (find(&BROWSERS, user_agent), find(&SYSTEMS, user_agent)) {
         (Some(browser), Some(system)) => format!("{browser} on {system}"),
@@ -39,9 +39,8 @@ pub fn name(user_agent: &str) -> String {
     }
 }
 
-/// Whether the browser may show the answer as a page: the request is not a `HEAD`,
-/// and the browser does not say that it loads it for something else, such as an
-/// image.
+/// Whether the browser may show the answer as a page: the request is not a `HEAD`, and
+/// its `Sec-Fetch-Dest` does not say that it is for something else, such as an image.
 pub fn shows_a_page(method: &Method, headers: &HeaderMap) -> bool {
     let purpose = headers.get("sec-fetch-dest");
     method != Method::HEAD && purpose.is_none_or(|purpose| purpose == "document")
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_called_what_they_call_themselves_for_short() {
+    fn an_unknown_browser_has_the_start_of_its_user_agent_as_its_name() {
         assert_eq!(name("curl/8.5.0"), "curl/8.5.0");
         assert_eq!(name(&"é".repeat(500)), "é".repeat(48));
         assert_eq!(name("a\u{1}b"), "ab");

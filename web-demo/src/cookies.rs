@@ -1,7 +1,7 @@
-//! The cookie that carries a session's id, and nothing else.
+//! The cookie that carries a session's id.
 //!
-//! Behind https it is `Secure` and its name has the prefix `__Host-`, so that no
-//! other host and no plain connection can have set it.
+//! Over https it is `Secure` and its name has the prefix `__Host-`, so that no other
+//! host and no plain connection can set it.
 
 #![forbid(unsafe_code)]
 
@@ -12,9 +12,9 @@ use http::{HeaderMap, Uri};
 /// The most ids of one request that are looked up.
 pub const MOST_IDS: usize = 8;
 
-/// Whether the visitor came over https: the request says so, or a proxy in front
-/// does in `X-Forwarded-Proto`, where the one nearest to the visitor comes first.
-/// Any client can send that header; it only makes its own cookie stricter.
+/// Whether the visitor uses https, by the request's URI or the first value of
+/// `X-Forwarded-Proto`, which the proxy nearest to the visitor has set. A client that
+/// forges that header only makes its own cookie stricter.
 pub fn is_secure(uri: &Uri, headers: &HeaderMap) -> bool {
     let forwarded = headers.get("x-forwarded-proto");
     let forwarded = forwarded.and_then(|schemes| schemes.to_str().ok());
@@ -23,13 +23,12 @@ pub fn is_secure(uri: &Uri, headers: &HeaderMap) -> bool {
         || nearest.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
 }
 
-/// The ids in the request, at most [`MOST_IDS`]: the values of our cookie that can
-/// be ids of the store, 43 characters of base64url. There need not be a session for
-/// each.
+/// The ids in the request, at most [`MOST_IDS`]: the values of our cookie that have the
+/// form of the store's ids, 43 characters of base64url. They need not be ids of sessions.
 ///
-/// There can be several, since a browser also sends the cookies of this name that a
-/// parent domain or another path has set, often before ours. Cookies are bytes:
-/// those of others need not be UTF-8, and can be in several headers.
+/// There can be several, since a browser also sends cookies of this name that were set
+/// for a parent domain or another path, often before ours. Other cookies need not be
+/// UTF-8, and cookies can be in several headers.
 pub fn ids(headers: &HeaderMap, secure: bool) -> Vec<String> {
     let lines = headers.get_all(COOKIE).into_iter();
     lines
@@ -46,13 +45,12 @@ fn is_id(value: &str) -> bool {
     value.len() == 43 && value.bytes().all(possible)
 }
 
-/// The value of `Set-Cookie` that gives the visitor this id until the browser is
-/// closed.
+/// The value of `Set-Cookie` that sets this id until the browser is closed.
 pub fn with_id(id: &str, secure: bool) -> String {
     format!("{}={id}; {}", name(secure), attributes(secure))
 }
 
-/// The value of `Set-Cookie` that takes the id away.
+/// The value of `Set-Cookie` that removes the id.
 pub fn without_id(secure: bool) -> String {
     format!("{}=; Max-Age=0; {}", name(secure), attributes(secure))
 }
@@ -133,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_an_id_is_none() {
+    fn a_value_without_the_form_of_an_id_is_ignored() {
         let long = format!("session={ID}A");
         let foreign = format!("session={}", ID.replace('-', "+"));
         let quoted = format!("session=\"{ID}\"");
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_given_and_taken_away_under_one_name() {
+    fn a_cookie_is_set_and_removed_under_one_name() {
         let plain = format!("session={ID}; Path=/; HttpOnly; SameSite=Lax");
         assert_eq!(with_id(ID, false), plain);
         let secure = format!("__Host-session={ID}; Path=/; HttpOnly; SameSite=Lax; Secure");
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn https_is_what_the_request_or_a_proxy_says() {
+    fn the_request_or_a_proxy_says_whether_https_is_used() {
         let (plain, https) = (
             Uri::from_static("http://a/"),
             Uri::from_static("https://a/"),

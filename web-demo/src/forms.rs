@@ -1,4 +1,4 @@
-//! What a form sends, and whether this site's own page sent it.
+//! The content of a form, and whether a page of this site sent it.
 
 #![forbid(unsafe_code)]
 
@@ -17,12 +17,12 @@ pub const LONGEST_NAME: usize = 64;
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// The fields in `body`; what is no UTF-8 is replaced.
+    /// Parses the fields in `body`; invalid UTF-8 is replaced.
     pub fn parse(body: &[u8]) -> Self {
         Self(form_urlencoded::parse(body).into_owned().collect())
     }
 
-    /// The first field of that name; empty when there is none.
+    /// The value of the first field with this name; empty when there is none.
     pub fn field(&self, name: &str) -> &str {
         let mut fields = self.0.iter();
         let field = fields.find(|(key, _)| key == name);
@@ -30,7 +30,7 @@ impl Form {
     }
 }
 
-/// Whether the body is a form, as browsers send one without files.
+/// Whether the body is a URL-encoded form, as browsers send one without files.
 pub fn is_form(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(CONTENT_TYPE)
@@ -42,9 +42,9 @@ pub fn is_form(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether the browser says that a page of another site sent this. One that says
-/// nothing may have come from anywhere, which is what the forms' tokens are for.
-/// `secure` is whether this site was reached over https.
+/// Whether the headers `Sec-Fetch-Site` or `Origin` say that a page of another site sent
+/// this. A request without them may come from anywhere; the forms' tokens protect
+/// against that. `secure` is whether this site was reached over https.
 pub fn is_foreign(uri: &Uri, headers: &HeaderMap, secure: bool) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
@@ -81,8 +81,8 @@ fn origin(scheme: &str, authority: &Authority) -> Option<(String, String, u16)> 
     Some((scheme, host.to_ascii_lowercase(), port))
 }
 
-/// The name of the user who logs in, without the space around it; none when
-/// it is empty, too long or has control characters.
+/// The name of a user who logs in, trimmed; `None` when it is empty, too long or has
+/// control characters.
 pub fn name(text: &str) -> Option<&str> {
     let name = text.trim();
     let length = name.chars().count();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_says_what_it_is() {
+    fn a_form_is_recognised_by_its_content_type() {
         let is_form = |kind: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, kind.parse().unwrap());
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_tells_where_a_form_comes_from() {
+    fn sec_fetch_site_says_where_a_form_comes_from() {
         for (site, foreign) in [
             ("same-origin", false),
             ("none", false),

@@ -1,15 +1,13 @@
-//! A small web site in one component: it counts visits, lets people log in, and
-//! shows them their sessions, which another component keeps.
+//! A small web site in one component: it counts visits, lets people log in, and shows
+//! them their sessions, which another component keeps.
 //!
 //! A visitor without a session gets one that lives for 15 minutes; from the second
-//! request on it lives for a day. So a crawler, which keeps no cookie, leaves
-//! little behind. A request that shows no page (a `HEAD`, an image) starts no
-//! session.
+//! request on it lives for a day. So the sessions of crawlers, which keep no cookie, end
+//! soon. A request that shows no page (a `HEAD`, an image) starts no session.
 //!
-//! `session.rs` is all that it asks of `wasi-sessions:store`, and the example to
-//! start from. It, `site.rs` and `server.rs`, which make an answer of a request,
-//! are there in WebAssembly alone. The other modules know neither the store nor
-//! the server.
+//! `session.rs` has all calls of `wasi-sessions:store`, and is the example to start from.
+//! It, `site.rs` and `server.rs`, which answer requests, compile for WebAssembly only.
+//! The other modules use neither the store nor the server.
 
 pub mod answers;
 pub mod browser;

@@ -1,4 +1,4 @@
-//! The pages. `html!` escapes whatever is put into them.
+//! The pages. `html!` escapes all values.
 
 #![forbid(unsafe_code)]
 
@@ -8,34 +8,34 @@ use maud::{DOCTYPE, Markup, html};
 use crate::forms::LONGEST_NAME;
 use crate::times::{ago, date};
 
-/// What every page knows of its viewer.
+/// The visitor for whom a page is made.
 #[derive(Clone, Copy, Default)]
 pub struct Viewer<'a> {
-    /// The name they logged in with.
+    /// The name of the user, if logged in.
     pub user: Option<&'a str>,
-    /// What their forms carry.
+    /// The token in the visitor's forms.
     pub token: &'a str,
 }
 
 /// A session in the list of a user's sessions.
 pub struct Listed {
-    /// Its name for the button that ends it.
+    /// Its handle, which the button that ends it sends.
     pub handle: String,
     /// The browser that logged in.
     pub browser: String,
-    /// When it did, in milliseconds since the epoch.
+    /// The time of the log-in, in milliseconds since the epoch.
     pub since: u64,
     /// When the session was last written.
     pub updated: u64,
-    /// It is the session that looks at the list.
+    /// Whether it is the session of the viewer.
     pub present: bool,
 }
 
-/// What an operator is shown of the store.
+/// The figures of the store on the operator's page.
 pub struct Figures {
     /// The engine and its version.
     pub engine: String,
-    /// Sessions that are there.
+    /// Live sessions.
     pub live: u64,
     /// Rows waiting for collection.
     pub expired: u64,
@@ -45,7 +45,7 @@ pub struct Figures {
     pub size: u64,
 }
 
-/// The start page. `refused` is a name that cannot be logged in with.
+/// The start page. `refused` is a name that was refused at log-in.
 pub fn home(viewer: Viewer, visits: u64, refused: Option<&str>) -> Markup {
     let times = if visits == 1 { "visit" } else { "visits" };
     let body = html! {
@@ -96,7 +96,8 @@ fn log_in(viewer: Viewer, refused: Option<&str>) -> Markup {
     }
 }
 
-/// The sessions of the user who is logged in; `more` when there are others.
+/// The page with the sessions of the user who is logged in; `more` says whether there
+/// are others that are not shown.
 pub fn account(viewer: Viewer, now: u64, sessions: &[Listed], more: bool) -> Markup {
     let body = html! {
         section .card {
@@ -147,7 +148,7 @@ fn moment(now: u64, then: u64) -> Markup {
     html! { time datetime=(date) title=(date) { (ago(now, then)) } }
 }
 
-/// Where an operator shows the token; `wrong` when it was another.
+/// The page that asks for the operator's token; `wrong` after a wrong one.
 pub fn operator_token(viewer: Viewer, wrong: bool) -> Markup {
     let body = html! {
         section .card {
@@ -171,7 +172,7 @@ pub fn operator_token(viewer: Viewer, wrong: bool) -> Markup {
     layout("Operator", "/operator", viewer, &body)
 }
 
-/// The operator's page; `removed` is what a collection has just done.
+/// The operator's page; `removed` is the result of a collection just made.
 pub fn operator(viewer: Viewer, figures: &Figures, removed: Option<u64>) -> Markup {
     let body = html! {
         section .card {
@@ -206,7 +207,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Says why there is no page.
+/// A page that says why a request was refused.
 pub fn refusal(status: StatusCode, words: &str) -> Markup {
     let title = status.canonical_reason().unwrap_or("Refused");
     let body = html! {
@@ -219,7 +220,7 @@ pub fn refusal(status: StatusCode, words: &str) -> Markup {
     layout(title, "", Viewer::default(), &body)
 }
 
-/// A form that is a button.
+/// A form that consists of one button.
 fn button(viewer: Viewer, action: &str, class: Option<&str>, label: &str) -> Markup {
     html! {
         form method="post" action=(action) {
@@ -229,7 +230,7 @@ fn button(viewer: Viewer, action: &str, class: Option<&str>, label: &str) -> Mar
     }
 }
 
-/// What shows that a form comes from a page of this site, shown to this visitor.
+/// The hidden token that proves that a form is from a page shown to this visitor.
 fn hidden(viewer: Viewer) -> Markup {
     html! { input type="hidden" name="token" value=(viewer.token); }
 }
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_told_in_few_digits() {
+    fn sizes_have_few_digits() {
         assert_eq!(size(0), "0 kB");
         assert_eq!(size(20_480), "21 kB");
         assert_eq!(size(999_999), "1000 kB");

@@ -1,10 +1,10 @@
-//! Which method of which path is what.
+//! The routes: what each method does at each path.
 
 #![forbid(unsafe_code)]
 
 use http::Method;
 
-/// What a request asks for.
+/// The action that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// The start page, which counts visits.
@@ -29,16 +29,16 @@ pub enum Route {
     Collect,
 }
 
-/// Why there is nothing at a place.
+/// Why a request has no route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoute {
     /// There is no such path.
     NotFound,
-    /// The path has these methods only: the value of `Allow`.
+    /// The path has other methods: the value of `Allow`.
     MethodNotAllowed(&'static str),
 }
 
-/// What `method` asks for at `path`. `HEAD` asks for the same as `GET`.
+/// The route of `method` at `path`. `HEAD` has the same as `GET`.
 pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
     let (get, post) = match path {
         "/" => (Some(Route::Home), None),
@@ -70,20 +70,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_path_may_have_two_meanings() {
+    fn one_path_may_have_two_routes() {
         assert_eq!(route(&Method::GET, "/operator"), Ok(Route::Operator));
         assert_eq!(route(&Method::POST, "/operator"), Ok(Route::OperatorToken));
     }
 
     #[test]
-    fn head_asks_for_what_get_asks_for() {
+    fn head_has_the_route_of_get() {
         assert_eq!(route(&Method::HEAD, "/"), Ok(Route::Home));
         let refused = Err(NoRoute::MethodNotAllowed("POST"));
         assert_eq!(route(&Method::HEAD, "/login"), refused);
     }
 
     #[test]
-    fn another_method_is_told_which_ones_there_are() {
+    fn a_refusal_lists_the_methods_of_the_path() {
         for (method, path, allowed) in [
             (Method::DELETE, "/", "GET, HEAD"),
             (Method::POST, "/account", "GET, HEAD"),

@@ -1,4 +1,4 @@
-//! Random tokens, and comparing what only one side may know.
+//! Random tokens, and comparing secrets in constant time.
 
 #![forbid(unsafe_code)]
 
@@ -9,15 +9,14 @@ use subtle::ConstantTimeEq;
 ///
 /// # Panics
 ///
-/// When the host gives no randomness, without which no form is safe.
+/// When the host gives no random bytes, since no form would be safe.
 pub fn token() -> String {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the host gives random bytes");
     URL_SAFE_NO_PAD.encode(random)
 }
 
-/// Whether the two are the same; how long that takes tells nothing but their
-/// lengths.
+/// Whether the two are equal. The time that this takes reveals only their lengths.
 pub fn same(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }

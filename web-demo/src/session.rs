@@ -1,8 +1,9 @@
-//! The visitor's session: all that this site asks of the store, and an example
-//! of how a component uses it.
+//! The visitor's session: all calls of the store, as an example of how a component uses
+//! it.
 //!
 //! The component does not know which engine keeps the sessions, or where. An instance
-//! lives for one request and opens the store anew, which its host makes cheap.
+//! lives for one request and opens the store in it, which is cheap if the host keeps the
+//! store open.
 
 use serde_json::json;
 use wasi_sessions::store::admin;
@@ -28,42 +29,43 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-/// Most sessions that a user is shown.
+/// The most sessions that a user is shown.
 const LONGEST_LIST: u32 = 100;
 
-/// Rows that one step of a collection removes, and steps that one request takes.
+/// The most rows that one collection step removes.
 const STEP: u32 = 100;
+
+/// The most collection steps of one request.
 const STEPS: u32 = 100;
 
-/// The life of a session after a visitor's first request, which may be a crawler's,
-/// in milliseconds; each later request gives it the store's
-/// `browserSessionLifetime`.
+/// The life of a session after a visitor's first request, which may be a crawler's, in
+/// milliseconds. Each later request renews it by the store's `browserSessionLifetime`.
 const FIRST_LIFE: u64 = 15 * 60_000;
 
-/// The id of the session that counts the tries of the operator's token. No cookie
-/// can name it, as it does not have the form of the store's ids.
+/// The id of the session that counts the tries of the operator's token. A cookie with
+/// this id is ignored, since it does not have the form of the store's ids.
 const TRIES: &str = "tries of the operator's token";
 
 /// The store.
 pub struct Sessions(Store);
 
-/// A session that is there.
+/// The live session of a visitor.
 pub struct Current {
-    /// A secret of the visitor.
+    /// The id, which is a secret of the visitor.
     pub id: String,
-    /// Who is logged in.
+    /// The user who is logged in, if any.
     pub user: Option<String>,
-    /// What this site keeps in it.
+    /// The payload.
     pub visit: Visit,
 }
 
 /// A session of a user, in the list of all of theirs.
 pub struct Listed {
-    /// Its name in listings, which is no secret: requests need the id.
+    /// Its handle, which is not a secret: only the id gives access to the session.
     pub handle: String,
     /// When it was last written, in milliseconds since the epoch.
     pub updated: u64,
-    /// What this site keeps in it.
+    /// The payload.
     pub visit: Visit,
 }
 
@@ -73,8 +75,8 @@ impl Sessions {
         Store::open("sessions.db", "").map(Self)
     }
 
-    /// Starts a session under a new id. An id that a visitor brings is never
-    /// taken for a new session: others may know it (session fixation).
+    /// Starts a session under a new id. It never uses an id that a visitor sends, since
+    /// others may know it (session fixation).
     pub fn start(&self, visits: u64) -> Result<Current, Error> {
         let visit = Visit::new(visits);
         let created = self.0.create(&visit.to_json(), Some(FIRST_LIFE), None)?;
@@ -85,7 +87,7 @@ impl Sessions {
         })
     }
 
-    /// The session, after it was renewed. If the renewal fails, on a full disk for
+    /// Finds the session and renews it. If the renewal fails, on a full disk for
     /// example, the session can still be shown and ended.
     pub fn find(&self, id: &str) -> Result<Option<Current>, Error> {
         let Some(session) = self.0.get(id)? else {
@@ -97,9 +99,9 @@ impl Sessions {
         Ok(current(id, session))
     }
 
-    /// Counts a visit. Another request may do so at the same moment: the version
-    /// tells, and this one counts on from what that one wrote. So none is lost,
-    /// and whenever one has to try again another has succeeded.
+    /// Counts a visit. If another request has written the session meanwhile
+    /// (compare-and-swap by the version), retries with what that one wrote, so that no
+    /// visit is lost. Each retry means that another request has succeeded.
     pub fn count_visit(&self, id: &str) -> Result<Option<Current>, Error> {
         let mut found = self.0.get(id)?;
         while let Some(session) = found {
@@ -118,8 +120,8 @@ impl Sessions {
         Ok(None)
     }
 
-    /// Logs in: what is known of the browser, a new token for the forms, a new
-    /// id and whose session it is, in one transaction. The new id; none when the
+    /// Logs a user in: writes the browser and a new token for the forms, rotates the id
+    /// and binds the user, in one transaction. Returns the new id; `None` when the
     /// session is gone.
     pub fn log_in(&self, id: &str, name: &str, browser: &str) -> Result<Option<String>, Error> {
         let token = secrets::token();
@@ -127,13 +129,14 @@ impl Sessions {
         self.promote(id, patch.to_string(), Some(name))
     }
 
-    /// Makes this the session of an operator, under a new id.
+    /// Makes this the session of an operator; returns its new id.
     pub fn make_operator(&self, id: &str) -> Result<Option<String>, Error> {
         let patch = json!({ "operator": true, "token": secrets::token() });
         self.promote(id, patch.to_string(), None)
     }
 
-    /// Rotates the id of a session that gains rights, since others may know the old one.
+    /// Patches a session that gains rights and rotates its id, since others may know the
+    /// old one. Returns the new id.
     fn promote(
         &self,
         id: &str,
@@ -160,12 +163,12 @@ impl Sessions {
         Ok(promoted)
     }
 
-    /// Ends the session; no request in flight brings it back.
+    /// Ends the session. Requests in flight cannot bring it back.
     pub fn log_out(&self, id: &str) -> Result<(), Error> {
         self.0.destroy(id).map(drop)
     }
 
-    /// The sessions of a user, and whether there are more of them.
+    /// The sessions of a user, at most [`LONGEST_LIST`], and whether there are more.
     pub fn list(&self, user: &str) -> Result<(Vec<Listed>, bool), Error> {
         let (mut sessions, mut left) = (vec![], LONGEST_LIST);
         let mut cursor: Option<String> = None;
@@ -190,7 +193,7 @@ impl Sessions {
         }
     }
 
-    /// Ends a session by its name in the list, if it is there and this user's.
+    /// Ends the session with this handle, if it is one of this user's.
     pub fn end(&self, user: &str, handle: &str) -> Result<(), Error> {
         let session = admin::inspect(&self.0, handle)?;
         if session.and_then(|session| session.subject).as_deref() == Some(user) {
@@ -199,19 +202,19 @@ impl Sessions {
         Ok(())
     }
 
-    /// Logs a user out everywhere but here.
+    /// Ends all sessions of a user except the one with this id.
     pub fn end_others(&self, user: &str, id: &str) -> Result<(), Error> {
         admin::terminate_subject(&self.0, user, Some(id)).map(drop)
     }
 
-    /// What an operator is shown.
+    /// The figures for the operator's page.
     pub fn statistics(&self) -> Result<Statistics, Error> {
         admin::stats(&self.0)
     }
 
-    /// Takes one of the tries of the operator's token, which all visitors share;
-    /// false when none is left for now. Two requests at once are kept apart by the
-    /// version (compare-and-swap), as with visits.
+    /// Takes one of the tries of the operator's token, which all visitors share; false
+    /// when none is left for now. Concurrent requests are counted by compare-and-swap, as
+    /// visits are.
     pub fn take_try(&self) -> Result<bool, Error> {
         let mut found = self.0.get(TRIES)?;
         loop {
@@ -235,8 +238,8 @@ impl Sessions {
         }
     }
 
-    /// Collects in small steps, between which other requests have their turn;
-    /// how many rows.
+    /// Collects in small steps, between which other requests are served; returns how many
+    /// rows were removed.
     pub fn collect(&self) -> Result<u64, Error> {
         let mut removed = 0;
         for _ in 0..STEPS {
@@ -250,7 +253,7 @@ impl Sessions {
     }
 }
 
-/// The session, unless its payload is none of this site's.
+/// The session; `None` if this site did not write its payload.
 fn current(id: &str, session: Session) -> Option<Current> {
     Some(Current {
         id: id.to_owned(),

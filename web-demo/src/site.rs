@@ -1,4 +1,4 @@
-//! What each page does: a request and the store, made into an answer.
+//! What each route does: answers a request with the help of the store.
 
 use std::env;
 
@@ -12,16 +12,16 @@ use crate::routes::Route;
 use crate::session::{Current, Error, Sessions};
 use crate::{browser, cookies, secrets, times};
 
-/// Why a request is not done.
+/// Why a request is not carried out.
 enum Refused {
-    /// The visitor is not logged in: the start page is the place to do so.
+    /// The visitor is not logged in, and is redirected to the start page.
     NotLoggedIn,
     /// The session of a form had ended before the form was sent.
     SessionEnded,
     /// The form does not come from a page that this visitor was shown.
     Foreign,
-    /// The same form was sent before, by the first of two clicks; leads to the page
-    /// to which that click led.
+    /// The same form was sent before, by the first click of a double click. Redirects to
+    /// the page to which the first answer led.
     Done(&'static str),
     NotFound,
     Store(Error),
@@ -33,7 +33,7 @@ impl From<Error> for Refused {
     }
 }
 
-/// Answers a request, whose body is there as a whole.
+/// Answers a request with its complete body.
 pub fn answer(request: Request<Vec<u8>>, route: Route) -> Answer {
     let page: fn(&Site) -> Result<Answer, Refused> = match route {
         Route::Style => return answers::style(),
@@ -105,8 +105,8 @@ impl Site {
         })
     }
 
-    /// Counting is all that a `GET` changes: that is what a counter of visits is
-    /// for, and a page that makes another browser count does no harm.
+    /// The start page. This is the only `GET` that changes a session: it counts the visit.
+    /// A foreign page that makes a browser count a visit does no harm.
     fn home(&self) -> Result<Answer, Refused> {
         let page = |viewer: Viewer, visits| {
             let page = pages::home(viewer, visits, None);
@@ -177,8 +177,8 @@ impl Site {
         Ok(answers::page(StatusCode::OK, page))
     }
 
-    /// Leads to the list whether or not there was such a session, so that it
-    /// discloses nothing about other users' sessions.
+    /// Ends a session of the user. Redirects to the list whether or not there was such a
+    /// session, so that it discloses nothing about other users' sessions.
     fn end(&self) -> Result<Answer, Refused> {
         let (current, form) = self.form()?;
         let user = current.user.as_deref().ok_or(Refused::NotLoggedIn)?;
@@ -204,7 +204,7 @@ impl Site {
             return Err(Refused::SessionEnded);
         }
         let Some(current) = current else {
-            // The form needs a session, which its token belongs to.
+            // The form needs a token, and so a session.
             return self.start(0, |viewer| {
                 let page = pages::operator_token(viewer, false);
                 answers::page(StatusCode::OK, page)
@@ -226,7 +226,7 @@ impl Site {
         Ok(answers::page(StatusCode::OK, page))
     }
 
-    /// A visitor who shows the token is an operator until the session ends or the
+    /// Makes a visitor who sends the token an operator, until the session ends or the
     /// operator logs out.
     fn operator_token(&self) -> Result<Answer, Refused> {
         const DONE: &str = "/operator";
@@ -254,12 +254,11 @@ impl Site {
         Ok(answers::see_other(&format!("/operator?removed={removed}")))
     }
 
-    /// A page for a visitor without a session, who is given one.
+    /// Starts a session for a visitor without one, and answers with `page`.
     ///
-    /// A browser that sends the id of an ended session may have a newer one by now:
-    /// another tab logs in while this one loads, and a cookie from here would
-    /// replace the one from there. So the browser is redirected, and sends the
-    /// newest cookie that it has.
+    /// A browser that sends the id of an ended session may have a newer cookie by now, if
+    /// another tab has logged in meanwhile, and a cookie from here would replace that one.
+    /// So the browser is redirected once, and then sends its newest cookie.
     ///
     /// A request that shows no page starts no session.
     fn start(&self, visits: u64, page: impl Fn(Viewer) -> Answer) -> Result<Answer, Refused> {
@@ -274,8 +273,8 @@ impl Site {
         Ok(self.give(&current.id, page(viewer(&current))))
     }
 
-    /// The session of a form's sender, and the form, if a page of this site that
-    /// was shown in that session sent it.
+    /// The visitor's session and the form. Refuses a form without the token of that
+    /// session.
     fn form(&self) -> Result<(Current, Form), Refused> {
         let form = Form::parse(self.request.body());
         let current = self.current()?.ok_or(Refused::Foreign)?;
@@ -287,12 +286,12 @@ impl Site {
 
     /// Like [`form`](Self::form), for a request that changes the id.
     ///
-    /// A second click sends the same form again: with the id that the first one's
-    /// answer replaced, or with the new id and the token of the old page. If its
-    /// work is done, as `is_done` says, the answer leads to `done`, like the first
-    /// one's. If its session is gone, it leads to `late`, the same page, which says so
-    /// unless the browser has a newer session by then. That changes nothing, so no
-    /// token is needed.
+    /// A second click sends the same form again: with the id that the first answer has
+    /// replaced, or with the new id and the token of the old page. If `is_done` says that
+    /// the session is in the wanted state, redirects to `done`, like the first answer. If
+    /// the session is gone, redirects to `late`, the same page with a query, which says so
+    /// unless the browser has a newer session by then. A redirect changes nothing, so it
+    /// needs no token.
     fn form_once(
         &self,
         done: &'static str,
@@ -314,7 +313,7 @@ impl Site {
         self.first(|id| self.sessions.find(id))
     }
 
-    /// The first session that exists, of all ids in the request.
+    /// The first session that exists among the ids in the request.
     fn first(
         &self,
         find: impl Fn(&str) -> Result<Option<Current>, Error>,
@@ -327,7 +326,7 @@ impl Site {
         Ok(None)
     }
 
-    /// Whether a form of a session that is gone has led here.
+    /// Whether a form of an ended session was redirected here.
     fn is_late(&self) -> bool {
         self.request.uri().query() == Some("late")
     }
@@ -336,13 +335,13 @@ impl Site {
         browser::shows_a_page(self.request.method(), self.request.headers())
     }
 
-    /// What the address says that a collection removed.
+    /// The number of rows that a collection removed, from the query.
     fn removed(&self) -> Option<u64> {
         let query = self.request.uri().query()?;
         Form::parse(query.as_bytes()).field("removed").parse().ok()
     }
 
-    /// The answer, which gives the visitor a new id.
+    /// Adds a cookie with a new id to the answer.
     fn give(&self, id: &str, answer: Answer) -> Answer {
         answers::with_cookie(answer, &cookies::with_id(id, self.secure))
     }
@@ -355,12 +354,12 @@ fn viewer(current: &Current) -> Viewer<'_> {
     }
 }
 
-/// Whether there is anything to log out of; a visitor's count of visits is not.
+/// Whether the session is that of a user or an operator. Others cannot log out.
 fn may_log_out(current: &Current) -> bool {
     current.user.is_some() || current.visit.operator
 }
 
-/// What an operator has to show; without it there is no operator's page.
+/// The operator's token from the environment; without it there is no operator's page.
 fn operator_secret() -> Result<String, Refused> {
     let secret = env::var("OPERATOR_TOKEN").ok();
     secret

@@ -1,29 +1,28 @@
-//! A rate limit for tries of the operator's token, on the whole site: a leaky
-//! bucket of [`BURST`] tries, and one more for each [`INTERVAL`].
+//! A rate limit for tries of the operator's token, shared by the whole site: a leaky
+//! bucket of [`BURST`] tries, with one more for each [`INTERVAL`].
 //!
-//! A site behind any number of proxies cannot distinguish its clients, so all share
-//! the limit. A client that tries without pause uses up the operator's tries, too,
-//! but only while it goes on: one interval later there is a try again. An operator
-//! who has shown the token before is not affected. A limit for each address can be
-//! set in a proxy in front.
+//! A site behind proxies cannot distinguish its clients, so all share the limit. A client
+//! that tries without pause also uses up the operator's tries, but only while it goes on:
+//! one interval later there is a try again. An operator whose session has been accepted is
+//! not affected. A proxy in front can limit each address.
 
 #![forbid(unsafe_code)]
 
-/// The tries that can be made at once after a pause.
+/// The most tries that are available, after a pause.
 pub const BURST: u64 = 10;
 
-/// The milliseconds after which there is another try.
+/// The milliseconds after which one more try is available.
 pub const INTERVAL: u64 = 1000;
 
-/// The milliseconds after which all tries are available again, and the earlier ones
-/// can be forgotten.
+/// The milliseconds after which all tries are available again, and so how long the state
+/// has to be kept.
 pub const MEMORY: u64 = BURST * INTERVAL;
 
-/// Takes a try at the time `now`, in milliseconds. `full` is the time at which all
-/// tries are available again, 0 at first. Returns `full` after this try, or `None`
-/// when none is left.
+/// Takes a try at the time `now`, in milliseconds. `full` is the time at which all tries
+/// are available again, initially 0. Returns the new `full`, or `None` when no try is
+/// left.
 pub fn take(full: u64, now: u64) -> Option<u64> {
-    // A `full` later than any try can set it comes from a clock that was ahead.
+    // No try sets `full` this late, so it comes from a clock that was ahead.
     let full = if full > now.saturating_add(MEMORY) {
         now
     } else {

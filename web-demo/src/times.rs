@@ -1,4 +1,4 @@
-//! Points in time, for people.
+//! Points in time as readable text.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ pub fn now() -> u64 {
     elapsed.map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
-/// How long ago `then` was; both are milliseconds since the epoch.
+/// How long ago `then` was, in words; both are milliseconds since the epoch.
 pub fn ago(now: u64, then: u64) -> String {
     let minutes = now.saturating_sub(then) / 60_000;
     match minutes {
@@ -24,8 +24,7 @@ pub fn ago(now: u64, then: u64) -> String {
     }
 }
 
-/// The date and the time of day, as HTML has them in `datetime`: in UTC, to the
-/// second.
+/// The date and time for HTML's attribute `datetime`: in UTC, to the second.
 pub fn date(milliseconds: u64) -> String {
     let moment = UNIX_EPOCH + Duration::from_millis(milliseconds.min(LATEST));
     humantime::format_rfc3339_seconds(moment).to_string()
@@ -45,7 +44,7 @@ mod tests {
     const START: u64 = 1_700_000_000_000;
 
     #[test]
-    fn the_distance_is_told_in_the_largest_unit() {
+    fn the_distance_is_in_the_largest_unit() {
         for (milliseconds, words) in [
             (0, "just now"),
             (59_999, "just now"),
@@ -61,12 +60,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_yet_to_come_is_now() {
+    fn a_time_in_the_future_is_just_now() {
         assert_eq!(ago(START, START + 3_600_000), "just now");
     }
 
     #[test]
-    fn a_date_is_that_of_html() {
+    fn a_date_has_the_format_of_html() {
         assert_eq!(date(START), "2023-11-14T22:13:20Z");
         assert_eq!(date(u64::MAX), "9999-12-31T23:59:59Z");
     }

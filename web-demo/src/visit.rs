@@ -1,4 +1,4 @@
-//! What the site keeps in a session: the payload, as JSON.
+//! The payload of a session, as JSON.
 
 #![forbid(unsafe_code)]
 
@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::secrets;
 
-/// What is known of a visitor.
+/// The payload: what the site stores about a visitor.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Visit {
     /// How often the start page was shown.
     pub visits: u64,
-    /// The secret that every form of this session carries (against CSRF).
+    /// The secret in every form of this session (against CSRF).
     pub token: String,
-    /// The browser that logged in, for people.
+    /// A readable name of the browser that logged in.
     #[serde(default)]
     pub browser: String,
-    /// When it did, in milliseconds since the epoch.
+    /// The time of the log-in, in milliseconds since the epoch.
     #[serde(default)]
     pub since: u64,
-    /// The operator's token was shown.
+    /// Whether the operator's token was accepted.
     #[serde(default)]
     pub operator: bool,
 }
@@ -36,7 +36,7 @@ impl Visit {
         }
     }
 
-    /// What a payload holds; none when this site did not write it.
+    /// Parses a payload; `None` when this site did not write it.
     pub fn parse(data: &[u8]) -> Option<Self> {
         serde_json::from_slice(data).ok()
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_visit_comes_back_as_it_was_kept() {
+    fn a_visit_is_read_as_it_was_written() {
         let visit = Visit {
             browser: "Firefox on Linux".to_owned(),
             since: 1,
