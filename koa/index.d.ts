@@ -4,24 +4,24 @@ import type { EventEmitter } from 'node:events';
 
 /** Options of {@link open}. Times are milliseconds. */
 export interface Options {
-  /** The directory of the database; made, for this user alone, when it is missing. */
+  /** The directory of the database; created, readable only by this user, when it is missing. */
   directory: string;
-  /** The database's file in it. Default `sessions.db`. */
+  /** The name of the database's file in the directory. Default `sessions.db`. */
   file?: string;
   /** Bytes that the read cache may take; 0 for none. Default 32 MiB. */
   readCache?: number;
   /**
-   * `exclusive`, the default: this process is the only one that has a store open in the
-   * directory. `shared`: others may too; much slower, and without a read cache.
+   * `exclusive`, the default: only this process has a store open in the directory. `shared`:
+   * others may, too; much slower, and without a read cache.
    */
   access?: 'exclusive' | 'shared';
-  /** `full`, the default: what was answered survives a loss of power. `relaxed`: perhaps not the last writes. */
+  /** `full`, the default: every answered write survives a loss of power. `relaxed`: the last writes may be lost. */
   durability?: 'full' | 'relaxed';
   /** Encrypts the sessions in the database: 32 random bytes in base64. Default none. */
   key?: string | null;
   /**
-   * What encrypted the sessions that `key` has not encrypted yet: the key before, or `none`.
-   * Not needed after {@link Store.collect} has answered that there is no more. Default none.
+   * The key of the sessions that are not yet encrypted with `key`, or `none` if they are not
+   * encrypted. Not needed once {@link Store.collect} has returned `more: false`. Default none.
    */
   previousKey?: string | null;
 
@@ -33,58 +33,58 @@ export interface Options {
   sync?: boolean;
   /** How long to wait for a database that another owner holds. Default 3000. */
   syncTimeout?: number;
-  /** Requests after which garbage is collected; 0 or less for never. Default 10000. */
+  /** Requests after which expired sessions are collected; 0 or less for never. Default 10000. */
   gcFrequency?: number;
   /** Accepted and ignored: every session has `created` and `updated`. */
   timestamps?: boolean;
-  /** How long a session lives that was given no life. Default a day. */
+  /** The life of a session that is written without one. Default a day. */
   browserSessionLifetime?: number;
 
-  /** How long any session lives at most, however often it is renewed. Default none. */
+  /** The longest life of a session, however often it is renewed. Default none. */
   absoluteLifetime?: number | null;
-  /** A touch that would gain less writes nothing. Default 1000. */
+  /** A touch that would postpone the expiry by less than this writes nothing. Default 1000. */
   renewalStep?: number;
-  /** How long an ended id is refused to late writers. Default 60000. */
+  /** How long writes under an ended id are refused. Default 60000. */
   tombstone?: number;
   /** Longest session as JSON, in bytes. Default 1 MiB. */
   maxData?: number;
-  /** Sessions that one subject may have; the oldest end first. Default none. */
+  /** Most sessions of one subject; beyond it the oldest are ended. Default none. */
   maxPerSubject?: number | null;
-  /** Rows that one request may remove while garbage is collected. Default 100. */
+  /** Most rows that one request removes during a collection. Default 100. */
   gcStep?: number;
 }
 
 /**
  * Opens a store.
  *
- * Fails with `in-use` when another process has one open in the directory, with `no-lock`
- * when there is no means of excluding others.
+ * Fails with `in-use` when another process has a store open in the directory, with `no-lock`
+ * when other processes cannot be excluded.
  */
 export function open(options: Options): Promise<Store>;
 
 /**
- * How long a session lives from now. A number above 0, or its digits: so many milliseconds,
- * at least 1. `Infinity`: as long as `absoluteLifetime` allows. Negative: it ends at once. 0,
- * `'session'`, `NaN` and everything else: none given. Then `cookie.maxAge` of the session
- * counts if it is a number of 1 or more, else `cookie.expires` if it is a date, else the option
- * `browserSessionLifetime`. For `touch` and `merge`, `cookie.expires` does not count.
+ * The life of a session from now. A number above 0, or its digits: that many milliseconds, at
+ * least 1. `Infinity`: as long as `absoluteLifetime` allows. Negative: the session ends
+ * immediately. 0, `'session'`, `NaN` and everything else: not given. Then the life is
+ * `cookie.maxAge` of the session if that is a number of 1 or more, else `cookie.expires` if that
+ * is a date, else the option `browserSessionLifetime`. `touch` and `merge` ignore `cookie.expires`.
  */
 export type TimeToLive = number | string | null | undefined;
 
-/** A session with what the store knows about it. Times are milliseconds since the epoch. */
+/** A session with its version and times. Times are milliseconds since the epoch. */
 export interface Session<Data = any> {
   data: Data;
-  /** The user it is bound to, see {@link Store.rotate}. */
+  /** The user that the session is bound to, see {@link Store.rotate}. */
   subject?: string;
-  /** 1 when started, one more at each write. */
+  /** 1 when created, one more at each write. */
   version: number;
   created: number;
   updated: number;
-  /** The first moment at which it is no longer there. */
+  /** The first moment at which the session is no longer there. */
   expires: number;
 }
 
-/** A session in a listing. Its `handle` names it, and is not its id. */
+/** A session in a listing. Its `handle` identifies it there; it is not the id. */
 export interface Entry extends Omit<Session, 'data'> {
   handle: string;
   /** Bytes of its JSON. */
@@ -98,7 +98,7 @@ export interface Created {
   expires: number;
 }
 
-/** What a write made of the session. */
+/** The session was written. */
 export interface Written {
   outcome: 'written';
   version: number;
@@ -106,7 +106,7 @@ export interface Written {
   expires: number;
 }
 
-/** Nothing was written: the session is missing, or has been ended. */
+/** Nothing was written: the session is missing, has expired or was ended. */
 export interface Gone {
   outcome: 'gone';
 }
@@ -132,16 +132,16 @@ export interface Statistics {
 
 export type Verb = 'get' | 'set' | 'update' | 'merge' | 'touch' | 'rotate' | 'destroy' | 'create';
 
-/** An open store. Each function rejects with a {@link SessionsError}. */
+/** An open store. A function that fails rejects with a {@link SessionsError}. */
 export interface Store extends EventEmitter {
   /** The session; null when it is missing or has expired. */
   get(sid: string, maxAge?: unknown, options?: unknown): Promise<any>;
   /**
-   * Writes the session, whether or not it is there: a {@link Written}, or {@link Gone} when it was ended less than
-   * `tombstone` ago. A failure need not be handled: it does not end the process.
+   * Writes the session, whether or not it exists: a {@link Written}, or {@link Gone} when it was
+   * ended less than `tombstone` ago. A failure need not be handled: it does not end the process.
    */
   set(sid: string, session: unknown, ttl?: TimeToLive, options?: unknown): Promise<any>;
-  /** Ends the session; false when it was not there. A failure need not be handled. */
+  /** Ends the session; false when it does not exist. A failure need not be handled. */
   destroy(sid: string, options?: unknown): Promise<any>;
 
   /** The store for koa-session-minimal: failures of `set` and `destroy` are only emitted. */
@@ -150,14 +150,14 @@ export interface Store extends EventEmitter {
     set(sid: string, session: unknown, ttl?: TimeToLive): Promise<Written | Gone | undefined>;
     destroy(sid: string): Promise<boolean | undefined>;
   };
-  /** The store for express-session, of which the argument is the module. */
+  /** A store for express-session. The argument is the module `express-session`. */
   express<ExpressStore>(session: { Store: abstract new (...parameters: any[]) => ExpressStore }): ExpressStore;
 
   /** The session with its version and times, from the database. */
   read<Data = any>(sid: string): Promise<Session<Data> | null>;
-  /** Starts a session under an id made here: 256 random bits. */
+  /** Creates a session under a new id of 256 random bits. */
   create(session: unknown, options?: { ttl?: TimeToLive; subject?: string }): Promise<Created>;
-  /** Writes a session that is there and has that version; with version 0, one that is not there. */
+  /** Writes a session if it exists and has that version; with version 0, creates it if it does not exist. */
   update<Data = any>(
     sid: string,
     session: Data,
@@ -165,38 +165,38 @@ export interface Store extends EventEmitter {
   ): Promise<Written | Stale<Data> | Gone>;
   /** Applies a JSON merge patch (RFC 7396). */
   merge<Data = any>(sid: string, patch: unknown, options?: { ttl?: TimeToLive }): Promise<Session<Data> | null>;
-  /** Renews a session without writing it; its new expiry. A failure need not be handled. */
+  /** Renews a session without writing its payload; returns its expiry. A failure need not be handled. */
   touch(sid: string, ttl?: TimeToLive): Promise<number | null>;
-  /** Moves a session to a new id made here and binds it to a user: what to do at log-in. */
+  /** Moves a session to a new id and, if there is a subject, binds it to that user, as at log-in. */
   rotate(sid: string, options?: { subject?: string }): Promise<Created | null>;
 
-  /** A page of the sessions, of one user or all; `limit` is 1 to 1000, by default 100. */
+  /** A page of a list of sessions, one user's or all; `limit` is 1 to 1000, by default 100. */
   listSessions(options?: {
     subject?: string;
     cursor?: string;
     limit?: number;
   }): Promise<{ sessions: Entry[]; next?: string }>;
   countSessions(options?: { subject?: string }): Promise<number>;
-  /** The session that a listing names. */
+  /** The session with this handle, payload included. */
   inspect<Data = any>(handle: string): Promise<Session<Data> | null>;
-  /** Ends the session that a listing names. */
+  /** Ends the session with this handle; false when it does not exist. */
   terminate(handle: string): Promise<boolean>;
-  /** Ends all sessions of a user, but for the id `except`; how many. */
+  /** Ends all sessions of a user except the one with the id `except`; returns how many. */
   terminateSubject(subject: string, options?: { except?: string }): Promise<number>;
-  /** Ends all sessions; how many. */
+  /** Ends all sessions; returns how many. */
   clear(): Promise<number>;
 
-  /** Removes at most `limit` rows that have expired, by default 1000. */
+  /** Removes at most `limit` expired rows, by default 1000. Call it until `more` is false. */
   collect(options?: { limit?: number }): Promise<{ removed: number; more: boolean }>;
   stats(): Promise<Statistics>;
-  /** Reads the whole database; what is damaged in it. */
+  /** Reads the whole database; describes what is damaged. */
   check(): Promise<string[]>;
-  /** Writes a copy of the database to a path at which nothing is. */
+  /** Writes a copy of the database to a path that does not exist. */
   backup(target: string): Promise<void>;
-  /** Does what waits, closes the database and unlocks the directory. */
+  /** Completes the waiting requests, closes the database and unlocks the directory. */
   close(): Promise<void>;
 
-  /** The store can be used. */
+  /** The store is ready. */
   on(event: 'connect', listener: () => void): this;
   /** A function of this name failed, whether or not its promise is handled. */
   on(event: 'failure', listener: (error: SessionsError, verb: Verb) => void): this;
@@ -221,6 +221,6 @@ export class SessionsError extends Error {
     | 'replaced'
     | 'storage-full'
     | 'too-large';
-  /** With `too-large`: the longest that is accepted, in bytes. */
+  /** With `too-large`: the longest session that is accepted, in bytes. */
   readonly limit?: number;
 }

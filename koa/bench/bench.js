@@ -1,13 +1,14 @@
 'use strict';
 
-// Compares the store with others on this machine: medians of interleaved rounds, a process
-// for each. The other stores are taken from the folder BENCH_MODULES:
+// Compares the store with others on this machine: medians of interleaved rounds, with a
+// process for each measurement. The other stores are loaded from the folder BENCH_MODULES:
 //
 //     npm install --prefix FOLDER better-sqlite3 better-sqlite3-session-store \
 //         koa-generic-session-sequelize sequelize sqlite3
 //     BENCH_MODULES=FOLDER npm run bench
 //
-// On a machine with other work its time slices show in every figure: run it with `chrt -r 5`.
+// On a machine that is not idle, run it with `chrt -r 5`: otherwise the time slices of other
+// programs affect every figure.
 
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');

@@ -1,6 +1,6 @@
 'use strict';
 
-// Measures one store in a process of its own, `measure.js STORE DIRECTORY`; prints JSON.
+// Measures one store, as a separate process: `measure.js STORE DIRECTORY`. Prints JSON.
 
 const { monitorEventLoopDelay } = require('node:perf_hooks');
 
@@ -25,7 +25,7 @@ async function load(operation) {
   await Promise.all(
     Array.from({ length: CALLERS }, async (_, caller) => {
       for (let number = caller; performance.now() < end; number += 7) {
-        // A request of HTTP takes a turn of the loop, too.
+        // An HTTP request takes a turn of the event loop, too.
         await turn();
         await operation(number);
         count += 1;
@@ -47,7 +47,7 @@ async function median(count, operation) {
   return times.sort((one, other) => one - other)[count >> 1];
 }
 
-/** Microseconds that JSON.parse takes of a read; the rest is the store's. */
+/** Microseconds of a read that JSON.parse takes; the rest is the store's. */
 function parse() {
   const text = JSON.stringify(session(0));
   const start = performance.now();
@@ -62,7 +62,7 @@ async function idle() {
   return delay.percentile(99) / 1e6;
 }
 
-/** The test of the original: 500 at once, after one round to warm up; milliseconds. */
+/** The concurrency test of koa-generic-session-sequelize: 500 callers, after a warm-up round; in milliseconds. */
 async function concurrent(store) {
   let taken;
   for (const round of ['warm', 'measured']) {
@@ -103,7 +103,7 @@ async function main() {
   }
   await store.close();
   console.log(JSON.stringify(figures));
-  // better-sqlite3-session-store has a timer for ever.
+  // better-sqlite3-session-store has a timer that is never cleared.
   process.exit();
 }
 

@@ -1,7 +1,7 @@
 'use strict';
 
-// The stores that are compared, as functions that open one in a directory. What is not
-// installed is left out.
+// The stores that are compared, as functions that open one in a directory. Stores that are
+// not installed are left out.
 
 const { createHash } = require('node:crypto');
 const { createRequire } = require('node:module');

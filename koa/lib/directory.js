@@ -8,12 +8,12 @@ const { lock } = require('./lock.js');
 
 const { O_DIRECTORY, O_RDONLY } = fs.constants;
 
-/** Files of the host in the directory start with this. */
+/** The host's own files in the directory start with this. */
 const RESERVED = '.wasi-sessions';
 
 /**
- * A store's directory while this process uses it: open, and locked until it is closed.
- * The kernel releases the lock when the process dies in any way.
+ * The directory of an open store. It is locked until it is closed; the kernel also releases
+ * the lock when the process dies in any way.
  */
 class Directory {
   #fd;
@@ -23,7 +23,7 @@ class Directory {
     checkFile(file);
     try {
       fs.mkdirSync(given, { recursive: true, mode: 0o700 });
-      /** An absolute path without links: the process may change its working directory. */
+      /** An absolute path without links, since the process may change its working directory. */
       this.path = fs.realpathSync(given);
       this.#fd = fs.openSync(this.path, O_RDONLY | (O_DIRECTORY ?? 0));
     } catch (error) {
@@ -38,7 +38,7 @@ class Directory {
     }
   }
 
-  /** How the worker reaches the directory, see `Root`. */
+  /** The directory as the worker opens it, see `Root`. */
   get root() {
     return toRoot(this.#fd, this.path);
   }
@@ -55,7 +55,7 @@ class Directory {
   }
 }
 
-/** Opens the directory of a file for a backup; resolves what `use` does with it. */
+/** Opens the directory in which a backup is written, and passes it to `use`. */
 async function withParent(target, use) {
   const [parent, file] = [path.dirname(path.resolve(target)), path.basename(target)];
   let fd;
@@ -72,8 +72,8 @@ async function withParent(target, use) {
 }
 
 /**
- * A path of an open directory that stays valid when it is moved; elsewhere than on Linux
- * its path, with what identifies it.
+ * On Linux, a path of an open directory that stays valid when the directory is moved.
+ * Elsewhere its ordinary path, with the identity of the directory.
  */
 function toRoot(fd, directory) {
   const base = `/proc/self/fd/${fd}`;

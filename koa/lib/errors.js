@@ -1,9 +1,9 @@
 'use strict';
 
 /**
- * Why an operation failed: `code` for programs, `message` for logs. It carries neither an
- * id nor a payload, and no code of the file system: `ENOENT` from a store means "no
- * session" to koa-generic-session and express-session.
+ * Why an operation failed: `code` for programs, `message` for logs. It contains neither an
+ * id nor a payload. `code` is never one of the file system: to koa-generic-session and
+ * express-session, `ENOENT` from a store means "no session".
  */
 class SessionsError extends Error {
   constructor({ code, message, limit }, options) {
@@ -19,7 +19,7 @@ function invalid(message) {
   return new SessionsError({ code: 'invalid-argument', message });
 }
 
-/** A failure of the file system, in words. */
+/** The error for a failure of the file system while `doing` something. */
 function fromSystem(doing, error) {
   return new SessionsError({ code: 'directory', message: `${doing}: ${error.message}` });
 }

@@ -36,14 +36,14 @@ function expressStore(store, session) {
   return new ExpressStore();
 }
 
-/** The ttl of a session: until its cookie expires, or else as in the other stores. */
+/** The ttl of a session: until `cookie.expires`, or else as for the other middlewares. */
 function life(session) {
   const left = untilDate(session?.cookie?.expires) ?? timeToLive(undefined, session);
-  // A ttl of 0 would mean that none is given.
+  // A ttl of 0 would count as not given.
   return left === 0 ? -1 : left;
 }
 
-/** A session whose cookie has the expiry that `touch` has moved. */
+/** Finds a session, and sets its `cookie.expires`, which `touch` does not write, to its expiry. */
 async function find(store, sid) {
   const found = await store.find(sid);
   return found === undefined ? null : renewed(found.session, found.expires);
@@ -69,7 +69,7 @@ async function all(store) {
   return sessions;
 }
 
-/** Calls back outside of the promise, which would swallow what a callback throws. */
+/** Calls the callback outside of the promise, which would swallow its exceptions. */
 function answer(promise, callback = () => {}, result = (value) => value) {
   promise.then(
     (value) => process.nextTick(callback, null, result(value)),

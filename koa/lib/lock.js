@@ -1,8 +1,8 @@
 'use strict';
 
-// The lock on a store's directory: flock(2), as the Rust host takes it. Node has no function
-// for it, but the lock belongs to the open file, which a child process shares: a program
-// takes it, and after that program has ended this process still holds it.
+// The lock on a store's directory: flock(2), as in the Rust host. Node has no function for it.
+// But the lock belongs to the open file description, which a child process shares: so a child
+// process takes the lock, and this process still holds it after the child has ended.
 
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
@@ -29,13 +29,13 @@ const PROGRAMS = [
   { name: 'perl', inUse: PERL_IN_USE, parameters: (isShared) => ['-e', PERL, isShared ? SHARED : EXCLUSIVE] },
 ];
 
-/** Milliseconds after which a program that does not end is killed. */
+/** Milliseconds after which a program that has not ended is killed. */
 const TIME_OUT = 10_000;
 
 /**
- * Locks an open directory, or throws: `in-use` when another process holds it, `no-lock`
- * when there is no means of locking it. Shared access goes without where there is none: the
- * component has a lock of its own then.
+ * Locks an open directory. Throws `in-use` when another process holds the lock, and `no-lock`
+ * when the directory cannot be locked. Shared access does not need the lock, since the component
+ * has its own, and goes on without it.
  */
 function lock(fd, directory, isShared) {
   for (const program of PROGRAMS) {
@@ -58,7 +58,7 @@ function lock(fd, directory, isShared) {
   });
 }
 
-/** The exit status of a program; `undefined` if it could not run to its end. */
+/** The exit status of a program; `undefined` if it could not be run or was killed. */
 function run({ name, parameters }, fd, isShared) {
   const { status } = spawnSync(name, parameters(isShared).map(String), {
     stdio: ['ignore', 'ignore', 'ignore', fd],
@@ -69,8 +69,8 @@ function run({ name, parameters }, fd, isShared) {
 }
 
 /**
- * Whether the directory is locked: an exit status alone does not prove it. On Linux the kernel
- * lists the locks of an open file; elsewhere a second open file must be refused.
+ * Whether the directory is really locked, which the exit status does not prove. On Linux the
+ * kernel lists the locks of an open file; elsewhere locking a second open file must fail.
  */
 function isProved(program, fd, directory, isShared) {
   const kind = isShared ? 'READ' : 'WRITE';

@@ -6,22 +6,24 @@ const { Owner } = require('./owner.js');
 const { ReadCache } = require('./read_cache.js');
 const { Store } = require('./store.js');
 
-/** The database in the directory unless the option `file` names another. */
+/** The default of the option `file`. */
 const FILE = 'sessions.db';
 
-/** Bytes of the read cache unless the option `readCache` says otherwise. */
+/** The default of the option `readCache`, in bytes. */
 const READ_CACHE = 32 << 20;
 
 /** The default of the option `maxData`, in bytes. */
 const MAX_DATA = 1 << 20;
 
-/** The most requests of one batch, and the bytes that the sessions it reads may have together. */
+/** The most requests of one batch. */
 const MOST_REQUESTS = 128;
+
+/** The most bytes of sessions that one batch may read. */
 const MOST_READ = 128 << 20;
 
 /**
- * Opens a store. Options that are not of this package are the component's; an unknown name
- * or a value out of range is an `invalid-argument` that says which.
+ * Opens a store. Options that this package does not know are passed to the component; an
+ * unknown name or a value out of range is an `invalid-argument` that names the option.
  */
 async function open(options = {}) {
   const { directory: given, file = FILE, readCache = READ_CACHE, timestamps: _always, ...rest } = options;
@@ -34,7 +36,7 @@ async function open(options = {}) {
     });
   }
   const component = { access: 'exclusive', ...rest };
-  // The original's option may be negative.
+  // In koa-generic-session-sequelize this option may be negative.
   if (component.gcFrequency < 0) component.gcFrequency = 0;
 
   const isShared = component.access === 'shared';
@@ -56,13 +58,13 @@ async function open(options = {}) {
   }
 }
 
-/** How many requests a batch may have, so that what it reads is bounded. */
+/** The most requests of a batch, so that the sessions it reads have at most `MOST_READ` bytes. */
 function mostRequests(maxData) {
   const longest = typeof maxData === 'number' && maxData >= 1 ? maxData : MAX_DATA;
   return Math.max(1, Math.min(MOST_REQUESTS, Math.floor(MOST_READ / longest)));
 }
 
-/** Options as JSON. A value that JSON has not becomes `{}`, which no option accepts, so that it is refused by name. */
+/** Options as JSON. A value that JSON does not have becomes `{}`, which every option refuses with its name. */
 function toJson(options) {
   const isNone = (value) => ['bigint', 'function', 'symbol'].includes(typeof value) || Number.isNaN(value);
   return JSON.stringify(options, (_name, value) => (isNone(value) ? {} : value));

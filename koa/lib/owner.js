@@ -7,29 +7,29 @@ const { SessionsError } = require('./errors.js');
 
 const WORKER = path.join(__dirname, 'worker', 'worker.mjs');
 
-/** The most text that the requests of one batch bring, in characters. */
+/** The most text in the requests of one batch, in characters. */
 const MOST_TEXT = 4 << 20;
 
-/** The most that waits for the worker, in characters; what comes then is refused. */
+/** The largest size of the queue, in characters; requests beyond it fail with `busy`. */
 const MOST_WAITING = 64 << 20;
 
-/** Milliseconds until another worker is started after one that could not open the store. */
+/** Milliseconds to wait before another worker is started after one that could not open the store. */
 const PAUSE = 1000;
 
-/** What an item of the queue takes beyond its texts, in characters. */
+/** The size of a queued item beyond its texts, in characters. */
 const ITEM = 200;
 
 const CLOSED = { code: 'closed', message: 'the store is closed' };
-const OVERLOADED = { code: 'busy', message: 'too much waits for the database' };
+const OVERLOADED = { code: 'busy', message: 'too many requests wait for the database' };
 
 /**
- * The worker thread with the component, and the queue of what it shall do. At most one
- * message is on its way; what comes meanwhile waits and is sent as one batch. After a batch of
- * several requests the next one waits for a turn of the event loop: most of the callers that
- * were answered go on in it, and share the next fsync.
+ * The worker thread with the component, and its queue. At most one message is in flight;
+ * requests that arrive meanwhile are queued and sent as one batch (group commit). After a batch
+ * of several requests, the next batch waits for a turn of the event loop, in which most of the
+ * callers that were answered send their next requests, which then share an fsync.
  *
- * A worker that dies fails what it was doing. The next one is started at once and does
- * what waits.
+ * When a worker dies, the requests in flight fail. If requests are queued, another worker is
+ * started immediately and runs them.
  */
 class Owner {
   #settings;
@@ -40,13 +40,13 @@ class Owner {
   #sent = [];
   /** Whether the last batch had several requests. */
   #gathers = false;
-  /** Whether the queue is sent after the next turn. */
+  /** Whether the queue is going to be sent after the next turn. */
   #isGathering = false;
   #closing;
   #onRestart;
   /** Why and when the last worker could not open the store. */
   #failed = { at: -Infinity };
-  /** The last time that the component asked for, in milliseconds since the epoch. */
+  /** The last time that the component read from the clock, in milliseconds since the epoch. */
   now = 0;
 
   /** Starts the worker, and resolves when the store is open. */
@@ -61,19 +61,19 @@ class Owner {
     this.#onRestart = onRestart;
   }
 
-  /** Does one of the component's requests, together with others that wait. */
+  /** Queues a request; it may be sent in a batch with others. */
   request(request) {
     const text = request.data ?? request.patch ?? '';
     return this.#enqueue({ request, size: ITEM + (request.id?.length ?? 0) + text.length });
   }
 
-  /** Calls another function, in turn. */
+  /** Queues the call of another function, which is sent alone. */
   call(call, parameters) {
-    // Closing must not fail because much waits.
+    // Closing must not fail because the queue is full.
     return this.#enqueue({ call, parameters, size: call === 'close' ? 0 : ITEM });
   }
 
-  /** Does what waits, closes the database and ends the worker. */
+  /** Runs the queued requests, closes the database and ends the worker. */
   close() {
     if (!this.#closing) {
       const closed = this.call('close', {});
@@ -99,7 +99,7 @@ class Owner {
     });
   }
 
-  /** Sends what waits: at once, or together with what the next turn brings. */
+  /** Sends the queue, immediately or after the next turn of the event loop. */
   #sendSoon() {
     if (!this.#gathers || !this.#isOpen) this.#send();
     else if (!this.#isGathering && this.#sent.length === 0 && this.#queue.length > 0) {
@@ -108,12 +108,12 @@ class Owner {
         this.#isGathering = false;
         this.#send();
       };
-      // The first one runs before those of the callers that were answered.
+      // The first `setImmediate` runs before those of the callers that were answered.
       setImmediate(() => setImmediate(send));
     }
   }
 
-  /** Sends what waits, unless a message is on its way. */
+  /** Sends the next batch or call, unless a message is in flight. */
   #send() {
     if (this.#sent.length > 0 || this.#queue.length === 0) return;
     if (!this.#isOpen) {
@@ -123,12 +123,12 @@ class Owner {
     this.#sent = this.#take();
     this.#gathers = this.#sent.length > 1;
     const [{ call, parameters }] = this.#sent;
-    // While a request is out the process must not end.
+    // The process must not end while a request is in flight.
     this.#worker.ref();
     this.#worker.postMessage(call ? { call, parameters } : { call: 'requests', parameters: this.#sent.map(({ request }) => request) });
   }
 
-  /** The first of the queue, and the requests behind it that fit into a batch with it. */
+  /** Takes the first item of the queue, and the requests after it that fit into the same batch. */
   #take() {
     let [count, size] = [0, 0];
     for (const item of this.#queue) {
@@ -159,7 +159,7 @@ class Owner {
       const worker = new Worker(WORKER, {
         name: 'wasi-sessions',
         workerData: this.#settings,
-        // What the application was started with is not meant for this thread.
+        // The application's command line and environment are not meant for this thread.
         execArgv: [],
         env: {},
       });
@@ -188,7 +188,7 @@ class Owner {
     });
   }
 
-  /** Fails what the worker was doing, and starts another one if there is more to do. */
+  /** Fails the requests in flight, and starts another worker if requests are queued. */
   #ended(error) {
     const wasOpen = this.#isOpen;
     this.#isOpen = false;
@@ -201,7 +201,7 @@ class Owner {
     if (this.#queue.length > 0) this.#restart();
   }
 
-  /** Starts a worker for what waits, unless one is starting. If that fails, so does what waits. */
+  /** Starts a worker for the queue, unless one is starting. If that fails, the queued requests fail. */
   async #restart() {
     if (this.#worker) return;
     try {

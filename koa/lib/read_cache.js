@@ -1,27 +1,27 @@
 'use strict';
 
-/** What an entry takes beyond its texts, in bytes. */
+/** The size of an entry beyond its texts, in bytes. */
 const ENTRY = 200;
 
 /** Milliseconds by which a clock may be set back without the cache being cleared. */
 const STEP_BACK = 60_000;
 
 /**
- * Sessions that were read or written before, answered without the worker, and bounded in bytes.
+ * A cache of sessions that were read or written before, bounded in bytes.
  *
- * It never gives an answer that the database would not give. The process is the only owner of
- * the database. An entry is removed when a write of its session is sent, before it is done; a
- * session is cached when it is acknowledged, unless another write of it was sent meanwhile.
+ * It never gives an answer that the database would not give: the process is the only owner of
+ * the database, an entry is invalidated when a write of its session is sent, and a session is
+ * cached when its read or write is answered, unless another write of it was sent meanwhile.
  */
 class ReadCache {
   #limit;
   #bytes = 0;
-  /** By id; the first is the next to be evicted, unless it was used since it came there. */
+  /** The entries by id, in the order of eviction; an entry that was used meanwhile gets a second chance. */
   #entries = new Map();
-  /** By id: how many requests are on their way, and the number of the last write among them. */
+  /** By id: how many requests are in flight, and the number of the last write among them. */
   #pending = new Map();
   #number = 0;
-  /** Requests up to this number are not cached: they may be from before a write of all sessions. */
+  /** The answers to requests up to this number are not cached: they may be older than the last `clear`. */
   #cleared = 0;
   #latest = 0;
 
@@ -31,7 +31,8 @@ class ReadCache {
 
   /** The text and the expiry of a session; `undefined` when it is not cached. */
   get(id) {
-    // What expired while the clock was ahead may have been collected.
+    // A session that expired while the clock was ahead may have been collected, so the clock is
+    // compared with the latest time seen.
     this.saw(Date.now());
     const entry = this.#entries.get(id);
     if (entry === undefined || entry.expires <= this.#latest) return undefined;
@@ -39,14 +40,14 @@ class ReadCache {
     return entry;
   }
 
-  /** A time that the component has seen, or that the clock shows. */
+  /** Records a time that the component or this process has read. Clears the cache if the clock was set back. */
   saw(now) {
     if (now < this.#latest - STEP_BACK) this.clear();
     else if (now <= this.#latest) return;
     this.#latest = now;
   }
 
-  /** To be called when a request for a session is sent; what it returns is for {@link answered}. */
+  /** Must be called when a request for a session is sent; the result is for {@link answered}. */
   sent(id, isWrite) {
     const number = ++this.#number;
     let pending = this.#pending.get(id);
@@ -60,7 +61,7 @@ class ReadCache {
     return { id, number, pending, before };
   }
 
-  /** To be called when that request is answered, with the session as it is then, if that is known. */
+  /** Must be called when that request is answered, with the session after it, if it is known. */
   answered({ id, number, pending }, session) {
     pending.count -= 1;
     if (pending.count === 0) this.#pending.delete(id);
@@ -68,7 +69,7 @@ class ReadCache {
     this.#insert(id, session);
   }
 
-  /** Forgets all sessions, and what requests that were sent before will bring. */
+  /** Invalidates all sessions, and the answers to requests in flight. */
   clear() {
     this.#entries.clear();
     this.#bytes = 0;

@@ -9,13 +9,13 @@ const { timeToLive } = require('./time_to_live.js');
 
 const NOT_JSON = { code: 'corrupt', message: 'the payload of a session is not JSON' };
 
-/** A promise that may be left alone: its failure does not end the process. */
+/** Marks a promise as handled, so that its rejection does not end the process. */
 function unattended(promise) {
   promise.catch(() => {});
   return promise;
 }
 
-/** The functions of koa-generic-session, koa-session-minimal and koa-session, and those beyond them. */
+/** The store for koa-generic-session and koa-session, with the functions of the contract. */
 class Store extends EventEmitter {
   #owner;
   #directory;
@@ -23,14 +23,14 @@ class Store extends EventEmitter {
   #boundsSubjects;
   #closed;
 
-  /** Made by `open`. `cache` is undefined where there are other owners, or none is wanted. */
+  /** Called by `open`. `cache` is undefined with shared access, or if it is turned off. */
   constructor({ owner, directory, cache, boundsSubjects }) {
     super();
     this.#owner = owner;
     this.#directory = directory;
     this.#cache = cache;
     this.#boundsSubjects = boundsSubjects;
-    // After the middleware has been made, which listens for it.
+    // Emitted later, since the middleware that listens for it is made after this.
     setImmediate(() => this.emit('connect'));
 
     /** The store for koa-session-minimal, which awaits neither `set` nor `destroy`. */
@@ -58,12 +58,12 @@ class Store extends EventEmitter {
     return unattended(this.#touch(sid, ttl));
   }
 
-  /** A store for express-session, of which the argument is the module. */
+  /** A store for express-session. The argument is the module `express-session`. */
   express(session) {
     return expressStore(this, session);
   }
 
-  /** A session and its expiry, from memory if they are there; `undefined` when it is missing. */
+  /** A session and its expiry, from the cache if possible; `undefined` when it is missing. */
   async find(sid) {
     const found = this.#cache?.get(sid) ?? (await this.#fetch(sid));
     const session = this.#parse(found);
@@ -92,7 +92,7 @@ class Store extends EventEmitter {
     return this.#update({ verb: 'update', id: sid, data, ttl: timeToLive(ttl, session), expected: version });
   }
 
-  /** For the import: starts a session with this text of JSON, which is kept as it is, unless it is there. */
+  /** For the import: creates a session, if it does not exist, with this JSON text, which is stored unchanged. */
   async insert(sid, data, ttl) {
     if (!canExist(sid)) throw invalid('id: must be 1 to 255 bytes of UTF-8');
     return this.#update({ verb: 'update', id: sid, data, ttl, expected: 0 });
@@ -198,13 +198,13 @@ class Store extends EventEmitter {
     return (await this.#do(request, true, renewed)) ?? null;
   }
 
-  /** A session as the database has it; `undefined` when it is missing. */
+  /** Reads a session from the database; `undefined` when it is missing. */
   async #fetch(sid) {
     if (!canExist(sid)) return undefined;
     return this.#do({ verb: 'get', id: sid }, false, (session) => session);
   }
 
-  /** The payload of a session that was found; one that is not JSON counts as missing, and is reported. */
+  /** Parses the payload of a session. One that is not JSON counts as missing and is emitted as a failure. */
   #parse(found) {
     if (found === undefined) return undefined;
     try {
@@ -215,7 +215,7 @@ class Store extends EventEmitter {
     }
   }
 
-  /** Does a request for one session; `after` says what the session is then, for the cache. */
+  /** Sends a request for one session; `after` computes the session after it, for the cache. */
   async #do(request, isWrite, after) {
     const sent = this.#cache?.sent(request.id, isWrite);
     try {
@@ -244,13 +244,13 @@ class Store extends EventEmitter {
     return this.#owner.call(call, parameters);
   }
 
-  /** A log-in may end other sessions of its subject. */
+  /** Clears the cache if binding this subject may end other sessions. */
   #mayEndOthers(subject) {
     if (this.#boundsSubjects && subject !== undefined) this.#cache?.clear();
   }
 }
 
-/** Whether there can be a session with this id. Other ids are absent. */
+/** Whether a session can have this id; the component checks the length in bytes. */
 function canExist(sid) {
   return typeof sid === 'string' && sid !== '' && sid.length <= 255 && sid.isWellFormed();
 }
@@ -260,7 +260,7 @@ function toText(session) {
   try {
     text = JSON.stringify(session);
   } catch {
-    // The message can quote the session.
+    // The message is dropped, since it may quote the session.
   }
   if (text === undefined) throw invalid('session: cannot be written as JSON');
   return text;

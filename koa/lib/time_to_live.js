@@ -1,17 +1,18 @@
 'use strict';
 
 /**
- * The life that a middleware asks for, in whole milliseconds; `undefined` where it asks for none.
+ * The life that a middleware asks for, in whole milliseconds; `undefined` if it is not given.
  *
  * | ttl | meaning |
  * |---|---|
- * | a number above 0, or its digits in a string | so many milliseconds, a fraction cut off, at least 1 |
+ * | a number above 0, or its digits in a string | that many milliseconds, truncated, at least 1 |
  * | `Infinity` | as long as `absoluteLifetime` allows |
- * | a negative number | the session has expired: it ends at once |
- * | 0, `undefined`, `null`, `NaN`, `'session'`, anything else | none given |
+ * | a negative number | the session has expired and ends immediately |
+ * | 0, `undefined`, `null`, `NaN`, `'session'`, anything else | not given |
  *
- * Where none is given, `cookie.maxAge` of the session counts if it is a number of 1 or more; else
- * `cookie.expires` if it is a date, or a date as text; else the option `browserSessionLifetime`.
+ * If it is not given, the life is `cookie.maxAge` of the session if that is a number of 1 or more;
+ * else `cookie.expires` if that is a date, or a date as text; else the option
+ * `browserSessionLifetime`.
  */
 function timeToLive(ttl, session) {
   const given = toMilliseconds(ttl);
@@ -27,7 +28,7 @@ function toMilliseconds(ttl) {
   return number < 0 ? 0 : Math.max(1, Math.trunc(number));
 }
 
-/** Milliseconds until a date, 0 for one that has passed; `undefined` for what is no date. */
+/** Milliseconds until a date, 0 for one in the past; `undefined` for anything but a date. */
 function untilDate(date) {
   if (typeof date !== 'string' && !(date instanceof Date)) return undefined;
   const time = new Date(date).getTime();

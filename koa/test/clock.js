@@ -1,6 +1,7 @@
 'use strict';
 
-// A clock that a test moves, in this thread and in the store's. To be required before the store.
+// A clock that a test can move, in this thread and in the store's. Must be required before the
+// store.
 
 const path = require('node:path');
 const workerThreads = require('node:worker_threads');

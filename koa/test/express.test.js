@@ -23,7 +23,7 @@ function withCookie(maxAge) {
   return { cookie, x: 1 };
 }
 
-test('what get gives back carries the expiry that touch has moved', async (t) => {
+test('a session from get has the expiry that touch has set', async (t) => {
   const { call } = await expressStore(t);
   await call('set', 'a', withCookie(10_000));
   const before = new Date((await call('get', 'a')).cookie.expires);
@@ -33,7 +33,7 @@ test('what get gives back carries the expiry that touch has moved', async (t) =>
   assert.equal(after.x, 1);
 });
 
-test('a cookie without an expiry, or with one that is no date, gives the life of a browser session', async (t) => {
+test('a cookie without a valid expiry gives the life of browserSessionLifetime', async (t) => {
   const { store, call } = await expressStore(t);
   const broken = withCookie(1000);
   broken.cookie.expires = new Date(NaN);

@@ -14,7 +14,7 @@ function directory(t) {
   return { outside: path.join(made, 'outside'), base: path.join(made, 'root') };
 }
 
-/** The code of WASI with which something fails. */
+/** WASI's error code with which an operation fails. */
 function code(operation) {
   try {
     operation();
@@ -47,7 +47,7 @@ test('nothing outside of the directory can be reached', (t) => {
   assert.equal(fs.readFileSync(outside, 'utf8'), 'secret');
 });
 
-test('files are read and written at any place, and are private', (t) => {
+test('files are read and written at any offset, and are private', (t) => {
   const { base } = directory(t);
   const root = Descriptor.ofRoot(new Root(base));
   const before = process.umask(0);
@@ -88,12 +88,12 @@ test('failures are codes of WASI', (t) => {
   assert.equal(code(() => file.write(undefined, 0n)), 'io');
 });
 
-test('a device is no file', () => {
+test('a device is refused', () => {
   const root = Descriptor.ofRoot(new Root('/dev'));
   assert.equal(code(() => root.openAt({}, 'full', {}, WRITE)), 'not-permitted');
 });
 
-test('where a moved directory cannot be followed, no name is changed in another', (t) => {
+test('if a directory was moved, no name is changed in the one at its old path', (t) => {
   const { base } = directory(t);
   const { dev, ino } = fs.statSync(base);
   const root = Descriptor.ofRoot(new Root(base, { dev, ino }));

@@ -113,7 +113,7 @@ for (const [name, statements] of Object.entries(SOURCES)) {
   });
 }
 
-test('a table of the original is taken over in place', { skip: !sqlite }, async (t) => {
+test('a table of koa-generic-session-sequelize is migrated in place', { skip: !sqlite }, async (t) => {
   const file = database(t, SOURCES['koa-generic-session-sequelize']().slice(0, 3));
   const store = await open({ directory: path.dirname(file), file: path.basename(file) });
   assert.deepEqual(await store.get('live'), { x: 1 });
@@ -121,7 +121,7 @@ test('a table of the original is taken over in place', { skip: !sqlite }, async 
   await store.close();
 });
 
-test('a thousand sessions are imported, and what cannot be is refused in words', { skip: !sqlite }, async (t) => {
+test('a thousand sessions are imported, and a wrong source is refused with a message', { skip: !sqlite }, async (t) => {
   const from = database(t, [
     'CREATE TABLE sessions (sid PRIMARY KEY, expired, sess)',
     'CREATE TABLE other (id, data, expires)',
@@ -151,7 +151,7 @@ test('large sessions are imported a few at a time, and too large ones are broken
   assert.ok(Number(/(\d+) MiB/.exec(stderr)[1]) < 400, stderr);
 });
 
-test('a damaged database is refused in words, and leaves the store sound', { skip: !sqlite }, async (t) => {
+test('a damaged database is refused with a message, and the store stays sound', { skip: !sqlite }, async (t) => {
   const from = database(t, [
     'PRAGMA page_size = 512',
     'CREATE TABLE sessions (sid PRIMARY KEY, expired, sess)',
@@ -176,7 +176,7 @@ test('a damaged database is refused in words, and leaves the store sound', { ski
   }
 });
 
-test('where Node has no SQLite, the import says which Node has', { skip: Boolean(sqlite) }, (t) => {
+test('under a Node without SQLite, the import names the version that it needs', { skip: Boolean(sqlite) }, (t) => {
   const { stderr, status } = command('import', '--from', 'old.db', '--directory', directory(t));
   assert.match(stderr, /needs Node 22\.13/);
   assert.equal(status, 1);

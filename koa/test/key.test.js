@@ -12,7 +12,7 @@ const { directory, open } = require('./support.js');
 /** Whether a file of the directory has these bytes. */
 const isInFiles = (folder, bytes) => fs.readdirSync(folder).some((name) => fs.readFileSync(path.join(folder, name)).includes(bytes));
 
-test('with a key no file has a session, and the key is changed by collecting', async (t) => {
+test('with a key no file contains a payload, and collecting changes the key', async (t) => {
   const folder = directory(t);
   const [first, second] = [randomBytes(32).toString('base64'), randomBytes(32).toString('base64')];
   const stages = [{ key: first }, { key: second, previousKey: first }, { key: second }];

@@ -9,7 +9,7 @@ const { Worker } = require('node:worker_threads');
 
 const { HOST, directory, open, run } = require('./support.js');
 
-/** Runs with a PATH that has only these programs, given as shell text or as names to link. */
+/** Calls `use` with a PATH that has only these programs, as shell scripts or, if empty, as links. */
 async function withPrograms(t, programs, use) {
   const bin = directory(t);
   fs.mkdirSync(bin);
@@ -43,7 +43,7 @@ for (const program of ['flock', 'perl']) {
   );
 }
 
-test('the lock is that of flock(2) on the directory, which the Rust host takes', { skip: !which('flock') }, async (t) => {
+test('the lock is flock(2) on the directory, as in the Rust host', { skip: !which('flock') }, async (t) => {
   const where = directory(t);
   const store = await open({ directory: where });
   const flock = () => spawnSync('flock', ['-n', where, 'true']).status;
@@ -52,7 +52,7 @@ test('the lock is that of flock(2) on the directory, which the Rust host takes',
   assert.equal(flock(), 0);
 });
 
-test('a program that says that it locked and did not is not believed', (t) =>
+test('a program that reports success without locking is not trusted', (t) =>
   withPrograms(t, { flock: '#!/bin/sh\nexit 0\n' }, () =>
     assert.rejects(open({ directory: directory(t) }), { code: 'no-lock', message: /Install `flock`/ }),
   ));
@@ -86,7 +86,7 @@ test('a process that was killed leaves nothing that has to be removed', async (t
   await store.close();
 });
 
-test('of two processes that start at once one gets the directory', async (t) => {
+test('of two processes that start at the same time, one gets the directory', async (t) => {
   const where = directory(t);
   const text = `open({ directory }).then(() => { say('open'); setInterval(() => {}, 1000); }, (error) => say(error.code));`;
   const said = await Promise.all([run(t, where, text).next(), run(t, where, text).next()]);
@@ -109,7 +109,7 @@ test('a Node process and the Rust host exclude each other, and read what the oth
   await again.close();
 });
 
-test('a store notices that its directory was moved, and leaves the one in its place alone', async (t) => {
+test('a store notices that its directory was moved, and does not change the one at its old path', async (t) => {
   const where = directory(t);
   const first = await open({ directory: where });
   await first.set('a', { by: 'first' });
@@ -145,7 +145,7 @@ test('a worker that is started after its directory was moved notices it, too', a
   await store.close();
 });
 
-test("Node's permission model is refused in words", async (t) => {
+test("Node's permission model is refused with a message", async (t) => {
   const flag = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
   const where = directory(t);
   const program = run(t, where, `open({ directory }).catch((error) => say([error.code, error.message]));`, {

@@ -7,14 +7,14 @@ const { test } = require('node:test');
 
 const { Program, directory } = require('./support.js');
 
-/** A server with a middleware, in a process of its own. */
+/** Starts a server with a middleware, in a separate process. */
 async function serve(t, middleware, where, options = {}) {
   const program = new Program(t, [path.join(__dirname, 'server.js'), middleware, where, JSON.stringify(options)]);
   program.port = (await program.next()).port;
   return program;
 }
 
-/** A browser: it keeps cookies and forgets those that are emptied or have expired. */
+/** A browser: keeps cookies, and removes those that are empty or have expired. */
 class Browser {
   cookies = new Map();
 
@@ -61,7 +61,7 @@ function forward(server, milliseconds) {
   return request(server.port, `/forward?${milliseconds}`);
 }
 
-/** How many sessions the store has that have not expired. */
+/** The number of live sessions in the store. */
 async function live(server) {
   return JSON.parse((await request(server.port, '/live')).text);
 }
@@ -69,7 +69,7 @@ async function live(server) {
 const MIDDLEWARES = ['koa-generic-session', 'koa-session-minimal', 'koa-session', 'express-session'];
 
 for (const middleware of MIDDLEWARES) {
-  test(`${middleware}: sessions are made, changed, renamed and ended, and outlive the process`, async (t) => {
+  test(`${middleware}: sessions are created, changed, renamed and ended, and survive the process`, async (t) => {
     const where = directory(t);
     let server = await serve(t, middleware, where, { maxAge: 3_600_000 });
     const browser = new Browser(server);
@@ -107,7 +107,7 @@ for (const middleware of MIDDLEWARES) {
     assert.equal(server.errors.replace(/.*(Warning|node --trace).*\n/g, ''), '');
   });
 
-  test(`${middleware}: a request in flight does not undo a log-out, and a client may go away`, async (t) => {
+  test(`${middleware}: a request in flight does not undo a log-out, even if its client disconnects`, async (t) => {
     const server = await serve(t, middleware, directory(t), { maxAge: 3_600_000 });
     const browser = new Browser(server);
     await browser.visit('/count');
@@ -165,7 +165,7 @@ test('koa-session: a session that is not rolling expires however often it is rea
     assert.equal(count, expected);
     if (count) assert.ok(!setsCookie);
   }
-  // The middleware asks for 10 s more than the session has.
+  // The middleware's ttl is 10 s longer than the session's life.
   assert.equal(await live(server), 0);
 });
 
@@ -193,7 +193,7 @@ test('koa-session: a session of the browser lives as long as browserSessionLifet
   assert.equal((await browser.visit('/read')).count, null);
 });
 
-test('koa-session-minimal: without tombstones, a log-in with the id of a log-out a moment ago is kept', async (t) => {
+test('koa-session-minimal: without tombstones, a log-in right after a log-out can reuse the id', async (t) => {
   const server = await serve(t, 'koa-session-minimal', directory(t), { tombstone: 0 });
   const browser = new Browser(server);
   await browser.visit('/count');

@@ -1,7 +1,7 @@
 'use strict';
 
-// Moving an application from the original to this store, with a database that the original
-// has written: see `original/record.js`.
+// Moving an application from koa-generic-session-sequelize (the original) to this store, with a
+// database that the original has written: see `original/record.js`.
 
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
@@ -16,7 +16,7 @@ const { directory, open } = require('./support.js');
 
 const FILE = 'sessions.sqlite';
 
-/** A copy of the original's database, in a directory of its own. */
+/** A copy of the original's database, in a new directory. */
 function database(t) {
   const where = directory(t);
   fs.mkdirSync(where);
@@ -24,9 +24,9 @@ function database(t) {
   return where;
 }
 
-/** Lets the browsers of the original visit an application again, now with another store. */
+/** Has the browsers that visited the original visit an application with this store. */
 async function keepsSessions(store) {
-  assert.equal(await store.countSessions(), browsers.length, 'the expired one is not taken over');
+  assert.equal(await store.countSessions(), browsers.length, 'the expired one is not migrated');
   const server = application(store).listen(0, '127.0.0.1');
   await once(server, 'listening');
   try {
@@ -58,7 +58,7 @@ test('an application that used the original keeps the sessions that were importe
   await keepsSessions(await open({ directory: where }));
 });
 
-/** Node 20 has none, and the import needs it. */
+/** Whether Node has the module that the import needs; Node 20 does not. */
 function hasSqlite() {
   try {
     return Boolean(require('node:sqlite'));

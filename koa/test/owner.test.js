@@ -18,7 +18,7 @@ function workers(t) {
   return started;
 }
 
-test('a worker that dies fails what it was doing, and the next one goes on', async (t) => {
+test('when a worker dies, requests in flight fail and the next worker runs the queue', async (t) => {
   const started = workers(t);
   const store = await openStore(t);
   await store.set('a', { x: 1 });
@@ -31,7 +31,7 @@ test('a worker that dies fails what it was doing, and the next one goes on', asy
   assert.equal(started.length, 2);
 });
 
-test('a worker that dies while it opens the store fails that, and unlocks the directory', async (t) => {
+test('when a worker dies while it opens the store, opening fails and the directory is unlocked', async (t) => {
   const where = directory(t);
   process.once('worker', (worker) => worker.terminate());
   await assert.rejects(open({ directory: where }), { code: 'crashed' });
@@ -40,7 +40,7 @@ test('a worker that dies while it opens the store fails that, and unlocks the di
   await store.set('a', { x: 1 });
 });
 
-test('a worker that dies while it is restarted fails what waits, and a later one goes on', async (t) => {
+test('when a worker dies while it is restarted, the queue fails and a later worker works', async (t) => {
   const started = workers(t);
   const store = await openStore(t);
   await store.set('a', { x: 1 });
@@ -50,7 +50,7 @@ test('a worker that dies while it is restarted fails what waits, and a later one
   await exited;
   const failed = await Promise.allSettled([store.read('a'), store.set('b', {}), store.stats()]);
   assert.deepEqual(failed.map(({ reason }) => reason?.code), ['crashed', 'crashed', 'crashed']);
-  // For a second no other one is started.
+  // No other worker is started for a second.
   let found;
   while (!found) {
     await new Promise(setImmediate);
@@ -59,11 +59,11 @@ test('a worker that dies while it is restarted fails what waits, and a later one
   assert.deepEqual(found.data, { x: 1 });
 });
 
-test('a fault of the shim ends the worker and not the process', async (t) => {
+test('a bug in the WASI shim ends the worker, not the process', async (t) => {
   const started = workers(t);
   const store = await openStore(t);
   await store.set('a', { x: 1 });
-  // A life that is no whole number makes an exception that is no error of WASI.
+  // A life that is not an integer causes an exception that is not one of WASI's errors.
   started[0].ref();
   started[0].postMessage({ call: 'requests', parameters: [{ verb: 'set', id: 'a', data: '{}', ttl: 1.5 }] });
   await new Promise((resolve) => started[0].once('exit', resolve));
@@ -97,14 +97,14 @@ test('a process ends by itself once every write is answered, and loses none', as
   await store.close();
 });
 
-test('flags of the application are not meant for the worker', async (t) => {
+test('flags of the application are not passed to the worker', async (t) => {
   const program = run(t, directory(t), `open({ directory }).then((store) => store.close()).then(() => say('closed'));`, {
     parameters: ['--input-type=commonjs'],
   });
   assert.equal(await program.next(), 'closed');
 });
 
-test('callers that go on at once after an answer share the next batch', async (t) => {
+test('callers that send another request right after an answer share the next batch', async (t) => {
   const store = await openStore(t);
   const batches = [];
   const { postMessage } = Worker.prototype;
@@ -126,7 +126,7 @@ test('callers that go on at once after an answer share the next batch', async (t
   assert.ok(batches.length <= rounds + 3, `${batches}`);
 });
 
-test('koa-generic-session hears a connect and never a disconnect', async (t) => {
+test('koa-generic-session gets the event connect and never disconnect', async (t) => {
   const store = await openStore(t);
   const heard = [];
   for (const event of ['connect', 'disconnect']) store.on(event, () => heard.push(event));
@@ -172,7 +172,7 @@ test(`killed ${KILLS} times under load, nothing that was answered is lost`, asyn
   }
 });
 
-test('what waits is bounded in memory, and refused beyond', async (t) => {
+test('the queue is bounded in memory, and requests beyond it are refused', async (t) => {
   const store = await openStore(t);
   const text = 'x'.repeat(1_000_000);
   const written = await Promise.allSettled(Array.from({ length: 80 }, (_, number) => store.set(`session ${number}`, { text })));
@@ -181,7 +181,7 @@ test('what waits is bounded in memory, and refused beyond', async (t) => {
   assert.equal(await store.countSessions(), 80 - refused);
 });
 
-test('a store closes while no more may wait, and answers what waits', async (t) => {
+test('a store can be closed while its queue is full, and answers the queued requests', async (t) => {
   const store = await openStore(t);
   const first = store.set('a', {});
   const large = store.set('b', 'x'.repeat((64 << 20) - 300));

@@ -1,7 +1,7 @@
 'use strict';
 
-// The package as its users get it: packed, installed into an empty folder, and driven by what
-// its README and examples say.
+// The package as its users get it: packed, installed into an empty folder, and used as in its
+// README and examples.
 
 const assert = require('node:assert/strict');
 const { execFileSync } = require('node:child_process');
@@ -24,7 +24,7 @@ function example(name) {
   return fs.readFileSync(path.join(ROOT, 'examples', name), 'utf8');
 }
 
-/** A folder with the packed package, and the middlewares of this one. */
+/** A folder in which the packed package is installed, with links to the middlewares. */
 function installed(t) {
   const folder = directory(t);
   fs.mkdirSync(folder);
@@ -40,7 +40,7 @@ function installed(t) {
   return { folder, own };
 }
 
-test('what is packed is small, and has no dependency and no install script', (t) => {
+test('the package is small, and has no dependency and no install script', (t) => {
   const { own } = installed(t);
   const manifest = JSON.parse(fs.readFileSync(path.join(own, 'package.json'), 'utf8'));
   assert.equal(manifest.dependencies, undefined);

@@ -6,7 +6,7 @@ const { test } = require('node:test');
 const { ReadCache } = require('../lib/read_cache.js');
 const { openStore } = require('./support.js');
 
-/** Numbers below a limit, the same for the same seed. */
+/** A generator of pseudo-random integers below a limit. */
 function numbers(seed) {
   let state = seed >>> 0;
   return (limit) => {
@@ -17,7 +17,7 @@ function numbers(seed) {
 
 const SIDS = ['a', 'b', 'c', 'd'];
 
-/** A call of the store, of which many are on their way at once. */
+/** A random call of the store. */
 function operation(random) {
   const sid = SIDS[random(SIDS.length)];
   const [value, ttl, version] = [random(1000), random(8) === 0 ? -1 : 3_600_000, random(6)];
@@ -39,7 +39,7 @@ function operation(random) {
   }
 }
 
-test('with the cache every answer is that of the database, with writes in flight', async (t) => {
+test('with the cache every answer is that of the database, even with writes in flight', async (t) => {
   const options = { tombstone: 0, renewalStep: 0 };
   const cached = await openStore(t, { ...options, readCache: 1500 });
   const plain = await openStore(t, { ...options, readCache: 0 });
@@ -54,7 +54,7 @@ test('with the cache every answer is that of the database, with writes in flight
   }
 });
 
-test('the cache is bounded in bytes, and keeps what is used', () => {
+test('the cache is bounded in bytes, and keeps sessions that are used', () => {
   const cache = new ReadCache(10_000);
   const insert = (id) => cache.answered(cache.sent(id, false), { text: 'x'.repeat(400), expires: Infinity });
   insert('used');
@@ -68,7 +68,7 @@ test('the cache is bounded in bytes, and keeps what is used', () => {
   assert.equal(cache.get('large'), undefined);
 });
 
-test('a read that was sent before a write does not bring back what it read', () => {
+test('the answer to a read that was sent before a write is not cached', () => {
   const cache = new ReadCache(10_000);
   const read = cache.sent('a', false);
   const destroyed = cache.sent('a', true);
@@ -78,7 +78,7 @@ test('a read that was sent before a write does not bring back what it read', () 
   assert.equal(cache.get('a'), undefined);
 });
 
-test('what was sent before all sessions were ended is not cached', () => {
+test('the answer to a read that was sent before all sessions were ended is not cached', () => {
   const cache = new ReadCache(10_000);
   const read = cache.sent('a', false);
   cache.clear();
@@ -86,7 +86,7 @@ test('what was sent before all sessions were ended is not cached', () => {
   assert.equal(cache.get('a'), undefined);
 });
 
-test('a clock that steps back does not bring back what may have been collected', (t) => {
+test('a clock that steps back does not bring back sessions that may have been collected', (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: 1_000_000 });
   const cache = new ReadCache(10_000);
   cache.answered(cache.sent('a', false), { text: '{}', expires: 1_500_000 });
@@ -95,7 +95,7 @@ test('a clock that steps back does not bring back what may have been collected',
   assert.equal(cache.get('a'), undefined);
 });
 
-test('what get gives may be changed', async (t) => {
+test('changing a session from get does not change the store', async (t) => {
   const store = await openStore(t);
   await store.set('a', { list: [1] });
   (await store.get('a')).list.push(2);

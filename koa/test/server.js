@@ -29,7 +29,7 @@ function koa(use) {
 
 let errors = 0;
 
-/** The routes of all Koa middlewares, which differ in how they give a new id. */
+/** The routes for all Koa middlewares, which differ in how they regenerate the id. */
 async function routes(ctx, regenerate) {
   ctx.body = {};
   switch (ctx.path) {
@@ -141,7 +141,7 @@ async function main() {
   });
 }
 
-/** What a full disk does: the worker's answers are errors. */
+/** Simulates a full disk: the worker answers every request with an error. */
 function fail() {
   const { Worker } = require('node:worker_threads');
   const { postMessage } = Worker.prototype;

@@ -8,17 +8,17 @@ const { directory, run } = require('./support.js');
 /** Seconds; `SOAK=600 npm test` for ten minutes. */
 const SECONDS = Number(process.env.SOAK ?? 6);
 
-/** A young generation as small as it can be, so that garbage takes little memory. */
+/** Flags for the smallest young generation, so that garbage takes little memory. */
 const MEMORY = ['--expose-gc', '--max-semi-space-size=1'];
 
-/** Fails where the last third of the run took more than `factor` times the second. */
+/** Asserts that the last third of the run took at most `factor` times the memory of the second. */
 function assertFlat(memory, part, factor) {
   const highest = (from, to) => Math.max(...memory.slice(from * memory.length, to * memory.length).map((sample) => sample[part]));
   const [before, after] = [highest(1 / 3, 2 / 3), highest(2 / 3, 1)];
   assert.ok(after < factor * before, `${part} grew from ${before} to ${after} bytes`);
 }
 
-test(`memory stays flat for ${SECONDS} seconds of sessions that come and expire`, async (t) => {
+test(`memory stays flat for ${SECONDS} seconds while sessions are created and expire`, async (t) => {
   const program = run(
     t,
     directory(t),

@@ -10,15 +10,15 @@ const { directory, open, openStore } = require('./support.js');
 
 const DAY = 86_400_000;
 
-/** How long a session lives from now, in milliseconds. */
+/** The life of a session since its last write, in milliseconds. */
 async function life(store, sid) {
   const found = await store.read(sid);
   return found && found.expires - found.updated;
 }
 
-// The tests of the original.
+// The tests of koa-generic-session-sequelize (the original).
 
-test('a session is read as it was written, and written over', async (t) => {
+test('a session is read as it was written, and overwritten', async (t) => {
   const store = await openStore(t);
   await store.set('a', { name: 'first' });
   assert.deepEqual(await store.get('a'), { name: 'first' });
@@ -60,7 +60,7 @@ test('a destroyed session is gone, and a late write does not bring it back', asy
   assert.equal(await store.get('a'), null);
 });
 
-test('500 sessions are set, got, destroyed and got at once', async (t) => {
+test('500 callers set, get, destroy and get sessions concurrently', async (t) => {
   const store = await openStore(t);
   await Promise.all(
     Array.from({ length: 500 }, async (_, number) => {
@@ -73,7 +73,7 @@ test('500 sessions are set, got, destroyed and got at once', async (t) => {
   );
 });
 
-test('20 first writes of one session at once all succeed', async (t) => {
+test('20 concurrent first writes of one session all succeed', async (t) => {
   const store = await openStore(t);
   const written = await Promise.all(Array.from({ length: 20 }, (_, number) => store.set('a', { number })));
   assert.deepEqual(written.map(({ version }) => version), Array.from({ length: 20 }, (_, number) => number + 1));
@@ -118,7 +118,7 @@ test('every ttl has one meaning', async (t) => {
   }
 });
 
-test('the longest lives are as long as they can be', async (t) => {
+test('the longest lives are not cut short', async (t) => {
   const store = await openStore(t);
   await store.set('a', {}, Infinity);
   assert.ok((await store.read('a')).expires > 9e18);
@@ -129,7 +129,7 @@ test('the longest lives are as long as they can be', async (t) => {
   assert.ok(Math.abs((await store.read('b')).expires - expires) < 1000);
 });
 
-test('browserSessionLifetime and absoluteLifetime are kept', async (t) => {
+test('browserSessionLifetime and absoluteLifetime limit the life', async (t) => {
   const store = await openStore(t, { browserSessionLifetime: 4000, absoluteLifetime: 9000 });
   await store.set('a', {}, 0);
   assert.equal(await life(store, 'a'), 4000);
@@ -137,9 +137,9 @@ test('browserSessionLifetime and absoluteLifetime are kept', async (t) => {
   assert.equal(await life(store, 'b'), 9000);
 });
 
-// What goes beyond the original.
+// Beyond the original.
 
-test('an update of another version is stale, with the session that is there', async (t) => {
+test('an update of another version is stale, with the present session', async (t) => {
   const store = await openStore(t);
   await store.set('a', { by: 'first' });
   assert.equal((await store.update('a', { by: 'second' }, { version: 1 })).version, 2);
@@ -179,7 +179,7 @@ test('listings name sessions by handles that end them', async (t) => {
   assert.equal(await store.countSessions(), 0);
 });
 
-test('a patch changes what it names', async (t) => {
+test('a patch changes only what it names', async (t) => {
   const store = await openStore(t);
   await store.set('a', { one: 1, two: { three: 3 } });
   assert.deepEqual((await store.merge('a', { two: { four: 4 }, one: null })).data, { two: { three: 3, four: 4 } });
@@ -212,7 +212,7 @@ test('a backup is a store that opens, and the source is sound', async (t) => {
   await copy.close();
 });
 
-test('options of the original are accepted, and unknown ones are named', async (t) => {
+test('options of the original are accepted, and the error names an unknown one', async (t) => {
   const store = await openStore(t, {
     tableName: 'Other',
     modelName: 'Name',
@@ -276,7 +276,7 @@ test('a closed store refuses everything, and can be closed again', async (t) => 
   await store.close();
 });
 
-test('a closed store leaves no log behind', async (t) => {
+test('a closed store leaves no write-ahead log behind', async (t) => {
   const where = directory(t);
   const store = await open({ directory: where });
   await store.set('a', {});
@@ -300,7 +300,7 @@ test('a payload that is not JSON counts as missing, and is reported', async (t) 
   const failures = [];
   store.on('failure', (error, verb) => failures.push([error.code, verb]));
   await store.set('a', 'x'.repeat(64));
-  // The store's text is JSON; a Rust program can have stored anything.
+  // This store writes only JSON, but a Rust program may have stored anything.
   await store.close();
   const file = path.join(where, 'sessions.db');
   fs.writeFileSync(file, Buffer.from(fs.readFileSync(file, 'latin1').replace(`"${'x'.repeat(64)}"`, `"${'x'.repeat(64)}(`), 'latin1'));

@@ -1,6 +1,6 @@
 'use strict';
 
-// What several tests need: directories, stores, programs in processes of their own.
+// Helpers of several tests: directories, stores, programs in separate processes.
 
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
@@ -11,8 +11,8 @@ const readline = require('node:readline');
 
 const { open } = require('koa-wasi-sessions');
 
-// Compiling the component takes seconds of a busy machine. V8 shares the code of modules
-// with the same bytes, as long as one of them is there.
+// Compiling the component takes seconds on a busy machine. V8 shares the code of modules with
+// the same bytes while one of them is alive.
 const component = path.join(__dirname, '..', 'dist', 'store.core.wasm');
 globalThis.compiled = new WebAssembly.Module(fs.readFileSync(component));
 
@@ -33,7 +33,7 @@ async function openStore(t, options = {}) {
   return store;
 }
 
-/** A program of Node in a process of its own, which is killed after the test. */
+/** A Node program in a separate process, which is killed after the test. */
 class Program {
   constructor(t, parameters, options = {}) {
     this.child = spawn(process.execPath, parameters, { stdio: ['pipe', 'pipe', 'pipe'], ...options });
@@ -62,7 +62,7 @@ class Program {
   }
 }
 
-/** A program given as text, which finds `open` and `directory`. */
+/** Runs a program given as text, in which `open`, `directory` and `say` are defined. */
 function run(t, directory, text, { parameters = [], ...options } = {}) {
   const head = `const { open } = require(${JSON.stringify(path.join(__dirname, '..'))});
     const directory = ${JSON.stringify(directory)};

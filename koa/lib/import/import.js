@@ -3,13 +3,13 @@
 const { SessionsError } = require('../errors.js');
 const { recordData } = require('./message_pack.js');
 
-/** The most rows that are read at once, and sent to the store together. */
+/** The most rows of a page; the rows of a page are sent to the store together. */
 const ROWS = 256;
 
-/** Bytes of payloads after which no further row is read at once. */
+/** A page ends after this many bytes of payloads. */
 const PAGE = 4 << 20;
 
-/** The longest payload that is read, in bytes; a longer one is broken. */
+/** The longest payload that is read, in bytes; a longer one counts as broken. */
 const LONGEST = 16 << 20;
 
 const seconds = (value) => Number(value) * 1000;
@@ -29,7 +29,7 @@ const LAYOUTS = [
   { name: 'tower-sessions', id: 'id', data: 'data', expires: 'expiry_date', toExpires: date, toText: recordData },
 ];
 
-/** Opens a database of SQLite for reading, with what Node brings. */
+/** Opens a SQLite database for reading, with Node's own module. */
 function openSource(from) {
   let sqlite;
   try {
@@ -67,7 +67,7 @@ function findTable(source, wanted) {
     if (layout) found.push({ name, layout });
   }
   if (found.length === 1) return found[0];
-  if (found.length === 0) throw failure('no table has the columns of a store that is known');
+  if (found.length === 0) throw failure('no table has the columns of a known store');
   throw failure(`several tables can be imported: ${found.map(({ name }) => name).join(', ')}; name one`);
 }
 
@@ -76,11 +76,11 @@ function quoted(name) {
 }
 
 /**
- * Copies the live sessions of another store's database: ids, payloads, expiries. A session that
- * is there already, or was ended here, is not written over, so that this can be run twice.
+ * Copies the live sessions of another store's database: ids, payloads, expiries. Sessions that
+ * exist already, or were ended here, are not overwritten, so that an import can be repeated.
  *
- * Memory depends neither on the number of sessions nor on their size. `onProgress` is called with
- * the counts.
+ * Memory is bounded, whatever the number and size of the sessions. `onProgress` is called with
+ * the counts after each page.
  */
 async function importSessions(store, { from, table, onProgress = () => {} }) {
   const source = openSource(from);
@@ -105,7 +105,7 @@ async function importSessions(store, { from, table, onProgress = () => {} }) {
   }
 }
 
-/** Selects the rows behind a place; a payload that is too long is null. */
+/** SQL that selects the rows after a rowid; a payload that is too long becomes NULL. */
 function selection(name, layout) {
   const [id, data, expires] = [layout.id, layout.data, layout.expires].map(quoted);
   return `SELECT rowid AS place, ${id} AS id, ${expires} AS expires,
@@ -113,7 +113,7 @@ function selection(name, layout) {
     FROM ${quoted(name)} WHERE rowid > ? ORDER BY rowid LIMIT ${ROWS}`;
 }
 
-/** The next rows, as many as may be in memory at once. */
+/** The next page of rows after a rowid. */
 function readPage(rows, place) {
   const page = [];
   let size = 0;
@@ -125,7 +125,7 @@ function readPage(rows, place) {
   return page;
 }
 
-/** What became of a row: `imported`, `present`, `expired` or `broken`. */
+/** Imports a row; returns `imported`, `present`, `expired` or `broken`. */
 async function importRow(store, row, { toExpires, toText }) {
   let data, ttl;
   try {

@@ -1,9 +1,9 @@
 'use strict';
 
-// Reads MessagePack, in which tower-sessions' stores keep a session, as text of JSON, so that
+// Converts MessagePack, the format of sessions in tower-sessions' stores, to JSON text, so that
 // no digit of a number is lost.
 
-/** The deepest nesting, as in the store's contract. */
+/** The deepest nesting that is accepted, as in the contract. */
 const DEEPEST = 128;
 
 class Reader {
@@ -46,14 +46,14 @@ class Reader {
   map(length) {
     const member = () => {
       const name = this.value();
-      if (name[0] !== '"') throw new TypeError('a name that is no text');
+      if (name[0] !== '"') throw new TypeError('a name that is not text');
       return `${name}:${this.value()}`;
     };
     return this.list(length, member, '{}');
   }
 
   number(number) {
-    if (!Number.isFinite(number)) throw new RangeError('a number that JSON has not');
+    if (!Number.isFinite(number)) throw new RangeError('a number that JSON does not have');
     return JSON.stringify(number);
   }
 
@@ -62,7 +62,7 @@ class Reader {
     const kind = this.unsigned(1);
     if (kind >> 4 === 9) return kind & 0xf;
     if (kind === 0xdc) return this.unsigned(2);
-    throw new TypeError('no array');
+    throw new TypeError('not an array');
   }
 
   /** The next value as JSON; bytes are an array of numbers. */
@@ -111,15 +111,15 @@ class Reader {
       case 0xdf:
         return this.map(this.unsigned(kind === 0xde ? 2 : 4));
       default:
-        throw new TypeError('a kind that is not used');
+        throw new TypeError('an unsupported type');
     }
   }
 }
 
-/** The data of a record of tower-sessions, `[id, data, expiry]`, as text of JSON. */
+/** The data of a record of tower-sessions, `[id, data, expiry]`, as JSON text. */
 function recordData(bytes) {
   const reader = new Reader(bytes);
-  if (reader.arrayLength() !== 3) throw new TypeError('no record');
+  if (reader.arrayLength() !== 3) throw new TypeError('not a record');
   reader.value();
   return reader.value();
 }

@@ -1,5 +1,5 @@
-// The component as plain values of JavaScript. The only file that knows what jco
-// generates: no bigint and no `{tag, val}` leaves it.
+// Wraps the component. The only file that uses the code that jco generates: it converts
+// bigints and `{tag, val}` objects to plain values of JavaScript, and back.
 
 import { readFileSync } from 'node:fs';
 
@@ -12,17 +12,20 @@ import { BACKUP, STORE, imports } from './wasi.mjs';
 const LATEST = 2n ** 63n - 1n;
 const DISPOSE = Symbol.dispose ?? Symbol.for('dispose');
 
-/** Whether an exception is an error that the component returned, after which it goes on. */
+/** Whether an exception is an error that the component returned; after any other it is unusable. */
 function isReturned(error) {
   return typeof error?.payload?.tag === 'string';
 }
 
-/** An exception as plain data: an error of the component, or a trap or a fault of the shim with the panic's text. */
+/**
+ * Converts an exception to plain data: an error that the component returned, or else `crashed`
+ * with what the component wrote to standard error.
+ */
 export function explain(error) {
   return isReturned(error) ? fromError(error.payload) : { code: 'crashed', message: `${error} ${log.text}`.trim() };
 }
 
-/** What the component writes to standard error. */
+/** The end of what the component has written to standard error. */
 const log = new Log();
 
 /** An open store. */
@@ -32,7 +35,7 @@ export class Component {
   #backup;
   #clock;
 
-  /** Opens the store, with options as JSON; throws a plain error as {@link Component.call} does. */
+  /** Opens the store, with options as JSON. For what it throws, see {@link explain}. */
   constructor({ base, identity, file, options }) {
     const root = new Root(base, identity);
     this.#backup = new Root(base, identity);
@@ -44,14 +47,14 @@ export class Component {
     this.#store = sessions.Store.open(file, options);
   }
 
-  /** The last time that the component asked for, in milliseconds since the epoch. */
+  /** The last time that the component read from the clock, in milliseconds since the epoch. */
   get now() {
     return this.#clock.now;
   }
 
   /**
-   * Does requests in one transaction; if that fails as a whole, each alone: what
-   * stops one need not stop the others.
+   * Runs requests in one transaction. If the transaction fails, runs each request alone, since
+   * the cause need not affect all of them; except on `busy`.
    */
   requests(requests) {
     if (requests.length === 1) return requests.map((request) => this.#attempt(() => this.#alone(request)));
@@ -107,7 +110,7 @@ export class Component {
     }
   }
 
-  /** A value or an error, as plain data. Rethrows what leaves the component unusable. */
+  /** The value or the error of a call, as plain data. Rethrows an exception that leaves the component unusable. */
   #attempt(call) {
     try {
       return { value: call() };

@@ -1,4 +1,4 @@
-// Empties the environment of this thread: the generated code reads a variable of it at
-// each step, and the real one is slow. Imported before that code.
+// Replaces the environment of this thread with an empty object: the generated code reads a
+// variable of it at each step, and reading the real one is slow. Imported before that code.
 
 process.env = {};

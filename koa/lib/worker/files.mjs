@@ -1,4 +1,4 @@
-// The file system of WASI over node:fs: one directory, and nothing outside of it.
+// WASI's file system over node:fs, confined to given directories.
 //
 // Only error codes of WASI, as strings, may be thrown to the component: any other
 // exception unwinds through it and leaves it unusable.
@@ -9,7 +9,7 @@ import { FileInput, FileOutput } from './streams.mjs';
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC } = fs.constants;
 
-/** Files of the host in the directory start with this; the component cannot reach them. */
+/** The host's own files in the directory start with this; the component cannot reach them. */
 const RESERVED = '.wasi-sessions';
 
 const FILE_MODE = 0o600;
@@ -42,7 +42,7 @@ const CODES = {
   EROFS: 'read-only',
 };
 
-/** Runs a file operation and throws what WASI calls its failure. */
+/** Runs a file operation; converts its failure to WASI's error code. */
 function attempt(operation) {
   try {
     return operation();
@@ -52,7 +52,7 @@ function attempt(operation) {
   }
 }
 
-/** A position in a file. Node would take one that is too large for the current one. */
+/** Converts a position in a file. Node would treat one that is too large as the current position. */
 function toPosition(offset) {
   if (offset > Number.MAX_SAFE_INTEGER) throw 'invalid';
   return Number(offset);
@@ -61,21 +61,21 @@ function toPosition(offset) {
 /** A directory that the component was given. */
 export class Root {
   /**
-   * `base` is a path that stays valid if the directory is moved, such as
-   * `/proc/self/fd/3`. Where there is none, `identity` is that of the directory
-   * that `base` referred to at first, and is compared before a name is changed.
+   * `base` is a path that stays valid if the directory is moved, such as `/proc/self/fd/3`.
+   * Otherwise `identity` is the device and inode of the directory, which are compared before
+   * a name in it is changed.
    */
   constructor(base, identity) {
     this.base = base;
     this.identity = identity;
   }
 
-  /** The path on this machine of a path of the component, of which no part is a link. */
+  /** Converts a path of the component to one of this machine; refuses `..` and links to directories. */
   resolve(relative) {
     const parts = relative.split('/').filter((part) => part !== '' && part !== '.');
     if (parts.includes('..') || relative.startsWith('/') || relative.includes('\0')) throw 'not-permitted';
     if (parts[0]?.toLowerCase().startsWith(RESERVED)) throw 'not-permitted';
-    // With the dot, since `base` itself may be a link.
+    // The dot follows `base`, which may be a link.
     let resolved = `${this.base}/.`;
     parts.forEach((part, index) => {
       if (index > 0 && !fs.lstatSync(resolved).isDirectory()) throw 'not-directory';
@@ -84,7 +84,7 @@ export class Root {
     return resolved;
   }
 
-  /** Fails if the path of the directory refers to another one by now. */
+  /** Fails if the path now refers to another directory. */
   refuseMoved() {
     if (!this.identity) return;
     const now = fs.statSync(this.base);
@@ -92,7 +92,7 @@ export class Root {
   }
 }
 
-/** What an open file or directory is to the component: `wasi:filesystem/types.descriptor`. */
+/** An open file or directory: `wasi:filesystem/types.descriptor`. */
 export class Descriptor {
   #fd;
   #root;
@@ -236,7 +236,7 @@ export class Descriptor {
     return attempt(() => new DirectoryEntryStream(fs.readdirSync(this.#resolve(''), { withFileTypes: true })));
   }
 
-  /** Links are never followed, so that none is read either. */
+  /** Links are never followed, so they need not be read. */
   readlinkAt(_relative) {
     throw 'not-permitted';
   }
@@ -298,7 +298,7 @@ function toStat(found) {
   };
 }
 
-/** Identifies a file; the same as long as it exists. */
+/** The identity of a file: its device and inode. */
 function toHash(found) {
   return { upper: BigInt.asUintN(64, found.dev), lower: BigInt.asUintN(64, found.ino) };
 }

@@ -1,14 +1,14 @@
-// The streams of WASI: over files, which never block, and the component's log.
+// WASI's streams: over files, which never block, and over the component's log.
 
-/** The bytes that a stream takes at once. */
+/** The most bytes of one write to a stream. */
 const ROOM = 65536n;
 
 /** The most characters of the log that are kept for an error message. */
 const LOG = 2000;
 
 /**
- * Ready at a time of the monotonic clock. The component blocks on it to sleep while another
- * owner holds a shared database.
+ * A pollable that is ready at a time of the monotonic clock. The component blocks on it to
+ * sleep while another owner holds a shared database.
  */
 export class Pollable {
   constructor(until) {
@@ -77,7 +77,7 @@ function streamed(operation) {
   }
 }
 
-/** Keeps the end of what the component writes to standard error, where panics are explained. */
+/** Keeps the end of what the component writes to standard error, such as the message of a panic. */
 export class Log {
   text = '';
 

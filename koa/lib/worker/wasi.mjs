@@ -1,21 +1,21 @@
-// What the component imports of WASI: its directories, clocks, randomness and a log.
+// The component's imports from WASI: directories, clocks, randomness and a log.
 
 import { randomFillSync } from 'node:crypto';
 
 import { Descriptor, DirectoryEntryStream } from './files.mjs';
 import { FileInput, FileOutput, Pollable, StreamError } from './streams.mjs';
 
-/** The directory of the database, to the component. */
+/** The component's path of the database's directory. */
 export const STORE = '/';
 
-/** The directory to which a backup is written, to the component. */
+/** The component's path of the directory to which a backup is written. */
 export const BACKUP = '/.wasi-sessions.backup';
 
 class Nothing {}
 
 /**
- * The imports for one instance of the component. `roots` maps the component's
- * directories to a `Root` each; `clock.now` is the last time that it was given.
+ * The imports for one instance of the component. `roots` maps each path of a directory to its
+ * `Root`; `clock.now` is the last time that the component read.
  */
 export function imports(roots, log) {
   const clock = { now: 0 };
@@ -57,7 +57,7 @@ export function imports(roots, log) {
   return { interfaces, clock };
 }
 
-/** Random bytes that were not given out yet: the component asks for 8 at a time, and often for many. */
+/** A pool of random bytes, since the component asks for 8 at a time; only those after `used` are left. */
 const pool = Buffer.alloc(16 << 10);
 let used = pool.length;
 

@@ -1,10 +1,10 @@
-// Notices that the database or its directory was moved, removed or replaced while it is
-// open: what is written then would be lost, or found by another store.
+// Detects that the database or its directory was moved, removed or replaced while it is open:
+// later writes would be lost, or appear in another store.
 
 import fs from 'node:fs';
 import path from 'node:path';
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two checks. */
 const INTERVAL = 100;
 
 export class Watch {
@@ -14,7 +14,7 @@ export class Watch {
   #looked = Date.now();
   #isInPlace = true;
 
-  /** `base` refers to the open directory; `directory` is the absolute path that it has to have. */
+  /** `base` refers to the open directory; `directory` is the absolute path that it must keep. */
   constructor({ base, directory, file }) {
     this.#directory = directory;
     this.#file = file;
@@ -22,7 +22,7 @@ export class Watch {
     this.#isInPlace = this.#identities === this.#identify(directory);
   }
 
-  /** Whether everything is where it was when it was last looked at, at most `INTERVAL` ago. */
+  /** Whether everything was in place at the last check, at most `INTERVAL` ago; false from the first failure on. */
   isInPlace() {
     const now = Date.now();
     if (this.#isInPlace && Math.abs(now - this.#looked) >= INTERVAL) {

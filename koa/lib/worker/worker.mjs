@@ -1,4 +1,4 @@
-// The thread of the component: takes a message, does what it asks, answers.
+// The component's thread: runs the call in each message and answers it.
 
 import { parentPort, workerData } from 'node:worker_threads';
 
@@ -11,7 +11,7 @@ const REPLACED = { code: 'replaced', message: 'the database or its directory was
 let component;
 let watch;
 
-/** Answers a message, or reports what leaves the component unusable and ends. */
+/** Answers a message; if the component becomes unusable, reports that and ends the thread. */
 function answer({ call, parameters }) {
   try {
     const replies = call === 'close' || watch.isInPlace() ? run(call, parameters) : refuse(call, parameters);

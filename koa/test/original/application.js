@@ -1,12 +1,12 @@
 'use strict';
 
-// A Koa application with koa-generic-session, as it is before and after the move: the caller
-// gives the store, which is the one line that changes.
+// A Koa application with koa-generic-session. The caller passes the store, which is the only
+// difference between the original and this package.
 
 const Koa = require('koa');
 const session = require('koa-generic-session');
 
-/** As long as the sessions of the fixture have to live, in milliseconds: 100 years. */
+/** The life of the fixture's sessions, in milliseconds: 100 years. */
 const LIFE = 100 * 365 * 86_400_000;
 
 function application(store) {
@@ -22,7 +22,7 @@ function application(store) {
   return app;
 }
 
-/** Visits an application; what it answers, and the cookies that it set. */
+/** Visits an application; returns its answer and the cookies that it set. */
 async function visit(server, { query = '', cookie = '' }) {
   const response = await fetch(`http://127.0.0.1:${server.address().port}/${query}`, { headers: { cookie } });
   const cookies = response.headers.getSetCookie().map((line) => line.split(';')[0]);

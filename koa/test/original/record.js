@@ -1,8 +1,8 @@
 'use strict';
 
-// Writes the fixture of the tests about the original: `sessions.sqlite`, the database that
-// koa-generic-session-sequelize itself has written for `application.js`, and `browsers.json`,
-// what its browsers have. It needs the original, which needs a native addon:
+// Writes the fixture of `original.test.js`: `sessions.sqlite`, a database that
+// koa-generic-session-sequelize itself writes for `application.js`, and `browsers.json`, the
+// cookies of its browsers. It needs that package, which needs a native addon:
 //
 //     npm install --prefix FOLDER koa-generic-session-sequelize@2.2.0 sequelize@6 sqlite3@6
 //     node record.js FOLDER
