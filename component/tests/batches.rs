@@ -133,7 +133,7 @@ fn a_failed_batch_changes_nothing() {
         let destroy = Request::Destroy(DestroyRequest { id: id.clone() });
         let requests = [set("a", ""), destroy, create_for("harm"), set("b", "")];
         assert!(matches!(store.batch(NOW, &requests), Err(Error::Other(_))));
-        // What is in use may be larger, since an engine may write before it undoes.
+        // Only the size may have grown, since an engine may write before it rolls back.
         let statistics = store.stats(NOW).unwrap();
         assert_eq!((statistics.live, statistics.expired), (1, 0));
         assert!(is_live(&mut store, NOW, &id));

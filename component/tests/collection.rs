@@ -1,16 +1,16 @@
-//! Garbage: when it is collected, how much in one step, and that a failed step fails
-//! no request.
+//! Collection: when it runs, how much one step removes, and that a failed step fails no
+//! request.
 
 use crate::engine::{
     Collected, CreateRequest, Engine, Error, Options, Request, SetRequest, Store, TouchRequest,
 };
 use crate::fixture::{Database, NOW, SETUP, SETUPS, Setup, create, is_live};
 
-/// When what [`littered`] left behind has expired.
+/// A time at which the sessions of [`littered`] have expired.
 pub const LATE: u64 = NOW + 1000;
 
-/// A database with so many sessions that have expired by [`LATE`], and the
-/// session `mine` that has not. `change` applies to those who open it later.
+/// A database with `rows` sessions that have expired by [`LATE`], and the session `mine`,
+/// which has not. `change` changes the options for opening it.
 pub fn littered(setup: Setup, rows: usize, change: impl FnOnce(&mut Options)) -> Database {
     let mut database = Database::with(setup, |options| options.gc_frequency = 0);
     let mut store = database.open();
@@ -40,7 +40,7 @@ pub fn expired(store: &mut Store) -> u64 {
     store.stats(LATE).unwrap().expired
 }
 
-/// How many rows wait after each of so many requests.
+/// How many expired rows are left after each of this many requests.
 pub fn waiting(
     store: &mut Store,
     requests: usize,
@@ -69,7 +69,7 @@ fn a_store_counts_reads_and_writes_and_collects_in_steps() {
         let mut store = database.open();
         assert_eq!(waiting(&mut store, 6, request), [8, 8, 8, 5, 2, 0]);
         assert_eq!(store.stats(LATE).unwrap().collected, 8);
-        // The next collection starts as many requests later.
+        // The next collection starts after as many requests again.
         litter(&mut store, 4, 10);
         assert_eq!(waiting(&mut store, 1, request), [4]);
         let mut rest = waiting(&mut store, 4, request);
@@ -157,8 +157,8 @@ fn no_request_of_a_batch_removes_more_than_a_step() {
     }
 }
 
-/// How many rows wait after each of so many batches of 256 sessions that live
-/// for a moment, one batch in each moment.
+/// How many expired rows are left after each of this many batches. Each batch creates 256
+/// sessions that live for a millisecond, and a millisecond passes between batches.
 fn waiting_under_load(store: &mut Store, batches: u64) -> Vec<u64> {
     let request = Request::Create(CreateRequest {
         data: vec![b'x'; 10],
@@ -175,7 +175,7 @@ fn waiting_under_load(store: &mut Store, batches: u64) -> Vec<u64> {
 }
 
 #[test]
-fn under_load_in_large_batches_garbage_stays_bounded_and_a_backlog_gets_less() {
+fn under_load_in_large_batches_garbage_stays_bounded_and_a_backlog_shrinks() {
     for setup in SETUPS {
         for backlog in [0, 3000] {
             let database = littered(setup, backlog, |options| options.gc_frequency = 100);
@@ -187,7 +187,7 @@ fn under_load_in_large_batches_garbage_stays_bounded_and_a_backlog_gets_less() {
 }
 
 #[test]
-fn a_frequency_of_0_never_collects_unasked() {
+fn with_a_frequency_of_0_only_a_call_of_collect_collects() {
     for setup in SETUPS {
         let database = littered(setup, 3, |options| options.gc_frequency = 0);
         let mut store = database.open();
@@ -197,7 +197,7 @@ fn a_frequency_of_0_never_collects_unasked() {
 }
 
 #[test]
-fn an_asked_collection_removes_at_most_the_limit_and_says_if_there_is_more() {
+fn a_call_of_collect_removes_at_most_the_limit_and_says_if_there_is_more() {
     for setup in SETUPS {
         let mut store = littered(setup, 5, |_| {}).open();
         let answers = [
@@ -219,7 +219,7 @@ fn an_asked_collection_removes_at_most_the_limit_and_says_if_there_is_more() {
 }
 
 #[test]
-fn tombstones_are_collected_once_they_no_longer_count() {
+fn tombstones_are_collected_once_they_have_expired() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let id = create(&mut store, NOW, None);
@@ -283,7 +283,7 @@ fn a_session_whose_life_was_shortened_is_collected_at_its_new_end() {
         for id in ["touched", "written"] {
             store.set(NOW, id, b"", Some(DAY)).unwrap();
         }
-        // Deferred once, to the moment itself.
+        // Deferred once, to the expiry itself.
         store.collect(NOW, 1).unwrap();
         store.touch(NOW, "touched", Some(100)).unwrap();
         store.set(NOW, "written", b"", Some(100)).unwrap();

@@ -1,6 +1,6 @@
-//! Tests of what the contract promises, the same for every engine. An engine's own tests
-//! include this file beside their modules `engine`, with the engine and its types, and
-//! `fixture`, with databases of its kind.
+//! Tests of the contract, the same for every engine. An engine's own tests include this file
+//! beside their modules `engine`, which names the engine and its types, and `fixture`, which
+//! creates databases for it.
 
 mod batches;
 pub mod collection;

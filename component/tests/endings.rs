@@ -1,13 +1,12 @@
-//! Ending sessions on purpose: rotation, log-out, and the tombstones that keep
-//! late writers out.
+//! Ending sessions on purpose: rotation, log-out, and the tombstones that refuse late
+//! writers.
 
 use crate::engine::{CreateRequest, Engine, Outcome, Request, Session, Store};
 use crate::fixture::{Database, NOW, SETUP, SETUPS, create, handle, is_live, started};
 
 const TOMBSTONE: u64 = 60_000;
 
-/// Whether late writers are refused this id now and until `until`, and get
-/// nothing from it.
+/// Whether writes under this id are refused from `now` to `until`, and reads return nothing.
 fn is_refused_until(store: &mut Store, now: u64, id: &str, until: u64) -> bool {
     [now, until - 1].into_iter().all(|now| {
         store.get(now, id) == Ok(None)
@@ -48,7 +47,7 @@ fn every_deliberate_ending_leaves_a_tombstone() {
             ("clear", |store, _| store.clear(NOW) == Ok(1)),
             ("rotate", |store, id| {
                 let moved = store.rotate(NOW, id, None).unwrap().unwrap();
-                // Out of the way of the listing.
+                // Ended, so that it is not in the listing.
                 store.touch(NOW, &moved.id, Some(0)) == Ok(Some(NOW))
             }),
             ("maxPerSubject", |store, _| {
@@ -70,7 +69,7 @@ fn every_deliberate_ending_leaves_a_tombstone() {
 }
 
 #[test]
-fn ending_what_is_missing_leaves_no_tombstone() {
+fn ending_a_missing_session_leaves_no_tombstone() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         assert_eq!(store.destroy(NOW, "mine"), Ok(false));
@@ -84,7 +83,7 @@ fn ending_what_is_missing_leaves_no_tombstone() {
 }
 
 #[test]
-fn ending_what_has_expired_leaves_no_tombstone() {
+fn ending_an_expired_session_leaves_no_tombstone() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let id = store.create(NOW, b"", Some(10), Some("alice")).unwrap().id;
@@ -99,7 +98,7 @@ fn ending_what_has_expired_leaves_no_tombstone() {
 }
 
 #[test]
-fn ending_what_was_ended_lengthens_no_tombstone() {
+fn ending_a_session_again_does_not_prolong_its_tombstone() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let id = create(&mut store, NOW, Some("alice"));
@@ -180,7 +179,7 @@ fn rotation_with_a_subject_binds_it_and_counts_as_a_write() {
 }
 
 #[test]
-fn a_handle_that_no_listing_made_names_nothing() {
+fn a_handle_that_is_in_no_listing_names_no_session() {
     let mut store = Database::new(SETUP).open();
     let id = create(&mut store, NOW, None);
     let name = handle(&id);
@@ -213,7 +212,7 @@ fn clear_ends_every_session_of_its_own_table_only() {
 }
 
 #[test]
-fn more_sessions_than_are_read_at_once_end_together() {
+fn more_sessions_than_one_read_returns_end_together() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let create_for = |subject: Option<&str>| {

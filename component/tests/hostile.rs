@@ -1,5 +1,5 @@
-//! Ids, subjects, payloads, handles and cursors that are made to hurt: each is kept as it
-//! is or refused, and the store stays sound.
+//! Hostile ids, subjects, payloads, handles and cursors: each is stored unchanged or refused,
+//! and the store stays sound.
 
 use crate::engine::{Engine, Error, Outcome};
 use crate::fixture::{CASES, Database, NOW, SETUP, handle};
@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::BTreeMap;
 
-/// Pieces of text that end strings, statements, lines or lengths early, or read as
-/// something else.
+/// Fragments that could end strings, statements or lines early, exceed lengths, or be
+/// misinterpreted.
 const PIECES: &[&str] = &[
     "",
     "a",
@@ -40,7 +40,7 @@ const PIECES: &[&str] = &[
 
 fn text() -> impl Strategy<Value = String> {
     let short = vec(select(PIECES), 0..6).prop_map(|pieces| pieces.concat());
-    // Around the longest of 255 bytes.
+    // Lengths around the maximum of 255 bytes.
     let long = (select(PIECES), 250..260_usize).prop_map(|(piece, bytes)| {
         let mut text = piece.to_owned();
         while text.len() < bytes {
@@ -89,7 +89,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES / 2))]
 
     #[test]
-    fn text_made_to_hurt_is_kept_as_it_is_or_refused(steps in vec(step(), 1..40)) {
+    fn hostile_text_is_stored_unchanged_or_refused(steps in vec(step(), 1..40)) {
         let database = Database::with(SETUP, |options| options.tombstone = 0);
         let mut store = database.open();
         let mut kept: BTreeMap<String, Kept> = BTreeMap::new();

@@ -1,11 +1,11 @@
-//! How long a session lives, and what renews it.
+//! The life of a session, and what renews it.
 
 use crate::engine::{END_OF_TIME, Engine, Outcome, Session, Store};
 use crate::fixture::{Database, NOW, SETUP, SETUPS, create, is_live, started};
 
 const DAY: u64 = 86_400_000;
 
-/// When a session of these data and this life would expire.
+/// When a new session with this payload and ttl expires.
 fn expiry(store: &mut Store, data: &str, ttl: Option<u64>) -> u64 {
     store
         .create(NOW, data.as_bytes(), ttl, None)
@@ -21,7 +21,7 @@ fn expires(outcome: Outcome) -> u64 {
 }
 
 #[test]
-fn a_session_is_there_until_the_moment_it_expires() {
+fn a_session_exists_until_the_moment_it_expires() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let id = store
@@ -48,7 +48,7 @@ fn a_session_is_there_until_the_moment_it_expires() {
 }
 
 #[test]
-fn a_life_is_the_one_given_else_the_payloads_own_else_the_default() {
+fn a_life_is_the_ttl_else_the_max_age_else_the_default() {
     let mut store = Database::new(SETUP).open();
     let max_age = |value: &str| format!(r#"{{"cookie":{{"maxAge":{value}}}}}"#);
     for (data, ttl, life) in [
@@ -70,7 +70,7 @@ fn a_life_is_the_one_given_else_the_payloads_own_else_the_default() {
 }
 
 #[test]
-fn a_life_of_0_ends_at_once() {
+fn a_ttl_of_0_ends_the_session_immediately() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let created = store.create(NOW, b"{}", Some(0), None).unwrap();
@@ -84,7 +84,7 @@ fn a_life_of_0_ends_at_once() {
         let id = create(&mut store, NOW, None);
         assert_eq!(expires(store.set(NOW, &id, b"{}", Some(0)).unwrap()), NOW);
         assert!(!is_live(&mut store, NOW, &id));
-        // It expired and was not ended, so the id is not refused.
+        // The session expired and was not ended, so the id is not refused.
         assert_eq!(
             expires(store.set(NOW, &id, b"{}", None).unwrap()),
             NOW + DAY
@@ -93,7 +93,7 @@ fn a_life_of_0_ends_at_once() {
 }
 
 #[test]
-fn every_write_renews_and_takes_the_life_of_what_it_writes() {
+fn every_write_renews_with_the_life_of_the_written_payload() {
     let mut store = Database::new(SETUP).open();
     let id = store.create(NOW, b"{}", Some(100), None).unwrap().id;
     let later = NOW + 50;
@@ -115,7 +115,7 @@ fn every_write_renews_and_takes_the_life_of_what_it_writes() {
 }
 
 #[test]
-fn writing_over_an_expired_session_starts_a_new_one() {
+fn overwriting_an_expired_session_creates_a_new_one() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let id = store
@@ -131,7 +131,7 @@ fn writing_over_an_expired_session_starts_a_new_one() {
 }
 
 #[test]
-fn nothing_renews_past_the_absolute_lifetime() {
+fn no_renewal_goes_past_the_absolute_lifetime() {
     for setup in SETUPS {
         let database = Database::with(setup, |options| options.absolute_lifetime = Some(1000));
         let mut store = database.open();
@@ -217,7 +217,7 @@ fn a_touch_that_gains_less_than_the_renewal_step_writes_nothing() {
             (NOW + 99, 1000, NOW + 1000),
             (NOW + 100, 1000, NOW + 1100),
             (NOW + 100, 1000, NOW + 1100),
-            // Earlier is always written, however little.
+            // An earlier expiry is always written, however small the difference.
             (NOW + 100, 999, NOW + 1099),
             (NOW + 100, 300, NOW + 400),
             (NOW + 100, 399, NOW + 400),
@@ -241,7 +241,7 @@ fn a_touch_without_a_renewal_step_always_counts() {
 }
 
 #[test]
-fn a_touch_takes_the_payloads_own_life() {
+fn a_touch_without_a_ttl_uses_the_max_age_of_the_payload() {
     let mut store = Database::new(SETUP).open();
     let data = br#"{"cookie":{"maxAge":5000}}"#;
     let id = store.create(NOW, data, None, None).unwrap().id;
@@ -292,7 +292,7 @@ fn a_session_of_the_last_moment_keeps_its_times() {
 }
 
 #[test]
-fn options_at_the_end_of_time_overflow_nothing() {
+fn the_largest_options_do_not_overflow() {
     for setup in SETUPS {
         let database = Database::with(setup, |options| {
             options.browser_session_lifetime = END_OF_TIME;
@@ -314,7 +314,7 @@ fn options_at_the_end_of_time_overflow_nothing() {
 }
 
 #[test]
-fn a_clock_that_steps_back_brings_nothing_back_that_was_collected() {
+fn a_clock_that_steps_back_does_not_bring_collected_sessions_back() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let expired = store.create(NOW, b"{}", Some(100), None).unwrap().id;
@@ -328,7 +328,7 @@ fn a_clock_that_steps_back_brings_nothing_back_that_was_collected() {
             assert!(is_live(&mut store, now, &lasting));
         }
         assert_eq!(expires(store.set(0, &ended, b"", Some(5)).unwrap()), 5);
-        // The clock has not come to where this one began.
+        // The clock has not yet reached the time at which this one was created.
         let written = store.set(NOW - 500, &lasting, b"", Some(1000)).unwrap();
         assert_eq!(expires(written), NOW + 500);
         assert_eq!(store.check(), Ok(vec![]));

@@ -1,12 +1,11 @@
-//! Listings: what they show, and that pages fit together while sessions come
-//! and go.
+//! Listings: what they show, and that walks over pages are complete while other sessions are
+//! created and ended.
 
 use crate::engine::{CreateRequest, Engine, Entry, Error, Request, Store};
 use crate::fixture::{Database, LAST_HANDLE, NOW, SETUP, SETUPS, create, handle};
 use std::collections::BTreeSet;
 
-/// The handles on all pages of so many entries; `between` happens after each
-/// page.
+/// The handles on all pages with this `limit`; calls `between` after each page.
 fn walk(
     store: &mut Store,
     subject: Option<&str>,
@@ -59,7 +58,7 @@ fn an_entry_shows_everything_but_the_id_and_the_payload() {
 }
 
 #[test]
-fn what_a_listing_names_can_be_inspected_while_it_is_there() {
+fn a_listed_session_can_be_inspected_while_it_exists() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let id = create(&mut store, NOW, Some("alice"));
@@ -92,7 +91,7 @@ fn pages_of_every_size_show_each_session_once_in_one_order() {
 }
 
 #[test]
-fn the_last_page_names_no_next_even_when_it_is_full() {
+fn the_last_page_has_no_next_even_when_it_is_full() {
     let mut store = Database::new(SETUP).open();
     many(&mut store, 4, None);
     let first = store.list_sessions(NOW, None, None, 2).unwrap();
@@ -102,12 +101,12 @@ fn the_last_page_names_no_next_even_when_it_is_full() {
 }
 
 #[test]
-fn a_cursor_stays_right_when_its_session_and_its_neighbours_end() {
+fn a_cursor_stays_valid_when_its_session_and_its_neighbours_end() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         many(&mut store, 12, None);
         let whole = walk(&mut store, None, 1000, |_, _| {});
-        // Every session that a page showed is ended and collected at once.
+        // Every session on a page is ended and collected before the next page.
         let seen = walk(&mut store, None, 3, |store, entries| {
             for entry in entries {
                 assert_eq!(store.terminate(NOW, &entry.handle), Ok(true));
@@ -120,7 +119,7 @@ fn a_cursor_stays_right_when_its_session_and_its_neighbours_end() {
 }
 
 #[test]
-fn sessions_that_stay_are_seen_once_while_others_come_and_go() {
+fn sessions_that_stay_are_listed_once_while_others_come_and_go() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         many(&mut store, 10, Some("staying"));
@@ -156,7 +155,7 @@ fn a_page_has_1_to_1000_entries() {
 }
 
 #[test]
-fn a_cursor_is_refused_for_its_form_alone() {
+fn a_cursor_is_refused_only_for_its_form() {
     let mut store = Database::new(SETUP).open();
     let id = create(&mut store, NOW, None);
     for cursor in ["", "x", &id, &handle(&id).to_uppercase(), &handle(&id)[1..]] {
@@ -174,7 +173,7 @@ fn a_cursor_is_refused_for_its_form_alone() {
 }
 
 #[test]
-fn neither_a_listing_nor_a_count_shows_what_has_ended() {
+fn neither_a_listing_nor_a_count_shows_ended_sessions() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let ended = create(&mut store, NOW, Some("alice"));

@@ -1,5 +1,5 @@
-//! A property test: random sequences of requests and clock moves get the same
-//! answers from the store as from a small model of the contract.
+//! A property test: for random sequences of requests and clock changes, the store gives the
+//! same answers as a small model of the contract.
 
 mod garbage;
 mod json;
@@ -45,15 +45,15 @@ fn run(setup: Setup, options: Options, steps: &[Step]) {
     assert_eq!(run.stores[0].check(), Ok(vec![]));
 }
 
-/// The store, the model, and what the next step may refer to.
+/// The store, the model, and the state to which the next step may refer.
 struct Run {
     database: Database,
     counting: Counting,
-    /// Two when the database counts requests; they take turns.
+    /// Two stores, which take turns, if the database counts requests; otherwise one.
     stores: Vec<OpenStore>,
     reference: Reference,
     garbage: Garbage,
-    /// The ids that were made, newest last.
+    /// The ids that the store has generated, newest last.
     made: Vec<String>,
     cursor: Option<String>,
 }
@@ -163,8 +163,8 @@ impl Run {
         self.stores.rotate_left(1);
     }
 
-    /// Does one call of so many requests, which tells how many it counts for,
-    /// and checks the collection that it carried.
+    /// Makes one call with this many requests, which returns how many count, and checks the
+    /// collection step that followed.
     fn carry(&mut self, requests: u64, call: impl FnOnce(&mut Store, &mut Run) -> u64) {
         let writes = self.reference.writes;
         let mut store = self.stores.remove(0);
@@ -203,8 +203,8 @@ impl Run {
         }
     }
 
-    /// Follows a collection. Which rows it takes first is the store's affair,
-    /// so the database tells.
+    /// Applies a collection to the model. The store chooses which rows it removes first, so
+    /// the rows that are left are read from the database.
     fn collected(&mut self, removed: u64, expired: u64) {
         if removed == 0 {
             return;
@@ -216,7 +216,7 @@ impl Run {
         assert_eq!(self.reference.collect(&left), removed);
     }
 
-    /// A store that counts requests starts at 0 again.
+    /// Reopens the store. If the open store counts requests, the count starts at 0 again.
     fn reopen(&mut self) {
         drop(self.stores.remove(0));
         self.stores.insert(0, self.database.open());
@@ -225,7 +225,7 @@ impl Run {
         }
     }
 
-    /// Compares an answer with the model's; whether it was no error.
+    /// Compares an answer with the model's; returns whether it was not an error.
     fn compare(&mut self, request: &Request, answer: Result<Reply, Error>) -> bool {
         let fresh = match &answer {
             Ok(Reply::Created(created) | Reply::Rotated(Some(created))) => created.id.clone(),
@@ -262,8 +262,8 @@ impl Run {
         }
     }
 
-    /// `#0` means the id made last, `#1` for the one before it, and so on;
-    /// any other id for itself.
+    /// Resolves an id: `#0` means the id generated last, `#1` the one before it, and so on;
+    /// any other id is used as it is.
     fn id(&self, id: &str) -> String {
         let Some(age) = id.strip_prefix('#') else {
             return id.into();

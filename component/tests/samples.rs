@@ -1,14 +1,14 @@
-//! Sessions as most tests make and expect them.
+//! The sessions that most tests create and expect.
 
 use crate::engine::{Engine, Session, Store};
 use sha2::{Digest, Sha256};
 
-/// The name that the session with this id has in listings.
+/// The handle of the session with this id.
 pub fn handle(id: &str) -> String {
     hex::encode(Sha256::digest(format!("session-id:{id}")))
 }
 
-/// A session that was just started here, with nothing said about its life.
+/// A session that was just created, with the default life.
 pub fn started(data: &str, subject: Option<&str>, now: u64) -> Session {
     Session {
         data: data.into(),
@@ -20,7 +20,7 @@ pub fn started(data: &str, subject: Option<&str>, now: u64) -> Session {
     }
 }
 
-/// Starts a session that lives for a day; its id.
+/// Creates a session that lives for a day; returns its id.
 pub fn create(store: &mut Store, now: u64, subject: Option<&str>) -> String {
     store.create(now, b"{}", None, subject).unwrap().id
 }

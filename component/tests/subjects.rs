@@ -1,10 +1,9 @@
-//! Whose session it is: binding, ending all of a subject's, and how many one
-//! may have.
+//! Subjects: binding one, ending all of its sessions, and how many it may have.
 
 use crate::engine::{Engine, Error, Store};
 use crate::fixture::{Database, NOW, OpenStore, SETUP, SETUPS, Setup, create, handle, is_live};
 
-/// A store in which a subject may have so many sessions.
+/// A store in which a subject may have at most this many sessions.
 fn limited(setup: Setup, most: u64) -> OpenStore {
     Database::with(setup, |options| options.max_per_subject = Some(most)).open()
 }
@@ -51,7 +50,7 @@ fn subjects_differ_by_every_byte() {
 }
 
 #[test]
-fn terminate_subject_ends_all_of_one_subject_but_the_exception() {
+fn terminate_subject_ends_all_sessions_of_one_subject_except_one() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let alices: Vec<String> = (0..4)
@@ -66,8 +65,8 @@ fn terminate_subject_ends_all_of_one_subject_but_the_exception() {
         let left = live(&mut store, NOW, &all);
         assert_eq!(left, [&alices[2], &bobs, &unbound]);
 
-        // Another's id, an id in the clothes of a handle, or one that cannot
-        // exist spares no session.
+        // An id of another subject's session, a handle instead of an id, and an id that
+        // cannot exist spare no session.
         let first_handle = handle(&alices[2]);
         let long = "x".repeat(256);
         for except in [bobs.as_str(), &first_handle, "", &long] {
@@ -124,7 +123,7 @@ fn max_per_subject_never_ends_the_session_being_rotated() {
         let moved = moved.unwrap().unwrap().id;
         let all = [&oldest, &second, &third, &moved];
         assert_eq!(live(&mut store, NOW + 3, &all), [&third, &moved]);
-        // Logging in again takes no more room.
+        // Logging in again does not add a session.
         let again = store.rotate(NOW + 4, &moved, Some("alice"));
         let again = again.unwrap().unwrap().id;
         assert_eq!(
@@ -141,7 +140,7 @@ fn max_per_subject_never_ends_the_session_being_rotated() {
 }
 
 #[test]
-fn expired_and_ended_sessions_take_no_place() {
+fn expired_and_ended_sessions_do_not_count() {
     let mut store = limited(SETUP, 2);
     let lasting = create(&mut store, NOW, Some("alice"));
     store.create(NOW + 1, b"", Some(1), Some("alice")).unwrap();
@@ -150,13 +149,13 @@ fn expired_and_ended_sessions_take_no_place() {
     let newest = create(&mut store, NOW + 3, Some("alice"));
     let both = [&lasting, &newest];
     assert_eq!(live(&mut store, NOW + 3, &both), both);
-    // A session that is expired from the start does not count either.
+    // A session that is created with a life of 0 does not count either.
     store.create(NOW + 4, b"", Some(0), Some("alice")).unwrap();
     assert_eq!(live(&mut store, NOW + 4, &both), both);
 }
 
 #[test]
-fn a_lower_max_per_subject_counts_from_the_next_session() {
+fn a_lower_max_per_subject_applies_from_the_next_session_on() {
     let database = Database::new(SETUP);
     let mut store = database.open();
     let ids: Vec<String> = (0..5)

@@ -1,4 +1,4 @@
-//! Creating, reading and writing sessions, and what versions guard against.
+//! Creating, reading and writing sessions, and how versions prevent lost updates.
 
 use crate::engine::{Engine, Error, Outcome, Session, Written};
 use crate::fixture::{Database, NOW, SETUP, SETUPS, create, is_live, started};
@@ -18,7 +18,7 @@ fn is_refused<T>(answer: Result<T, Error>, argument: &str) -> bool {
 }
 
 #[test]
-fn what_was_created_is_read_back_byte_for_byte() {
+fn a_created_session_is_read_back_byte_for_byte() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let payloads = ["{}", "", "Zażółć gęślą jaźń, 日本語, 🎉", "\0", " { } "];
@@ -55,7 +55,7 @@ fn a_missing_session_is_none_and_no_error() {
 }
 
 #[test]
-fn set_writes_whether_or_not_the_session_is_there() {
+fn set_writes_whether_or_not_the_session_exists() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         assert_eq!(store.set(NOW, "mine", b"a", None), written(1, NOW));
@@ -82,7 +82,7 @@ fn a_write_keeps_the_subject() {
 }
 
 #[test]
-fn only_set_and_an_update_that_starts_refuse_an_id_that_cannot_exist() {
+fn only_set_and_an_update_of_version_0_refuse_an_id_that_cannot_exist() {
     let mut store = Database::new(SETUP).open();
     for id in ["", &"x".repeat(256), &"é".repeat(128)] {
         assert!(is_refused(store.set(NOW, id, b"", None), "id"));
@@ -94,7 +94,7 @@ fn only_set_and_an_update_that_starts_refuse_an_id_that_cannot_exist() {
 }
 
 #[test]
-fn an_update_with_the_wrong_version_answers_the_live_session() {
+fn an_update_with_the_wrong_version_returns_the_live_session() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let id = create(&mut store, NOW, None);
@@ -114,7 +114,7 @@ fn an_update_with_the_wrong_version_answers_the_live_session() {
 }
 
 #[test]
-fn an_update_that_expects_version_0_starts_a_session_only_where_none_is() {
+fn an_update_of_version_0_creates_a_session_only_if_none_exists() {
     for setup in SETUPS {
         let mut store = Database::new(setup).open();
         let start = |now| (now, "mine", b"a".as_slice(), None::<u64>, Some(0));
@@ -156,13 +156,13 @@ fn a_merge_changes_what_the_patch_names_and_counts_as_a_write() {
 }
 
 #[test]
-fn a_merge_of_what_is_not_json_is_refused_and_changes_nothing() {
+fn a_merge_of_anything_but_json_is_refused_and_changes_nothing() {
     let mut store = Database::new(SETUP).open();
     let deep = "[".repeat(129) + &"]".repeat(129);
     let object = create(&mut store, NOW, None);
     for patch in ["", "x", "{", "{}{}", deep.as_str()] {
         assert!(is_refused(store.merge(NOW, &object, patch, None), "patch"));
-        // The patch is looked at first, whether or not the session is there.
+        // The patch is checked first, whether or not the session exists.
         assert!(is_refused(
             store.merge(NOW, "missing", patch, None),
             "patch"

@@ -1,5 +1,4 @@
-//! Several connections at once, each on a thread of its own, as several machines have
-//! them.
+//! Concurrent connections, each on its own thread, as from several machines.
 
 use crate::engine::{Engine, Error, Outcome, Request, SetRequest, Store};
 use crate::fixture::{Database, NOW, SETUPS, create, is_live};
@@ -9,7 +8,7 @@ use std::thread;
 
 const CONNECTIONS: usize = 20;
 
-/// Does the same on so many connections at once; returns what each returns.
+/// Runs the same work concurrently on this many connections; returns all results.
 fn on_each<T: Send>(
     database: &Database,
     connections: usize,
@@ -40,7 +39,7 @@ fn version(outcome: Result<Outcome, Error>) -> u64 {
 }
 
 #[test]
-fn a_table_that_many_open_at_once_is_created_once() {
+fn a_table_that_many_connections_open_is_created_once() {
     for setup in SETUPS {
         let database = Database::new(setup);
         on_each(&database, CONNECTIONS, |_, _| ());
@@ -50,7 +49,7 @@ fn a_table_that_many_open_at_once_is_created_once() {
 }
 
 #[test]
-fn writes_of_one_session_by_many_make_each_version_once() {
+fn concurrent_writes_of_one_session_make_each_version_once() {
     for setup in SETUPS {
         let database = Database::new(setup);
         let versions = on_each(&database, CONNECTIONS, |_, store| -> Vec<u64> {
@@ -66,7 +65,7 @@ fn writes_of_one_session_by_many_make_each_version_once() {
 }
 
 #[test]
-fn of_updates_that_expect_one_version_one_wins_and_the_others_get_its_session() {
+fn one_of_many_updates_of_a_version_wins_and_the_others_get_its_session() {
     for setup in SETUPS {
         let database = Database::new(setup);
         let mut store = database.open();
@@ -95,7 +94,7 @@ fn of_updates_that_expect_one_version_one_wins_and_the_others_get_its_session() 
 }
 
 #[test]
-fn of_updates_that_start_one_session_one_wins() {
+fn one_of_many_updates_that_create_a_session_wins() {
     for setup in SETUPS {
         let database = Database::new(setup);
         let outcomes = on_each(&database, CONNECTIONS, |number, store| {
@@ -113,7 +112,7 @@ fn of_updates_that_start_one_session_one_wins() {
 }
 
 #[test]
-fn merges_by_many_lose_nothing() {
+fn concurrent_merges_lose_nothing() {
     for setup in SETUPS {
         let database = Database::new(setup);
         let mut store = database.open();
@@ -132,7 +131,7 @@ fn merges_by_many_lose_nothing() {
 }
 
 #[test]
-fn of_rotations_of_one_session_one_wins_and_late_writers_are_refused() {
+fn one_of_many_rotations_of_a_session_wins_and_late_writers_are_refused() {
     for setup in SETUPS {
         let database = Database::new(setup);
         let mut store = database.open();
@@ -179,7 +178,7 @@ fn a_subject_never_has_more_sessions_than_its_limit() {
 }
 
 #[test]
-fn several_collections_at_once_remove_each_row_once_and_no_live_session() {
+fn concurrent_collections_remove_each_row_once_and_no_live_session() {
     for setup in SETUPS {
         let database = Database::with(setup, |options| options.gc_frequency = 0);
         let mut store = database.open();
@@ -246,7 +245,7 @@ fn batches_that_write_the_same_sessions_in_opposite_orders_all_succeed() {
 }
 
 #[test]
-fn a_log_out_on_one_connection_is_one_on_every_other_at_once() {
+fn a_log_out_on_one_connection_is_seen_by_all_others_immediately() {
     let database = Database::new(SETUPS[0]);
     let (mut first, mut second) = (database.open(), database.open());
     let id = create(&mut first, NOW, Some("alice"));

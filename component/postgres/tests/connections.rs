@@ -1,12 +1,11 @@
-//! Connections: how they are made, kept, lost and replaced.
+//! Connections: opened, kept, lost and replaced.
 
 use crate::engine::{Durability, Engine, Error, Options, Outcome, Store};
 use crate::fixture::{Database, NOW, SERVER, SETUP, create, is_live};
 use crate::proxy::{Network, Proxy};
 use crate::server::{PASSWORD, Server};
 
-/// A database that is reached through a proxy, and a store that has it open for calls of
-/// at most `limit` milliseconds.
+/// A database behind a proxy, and an open store whose `syncTimeout` is `limit` milliseconds.
 fn proxied(limit: u64) -> (Proxy, Store) {
     let database = Database::with(SETUP, |options| options.gc_frequency = 0);
     let proxy = Proxy::start(SERVER.port);
@@ -47,7 +46,7 @@ fn a_connection_is_kept_across_calls_and_stores() {
         ids.push(create(&mut database.open(), NOW, None));
     }
     assert_eq!(SERVER.sql("postgres", &of_schema), "2", "this query is one");
-    // Two at once have a connection each.
+    // Two open stores have a connection each.
     let (mut first, mut second) = (database.open(), database.open());
     for id in &ids {
         assert!(is_live(&mut first, NOW, id) && is_live(&mut second, NOW, id));
@@ -60,7 +59,7 @@ fn a_write_whose_answer_is_lost_says_that_its_outcome_is_unknown() {
     proxy.set(Network::LosesAnswers);
     assert!(is_unknown(store.set(NOW, "mine", b"a", None)));
     proxy.set(Network::Works);
-    // It was done once.
+    // The write was done once.
     let session = store.get(NOW, "mine").unwrap().unwrap();
     assert_eq!((session.version, session.data), (1, b"a".to_vec()));
 
@@ -71,10 +70,10 @@ fn a_write_whose_answer_is_lost_says_that_its_outcome_is_unknown() {
 }
 
 #[test]
-fn a_read_whose_answer_is_lost_is_tried_once_more() {
+fn a_read_whose_answer_is_lost_is_retried_once() {
     let (proxy, mut store) = proxied(1000);
     store.set(NOW, "mine", b"a", None).unwrap();
-    // The first answer is lost while the network already works again for the second.
+    // The first answer is lost; the network works again for the second.
     proxy.set(Network::LosesAnswers);
     let healer = std::thread::spawn({
         let before = proxy.connections();
@@ -92,7 +91,7 @@ fn a_read_whose_answer_is_lost_is_tried_once_more() {
 }
 
 #[test]
-fn what_is_not_answered_in_time_never_answers_another_request() {
+fn a_late_answer_is_never_given_to_another_request() {
     let (proxy, mut store) = proxied(300);
     store.set(NOW, "alice", b"alice", None).unwrap();
     store.set(NOW, "bob", b"bob", None).unwrap();
@@ -111,7 +110,7 @@ fn what_is_not_answered_in_time_never_answers_another_request() {
 }
 
 #[test]
-fn a_server_that_cannot_be_reached_is_busy_after_the_time_for_it() {
+fn an_unreachable_server_is_busy_after_sync_timeout() {
     let (proxy, mut store) = proxied(300);
     proxy.set(Network::LosesRequests);
     let _ = store.get(NOW, "mine");
@@ -125,7 +124,7 @@ fn a_server_that_cannot_be_reached_is_busy_after_the_time_for_it() {
         sync_timeout: 100,
         ..Options::default()
     };
-    // Nothing listens on this port: its listener is gone.
+    // Nothing listens on this port any more.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = port.local_addr().unwrap().port();
     let url = format!("postgres://tester@127.0.0.1:{port}/postgres");
@@ -133,7 +132,7 @@ fn a_server_that_cannot_be_reached_is_busy_after_the_time_for_it() {
 }
 
 #[test]
-fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
+fn a_session_that_stays_locked_is_busy_and_the_connection_is_kept() {
     let database = Database::with(SETUP, |options| options.sync_timeout = 500);
     let mut store = database.open();
     store.set(NOW, "mine", b"", None).unwrap();
@@ -147,7 +146,7 @@ fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
         // Reads do not wait for row locks.
         assert_eq!(store.get(NOW, "mine").unwrap().unwrap().version, 1);
     }
-    // Its rows are left to the other.
+    // Collection skips locked rows.
     let collected = store.collect(u64::MAX, 9).unwrap();
     assert_eq!((collected.removed, collected.more), (0, true));
     drop(other);
@@ -178,7 +177,7 @@ fn a_restart_of_the_server_between_calls_is_not_noticed() {
 }
 
 #[test]
-fn a_replica_is_never_used_and_a_server_that_becomes_one_is_left() {
+fn a_replica_is_never_used_and_a_server_that_becomes_one_is_abandoned() {
     let (replica, server) = (
         Server::start(&["default_transaction_read_only=on"]),
         &*SERVER,
@@ -206,7 +205,7 @@ fn a_replica_is_never_used_and_a_server_that_becomes_one_is_left() {
     };
     refused(Store::open(&url, options.clone(), NOW));
 
-    // A failover, and another back.
+    // A failover, and then another one back.
     let set = |value: &str| {
         replica.sql(
             "postgres",
@@ -233,7 +232,7 @@ fn a_replica_is_never_used_and_a_server_that_becomes_one_is_left() {
 }
 
 #[test]
-fn the_password_is_proved_and_never_part_of_an_error() {
+fn the_password_is_checked_and_never_part_of_an_error() {
     let port = SERVER.port;
     let encoded = PASSWORD.replace(' ', "%20").replace(',', "%2C");
     let url = |password: &str, database: &str| {
@@ -296,7 +295,7 @@ fn durability_sets_whether_a_commit_waits_for_the_disk() {
 }
 
 #[test]
-fn an_error_of_the_server_has_neither_its_detail_nor_parameters() {
+fn an_error_contains_neither_detail_nor_parameters_of_the_server() {
     let database = Database::new(SETUP);
     let mut store = database.open();
     store.set(NOW, "mine", b"payload", None).unwrap();
@@ -304,7 +303,7 @@ fn an_error_of_the_server_has_neither_its_detail_nor_parameters() {
     match store.set(NOW, "other", b"payload", None) {
         Err(Error::Other(words)) => {
             assert!(words.contains("23505"), "{words}");
-            // The detail has the payload in hexadecimal.
+            // The server's detail contains the payload in hexadecimal.
             assert!(!words.contains(&hex::encode("payload")), "{words}");
         }
         other => panic!("{other:?}"),
@@ -312,16 +311,16 @@ fn an_error_of_the_server_has_neither_its_detail_nor_parameters() {
 }
 
 #[test]
-fn copies_are_left_to_the_tools_of_the_database() {
+fn backups_are_left_to_the_tools_of_the_database() {
     let mut store = Database::new(SETUP).open();
     let backup = store.backup("copy");
     assert!(matches!(backup, Err(Error::Other(words)) if words.contains("pg_dump")));
 }
 
 #[test]
-fn the_clock_of_the_server_counts() {
+fn the_clock_of_the_server_is_used() {
     let store = Database::new(SETUP).open();
-    // It is the clock of this machine.
+    // The server uses the clock of this machine.
     assert!(
         store.clock_offset().abs() < 1000,
         "{}",

@@ -1,4 +1,4 @@
-//! A schema in a database of a server that all tests share.
+//! Databases for the tests: each is a schema on a server that all tests share.
 
 pub use crate::contract::samples::{create, handle, is_live, started};
 
@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// The moment at which most tests happen.
+/// The time at which most tests run.
 pub const NOW: u64 = 1_700_000_000_000;
 
-/// The default isolation of transactions: PostgreSQL's own, and that of databases which
-/// speak its language.
+/// The default isolation of transactions: PostgreSQL's own, and that of some compatible
+/// databases.
 pub type Setup = &'static str;
 pub const SETUPS: [Setup; 2] = ["read committed", "serializable"];
 pub const SETUP: Setup = SETUPS[0];
@@ -20,18 +20,18 @@ pub const SETUP: Setup = SETUPS[0];
 /// How many random sequences the model is compared with, in each setup.
 pub const CASES: u32 = 48;
 
-/// The last handle in the order of listings, which is that of all bytes.
+/// The last handle in the order of listings, in which bytes are unsigned.
 pub const LAST_HANDLE: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
-/// What counts requests towards a collection.
+/// Where requests are counted for collections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(dead_code)]
 pub enum Counting {
-    /// The open store does.
+    /// In the open store.
     Store,
-    /// The database does, of the requests that write.
+    /// In the database; only requests that write.
     Database,
-    /// The process does, as long as it keeps the connection.
+    /// In the process, as long as it keeps the connection.
     Process,
 }
 
@@ -44,15 +44,15 @@ pub fn position(handle: &str) -> String {
     handle.to_owned()
 }
 
-/// The server of this process; it ends with it.
+/// The server of this process, which ends with the process.
 pub static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start(&[]));
 
-/// A schema of its own for a store.
+/// A new schema for a store.
 pub struct Database {
-    /// Its name.
+    /// The name of the schema.
     pub schema: String,
     setup: Setup,
-    /// How [`Database::open`] opens it.
+    /// The options with which [`Database::open`] opens a store.
     pub options: Options,
 }
 
@@ -60,19 +60,19 @@ pub struct Database {
 pub type OpenStore = Store;
 
 impl Database {
-    /// One with the default options but for the durability.
+    /// A database with the default options except the durability.
     pub fn new(setup: Setup) -> Database {
         Database::with(setup, |_| {})
     }
 
-    /// One with other options.
+    /// A database with other options.
     pub fn with(setup: Setup, change: impl FnOnce(&mut Options)) -> Database {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let schema = format!("test{}", NEXT.fetch_add(1, Relaxed));
         SERVER.sql("postgres", &format!("CREATE SCHEMA {schema}"));
         let mut options = Options {
             durability: Durability::Relaxed,
-            // Other tests may have the processors.
+            // Longer than the default, since other tests may occupy the processors.
             sync_timeout: 30_000,
             ..Options::default()
         };
@@ -102,25 +102,25 @@ impl Database {
         format!("postgres://tester@127.0.0.1:{port}/postgres?options={encoded}")
     }
 
-    /// Opens it with its options.
+    /// Opens a store with the database's options.
     pub fn open(&self) -> OpenStore {
         self.open_with(|_| {})
     }
 
-    /// Opens it with its options changed.
+    /// Opens a store with changed options.
     pub fn open_with(&self, change: impl FnOnce(&mut Options)) -> OpenStore {
         self.try_open(change)
             .unwrap_or_else(|error| panic!("{error:?}"))
     }
 
-    /// Opens it with its options changed, or says why it cannot.
+    /// Tries to open a store with changed options.
     pub fn try_open(&self, change: impl FnOnce(&mut Options)) -> Result<OpenStore, Error> {
         let mut options = self.options.clone();
         change(&mut options);
         Store::open(&self.url(), options, NOW)
     }
 
-    /// Runs statements in the schema; returns what they print, a row a line.
+    /// Runs statements in the schema; returns their output, one line for each row.
     pub fn sql(&self, statements: &str) -> String {
         let statements = format!("SET search_path = {}; {statements}", self.schema);
         SERVER.sql("postgres", &statements)
@@ -132,7 +132,7 @@ impl Database {
         rows.lines().map(str::to_owned).collect()
     }
 
-    /// Makes changes fail, such as `BEFORE DELETE`, of rows that fit the condition.
+    /// Makes changes, such as `BEFORE DELETE`, fail for rows that match the condition.
     pub fn fail(&self, change: &str, condition: &str) {
         self.sql(&format!(
             r#"CREATE FUNCTION harm() RETURNS trigger LANGUAGE plpgsql AS
@@ -142,12 +142,12 @@ impl Database {
         ));
     }
 
-    /// Makes the changes possible again.
+    /// Undoes [`Database::fail`].
     pub fn heal(&self) {
         self.sql(r#"DROP TRIGGER harm ON "Sessions""#);
     }
 
-    /// The number that this query finds.
+    /// The number that this query returns.
     pub fn number(&self, query: &str) -> i64 {
         let quoted = query.replace("Sessions", "\"Sessions\"");
         self.sql(&quoted).parse().unwrap()

@@ -1,5 +1,5 @@
-//! Tests of the session store over PostgreSQL through its public functions, against a
-//! server that they start.
+//! Tests of the session store over PostgreSQL through its public functions, with a server
+//! that the tests start.
 
 #[cfg(server)]
 #[path = "../../tests/contract.rs"]

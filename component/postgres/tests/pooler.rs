@@ -8,7 +8,7 @@ use std::os::unix::fs::chown;
 use std::process::Child;
 use std::thread;
 
-/// A running pooler; ended when dropped.
+/// A running pooler, which is stopped when dropped.
 struct Pooler(Child);
 
 impl Drop for Pooler {
@@ -18,8 +18,8 @@ impl Drop for Pooler {
     }
 }
 
-/// Writes and reads through a pooler of three connections that is in this mode, on so many
-/// connections at once: the version that each session has after 50 writes.
+/// Writes and reads through a pooler in this mode with three server connections, on this many
+/// concurrent connections. Returns the version of each session after 50 writes.
 fn through_pooler(mode: &str, connections: usize) -> Vec<Result<u64, Error>> {
     let server = Server::start(&[]);
     let port = free_port();

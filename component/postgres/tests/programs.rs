@@ -1,11 +1,11 @@
-//! Where Debian's packages put the programs of PostgreSQL.
+//! The paths of PostgreSQL's programs in Debian's packages.
 
 use std::path::PathBuf;
 
-/// A directory for each version.
+/// The directory with a directory for each version.
 pub const INSTALLED: &str = "/usr/lib/postgresql";
 
-/// The programs of the newest version; `None` if no server is installed.
+/// The directory of the newest version's programs; `None` if no server is installed.
 pub fn directory() -> Option<PathBuf> {
     let versions = std::fs::read_dir(INSTALLED).ok()?.flatten();
     versions

@@ -1,4 +1,4 @@
-//! A proxy in front of a server, which can do what networks do.
+//! A proxy in front of a server, which simulates faults of a network.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,22 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::SeqCst};
 use std::thread;
 
-/// What becomes of what is sent.
+/// The state of the network.
 #[derive(Clone, Copy)]
 pub enum Network {
-    /// It arrives.
+    /// Everything arrives.
     Works,
-    /// The server gets a request, and both ends lose the connection in place of the answer.
+    /// A request reaches the server, but the connection breaks before the answer.
     LosesAnswers,
-    /// The connection ends in place of the request.
+    /// The connection breaks before a request reaches the server.
     LosesRequests,
-    /// The server gets requests; its answers disappear.
+    /// Requests reach the server; answers are dropped silently.
     SwallowsAnswers,
-    /// New connections are accepted and nothing arrives.
+    /// Connections are accepted, but everything is dropped silently.
     SwallowsAll,
 }
 
-/// A running proxy; it ends with the process.
+/// A running proxy, which ends with the process.
 pub struct Proxy {
     pub port: u16,
     network: Arc<AtomicU8>,
@@ -53,12 +53,12 @@ impl Proxy {
         proxy
     }
 
-    /// From now on the network does this.
+    /// Changes the state of the network.
     pub fn set(&self, network: Network) {
         self.network.store(network as u8, SeqCst);
     }
 
-    /// How many connections were made.
+    /// How many connections were accepted.
     pub fn connections(&self) -> u32 {
         self.connections.load(SeqCst)
     }

@@ -1,4 +1,4 @@
-//! A server of PostgreSQL on the loopback interface, in a temporary directory.
+//! A PostgreSQL server on the loopback interface, in a temporary directory.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -11,14 +11,14 @@ use tempfile::TempDir;
 #[path = "programs.rs"]
 mod programs;
 
-/// The password of the user `postgres`, whose log-in is by SCRAM.
+/// The password of the user `postgres`, who logs in by SCRAM.
 pub const PASSWORD: &str = "s3cret, with spaces";
 
-/// The user that the server runs as if the tests run as root: the server refuses that.
+/// The user as which the server runs if the tests run as root, which the server refuses.
 const NOBODY: u32 = 65_534;
 
-/// Ends the server and removes its directory when its standard input ends, which it does
-/// with the process of the tests, however that ends.
+/// A script that stops the server and removes its directory when its standard input ends, which
+/// happens when the process of the tests ends in any way.
 const WATCH: &str = r#"
     stop() { kill -INT "$server"; wait "$server"; }
     "$@" </dev/null >"$LOG" 2>&1 & server=$!
@@ -41,10 +41,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes a cluster and starts a server of it, with these settings.
+    /// Creates a cluster and starts a server with these settings.
     pub fn start(settings: &[&str]) -> Server {
         let programs = programs::directory().expect("PostgreSQL is installed");
-        // In memory where the machine offers that.
+        // In memory, if the machine has such a directory.
         let directory = tempfile::tempdir_in("/dev/shm")
             .or_else(|_| tempfile::tempdir())
             .map(TempDir::keep)
@@ -123,7 +123,7 @@ impl Server {
         }
     }
 
-    /// Stops the server, and with it all connections.
+    /// Stops the server and ends all connections.
     #[allow(dead_code)]
     pub fn stop(&mut self) {
         writeln!(self.watch.stdin.as_mut().unwrap(), "stop").unwrap();
@@ -140,14 +140,14 @@ impl Server {
         self.wait();
     }
 
-    /// The user that the server runs as, if that is not the one of the tests.
+    /// The user as which the server runs, if it is not the user of the tests.
     #[allow(dead_code)]
     pub fn user(&self) -> Option<u32> {
         let owner = fs::metadata(&self.directory).unwrap().uid();
         (owner == NOBODY).then_some(owner)
     }
 
-    /// Runs statements; returns what they print, a row a line.
+    /// Runs statements; returns their output, one line for each row.
     pub fn sql(&self, database: &str, statements: &str) -> String {
         let output = self.sql_output(database, statements);
         assert!(output.status.success(), "{statements}: {output:?}");
@@ -201,7 +201,7 @@ impl Server {
         fs::read_to_string(self.directory.join("cluster/server.crt")).unwrap()
     }
 
-    /// What the server logged.
+    /// The server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
@@ -224,7 +224,7 @@ impl Drop for Session {
     }
 }
 
-/// A program that is run without the rights of root.
+/// A command that runs a program without the rights of root.
 pub fn unprivileged(is_root: bool, program: &Path) -> Command {
     if !is_root {
         return Command::new(program);
@@ -241,7 +241,7 @@ pub fn unprivileged(is_root: bool, program: &Path) -> Command {
     command
 }
 
-/// Makes a certificate for `localhost`, which it leads to itself.
+/// Creates a self-signed certificate for `localhost`.
 fn certify(is_root: bool, cluster: &Path) {
     let made = unprivileged(is_root, "/usr/bin/openssl".as_ref())
         .args([

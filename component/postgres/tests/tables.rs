@@ -1,5 +1,5 @@
-//! What may be there under the name of the table: nothing, the table of an older store, or
-//! something else.
+//! What may exist under the name of the table: nothing, the table of
+//! koa-generic-session-sequelize (the original), or something else.
 
 use crate::engine::{Engine, Error, Outcome};
 use crate::fixture::{Database, NOW, SETUP, create, is_live};
@@ -21,7 +21,7 @@ fn refusal(database: &Database, sync: bool) -> String {
 }
 
 #[test]
-fn the_originals_table_is_taken_over_with_its_live_sessions() {
+fn the_originals_table_is_migrated_with_its_live_sessions() {
     let database = Database::new(SETUP);
     database.sql(ORIGINAL);
     assert!(refusal(&database, false).contains("older"));
@@ -51,7 +51,7 @@ fn the_originals_table_may_have_the_columns_of_timestamps() {
 }
 
 #[test]
-fn a_table_of_which_something_would_be_lost_is_refused_and_not_changed() {
+fn a_table_that_would_lose_something_is_refused_and_not_changed() {
     let refused = [
         (r#"CREATE VIEW v AS SELECT data FROM "Sessions""#, "view"),
         (
@@ -127,7 +127,7 @@ fn a_table_name_ignores_case_and_may_be_as_long_as_any() {
 }
 
 #[test]
-fn a_role_that_may_not_create_uses_a_table_that_is_ready() {
+fn a_role_without_the_right_to_create_can_use_a_table_that_is_ready() {
     let database = Database::new(SETUP);
     drop(database.open());
     let schema = &database.schema;
@@ -152,7 +152,7 @@ fn a_role_that_may_not_create_uses_a_table_that_is_ready() {
 }
 
 #[test]
-fn a_check_names_what_is_damaged() {
+fn a_check_describes_the_damage() {
     let database = Database::new(SETUP);
     let mut store = database.open();
     store.set(NOW, "a", b"", None).unwrap();
@@ -175,7 +175,7 @@ fn renewals_change_no_index() {
         store.set(now, "mine", &[b'y'; 500], None).unwrap();
         store.touch(now, "mine", Some(90_000_000)).unwrap();
     }
-    // The server counts when its session ends.
+    // The server updates its statistics when a session ends.
     database.sql(&format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE usename = 'tester' AND query LIKE '%{}.%'",
@@ -191,6 +191,6 @@ fn renewals_change_no_index() {
         .find(|counts| counts.starts_with("200|"));
     let (_, hot) = counted.as_deref().unwrap().split_once('|').unwrap();
     let hot: u32 = hot.parse().unwrap();
-    // A new version goes to another page only when its page is full.
+    // A new version of a row goes to another page only if its page is full.
     assert!(hot > 180, "{hot} of 200");
 }

@@ -1,11 +1,11 @@
-//! Taking over a table of koa-generic-session-sequelize, and refusing one of which
-//! something would be lost.
+//! Migrating a table of koa-generic-session-sequelize (the original), and refusing one that
+//! would lose something.
 
 use crate::engine::{Access, Engine, Error};
 use crate::fixture::{BOTH, Database, NOW, is_live};
 use std::fs;
 
-/// The original's table, with one session that is live.
+/// The original's table with one live session.
 const ORIGINAL: &str = "
     CREATE TABLE Sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT);
     INSERT INTO Sessions VALUES ('live', '{}', 1700000060);";
@@ -129,7 +129,7 @@ fn a_table_that_differs_from_the_originals_is_refused_with_the_reason() {
 }
 
 #[test]
-fn the_latest_plausible_second_is_taken_over() {
+fn the_latest_plausible_second_is_migrated() {
     let last = "CREATE TABLE Sessions (id, data, expires);
                 INSERT INTO Sessions VALUES ('live', '{}', 100000000000);";
     let mut store = made_by(Access::Exclusive, last).open();
@@ -169,7 +169,7 @@ fn things_that_only_seem_to_refer_to_the_table_are_kept() {
 }
 
 #[test]
-fn the_first_of_two_rows_with_one_id_is_taken_over() {
+fn the_first_of_two_rows_with_one_id_is_migrated() {
     let twins = "CREATE TABLE Sessions (id, data, expires);
                  INSERT INTO Sessions VALUES ('live', '1', 1700000060), ('live', '2', 1700000061);";
     for access in BOTH {

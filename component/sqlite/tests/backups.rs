@@ -1,4 +1,4 @@
-//! Backups: complete, and without touching any other file.
+//! Backups are complete, and do not change any other file.
 
 use crate::engine::{Access, Engine, Error, Store};
 use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
@@ -44,7 +44,7 @@ fn a_backup_is_a_sound_database_with_all_sessions() {
 }
 
 #[test]
-fn a_backup_refuses_a_file_that_is_there_and_leaves_it_alone() {
+fn a_backup_refuses_an_existing_file_and_does_not_change_it() {
     let database = Database::new(Access::Exclusive);
     let mut store = database.open();
     fs::write(database.file("there"), "precious").unwrap();
@@ -61,7 +61,7 @@ fn a_backup_refuses_a_file_that_is_there_and_leaves_it_alone() {
 
 #[cfg(unix)]
 #[test]
-fn a_backup_refuses_a_link_that_leads_nowhere() {
+fn a_backup_refuses_a_dangling_link() {
     let database = Database::new(Access::Exclusive);
     let mut store = database.open();
     let link = database.file("link");
@@ -112,7 +112,7 @@ fn a_backup_refuses_the_databases_own_names_behind_a_link() {
 }
 
 #[test]
-fn a_backup_goes_up_no_directory() {
+fn a_backup_refuses_parent_directories() {
     let database = Database::new(Access::Exclusive);
     let mut store = database.open();
     fs::create_dir(database.file("folder")).unwrap();
@@ -120,13 +120,13 @@ fn a_backup_goes_up_no_directory() {
         let answer = store.backup(&database.file(name));
         assert!(matches!(answer, Err(Error::InvalidArgument(_))), "{name}");
     }
-    // A name may have dots, and the database's own in another directory.
+    // A name may contain dots, and the database's name is allowed in another directory.
     store.backup(&database.file("folder/..copy")).unwrap();
     store.backup(&database.file("folder/sessions.db")).unwrap();
 }
 
 #[test]
-fn a_backup_removes_and_writes_over_nothing_of_others() {
+fn a_backup_neither_removes_nor_overwrites_other_files() {
     for name in ["copy.partial", "copy.partial-journal", "copy.partial.lock"] {
         let database = Database::new(Access::Exclusive);
         let mut store = database.open();
@@ -155,7 +155,7 @@ fn a_backup_that_fails_leaves_nothing_behind() {
     }
 }
 
-/// The files that a crash leaves, copied to another directory.
+/// A copy, in another directory, of the files that a crash would leave.
 fn crashed(database: &Database, access: Access) -> Database {
     let left = Database::new(access);
     for suffix in ["", "-wal", "-journal"] {
@@ -168,7 +168,7 @@ fn crashed(database: &Database, access: Access) -> Database {
 }
 
 #[test]
-fn a_copy_put_in_the_place_of_a_crashed_database_is_served_as_the_copy() {
+fn a_copy_that_replaces_a_crashed_database_is_opened_as_the_copy() {
     for access in BOTH {
         let database = Database::new(Access::Exclusive);
         let mut store = database.open();
@@ -181,7 +181,7 @@ fn a_copy_put_in_the_place_of_a_crashed_database_is_served_as_the_copy() {
         let left = crashed(&database, access);
         assert!(fs::metadata(left.file("sessions.db-wal")).unwrap().len() > 0);
         fs::copy(&copy, left.file("sessions.db")).unwrap();
-        // Afterwards it is a database like any other.
+        // Afterwards the copy is an ordinary database.
         for _ in 0..2 {
             let mut store = left.open();
             assert!(is_live(&mut store, NOW, &old));
@@ -195,7 +195,7 @@ fn a_copy_put_in_the_place_of_a_crashed_database_is_served_as_the_copy() {
 }
 
 #[test]
-fn a_copy_put_in_the_place_of_a_database_in_mid_transaction_is_served_as_the_copy() {
+fn a_copy_that_replaces_a_database_in_mid_transaction_is_opened_as_the_copy() {
     for access in BOTH {
         let database = Database::new(Access::Shared);
         let mut store = database.open();

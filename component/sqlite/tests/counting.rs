@@ -6,7 +6,7 @@ use crate::contract::collection::{
 use crate::engine::{Access, Engine, Store};
 
 #[test]
-fn a_shared_store_counts_only_what_writes() {
+fn a_shared_store_counts_only_requests_that_write() {
     let database = littered(Access::Shared, 8, every_4_requests_3_rows);
     let mut store = database.open();
     assert_eq!(waiting(&mut store, 9, read), [8; 9]);
@@ -37,7 +37,7 @@ fn shared_stores_that_live_for_one_request_collect_too() {
 }
 
 #[test]
-fn shared_stores_open_at_once_count_together() {
+fn shared_stores_on_one_database_count_together() {
     let database = littered(Access::Shared, 8, every_4_requests_3_rows);
     let mut stores = [database.open(), database.open()];
     let mut left = vec![];

@@ -1,10 +1,10 @@
-//! The database as a file: damage, and what may not be found in it.
+//! The database as a file: damage, and data that it must not contain.
 
 use crate::engine::{Access, Engine, Error, Store};
 use crate::fixture::{BOTH, Database, NOW, create, handle, is_live};
 use std::fs;
 
-/// The text of a request that failed.
+/// The message of a failed request.
 fn words<T>(answer: Result<T, Error>) -> String {
     match answer {
         Ok(_) => panic!("it succeeded"),
@@ -12,7 +12,7 @@ fn words<T>(answer: Result<T, Error>) -> String {
     }
 }
 
-/// Whether a file of the database holds these bytes.
+/// Whether a file of the database contains these bytes.
 fn holds(database: &Database, bytes: &str) -> bool {
     ["", "-wal", "-journal"].iter().any(|suffix| {
         let file = fs::read(database.file(&format!("sessions.db{suffix}")));
@@ -25,7 +25,7 @@ fn holds(database: &Database, bytes: &str) -> bool {
 }
 
 #[test]
-fn what_is_no_path_is_refused_as_a_location() {
+fn a_location_that_is_not_a_path_is_refused() {
     for access in BOTH {
         let database = Database::new(access);
         let mut store = database.open();
@@ -108,7 +108,7 @@ fn requests(database: &Database) -> i64 {
 }
 
 #[test]
-fn a_damaged_count_of_requests_makes_no_write_fail() {
+fn a_damaged_count_of_requests_does_not_make_writes_fail() {
     for damaged in [i64::MAX, i64::MIN, -1] {
         let database = miscounted(damaged);
         let mut store = database.open();
@@ -128,7 +128,7 @@ fn without_collection_nothing_is_counted() {
 }
 
 #[test]
-fn a_file_that_is_not_a_database_is_corrupt_and_left_alone() {
+fn a_file_that_is_not_a_database_is_corrupt_and_not_changed() {
     for access in BOTH {
         for content in ["hello".repeat(2000), "hello".to_owned(), "\0".repeat(8192)] {
             let database = Database::new(access);
@@ -143,7 +143,7 @@ fn a_file_that_is_not_a_database_is_corrupt_and_left_alone() {
 }
 
 #[test]
-fn a_truncated_database_is_corrupt_and_left_alone() {
+fn a_truncated_database_is_corrupt_and_not_changed() {
     let database = Database::new(Access::Exclusive);
     let mut store = database.open();
     for _ in 0..100 {
@@ -151,7 +151,7 @@ fn a_truncated_database_is_corrupt_and_left_alone() {
     }
     drop(store);
     for access in BOTH {
-        // As either kind of access leaves it.
+        // As both kinds of access leave it.
         drop(database.open_with(|options| options.access = access));
         let whole = fs::read(database.file("sessions.db")).unwrap();
         for access in BOTH {
@@ -200,7 +200,7 @@ fn no_id_is_in_the_files() {
 }
 
 #[test]
-fn no_id_of_an_adopted_table_stays_in_the_files() {
+fn no_id_of_a_migrated_table_stays_in_the_files() {
     for access in BOTH {
         let database = Database::new(access);
         let original = database.raw();

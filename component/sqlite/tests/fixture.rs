@@ -1,4 +1,4 @@
-//! A database in a directory of its own.
+//! Databases for the tests, each in a new directory.
 
 pub use crate::contract::samples::{create, handle, is_live, started};
 
@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use wasi_sessions_component::gather_writes;
 use wasi_sessions_rules::key::{Key, PreviousKey};
 
-/// The moment at which most tests happen.
+/// The time at which most tests run.
 pub const NOW: u64 = 1_700_000_000_000;
 
-/// Both ways to open a database.
+/// Both kinds of access.
 pub const BOTH: [Access; 2] = [Access::Exclusive, Access::Shared];
 
-/// What the tests of the contract run with: each way to open a database, or one.
+/// The setups of the tests of the contract: kinds of access.
 pub type Setup = Access;
 pub const SETUPS: [Setup; 2] = BOTH;
 pub const SETUP: Setup = Access::Exclusive;
@@ -28,17 +28,17 @@ pub const SETUP: Setup = Access::Exclusive;
 /// How many random sequences the model is compared with, in each setup.
 pub const CASES: u32 = 256;
 
-/// The last handle in the order of listings, which is that of the signed rowid.
+/// The last handle in the order of listings, which is that of the signed rowids.
 pub const LAST_HANDLE: &str = "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
-/// What counts requests towards a collection.
+/// Where requests are counted for collections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Counting {
-    /// The open store does.
+    /// In the open store.
     Store,
-    /// The database does, of the requests that write.
+    /// In the database; only requests that write.
     Database,
-    /// The process does, as long as it keeps the connection.
+    /// In the process, as long as it keeps the connection.
     #[allow(dead_code)]
     Process,
 }
@@ -55,10 +55,10 @@ pub fn position(handle: &str) -> i64 {
     u64::from_str_radix(&handle[..16], 16).unwrap() as i64
 }
 
-/// A database, removed when neither this nor a store of it is left.
+/// A database, which is removed when this and all its open stores are dropped.
 pub struct Database {
     directory: Arc<TempDir>,
-    /// How [`Database::open`] opens it.
+    /// The options with which [`Database::open`] opens a store.
     pub options: Options,
     /// With `SEALED=changing`: the byte of the key of an exclusive database, which is
     /// another one whenever it is opened.
@@ -66,14 +66,14 @@ pub struct Database {
 }
 
 impl Database {
-    /// One with the default options but for the access and, as no test pulls
-    /// the plug, the durability.
+    /// A database with the default options except the access and, since no test cuts the
+    /// power, the durability.
     pub fn new(access: Access) -> Database {
         Database::with(access, |_| {})
     }
 
-    /// One with other options. Its directory is in memory where the machine
-    /// offers that, as the tests make thousands of transactions.
+    /// A database with other options. Its directory is in memory if the machine has such a
+    /// directory, since the tests make thousands of transactions.
     pub fn with(access: Access, change: impl FnOnce(&mut Options)) -> Database {
         gather_writes(std::env::var_os("GATHER_WRITES").is_none_or(|on| on != "0"));
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
@@ -82,7 +82,7 @@ impl Database {
             access,
             durability: Durability::Relaxed,
             key: key(1).filter(|_| sealed != "0"),
-            // For tables that another program made.
+            // For tables that another program has created.
             previous_key: (sealed != "0").then_some(PreviousKey::None),
             ..Options::default()
         };
@@ -95,18 +95,18 @@ impl Database {
         }
     }
 
-    /// Opens it with its options.
+    /// Opens a store with the database's options.
     pub fn open(&self) -> OpenStore {
         self.open_with(|_| {})
     }
 
-    /// Opens it with its options changed.
+    /// Opens a store with changed options.
     pub fn open_with(&self, change: impl FnOnce(&mut Options)) -> OpenStore {
         self.try_open(change)
             .unwrap_or_else(|error| panic!("{error:?}"))
     }
 
-    /// Opens it with its options changed, or says why it cannot.
+    /// Tries to open a store with changed options.
     pub fn try_open(&self, change: impl FnOnce(&mut Options)) -> Result<OpenStore, Error> {
         let mut options = self.options.clone();
         change(&mut options);
@@ -142,13 +142,13 @@ impl Database {
         }
     }
 
-    /// Opens it past the store, to look at it or to do it harm. Only for a
-    /// moment at which no exclusive store has it open.
+    /// Opens the database without a store, to inspect or damage it. No exclusive store may
+    /// have it open.
     pub fn raw(&self) -> Connection {
         Connection::open(self.file("sessions.db")).unwrap()
     }
 
-    /// The handles of all rows, live or not, as a copy shows them.
+    /// The handles of all rows, live or not, read from a copy.
     pub fn rows(&self, store: &mut Store) -> BTreeSet<String> {
         let copy = self.file("copy.db");
         store.backup(&copy).unwrap();
@@ -167,7 +167,7 @@ impl Database {
         rows
     }
 
-    /// Makes changes fail, such as `BEFORE DELETE`, of rows that fit the condition.
+    /// Makes changes, such as `BEFORE DELETE`, fail for rows that match the condition.
     pub fn fail(&self, change: &str, condition: &str) {
         let trigger = format!(
             "CREATE TRIGGER harm {change} ON Sessions WHEN {condition}
@@ -176,17 +176,17 @@ impl Database {
         self.raw().execute_batch(&trigger).unwrap();
     }
 
-    /// Makes the changes possible again.
+    /// Undoes [`Database::fail`].
     pub fn heal(&self) {
         self.raw().execute_batch("DROP TRIGGER harm").unwrap();
     }
 
-    /// The number that this query finds.
+    /// The number that this query returns.
     pub fn number(&self, query: &str) -> i64 {
         self.raw().query_row(query, [], |row| row.get(0)).unwrap()
     }
 
-    /// Overwrites a page in the middle of the database, which is closed.
+    /// Overwrites a page in the middle of the closed database.
     pub fn damage_a_page(&self) {
         let file = self.file("sessions.db");
         let mut bytes = fs::read(&file).unwrap();
@@ -206,7 +206,7 @@ impl Database {
     }
 }
 
-/// A store whose database stays where it is as long as it is open.
+/// An open store; its database is not removed while it is open.
 pub struct OpenStore {
     store: Store,
     _directory: Arc<TempDir>,

@@ -1,5 +1,5 @@
-//! Tests on a disk that is really full, if they may mount one: sessions can still
-//! be ended, and answered writes are kept.
+//! Tests on a disk that is really full, if the user may mount one: sessions can still be
+//! ended, and answered writes are kept.
 
 use crate::engine::{Access, DestroyRequest, Durability, Engine, Error, Options, Request, Store};
 use crate::fixture::NOW;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A mounted file system in memory, of a fixed size.
+/// A mounted in-memory file system of a fixed size.
 struct Disk(TempDir);
 
 impl Disk {
@@ -106,7 +106,7 @@ fn sessions_can_be_ended_repeatedly_on_a_full_disk() {
             let ended = store.terminate_subject(NOW, "alice", Some(&ids[0]));
             match ended {
                 Ok(ended) => assert_eq!(ended, ids.len() as u64 - 1),
-                // Ending very many at once needs more than the reserve.
+                // Ending very many sessions in one transaction needs more than the reserve.
                 Err(error) => assert_eq!((error, size), (Error::StorageFull, 200), "{case}"),
             }
             for id in ids.drain(1..) {
@@ -124,7 +124,7 @@ fn sessions_can_be_ended_repeatedly_on_a_full_disk() {
 }
 
 #[test]
-fn a_disk_too_small_for_the_reserve_can_be_read() {
+fn a_database_on_a_disk_too_small_for_the_reserve_can_be_read() {
     let Some(disk) = Disk::of(3) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! What a store finds after a crash, and after another kind of access.
+//! Opening a database after a crash, and with another kind of access.
 
 use crate::engine::{Access, Durability, Engine, Options};
 use crate::fixture::{BOTH, Database, NOW, create, handle, is_live};
@@ -7,8 +7,8 @@ use std::fs;
 use std::sync::Barrier;
 use std::thread;
 
-/// The files of `database` as they are at this moment, as another database:
-/// what a crash would leave behind.
+/// Another database with copies of the present files of `database`, which is what a crash
+/// would leave behind.
 fn crashed(database: &Database, access: Access, change: impl FnOnce(&mut Options)) -> Database {
     let copy = Database::with(access, change);
     for suffix in ["", "-wal", "-journal"] {
@@ -50,7 +50,7 @@ fn a_database_can_change_between_the_kinds_of_access_and_durability() {
 }
 
 #[test]
-fn after_a_crash_of_an_exclusive_store_every_answered_write_is_there() {
+fn after_a_crash_of_an_exclusive_store_every_answered_write_is_kept() {
     let database = Database::new(Access::Exclusive);
     let mut store = database.open();
     let ids: Vec<String> = (0..50).map(|_| create(&mut store, NOW, None)).collect();
@@ -73,7 +73,7 @@ fn after_a_crash_of_an_exclusive_store_every_answered_write_is_there() {
 }
 
 #[test]
-fn many_shared_stores_can_take_over_at_once_what_an_exclusive_one_left() {
+fn many_shared_stores_can_open_what_a_crashed_exclusive_one_left() {
     let database = Database::new(Access::Exclusive);
     let mut store = database.open();
     let id = create(&mut store, NOW, None);
@@ -83,7 +83,7 @@ fn many_shared_stores_can_take_over_at_once_what_an_exclusive_one_left() {
         let take_over = || {
             opening.wait();
             let mut store = left.open();
-            // All are open by now, so none may hold on to the lock.
+            // All six are open at the same time, so none may keep the lock.
             open.wait();
             assert!(is_live(&mut store, NOW, &id));
             create(&mut store, NOW, None);
@@ -121,7 +121,7 @@ fn a_truncated_wal_loses_whole_transactions_from_its_end() {
 }
 
 #[test]
-fn a_transaction_that_a_killed_shared_store_left_half_done_is_undone() {
+fn a_partial_transaction_of_a_killed_shared_store_is_rolled_back() {
     let database = Database::new(Access::Shared);
     let mut store = database.open();
     let ids: Vec<String> = (0..200)
@@ -132,7 +132,7 @@ fn a_transaction_that_a_killed_shared_store_left_half_done_is_undone() {
         OpenFlags::SQLITE_OPEN_READ_WRITE,
         "unix-dotfile",
     );
-    // With room for one page in memory, all others are written before the end.
+    // With a cache of one page, the other pages are written before the commit.
     let writer = writer.unwrap();
     writer
         .execute_batch(

@@ -1,4 +1,4 @@
-//! A database that a store refuses is left alone, to the last byte.
+//! A database that a store refuses is not changed in any byte.
 
 use crate::engine::{Access, Error};
 use crate::fixture::{BOTH, Database, NOW, create};
@@ -20,15 +20,15 @@ const FOREIGN: [&str; 8] = [
      CREATE VIEW Sessions AS SELECT * FROM Other",
 ];
 
-/// Databases that are refused without `sync`: nothing is there, or a table of
-/// an older schema.
+/// Databases that are refused without `sync`: without the table, or with one of an older
+/// schema.
 const UNPREPARED: [&str; 2] = [
     "CREATE TABLE Other (name TEXT); INSERT INTO Other VALUES ('x')",
     "CREATE TABLE Sessions (id VARCHAR(100) PRIMARY KEY, data TEXT, expires BIGINT);
      INSERT INTO Sessions VALUES ('x', '{}', 4000000000)",
 ];
 
-/// Every file of the database with all its bytes.
+/// Every file of the database with its content.
 fn files(database: &Database) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(database.file(""))
         .unwrap()
@@ -42,7 +42,8 @@ fn files(database: &Database) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Opens with each kind of access and finds nothing changed by the refusal.
+/// Tries to open the database with each kind of access, and asserts that it is refused and not
+/// changed.
 fn refused(database: &Database, sync: bool) {
     let before = files(database);
     for access in BOTH {
@@ -96,7 +97,7 @@ fn a_newer_schema_keeps_every_byte() {
 }
 
 #[test]
-fn the_wal_of_a_refused_database_stays() {
+fn the_wal_of_a_refused_database_is_kept() {
     let database = Database::new(Access::Exclusive);
     let newer = database.raw();
     newer

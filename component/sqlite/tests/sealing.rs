@@ -1,4 +1,4 @@
-//! Encryption at rest: what the files show, which keys are accepted, and how a key is
+//! Encryption at rest: what the files contain, which keys are accepted, and how a key is
 //! changed.
 
 mod hostile;
@@ -9,7 +9,7 @@ use crate::fixture::{BOTH, Database, NOW, OpenStore, key};
 use std::fs;
 use wasi_sessions_rules::key::PreviousKey;
 
-/// A database whose rows are sealed with the first key, or with none.
+/// A database with rows that are sealed with the first key, or not sealed.
 fn database(access: Access, is_sealed: bool) -> Database {
     Database::with(access, |options| {
         options.key = key(1).filter(|_| is_sealed);
@@ -18,7 +18,7 @@ fn database(access: Access, is_sealed: bool) -> Database {
     })
 }
 
-/// Options with other keys: each is the byte that it consists of, 0 is none.
+/// Sets the keys in options. Each key is given as the byte that it consists of; 0 is no key.
 fn with_keys(present: u8, previous: Option<u8>) -> impl Fn(&mut Options) {
     let key = |byte| key(byte).filter(|_| byte != 0);
     move |options| {
@@ -38,7 +38,7 @@ fn collect_all(store: &mut OpenStore, limit: u64) -> u64 {
     steps
 }
 
-/// Whether any file of the database has these bytes.
+/// Whether any file of the database contains these bytes.
 fn is_in_files(database: &Database, bytes: &[u8]) -> bool {
     let files = fs::read_dir(database.file("")).unwrap();
     files
@@ -46,7 +46,7 @@ fn is_in_files(database: &Database, bytes: &[u8]) -> bool {
         .any(|file| file.windows(bytes.len()).any(|window| window == bytes))
 }
 
-/// Does some of everything with this payload and subject; returns the ids.
+/// Calls all kinds of functions with this payload and subject; returns the ids.
 fn busy(store: &mut OpenStore, payload: &[u8], subject: &str) -> Vec<String> {
     let mut ids = vec!["an id that its caller chose".to_owned()];
     for number in 0..40 {
@@ -89,7 +89,7 @@ fn no_file_has_an_id_and_with_a_key_none_has_a_payload_or_a_subject() {
             let database = database(access, is_sealed);
             let mut store = database.open();
             let ids = busy(&mut store, payload, subject);
-            // While it is open, with its log, and after it was closed.
+            // While the store is open, with its write-ahead log, and after it was closed.
             for _ in 0..2 {
                 for id in &ids {
                     assert!(!is_in_files(&database, id.as_bytes()), "{access:?}");

@@ -1,5 +1,5 @@
-//! Several stores on one shared database: locks, waiting, and that no update
-//! is lost.
+//! Several stores on one shared database: they lock it, wait for each other, and lose no
+//! update.
 
 use crate::engine::{Access, Engine, Error, GetRequest, Outcome, Request};
 use crate::fixture::{BOTH, Database, NOW, create, is_live, started};
@@ -12,7 +12,7 @@ fn impatient() -> Database {
     Database::with(Access::Shared, |options| options.sync_timeout = 0)
 }
 
-/// For tests in which every thread must get its turn.
+/// Options for tests in which every thread must get the lock.
 fn patient() -> Database {
     Database::with(Access::Shared, |options| options.sync_timeout = 60_000)
 }
@@ -29,7 +29,7 @@ fn make_lock(path: &str, age: Duration) {
 }
 
 #[test]
-fn two_stores_see_each_others_writes_at_once() {
+fn two_stores_see_each_others_writes_immediately() {
     let database = Database::new(Access::Shared);
     let (mut one, mut other) = (database.open(), database.open());
     let id = create(&mut one, NOW, Some("alice"));
@@ -83,7 +83,7 @@ fn a_store_waits_as_long_as_sync_timeout_says() {
 }
 
 #[test]
-fn a_store_goes_on_when_the_other_lets_go() {
+fn a_store_goes_on_when_the_other_releases_the_lock() {
     let database = patient();
     let mut store = database.open();
     let lock = database.file("sessions.db.lock");
@@ -152,7 +152,7 @@ fn many_threads_on_one_session_lose_no_update() {
 }
 
 #[test]
-fn of_many_first_writes_at_once_one_starts_the_session() {
+fn one_of_many_first_writes_creates_the_session() {
     let database = patient();
     let barrier = Barrier::new(6);
     let start = || {
@@ -175,7 +175,7 @@ fn of_many_first_writes_at_once_one_starts_the_session() {
 }
 
 #[test]
-fn many_stores_can_create_one_database_at_once() {
+fn many_stores_can_create_one_database_concurrently() {
     for _ in 0..5 {
         let database = patient();
         let barrier = Barrier::new(6);

@@ -1,5 +1,5 @@
-//! Disk space that collected sessions leave: what is given back to the file system, and
-//! what is kept.
+//! The disk space of collected sessions: how much is given back to the file system, and how
+//! much is kept.
 
 use crate::contract::collection::{LATE, expired, litter, write};
 use crate::engine::Engine;
@@ -36,7 +36,7 @@ fn space_comes_back_while_the_store_is_open() {
 }
 
 #[test]
-fn an_asked_collection_gives_space_back_too() {
+fn a_call_of_collect_gives_space_back_too() {
     for access in BOTH {
         let database = Database::with(access, |options| options.gc_frequency = 0);
         let mut store = database.open();
@@ -52,7 +52,7 @@ fn an_asked_collection_gives_space_back_too() {
 }
 
 #[test]
-fn a_quarter_as_much_free_space_as_is_used_is_kept_for_the_sessions_to_come() {
+fn free_space_up_to_a_quarter_of_the_space_in_use_is_kept() {
     for access in BOTH {
         let database = Database::with(access, |options| options.gc_frequency = 0);
         let pages = || -> (i64, i64) {

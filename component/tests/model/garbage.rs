@@ -1,15 +1,15 @@
-//! When a collection may and must be active, as far as it shows from outside: after
-//! its last row it may go on to give pages back, which does not show.
+//! When a collection may and must be active, as far as it can be observed. After it has
+//! removed the last row it may still give pages back, which cannot be observed.
 
-/// Follows the counting of requests towards `gcFrequency`.
+/// Models the counting of requests for `gcFrequency`.
 pub struct Garbage {
     frequency: u64,
     step: u64,
-    /// At least so many requests were counted.
+    /// At least this many requests were counted.
     least: u64,
-    /// At most so many requests were counted.
+    /// At most this many requests were counted.
     most: u64,
-    /// The collection that removed the last row may still be on.
+    /// The collection that removed the last row may still be active.
     winding_up: bool,
 }
 
@@ -24,10 +24,9 @@ impl Garbage {
         }
     }
 
-    /// Counts `requests` that one call carried, of which `least` to `most`
-    /// count, and checks that it removed as many of the `expired` rows as it
-    /// should: a step, or two for each if that is more, but no more for each
-    /// than a step.
+    /// Counts a call with `requests` requests, of which `least` to `most` count, and checks
+    /// that the right number of the `expired` rows was removed: a step, or two rows for each
+    /// request if that is more, but at most a step for each.
     pub fn carried(&mut self, requests: u64, least: u64, most: u64, expired: u64, removed: u64) {
         self.most += most;
         if !self.winding_up {
@@ -49,7 +48,7 @@ impl Garbage {
         } else if must || removed > 0 {
             self.may_be_over();
         } else if may && expired > 0 {
-            // It was over before this call.
+            // The collection was over before this call.
             self.winding_up = false;
             self.least = least;
             self.most = self.most.min(self.frequency - 1);
@@ -58,7 +57,7 @@ impl Garbage {
         }
     }
 
-    /// Nothing is left, and that is known.
+    /// Records that the collection is known to be over.
     pub fn is_over(&mut self) {
         self.least = 0;
         self.most = 0;

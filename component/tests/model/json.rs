@@ -1,10 +1,10 @@
-//! What the rules need of JSON, by parsing all of it.
+//! The JSON functions that the rules need, implemented by parsing all of the text.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A document whose objects keep the order of their members.
+/// A JSON document. Objects keep the order of their members.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Json {
@@ -20,7 +20,7 @@ pub fn print(document: &Json) -> Vec<u8> {
     serde_json::to_vec(document).unwrap()
 }
 
-/// The algorithm as RFC 7396 words it.
+/// The algorithm as stated in RFC 7396.
 pub fn merge(target: Option<Json>, patch: &Json) -> Json {
     let Json::Object(patch) = patch else {
         return patch.clone();

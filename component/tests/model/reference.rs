@@ -1,4 +1,4 @@
-//! The contract's rules of sessions, as plainly as they can be said: a map.
+//! The model: the contract's rules of sessions over a simple map.
 
 use super::json;
 use crate::engine::{
@@ -10,19 +10,19 @@ use crate::fixture::{handle, position};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the store is compared with.
+/// The model with which the store is compared.
 pub struct Reference {
     /// The options of the store.
     pub options: Options,
-    /// The moment of the next request.
+    /// The time of the next request.
     pub now: u64,
-    /// How many requests changed anything.
+    /// How many requests have changed something.
     pub writes: u64,
     rows: BTreeMap<String, Row>,
 }
 
-/// What was kept under an id and was not collected yet; it counts while
-/// `session.expires` is later than now, even if it did not a moment ago.
+/// A row that has not been collected. It counts while `session.expires` is later than now,
+/// which can be true again after the clock was set back.
 struct Row {
     ended: bool,
     session: Session,
@@ -38,7 +38,7 @@ impl Reference {
         }
     }
 
-    /// What the store must answer, when new ids are made as `fresh`.
+    /// The answer that the store must give; a new id is called `fresh`.
     pub fn answer(&mut self, request: &Request, fresh: &str) -> Result<Reply, Error> {
         Ok(match request {
             Request::Create(CreateRequest { data, ttl, subject }) => {
@@ -90,7 +90,7 @@ impl Reference {
         self.end(|_, _| true)
     }
 
-    /// The page behind `cursor`, in the order of the places that handles name.
+    /// The page after `cursor`, in the order of listings.
     pub fn list(&self, subject: Option<&str>, cursor: Option<&str>, limit: u32) -> Page {
         let mut entries: Vec<Entry> = self
             .live_rows(subject)
@@ -125,7 +125,7 @@ impl Reference {
         self.rows.values().filter(expired).count() as u64
     }
 
-    /// Forgets the expired rows that are not among those `left`; how many.
+    /// Removes the expired rows that are not among those `left`; returns how many.
     pub fn collect(&mut self, left: &BTreeSet<String>) -> u64 {
         let before = self.rows.len();
         let now = self.now;
@@ -134,7 +134,7 @@ impl Reference {
         (before - self.rows.len()) as u64
     }
 
-    /// When what is kept under this id stops to count.
+    /// When the row under this id expires.
     pub fn expiry_of(&self, id: &str) -> Option<u64> {
         self.rows.get(id).map(|row| row.session.expires)
     }
@@ -158,8 +158,8 @@ impl Reference {
         })
     }
 
-    /// Writes the session if it has the expected version, if one is expected;
-    /// 0 means a session that does not exist.
+    /// Writes the session if it has the expected version, if one is given; 0 means that there
+    /// is no session.
     fn write(&mut self, id: &str, data: &[u8], ttl: Option<u64>, expected: Option<u64>) -> Outcome {
         let standing = self
             .rows
@@ -269,7 +269,7 @@ impl Reference {
         session
     }
 
-    /// Makes tombstones of the live sessions that fit; how many.
+    /// Ends the live sessions for which `fits` is true, with tombstones; returns how many.
     fn end(&mut self, fits: impl Fn(&str, &Session) -> bool) -> u64 {
         let until = self
             .now
@@ -287,8 +287,8 @@ impl Reference {
         ended
     }
 
-    /// Ends what a subject has over `maxPerSubject`, but never `newest`. Of
-    /// sessions as old as each other the last in the listing goes first.
+    /// Ends the oldest sessions of a subject beyond `maxPerSubject`, but never `newest`. Of
+    /// sessions of the same age, the last in the listing is ended first.
     fn end_oldest(&mut self, subject: Option<&str>, newest: &str) {
         let (Some(subject), Some(most)) = (subject, self.options.max_per_subject) else {
             return;

@@ -1,4 +1,4 @@
-//! Which steps and options the property test makes up.
+//! Generators of steps and options for the property test.
 
 use crate::engine::{
     CreateRequest, DestroyRequest, END_OF_TIME, GetRequest, MergeRequest, Options, Request,
@@ -9,8 +9,8 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// One step of a sequence. An id `#0` means the one made last, `#1`
-/// the one before it, and so on.
+/// One step of a sequence. The id `#0` means the one generated last, `#1` the one before it,
+/// and so on.
 #[derive(Debug, Clone)]
 pub enum Step {
     Alone(Request),
@@ -20,7 +20,7 @@ pub enum Step {
     Clear,
     List {
         subject: Option<String>,
-        /// Goes on behind the page that was listed last.
+        /// Continues after the page that was listed last.
         resumed: bool,
         limit: u32,
     },
@@ -31,22 +31,22 @@ pub enum Step {
     Clock(Clock),
 }
 
-/// A move of the clock.
+/// A change of the clock.
 #[derive(Debug, Clone)]
 pub enum Clock {
     Forward(u64),
     Back(u64),
     To(u64),
-    /// To the moment before, at or behind which a session expires.
+    /// To just before, at, or just after the expiry of a session.
     Expiry(String, i64),
 }
 
-/// Sequences that are long enough for sessions to come, expire and go.
+/// Sequences that are long enough for sessions to be created, expire and be collected.
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step(), 1..60)
 }
 
-/// Options under which every limit is met soon and often.
+/// Options with limits that are reached soon and often.
 pub fn options() -> impl Strategy<Value = Options> {
     let lives = (
         select(vec![200, 86_400_000]),

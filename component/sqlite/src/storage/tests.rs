@@ -1,5 +1,5 @@
-//! Tests of the storage from the inside: hash collisions, a full disk, and what is in
-//! the files at any moment.
+//! Tests of the storage's internals: hash collisions, a full disk, and the content of the
+//! files at any moment.
 
 use super::{Room, Rows, Storage};
 use crate::operations::Operations;
@@ -52,7 +52,7 @@ fn live(rows: Rows, hash: &IdHash, now: Timestamp) -> Option<Session> {
 }
 
 #[test]
-fn of_two_colliding_hashes_the_second_is_not_inserted() {
+fn the_second_of_two_colliding_hashes_is_not_inserted() {
     for extreme in [[0; 32], [0x7f; 32], [0xff; 32], IdHash::of("x").unwrap().0] {
         let (_directory, storage) = open(Access::Exclusive);
         let (first, second) = (IdHash(extreme), colliding(&IdHash(extreme)));
@@ -85,7 +85,7 @@ fn an_exception_with_a_colliding_hash_spares_no_other_session() {
 }
 
 #[test]
-fn an_id_that_collides_is_absent_and_cannot_be_started() {
+fn an_id_that_collides_is_absent_and_cannot_be_created() {
     let (_directory, storage) = open(Access::Exclusive);
     let options = Options::default();
     let other = colliding(&IdHash::of("mine").unwrap());
@@ -143,7 +143,7 @@ fn last() -> IdHash {
 }
 
 #[test]
-fn a_transaction_without_room_is_undone_and_others_go_on() {
+fn a_transaction_without_space_is_rolled_back_and_others_succeed() {
     for access in [Access::Exclusive, Access::Shared] {
         let (_directory, storage) = open(access);
         let hashes: Vec<IdHash> = (0..40).map(|n| IdHash([n; 32])).collect();
@@ -162,7 +162,7 @@ fn a_transaction_without_room_is_undone_and_others_go_on() {
         });
         assert_eq!(filled, Err(Error::StorageFull));
         assert_eq!(storage.read(|rows| rows.count(None, NOW)), Ok(1));
-        // Ending sessions needs no room, nor does collecting them.
+        // Ending and collecting sessions needs no free space.
         assert_eq!(
             storage.transaction(Room::Growing, |rows| rows.end_all(NOW, NOW + 1)),
             Ok(1)
@@ -172,7 +172,7 @@ fn a_transaction_without_room_is_undone_and_others_go_on() {
     }
 }
 
-/// A copy of the files as they are, which is what a killed process leaves.
+/// A copy of the present files, which is what a killed process leaves.
 fn killed(storage: &Storage) -> (TempDir, Storage) {
     let options = Options {
         access: Access::Exclusive,
@@ -199,7 +199,7 @@ fn what_was_committed_is_in_the_files_with_either_durability() {
         let directory = tempfile::tempdir().unwrap();
         let location = directory.path().join("sessions.db");
         let storage = Storage::open(location.to_str().unwrap(), &options, NOW).unwrap();
-        // One page, and more than are written together.
+        // One page, and more pages than the buffer holds.
         for (first, count) in [(0, 1), (1, 100)] {
             let insert = |rows: Rows| {
                 for number in first..first + count {
@@ -224,7 +224,7 @@ fn what_was_committed_is_in_the_files_with_either_durability() {
 }
 
 #[test]
-fn a_transaction_larger_than_sqlites_memory_reads_what_it_wrote_and_can_be_undone() {
+fn a_transaction_larger_than_sqlites_memory_reads_what_it_wrote_and_can_be_rolled_back() {
     let (_directory, storage) = open(Access::Exclusive);
     let insert_all = |rows: Rows| {
         for number in 0..100 {
@@ -253,8 +253,8 @@ fn a_transaction_larger_than_sqlites_memory_reads_what_it_wrote_and_can_be_undon
     }
 }
 
-/// Two rows a page, of which one expires at `NOW + 10`, so that a collection writes
-/// each page.
+/// A database with two rows per page, of which one expires at `NOW + 10`, so that a collection
+/// writes each page.
 fn half_expired() -> (TempDir, Storage) {
     let (directory, storage) = open(Access::Exclusive);
     let insert_all = |rows: Rows| {
@@ -279,7 +279,7 @@ fn wal_length(storage: &Storage) -> u64 {
 }
 
 #[test]
-fn a_long_wal_is_checkpointed_by_a_step_of_its_own() {
+fn a_long_wal_is_checkpointed_by_a_separate_step() {
     for (limit, expected) in [
         (170, vec![(170, true), (0, true), (30, false)]),
         (200, vec![(200, true), (0, true), (0, false)]),
@@ -300,7 +300,7 @@ fn a_long_wal_is_checkpointed_by_a_step_of_its_own() {
 }
 
 #[test]
-fn a_request_that_carries_the_last_step_of_a_collection_leaves_no_wal() {
+fn the_last_collection_step_after_a_request_truncates_the_wal() {
     for limit in [170, 200] {
         let (_directory, storage) = half_expired();
         while storage
@@ -315,8 +315,8 @@ fn a_request_that_carries_the_last_step_of_a_collection_leaves_no_wal() {
 
 #[test]
 fn a_commit_that_rewrites_its_own_pages_is_in_the_files_too() {
-    // Large pages, so that a transaction larger than SQLite's memory is shorter
-    // than the WAL that SQLite checkpoints, and syncs, by itself.
+    // With large pages, a transaction can be larger than SQLite's cache and still shorter
+    // than the WAL at which SQLite checkpoints, and syncs, automatically.
     let directory = tempfile::tempdir().unwrap();
     let location = directory.path().join("sessions.db");
     let other = Connection::open(&location).unwrap();
@@ -332,7 +332,7 @@ fn a_commit_that_rewrites_its_own_pages_is_in_the_files_too() {
     let storage = Storage::open(location.to_str().unwrap(), &options, NOW).unwrap();
     storage.checkpoint().unwrap();
     let insert = |rows: Rows, number: u16| {
-        // Far from each other, so that pages are written more than once.
+        // The rows are far apart, so that pages are written more than once.
         let mut hash = IdHash([9; 32]);
         hash.0[..2].copy_from_slice(&number.wrapping_mul(40503).to_be_bytes());
         rows.insert(&hash, &session(&[0; 30_000]), NOW)

@@ -1,18 +1,18 @@
-//! Rows that were changed by someone who can write the file but has no key.
+//! Rows that an attacker who can write the file, but has no key, has changed.
 
 use super::{collect_all, database, with_keys};
 use crate::engine::{Access, Engine, Error};
 use crate::fixture::{BOTH, Database, NOW, create, handle, is_live};
 use rusqlite::params;
 
-/// The `key` of the row of this session.
+/// The `key` of this session's row.
 fn rowid(id: &str) -> i64 {
     let head = u64::from_str_radix(&handle(id)[..16], 16).unwrap();
     head.cast_signed()
 }
 
-/// Two sessions of different subjects, changed by `change` with the store closed; what
-/// is read of the first one is corrupt, and it can be ended.
+/// Creates two sessions of different subjects and calls `change` while the store is closed.
+/// Asserts that reading and writing the first session is `corrupt`, and that it can be ended.
 fn assert_corrupt(access: Access, change: impl Fn(&Database, [i64; 2])) {
     let database = database(access, true);
     let mut store = database.open();
@@ -52,7 +52,7 @@ fn the_payload_of_another_row_does_not_open() {
                        WHERE key = ?1";
             database.raw().execute(sql, [mine, other]).unwrap();
         });
-        // All that is sealed.
+        // All columns that are sealed.
         assert_corrupt(access, |database, [mine, other]| {
             let sql = "UPDATE Sessions SET (data, subject, version, updated) =
                        (SELECT data, subject, version, updated FROM Sessions WHERE key = ?2)
@@ -183,7 +183,7 @@ fn a_record_that_says_that_nothing_is_sealed_opens_nothing() {
 }
 
 #[test]
-fn collection_passes_rows_that_do_not_open() {
+fn collection_skips_rows_that_do_not_open() {
     for access in BOTH {
         let database = database(access, true);
         let mut store = database.open();

@@ -5,7 +5,7 @@ use crate::engine::{Access, Engine, Error, Options};
 use crate::fixture::{BOTH, Database, NOW, OpenStore, create, is_live};
 use std::fs;
 
-/// The message with which these keys are refused. Nothing is changed then.
+/// The message with which these keys are refused. Asserts that the refusal changes nothing.
 fn refusal(database: &Database, keys: impl Fn(&mut Options)) -> String {
     let before = fs::read(database.file("sessions.db")).unwrap();
     let mut refusal = None;
@@ -23,7 +23,7 @@ fn refusal(database: &Database, keys: impl Fn(&mut Options)) -> String {
     refusal.unwrap()
 }
 
-/// Sessions of two subjects and of none; their ids.
+/// Creates sessions of two subjects and of none; returns their ids.
 fn fill(store: &mut OpenStore, count: usize) -> Vec<String> {
     let subjects = [None, Some("alice"), Some("bob")];
     (0..count)
@@ -38,7 +38,7 @@ fn fill(store: &mut OpenStore, count: usize) -> Vec<String> {
         .collect()
 }
 
-/// Whether all these sessions have their payloads and subjects.
+/// Asserts that all these sessions have their payloads and subjects.
 fn assert_filled(store: &mut OpenStore, ids: &[String]) {
     for (number, id) in ids.iter().enumerate() {
         let session = store.get(NOW, id).unwrap().unwrap();
@@ -65,7 +65,7 @@ fn a_wrong_or_missing_key_is_refused_and_changes_nothing() {
             assert!(refused.contains(words), "{refused}");
         }
         assert!(is_live(&mut database.open(), NOW, &id));
-        // A previous key that is not needed is no problem.
+        // A previous key that is not needed is accepted.
         for previous in [0, 1, 2] {
             let mut store = database.open_with(with_keys(1, Some(previous)));
             assert!(is_live(&mut store, NOW, &id));
@@ -97,7 +97,7 @@ fn a_table_that_is_not_sealed_is_refused_until_the_previous_key_is_none() {
 }
 
 #[test]
-fn requests_find_the_rows_of_both_keys_while_the_key_is_changed() {
+fn requests_find_the_rows_of_both_keys_while_the_key_is_being_changed() {
     // From no key to one, from one to another, and back to none.
     for (before, after) in [(0, 1), (1, 2), (1, 0)] {
         for access in BOTH {
@@ -168,7 +168,7 @@ fn after_a_complete_collection_the_previous_key_is_not_needed() {
             assert!(words.contains("`previousKey` must be"), "{words}");
             let words = refusal(&database, with_keys(after, Some(3)));
             assert!(words.contains("`previousKey` must be"), "{words}");
-            // Another change has to wait.
+            // Another change is refused until then.
             let words = refusal(&database, with_keys(4, Some(after)));
             assert!(words.contains("cannot be changed again"), "{words}");
 
@@ -191,7 +191,7 @@ fn after_a_complete_collection_the_previous_key_is_not_needed() {
 }
 
 #[test]
-fn requests_carry_the_change_of_a_key() {
+fn collection_steps_of_requests_change_the_key() {
     let database = database(Access::Exclusive, true);
     let ids = fill(&mut database.open(), 200);
     let mut store = database.open_with(|options| {
@@ -207,7 +207,7 @@ fn requests_carry_the_change_of_a_key() {
 }
 
 #[test]
-fn a_step_ends_after_so_many_bytes() {
+fn a_resealing_step_is_bounded_in_bytes() {
     let database = database(Access::Exclusive, true);
     let mut store = database.open();
     let payload = vec![b'x'; 400_000];
@@ -221,8 +221,8 @@ fn a_step_ends_after_so_many_bytes() {
 }
 
 #[test]
-fn what_was_not_sealed_is_overwritten_when_it_is_sealed() {
-    // Rows that fit into a page, and one that does not.
+fn an_unsealed_payload_is_overwritten_when_its_row_is_sealed() {
+    // Some rows fit into a page, and one does not.
     for lengths in [&[10, 100][..], &[10_000]] {
         for access in BOTH {
             let database = database(access, false);
@@ -236,7 +236,7 @@ fn what_was_not_sealed_is_overwritten_when_it_is_sealed() {
             assert!(is_in_files(&database, b"plain text plain text"));
             let mut store = database.open_with(with_keys(1, Some(0)));
             collect_all(&mut store, 100);
-            // Also the log has nothing of it, while the store is open.
+            // The write-ahead log of the open store does not contain it either.
             assert!(!is_in_files(&database, b"plain text"), "{access:?}");
             assert!(!is_in_files(&database, b"plain subject"), "{access:?}");
         }
@@ -244,7 +244,7 @@ fn what_was_not_sealed_is_overwritten_when_it_is_sealed() {
 }
 
 #[test]
-fn a_backup_after_the_change_has_nothing_that_is_not_sealed() {
+fn a_backup_after_the_change_contains_nothing_unsealed() {
     let database = database(Access::Exclusive, false);
     let mut store = database.open();
     for length in [1, 100, 10_000].repeat(30) {
@@ -264,7 +264,7 @@ fn a_backup_after_the_change_has_nothing_that_is_not_sealed() {
 }
 
 #[test]
-fn the_first_key_leaves_the_rows_of_a_large_table_as_they_are() {
+fn the_first_key_does_not_rewrite_the_rows_of_a_large_table() {
     for access in BOTH {
         let database = database(access, false);
         let mut store = database.open();
@@ -297,7 +297,7 @@ fn a_table_beside_a_broken_view_is_not_sealed() {
 }
 
 #[test]
-fn the_originals_table_is_sealed_when_it_is_taken_over() {
+fn the_originals_table_is_sealed_when_it_is_migrated() {
     for access in BOTH {
         let database = Database::with(access, with_keys(1, None));
         let original =
@@ -316,7 +316,7 @@ fn the_originals_table_is_sealed_when_it_is_taken_over() {
         );
         drop(store);
         assert!(!is_in_files(&database, b"plain text"));
-        // All of it is sealed at once.
+        // All rows are sealed during the migration.
         assert!(is_live(&mut database.open(), NOW, "an id"));
     }
 }
@@ -366,7 +366,7 @@ fn two_instances_change_the_key_together() {
 }
 
 #[test]
-fn each_table_of_a_file_has_keys_of_its_own() {
+fn each_table_of_a_file_has_its_own_keys() {
     let database = database(Access::Shared, true);
     let other = |keys: &dyn Fn(&mut Options), options: &mut Options| {
         keys(options);

@@ -1,5 +1,5 @@
-//! Tests that every file operation can fail, once or from then on: answered writes
-//! are kept, failed ones are not, and the store works again after the fault ends.
+//! Tests in which each file operation fails in turn, once or permanently: answered writes are
+//! kept, failed ones are not, and the store works again after the fault ends.
 
 use super::{Fault, call_after, end, end_call, set};
 use crate::storage::{Room, Storage};

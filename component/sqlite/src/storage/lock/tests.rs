@@ -67,7 +67,7 @@ fn opening_a_database_with_the_table_reads_the_header_and_two_pages_once() {
     assert!(!faults::end(), "a fourth read");
 }
 
-/// Has SQLite do many instructions.
+/// Has SQLite execute many instructions.
 fn work(storage: &Storage) -> Result<i64, Error> {
     storage.ask(
         "WITH RECURSIVE numbers(number) AS
@@ -88,7 +88,7 @@ fn end(storage: &Storage) {
     storage.conclude(Ok(())).unwrap();
 }
 
-/// Makes it look as if the owner had been stopped for `time`.
+/// Simulates that the owner was stopped for `time`.
 fn let_pass(lock: &Lock, time: Duration) {
     let mut state = lock.state();
     if let Some(held) = &mut state.held {
@@ -104,7 +104,7 @@ fn modified(path: &Path) -> SystemTime {
 fn make_older(path: &Path, time: Duration) {
     let earlier = FileTimes::new().set_modified(modified(path) - time);
     fs::File::open(path).unwrap().set_times(earlier).unwrap();
-    // The directory of a lock is as old as its token, or older.
+    // The directory of a lock is at least as old as its token.
     let parent = path.parent().unwrap();
     if parent
         .extension()
@@ -133,7 +133,7 @@ fn names(directory: &TempDir) -> Vec<String> {
 }
 
 #[test]
-fn work_keeps_its_lock_young() {
+fn work_renews_its_lock() {
     let (directory, storage) = open(0);
     let done = storage.transaction(Room::Growing, |_| {
         for _ in 0..10 {
@@ -171,7 +171,7 @@ fn an_owner_that_was_stopped_for_long_goes_on_if_its_lock_is_still_its_own() {
 }
 
 #[test]
-fn work_that_finds_its_lock_gone_stops() {
+fn work_stops_when_its_lock_is_gone() {
     let (_directory, storage) = open(0);
     let done = storage.transaction(Room::Growing, |_| {
         add(&storage, 1)?;
@@ -186,7 +186,7 @@ fn work_that_finds_its_lock_gone_stops() {
     assert_eq!(count(&storage), Ok(0));
 }
 
-/// Has the next owner take the lock over while the owner is stopped, and ends the
+/// Has another owner take the lock over while the first one is stopped, and then ends the
 /// first owner's work with `ends`.
 fn while_stopped(ends: impl FnOnce(Storage, &dyn Fn())) {
     let (directory, first) = open(0);
@@ -214,7 +214,7 @@ fn while_stopped(ends: impl FnOnce(Storage, &dyn Fn())) {
 }
 
 #[test]
-fn the_rollback_of_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
+fn the_rollback_of_an_owner_that_lost_its_lock_does_not_remove_the_next_lock() {
     while_stopped(|storage, take_over| {
         let done = storage.transaction(Room::Growing, |_| {
             add(&storage, 1)?;
@@ -227,7 +227,7 @@ fn the_rollback_of_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
 }
 
 #[test]
-fn the_end_of_a_read_of_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
+fn the_end_of_a_read_of_an_owner_that_lost_its_lock_does_not_remove_the_next_lock() {
     while_stopped(|storage, take_over| {
         let read = storage.snapshot(|rows| {
             let count = rows.count(None, NOW)?;
@@ -239,7 +239,7 @@ fn the_end_of_a_read_of_an_owner_that_lost_its_lock_leaves_the_next_ones_alone()
 }
 
 #[test]
-fn closing_an_owner_that_lost_its_lock_leaves_the_next_ones_alone() {
+fn closing_an_owner_that_lost_its_lock_does_not_remove_the_next_lock() {
     while_stopped(|storage, take_over| {
         begin(&storage).unwrap();
         add(&storage, 1).unwrap();
@@ -308,7 +308,7 @@ fn an_empty_lock_directory_is_free() {
 }
 
 #[test]
-fn a_take_over_removes_what_instances_left_that_were_killed_as_they_made_a_lock() {
+fn a_take_over_removes_locks_that_killed_instances_had_prepared() {
     let (directory, storage) = open(0);
     let lock = lock(&storage);
     let left = ["0123456789abcdef", "0123456789abcde0", "0123456789abcde1"];
@@ -321,7 +321,7 @@ fn a_take_over_removes_what_instances_left_that_were_killed_as_they_made_a_lock(
         }
         make_older(&prepared, STOPPED);
     }
-    // This one is made right now.
+    // The owner of the third one is alive.
     lease::renew(&lock.lease.prepared(left[2]).join(left[2])).unwrap();
     let waiting = format!("sessions.db.lock-{}", left[2]);
     make_lock(&lock, STOPPED);
@@ -330,13 +330,13 @@ fn a_take_over_removes_what_instances_left_that_were_killed_as_they_made_a_lock(
 }
 
 #[test]
-fn where_no_lock_can_be_made_no_store_waits_for_one() {
+fn a_store_does_not_wait_if_no_lock_can_be_created() {
     let (directory, storage) = open(3_600_000);
     let permissions = fs::metadata(directory.path()).unwrap().permissions();
     let mut read_only = permissions.clone();
     read_only.set_readonly(true);
     fs::set_permissions(directory.path(), read_only).unwrap();
-    // For a superuser there is no such directory.
+    // A superuser can write to every directory.
     if fs::write(directory.path().join("file"), "").is_err() {
         let refused = count(&storage);
         assert!(matches!(refused, Err(Error::Other(words)) if words.contains(".lock` cannot be")));

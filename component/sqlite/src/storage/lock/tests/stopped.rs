@@ -2,12 +2,11 @@
 
 use super::*;
 
-/// Writes all sessions with `data`, by which their writer is recognised.
+/// Writes all sessions with `data`, which identifies the writer.
 fn write_all(storage: &Storage, data: &[u8]) -> Result<(), Error> {
     storage.transaction(Room::Growing, |rows| {
         for place in 0..30 {
-            // The time is one at which the existing session has expired and is
-            // replaced.
+            // At this time the existing session has expired, so it is replaced.
             let session = session(&[data, &[0; 2000]].concat());
             rows.insert(&IdHash([place; 32]), &session, NOW + 1000)?;
         }
@@ -55,8 +54,7 @@ fn an_owner_stopped_anywhere_in_a_commit_writes_nothing_afterwards() {
         let was_called = faults::end_call();
         assert_eq!(*taken.borrow(), was_called.then_some(Ok(())), "{stops}");
         let expected = match (&done, was_called) {
-            // The owner was stopped after it released the lock, or before it took
-            // it.
+            // The owner was stopped before it took the lock, or after it released it.
             (Ok(()), true) => read_all(&next).unwrap(),
             (Ok(()), false) => vec![b'1'; 30],
             (Err(Error::Busy), true) => vec![b'2'; 30],
@@ -104,7 +102,7 @@ fn a_commit_that_loses_its_lock_after_the_journal_was_truncated_is_busy_and_kept
 }
 
 #[test]
-fn a_commit_that_was_kept_is_not_tried_again_however_long_the_timeout_is() {
+fn a_commit_that_was_kept_is_not_retried_however_long_the_timeout_is() {
     let (directory, other) = open(0);
     let (first, other) = (open_in(&directory, 60_000), Rc::new(other));
     let mut busy = 0;
@@ -115,7 +113,7 @@ fn a_commit_that_was_kept_is_not_tried_again_however_long_the_timeout_is() {
             count(&other).unwrap();
         });
         let done = first.transaction(Room::Growing, |_| add(&first, stops));
-        // Tried again, it would find its own session.
+        // A retry would find the session that it has inserted itself.
         assert!(
             matches!(done, Ok(true) | Err(Error::Busy)),
             "{stops}: {done:?}"
