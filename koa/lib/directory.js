@@ -46,7 +46,7 @@ class Directory {
   #refuseOdd(file) {
     const found = fs.lstatSync(path.join(this.path, file), { throwIfNoEntry: false });
     if (found && !found.isFile()) {
-      throw new SessionsError({ code: 'directory', message: `\`${file}\` is no regular file` });
+      throw new SessionsError({ code: 'directory', message: `\`${file}\` is not a regular file` });
     }
   }
 

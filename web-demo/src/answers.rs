@@ -79,7 +79,7 @@ pub fn too_many_tries() -> Answer {
 /// The answer when the session could not be ended: removes only the cookie.
 pub fn logged_out_here_only(cookie: &str) -> Answer {
     let words = "This browser has forgotten your session, but the session itself could not be \
-                 ended: it goes on until it expires, for anybody who has a copy of its cookie. \
+                 ended: it goes on until it expires, for anyone who has a copy of its cookie. \
                  To end it, log in again and end it in the list of your sessions.";
     let answer = refused(StatusCode::INTERNAL_SERVER_ERROR, words);
     with_cookie(answer, cookie)

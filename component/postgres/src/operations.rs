@@ -405,7 +405,7 @@ pub fn hash(row: &Row, column: usize) -> Result<IdHash, Failure> {
     let key: &[u8] = row.get(column);
     let key = key
         .try_into()
-        .map_err(|_| corrupt("a key has not 32 bytes"))?;
+        .map_err(|_| corrupt("a key does not have 32 bytes"))?;
     Ok(IdHash(key))
 }
 

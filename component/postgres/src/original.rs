@@ -49,7 +49,10 @@ pub async fn obstacle(
         return Ok(Some("is gone".into()));
     };
     let obstacles = [
-        (!row.get::<_, bool>(0), "is there but holds no sessions"),
+        (
+            !row.get::<_, bool>(0),
+            "exists but is not a table of sessions",
+        ),
         (
             !row.get::<_, bool>(1),
             "holds something other than whole seconds in `expires`",
@@ -134,8 +137,8 @@ pub async fn adopt(client: &Client, place: &Place, now: Timestamp) -> Result<(),
         .await;
     dropped.map_err(|error| match error.code() {
         Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => Failure::Final(Error::Other(format!(
-            "table `{}` of koa-generic-session-sequelize cannot be taken over: something else \
-             in the database refers to it",
+            "table `{}` of koa-generic-session-sequelize cannot be migrated: something else in \
+             the database refers to it",
             place.name
         ))),
         _ => error.into(),

@@ -259,7 +259,7 @@ impl Statements {
     /// Each kind of damage that a query can find, and how many rows have it.
     pub fn check(&self) -> String {
         let kinds = [
-            ("the key has not 32 bytes", "octet_length(key) <> 32"),
+            ("the key does not have 32 bytes", "octet_length(key) <> 32"),
             ("collection is due later than the expiry", "due > expires"),
             ("the version is below 1", "version < 1"),
             (

@@ -31,7 +31,7 @@ impl IdHash {
         IdHash::of(id).ok_or_else(|| Error::invalid("id: must be 1 to 255 bytes long"))
     }
 
-    /// The hash that `handle` encodes; `None` for text that is no handle.
+    /// The hash that `handle` encodes; `None` for text that is not a handle.
     pub fn from_handle(handle: &str) -> Option<IdHash> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(handle, &mut bytes).ok()?;

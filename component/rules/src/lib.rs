@@ -1,4 +1,4 @@
-//! What a session is and what each operation makes of it, for any engine.
+//! What a session is and what each operation does with it, for any engine.
 //!
 //! The contract is in `wit/`. No SQL, no files, no bindings.
 

@@ -124,7 +124,8 @@ impl Database {
         Store::open(&self.file("sessions.db"), options, NOW)
     }
 
-    /// Changes the key, unless collection has not replaced the one before.
+    /// Opens a store with the next key, or with the present one while collection has not
+    /// replaced the one before it.
     fn open_with_next_key(&self, options: Options, present: &AtomicU8) -> Result<Store, Error> {
         let open = |byte: u8| {
             self.open_store(Options {

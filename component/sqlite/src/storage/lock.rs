@@ -148,7 +148,7 @@ impl Lock {
                 let lock = &self.lease;
                 state.problem = Some(match error.kind() {
                     ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::StorageFull,
-                    _ => Error::Other(format!("the lock `{lock}` cannot be made: {error}")),
+                    _ => Error::Other(format!("the lock `{lock}` cannot be created: {error}")),
                 });
                 Err(ffi::SQLITE_CANTOPEN)
             }

@@ -59,7 +59,7 @@ pub fn adopt(location: &str) -> Result<(), Error> {
     };
     adopt().map_err(|error: io::Error| {
         Error::Other(format!(
-            "`{location}` is a copy and cannot be made the database: {error}"
+            "`{location}` is a copy and cannot be turned into a database: {error}"
         ))
     })
 }

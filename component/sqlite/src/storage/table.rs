@@ -97,10 +97,10 @@ impl Found {
                 )));
             }
             (Found::Foreign, _) => format!(
-                "table `{table}` is there but holds no sessions: choose another `tableName`"
+                "table `{table}` exists but is not a table of sessions: choose another `tableName`"
             ),
             (Found::Obstructed(why), _) => format!(
-                "table `{table}` of koa-generic-session-sequelize cannot be taken over: {why}"
+                "table `{table}` of koa-generic-session-sequelize cannot be migrated: {why}"
             ),
             (Found::Nothing, false) => {
                 return Err(Error::MissingTable(format!(

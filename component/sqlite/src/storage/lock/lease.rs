@@ -104,7 +104,7 @@ impl Lease {
         }
         let is_foreign = fs::symlink_metadata(&self.directory).is_ok_and(|found| !found.is_dir());
         let taken = match made {
-            Ok(_) if is_foreign => Err(io::Error::other("a file that is no lock has its name")),
+            Ok(_) if is_foreign => Err(io::Error::other("a file that is not a lock has its name")),
             // The new token's modification time is the present time of the file system.
             Ok(made) => match made.metadata().and_then(|made| made.modified()) {
                 Ok(now) => self.take_over(token, now),
