@@ -18,7 +18,7 @@ wasi-sessions import --from FILE [--table NAME] --directory DIRECTORY [--file NA
   --file NAME            the store's database in it, by default sessions.db
   --to-table NAME        the store's table, by default Sessions
 
-Sessions that have expired, are broken, or are there already are skipped and counted.`;
+Sessions that have expired, are broken, or exist already are skipped and counted.`;
 
 const OPTIONS = {
   from: { type: 'string' },
@@ -35,9 +35,9 @@ async function main() {
   if (positionals.join() !== 'import' || !values.from || !values.directory) throw new Error(`wrong usage\n\n${USAGE}`);
   const { from, table, directory, file } = values;
   if (path.resolve(from) === path.resolve(directory, file ?? 'sessions.db')) {
-    throw new Error('the store takes the table of the original over in place when it is opened; there is nothing to import');
+    throw new Error('the store migrates this file in place when it is opened; there is nothing to import');
   }
-  // Nothing is read back.
+  // No cache: nothing is read back.
   const store = await open({ directory, readCache: 0, ...(file && { file }), ...(values['to-table'] && { tableName: values['to-table'] }) });
   try {
     const show = ({ total, ...counts }) => {
