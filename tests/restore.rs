@@ -1,10 +1,10 @@
 //! Tests of restoring a backup: the database is replaced completely, or not at all.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use wasi_sessions::{Builder, Error, Sessions};
 
@@ -225,6 +225,29 @@ fn a_copy_that_is_the_database_or_belongs_to_it_is_refused() {
     let link = killed.home.beside("link.db");
     symlink(killed.home.database(), &link).unwrap();
     refused(&killed, &link, is_invalid);
+}
+
+#[test]
+fn a_database_in_use_with_shared_access_is_not_restored_to() {
+    let killed = Killed::new();
+    let lock = killed.home.path().join("sessions.db.lock");
+    fs::create_dir(&lock).unwrap();
+    let token = File::create(lock.join("0123456789abcdef")).unwrap();
+    let at = |file: &File, time| file.set_modified(time).unwrap();
+    let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
+    // The owner renews its token, not the directory.
+    at(&File::open(&lock).unwrap(), now - minute);
+    for alive in [now, now + minute] {
+        at(&token, alive);
+        let restored = killed.restore();
+        let Err(Error::InUse { directory }) = restored else {
+            panic!("{restored:?}");
+        };
+        assert_eq!(directory, killed.home.path());
+    }
+    at(&token, now - minute);
+    killed.restore().unwrap();
+    killed.holds_the_copy();
 }
 
 #[test]

@@ -27,7 +27,6 @@ pub(crate) fn restore(settings: Settings, copy: &Path) -> Result<(), Error> {
     let mut source = Source::open(copy)?;
     let directory = Directory::lock(&settings.directory, &settings.file_name)?;
     source.refuse_own(&directory)?;
-    refuse_shared(&directory)?;
     if let Some(cache) = &settings.cache_directory {
         // Checked for the whole directory here: the check of the staged store covers only
         // the stage.
@@ -35,24 +34,10 @@ pub(crate) fn restore(settings: Settings, copy: &Path) -> Result<(), Error> {
     }
     source.lock()?;
     let stage = Stage::create(&directory, &settings.file_name)?;
+    stage.refuse_shared(&directory, &settings.directory)?;
     source.copy_to(&stage)?;
     stage.check(settings, &source)?;
     stage.replace_database(&directory)
-}
-
-/// Refuses a database that is in use with `shared` access, whose only lock is a directory
-/// beside the file.
-fn refuse_shared(directory: &Directory) -> Result<(), Error> {
-    let mut lock = directory.database_path().into_os_string();
-    lock.push(".lock");
-    let taken = fs::metadata(lock).and_then(|found| found.modified());
-    let is_alive = |taken: SystemTime| taken.elapsed().is_ok_and(|age| age < DEAD_AFTER);
-    if taken.is_ok_and(is_alive) {
-        return Err(Error::InUse {
-            directory: directory.path().to_owned(),
-        });
-    }
-    Ok(())
 }
 
 /// The age at which a shared lock counts as dead, as in the contract.
@@ -151,6 +136,32 @@ impl Stage {
         let stage = Self { folder, file };
         create_private(&stage.folder).map_err(|error| stage.failed(&stage.folder, &error))?;
         Ok(stage)
+    }
+
+    /// Refuses a database that is in use with `shared` access, whose only lock is a
+    /// directory beside the file with the owner's token. The stage is new, so its age
+    /// tells the time of the file system.
+    fn refuse_shared(&self, directory: &Directory, given: &Path) -> Result<(), Error> {
+        let mut lock = directory.database_path().into_os_string();
+        lock.push(".lock");
+        let tokens = fs::read_dir(lock).into_iter().flatten().flatten();
+        let now = fs::metadata(&self.folder)
+            .and_then(|stage| stage.modified())
+            .map_err(|error| self.failed(&self.folder, &error))?;
+        let is_dead = |renewed: SystemTime| {
+            now.duration_since(renewed)
+                .is_ok_and(|age| age > DEAD_AFTER)
+        };
+        for token in tokens {
+            let renewed = token.metadata().and_then(|token| token.modified());
+            // A token that is gone was released.
+            if renewed.is_ok_and(|renewed| !is_dead(renewed)) {
+                return Err(Error::InUse {
+                    directory: given.to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Opens the copy with a component, which reads and checks all of it.
