@@ -92,6 +92,14 @@ fn a_workload_can_be_measured_alone() {
 }
 
 #[test]
+fn a_key_in_the_environment_is_not_that_of_the_measured_stores() {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let arguments = [&SMALL[..], &["--only", "start"]].concat();
+    let ran = bare(&arguments).env("WASI_SESSIONS_KEY", key).output();
+    assert_eq!(ran.unwrap().status.code(), Some(0));
+}
+
+#[test]
 fn every_workload_is_measured_beside_a_plain_table() {
     let rows = rows(&["--json", "--native", "plain"]);
     assert!(rows.iter().any(|row| row["workload"] == "collect"));

@@ -1,5 +1,7 @@
 //! Tests of the story that `wasi-sessions` runs without a command.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::command::{bare, run_cli};
@@ -71,6 +73,21 @@ fn the_story_is_printed_as_text_and_leaves_a_store_in_a_given_directory() {
     let again = run_cli(&home, &SMALL);
     assert_eq!(again.code, 3);
     assert!(again.errors.lines().count() == 1, "{}", again.errors);
+}
+
+#[test]
+fn the_story_holds_with_a_key_from_a_file() {
+    let home = Home::new();
+    let key = home.beside("key");
+    fs::write(&key, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
+    let key = ["--key-file", key.to_str().unwrap()];
+    let ran = run_cli(&home, &[&SMALL[..], &key].concat());
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    assert_eq!(run_cli(&home, &["check"]).code, 3);
+    assert_eq!(
+        run_cli(&home, &[&["check"][..], &key].concat()).line(),
+        "sound"
+    );
 }
 
 #[test]

@@ -5,11 +5,13 @@ use std::env::{self, VarError};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
 use wasi_sessions::{Key, PreviousKey};
 
+use crate::database::Database;
 use crate::ending;
 
 /// The environment variable with the operator's token.
@@ -56,6 +58,19 @@ pub fn previous_key(file: Option<&Path>) -> anyhow::Result<Option<PreviousKey>> 
         text => parse_key(text).map(PreviousKey::Key),
     };
     text.map(parse).transpose()
+}
+
+/// Gives a process the keys of its database in the environment, and no others.
+pub fn give_keys(process: &mut Command, database: &Database) -> anyhow::Result<()> {
+    let key = serde_json::to_value(&database.key)?;
+    let previous_key = serde_json::to_value(&database.previous_key)?;
+    for (variable, key) in [(KEY, key), (PREVIOUS_KEY, previous_key)] {
+        match key.as_str() {
+            Some(key) => process.env(variable, key),
+            None => process.env_remove(variable),
+        };
+    }
+    Ok(())
 }
 
 fn parse_key(text: &str) -> anyhow::Result<Key> {

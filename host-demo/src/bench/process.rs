@@ -21,6 +21,7 @@ use super::rounds::rounds;
 use super::store::{Caller, Client, Store};
 use crate::database::Database;
 use crate::output::milliseconds;
+use crate::secrets;
 
 /// The work of a started process: reads the sessions whose ids are on standard input, one on
 /// each line. Prints a line after the first session, and at the end the resident memory in
@@ -150,6 +151,7 @@ fn command(population: &Population, native: bool) -> anyhow::Result<Command> {
         false => population.ours(),
     };
     let mut command = Command::new(program);
+    secrets::give_keys(&mut command, &database)?;
     command
         .arg("read-sessions")
         .arg("--directory")

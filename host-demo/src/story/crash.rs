@@ -16,6 +16,7 @@ use super::telling::{Phase, bar};
 use super::{Time, in_parallel, open_at};
 use crate::database::Database;
 use crate::output::count;
+use crate::secrets;
 
 /// The number of threads of the killed process, so that a write is always in progress.
 const WRITERS: usize = 4;
@@ -126,7 +127,9 @@ struct Process(Child);
 impl Process {
     fn start(database: &Database) -> anyhow::Result<Self> {
         let program = env::current_exe().context("this program cannot be found")?;
-        let process = Command::new(program)
+        let mut process = Command::new(program);
+        secrets::give_keys(&mut process, database)?;
+        let process = process
             .arg(option("--directory", &database.directory))
             .arg(option("--file", &database.file))
             .arg(option("--table", &database.table))
