@@ -36,6 +36,9 @@ fn write_new(file: &Path, content: &[u8]) -> anyhow::Result<()> {
     unfinished.write_all(content)?;
     unfinished.as_file().sync_all()?;
     unfinished.persist_noclobber(file)?;
+    // Only this makes the file's name durable.
+    #[cfg(unix)]
+    fs::File::open(folder)?.sync_all()?;
     Ok(())
 }
 
