@@ -107,7 +107,9 @@ impl GuestFiles {
     /// is SQLite's; other code of the component opens them only for a moment.
     pub(crate) fn note_open(&mut self, name: &str, file: &Arc<File>) {
         let known = if name == self.file_name {
-            self.has_failed = false;
+            if self.database.strong_count() == 0 {
+                self.has_failed = false;
+            }
             // If the length is unknown, the file counts as long.
             let length = file.metadata().map_or(u64::MAX, |file| file.len());
             self.wal.note_database(length);
