@@ -190,11 +190,14 @@ impl Rows<'_, '_> {
             return Ok(broken);
         };
         self.0.all_sealed.walk([], |row| {
+            if broken.len() == most {
+                return Ok(false);
+            }
             let hash_head = row.get(6)?;
             if open(keys, hash_head, row).is_err() {
                 broken.push(hash_head);
             }
-            Ok(broken.len() < most)
+            Ok(true)
         })?;
         Ok(broken)
     }

@@ -183,6 +183,24 @@ fn a_record_that_says_that_nothing_is_sealed_opens_nothing() {
 }
 
 #[test]
+fn a_check_describes_at_most_a_hundred_damages() {
+    let database = database(Access::Exclusive, true);
+    let mut store = database.open();
+    for _ in 0..120 {
+        create(&mut store, NOW, None);
+    }
+    drop(store);
+    let raw = database.raw();
+    raw.execute_batch(
+        "PRAGMA ignore_check_constraints = ON;
+         UPDATE Sessions SET rest = x'00', data = zeroblob(60);",
+    )
+    .unwrap();
+    let mut store = database.open();
+    assert_eq!(store.check().unwrap().len(), 100);
+}
+
+#[test]
 fn collection_skips_rows_that_do_not_open() {
     for access in BOTH {
         let database = database(access, true);
