@@ -117,7 +117,7 @@ impl Storage {
             }
         };
         let lock = self.lock.as_ref();
-        let problem = lock.and_then(|lock| lock.problem());
+        let problem = lock.and_then(|lock| lock.take_problem());
         if !has_failed() {
             return error.map(|error| problem.unwrap_or(error));
         }

@@ -81,7 +81,7 @@ impl Lock {
     }
 
     /// Takes the error of the last attempt, if it could not create the lock.
-    pub fn problem(&self) -> Option<Error> {
+    pub fn take_problem(&self) -> Option<Error> {
         self.state().problem.take()
     }
 
@@ -117,7 +117,7 @@ impl Lock {
                 work()
             }
             Err(code) if code == ffi::SQLITE_BUSY => Err(Error::Busy),
-            Err(_) => Err(self.problem().unwrap_or(Error::Busy)),
+            Err(_) => Err(self.take_problem().unwrap_or(Error::Busy)),
         };
         self.state().is_pinned = false;
         self.release();
