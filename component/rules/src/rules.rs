@@ -163,7 +163,7 @@ impl Rules<'_> {
             Some(subject) => Session {
                 subject: Some(subject.to_owned()),
                 version: session.version + 1,
-                updated: self.now,
+                updated: self.now.min(END_OF_TIME),
                 ..session
             },
         }
