@@ -38,9 +38,19 @@ impl Location {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(Error::invalid("location: must start with `postgres://`"));
         }
+        // A password may contain what looks like a parameter.
+        let host = url.find('@').map_or(0, |at| at + 1);
+        let base = url[host..].find('?').map_or(url.len(), |mark| host + mark);
+        let (base, parameters) = url.split_at(base);
+        let parameters: Vec<&str> = parameters.split_inclusive(['?', '&']).collect();
         // The library has no `verify-full`; with our TLS, `require` verifies certificates and
         // names, too.
-        let known = url.replace("sslmode=verify-full", "sslmode=require");
+        let known = |parameter: &&str| match parameter.strip_prefix("sslmode=verify-full") {
+            Some(rest @ ("" | "&")) => format!("sslmode=require{rest}"),
+            _ => (*parameter).to_owned(),
+        };
+        let known: String = parameters.iter().map(known).collect();
+        let known = format!("{base}{known}");
         let mut config: Config = known.parse().map_err(|_| {
             Error::invalid(
                 "location: is not the URL of a database; percent-encode reserved characters in it",
@@ -55,7 +65,9 @@ impl Location {
             config.password(password);
         }
         let servers = servers(&config)?;
-        let is_explicit = url.contains("sslmode=");
+        let is_explicit = parameters
+            .iter()
+            .any(|parameter| parameter.starts_with("sslmode="));
         let is_plain = match config.get_ssl_mode() {
             SslMode::Disable => true,
             SslMode::Prefer if is_explicit => {
@@ -187,8 +199,20 @@ mod tests {
             "postgres://u@localhost.example/d",
             "postgres://u@localhost/d?sslmode=require",
             "postgres://u@localhost/d?sslmode=verify-full",
+            "postgres://u@localhost/d?sslmode=verify-full&application_name=sessions",
+            "postgres://u@localhost/d?application_name=sessions&sslmode=verify-full",
         ] {
             assert!(has_tls(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_may_contain_what_looks_like_a_parameter() {
+        for password in ["?sslmode=verify-full", "sslmode=prefer", "?sslmode=prefer&"] {
+            let url = format!("postgres://u:{password}@localhost/d");
+            let location = Location::parse(&url, None).unwrap();
+            assert_eq!(location.config.get_password(), Some(password.as_bytes()));
+            assert!(location.tls.is_none());
         }
     }
 }
