@@ -61,8 +61,8 @@ async function all(store) {
   do {
     const page = await store.listSessions({ cursor, limit: 1000 });
     for (const { handle } of page.sessions) {
-      const found = await store.inspect(handle);
-      if (found) sessions.push(renewed(found.data, found.expires));
+      const found = await store.findByHandle(handle);
+      if (found) sessions.push(renewed(found.session, found.expires));
     }
     cursor = page.next;
   } while (cursor !== undefined);

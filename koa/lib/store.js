@@ -65,7 +65,15 @@ class Store extends EventEmitter {
 
   /** A session and its expiry, from the cache if possible; `undefined` when it is missing. */
   async find(sid) {
-    const found = this.#cache?.get(sid) ?? (await this.#fetch(sid));
+    return this.#found(this.#cache?.get(sid) ?? (await this.#fetch(sid)));
+  }
+
+  /** The same for a session that a listing named. */
+  async findByHandle(handle) {
+    return this.#found(await this.#owner.call('inspect', { handle }));
+  }
+
+  #found(found) {
     const session = this.#parse(found);
     return session === undefined ? undefined : { session, expires: found.expires };
   }

@@ -4,6 +4,9 @@ const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
+const { promisify } = require('node:util');
+
+const session = require('express-session');
 
 const { SessionsError } = require('koa-wasi-sessions');
 const { directory, open, openStore } = require('./support.js');
@@ -308,6 +311,10 @@ test('a payload that is not JSON counts as missing, and is reported', async (t) 
   t.after(() => again.close());
   again.on('failure', (error, verb) => failures.push([error.code, verb]));
   assert.equal(await again.get('a'), null);
+  assert.deepEqual(failures.splice(0), [['corrupt', 'get']]);
+  await again.set('b', { b: 1 });
+  const express = again.express(session);
+  assert.deepEqual(await promisify(express.all).call(express), [{ b: 1 }]);
   assert.deepEqual(failures, [['corrupt', 'get']]);
   await assert.rejects(again.read('a'), { code: 'corrupt' });
 });
