@@ -5,11 +5,14 @@
 
 mod arguments;
 mod bench;
+mod caller;
 mod commands;
 mod database;
 mod ending;
 mod location;
+mod memory;
 mod output;
+mod random;
 mod secrets;
 mod serve;
 mod shipped;

@@ -19,9 +19,11 @@ use super::held::Held;
 use super::plan::Name;
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
-use super::rounds::{Random, TURN, repeat, turns};
+use super::rounds::{TURN, repeat, turns};
 use super::single::{compare_all, read, update};
-use super::store::{Caller, Client, Store};
+use super::store::{Client, Store};
+use crate::caller::Caller;
+use crate::random::Random;
 
 /// The number of clients in workloads with many.
 const MANY: usize = 64;

@@ -15,10 +15,12 @@ use super::Bench;
 use super::held::LIFE;
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
-use super::rounds::{Random, median};
+use super::rounds::median;
 use super::single::{read, update};
-use super::store::{Caller, Client};
+use super::store::Client;
+use crate::caller::Caller;
 use crate::output::milliseconds;
+use crate::random::Random;
 
 /// The sessions are of four kinds, by index. Two kinds expire; one of the others is for the
 /// reader and one for the writer, so that each knows the payloads of its sessions.
@@ -98,7 +100,7 @@ fn collect_ours(
     let removed = observe(
         took,
         held.len(),
-        || runtime.block_on(caller.answer(sessions.collect_all())),
+        || Ok(runtime.block_on(caller.answer(sessions.collect_all()))?),
         |index| runtime.block_on(read(&mut reader, held, index)),
         |index| runtime.block_on(update(&mut writer, held, index)),
     )?;

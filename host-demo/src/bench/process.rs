@@ -18,8 +18,10 @@ use super::native::{Layout, Native};
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
 use super::rounds::rounds;
-use super::store::{Caller, Client, Store};
+use super::store::{Client, Store};
+use crate::caller::Caller;
 use crate::database::Database;
+use crate::memory::resident;
 use crate::output::milliseconds;
 use crate::secrets;
 
@@ -48,14 +50,6 @@ async fn read_all(store: &mut impl Store) -> anyhow::Result<()> {
         }
     }
     Ok(writeln!(io::stdout(), "{}", resident())?)
-}
-
-/// The resident memory of this process, in bytes; 0 on other systems than Linux.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-    kibibytes.unwrap_or(0) * 1024
 }
 
 /// Measures the time from the start of a process to its first answer, with and without

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use wasi_sessions::Durability;
 
 use super::plan::Plan;
-use super::store::Caller;
+use crate::caller::Caller;
 use crate::output::{Output, span};
 
 /// What was measured on both sides.

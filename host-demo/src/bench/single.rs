@@ -8,8 +8,10 @@ use super::held::{Held, LIFE, compare, payload};
 use super::plan::Name;
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
-use super::rounds::{Random, TURN, repeat, turns};
-use super::store::{Caller, Client, Store};
+use super::rounds::{TURN, repeat, turns};
+use super::store::{Client, Store};
+use crate::caller::Caller;
+use crate::random::Random;
 
 /// The maximum number of sessions that are compared with their payloads, before and after.
 const COMPARED: usize = 20_000;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use wasi_sessions::{Answer, NewSession, Outcome, Session, Sessions};
+use wasi_sessions::{NewSession, Outcome, Session, Sessions};
+
+use crate::caller::Caller;
 
 /// A store as one client uses it. A life is in milliseconds.
 pub trait Store {
@@ -18,28 +20,6 @@ pub trait Store {
 
     /// Renews a session; false if there is none.
     async fn touch(&mut self, id: &str, life: u64) -> anyhow::Result<bool>;
-}
-
-/// How a client gets its answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// It awaits them in a task of tokio.
-    Task,
-    /// It blocks its thread.
-    Thread,
-}
-
-impl Caller {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Task, Self::Thread];
-
-    /// Gets an answer, in this way.
-    pub async fn answer<T>(self, answer: Answer<T>) -> anyhow::Result<T> {
-        Ok(match self {
-            Self::Task => answer.await?,
-            Self::Thread => answer.wait()?,
-        })
-    }
 }
 
 /// A client of our store.
@@ -57,7 +37,7 @@ impl Store for Client {
     }
 
     async fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>> {
-        self.caller.answer(self.sessions.get(id)).await
+        Ok(self.caller.answer(self.sessions.get(id)).await?)
     }
 
     async fn update(&mut self, id: &str, data: Vec<u8>, life: u64) -> anyhow::Result<bool> {
