@@ -69,6 +69,7 @@ mod readme;
 #[cfg(unix)]
 mod serve;
 mod shipped;
+mod soak;
 mod story;
 mod tower_sessions;
 mod versions;

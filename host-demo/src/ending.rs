@@ -11,7 +11,7 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    no: there is no such session (missing, expired or ended), `check` found
-       damage, or a promise of the story did not hold
+       damage, or a promise of the story or the soak did not hold
   2    the command line is wrong
   3    it failed for another reason
   4    the database is in use by another process
@@ -32,6 +32,14 @@ impl No {
     pub fn ended() -> Self {
         let words = "this id was ended less than a minute ago, so late writes to it are refused";
         Self(words.to_owned())
+    }
+}
+
+/// Fails with an answer of no unless something holds; `words` say what does not.
+pub fn ensure(holds: bool, words: &str) -> anyhow::Result<()> {
+    match holds {
+        true => Ok(()),
+        false => Err(No(words.to_owned()).into()),
     }
 }
 

@@ -15,7 +15,8 @@ pub const NEEDS_DIRECTORY: &str = "a command needs --directory <DIR>";
 #[derive(Debug, Args)]
 pub struct Location {
     /// The database's directory, which every command on a database needs; without it `serve` and
-    /// the story create a temporary one. `bench` creates its databases in a temporary folder in it
+    /// the story create a temporary one. `bench` and `soak` create theirs in a temporary folder in
+    /// it
     #[arg(long, global = true, value_name = "DIR")]
     pub directory: Option<PathBuf>,
     /// The database's file in the directory

@@ -16,6 +16,7 @@ mod random;
 mod secrets;
 mod serve;
 mod shipped;
+mod soak;
 mod story;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Task::Bench(plan)) => {
             bench::run(&plan, arguments.location.directory.as_deref(), &mut output)?;
         }
+        Some(Task::Soak(plan)) => soak::run(&plan, &arguments.location, &mut output)?,
         Some(Task::Serve(site)) => serve::run(site, &arguments.location, &mut output)?,
         Some(Task::Component { output: file }) => shipped::component(&file, &mut output)?,
         Some(Task::Completions { shell }) => {

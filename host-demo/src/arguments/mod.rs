@@ -12,6 +12,7 @@ use crate::bench::Plan;
 use crate::ending::EXIT_CODES;
 use crate::location::{Location, NEEDS_DIRECTORY};
 use crate::serve::Site;
+use crate::soak;
 
 mod command;
 #[cfg(test)]
@@ -87,6 +88,14 @@ pub enum Task {
     Command(Command),
     /// Measure the store and SQLite itself, on the disk of --directory or a temporary one
     Bench(Plan),
+    /// Load the store with all operations for minutes, and compare every answer with a model
+    ///
+    /// Threads and tasks ask at the same time, while the clock moves, expired sessions
+    /// are collected, copies are made and restored, and the store is closed and opened
+    /// again. A line is printed now and then. The soak fails at the first answer that is
+    /// not as expected, and at its end if memory, database or log have grown all the
+    /// time. It works in a temporary directory, made in --directory if that is given.
+    Soak(soak::Plan),
     /// Serve a web component whose sessions the store keeps, by default a demo
     ///
     /// Prints the URL once it listens, and a line for each request on standard

@@ -1,0 +1,332 @@
+//! A client: asks for one thing after the other, of its own sessions and of those that all
+//! clients share, and compares each answer.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use wasi_sessions::{Entry, Sessions};
+
+use super::ask::{Ask, Payload};
+use super::clock::{Clock, Moment};
+use super::held::handle;
+use super::load::Load;
+use super::model::Model;
+use super::store::ABSOLUTE;
+use crate::caller::Caller;
+use crate::ending::ensure;
+use crate::random::Random;
+
+/// The most sessions that a client has before it ends more than it starts.
+const MOST_SESSIONS: usize = 100;
+
+/// The subjects of one client.
+const SUBJECTS: usize = 3;
+
+/// The most requests in a batch.
+const LARGEST_BATCH: usize = 12;
+
+/// A client and what it knows.
+pub struct Client {
+    /// Its number, by which failures name it.
+    pub number: usize,
+    /// What the store holds of its sessions.
+    pub model: Model,
+    caller: Caller,
+    random: Random,
+    made: u64,
+}
+
+impl Client {
+    /// A client that has asked for nothing yet.
+    pub fn new(number: usize, caller: Caller, seed: u64) -> Self {
+        let mut seeds = Random::new(seed);
+        let seed = seeds.next() ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self {
+            number,
+            model: Model::default(),
+            caller,
+            random: Random::new(seed),
+            made: 0,
+        }
+    }
+
+    /// How it gets its answers.
+    pub fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    /// Asks until the load ends, and ends it at the first difference.
+    pub async fn run(mut self, load: Arc<Load>) -> (Self, anyhow::Result<()>) {
+        while !load.is_over() {
+            let number = self.number;
+            let done = self.ask(&load).await;
+            if let Err(error) = done.with_context(|| format!("client {number}")) {
+                load.end();
+                return (self, Err(error));
+            }
+            load.count(1);
+        }
+        (self, Ok(()))
+    }
+
+    /// Asks for one thing, whatever comes to its mind.
+    pub async fn ask(&mut self, load: &Load) -> anyhow::Result<()> {
+        if self.random.below(64) == 0 {
+            let begun = load.clock.begin();
+            self.model.forget(load.clock.since(begun));
+        }
+        match self.random.below(100) {
+            0..12 => {
+                // No other client writes this number.
+                let unique = (self.number as u64) << 40 | self.next_number();
+                load.shared
+                    .ask(load, self.caller, &mut self.random, unique)
+                    .await
+            }
+            12..20 => self.batch(load).await,
+            20..25 => self.administer(load).await,
+            _ => {
+                let ask = self.choose(true);
+                self.alone(load, ask).await
+            }
+        }
+    }
+
+    /// Reads each session, and each id that was ended, and compares them.
+    pub fn compare(&mut self, sessions: &Sessions, clock: &Clock) -> anyhow::Result<()> {
+        let ids = self.model.sessions.keys().chain(self.model.ended.keys());
+        let ids: Vec<String> = ids.cloned().collect();
+        for id in ids {
+            let begun = clock.begin();
+            let found = sessions.get(&id).wait().context("get")?;
+            let moment = clock.since(begun);
+            self.model.found(&id, found.as_ref(), moment)?;
+        }
+        Ok(())
+    }
+
+    async fn alone(&mut self, load: &Load, ask: Ask) -> anyhow::Result<()> {
+        let begun = load.clock.begin();
+        let reply = ask.alone(&load.sessions, self.caller).await;
+        let moment = load.clock.since(begun);
+        let reply = reply.with_context(|| ask.name())?;
+        let noted = self.model.note(&ask, &reply, moment);
+        noted.with_context(|| ask.name())?;
+        match ask.bound(&reply) {
+            Some(bound) => self.limited(load, bound, moment).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn batch(&mut self, load: &Load) -> anyhow::Result<()> {
+        let length = 2 + self.random.below(LARGEST_BATCH - 1);
+        // Only the last one binds a subject: the limit of two would be hard to tell apart.
+        let asks: Vec<Ask> = (1..=length)
+            .map(|number| self.choose(number == length))
+            .collect();
+        let requests = asks.iter().map(Ask::request).collect();
+        let begun = load.clock.begin();
+        let replies = self.caller.answer(load.sessions.batch(requests)).await;
+        let moment = load.clock.since(begun);
+        let replies = replies.context("batch")?;
+        ensure(replies.len() == asks.len(), "the replies to a batch")?;
+        for (ask, reply) in asks.iter().zip(replies) {
+            let name = || format!("{} in a batch", ask.name());
+            let reply = reply.with_context(name)?;
+            let noted = self.model.note(ask, &reply, moment);
+            noted.with_context(name)?;
+            if let Some(bound) = ask.bound(&reply) {
+                self.limited(load, bound, moment).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what a subject has left after a session was bound to it.
+    async fn limited(
+        &mut self,
+        load: &Load,
+        (subject, id): (&str, &str),
+        bound: Moment,
+    ) -> anyhow::Result<()> {
+        let begun = load.clock.begin();
+        let entries = self.list(load, subject).await?;
+        let moment = load.clock.since(begun);
+        let limited = self.model.limited(subject, id, bound, &entries, moment);
+        limited.context("the limit of a subject")
+    }
+
+    /// Does what users see of their own sessions.
+    async fn administer(&mut self, load: &Load) -> anyhow::Result<()> {
+        let (sessions, caller) = (&load.sessions, self.caller);
+        let subject = self.subject();
+        let begun = load.clock.begin();
+        match self.random.below(6) {
+            0 | 1 => {
+                let entries = self.list(load, &subject).await?;
+                let moment = load.clock.since(begun);
+                let listed = self.model.listed(&subject, &entries, moment);
+                listed.context("list-sessions")
+            }
+            2 => {
+                let count = caller.answer(sessions.count_sessions(Some(&subject))).await;
+                let expected = self.model.count(&subject, load.clock.since(begun));
+                let is_right = expected.has(count.context("count-sessions")?);
+                ensure(is_right, "the number of a subject's sessions")
+            }
+            3 => {
+                let id = self.some_id();
+                let found = caller.answer(sessions.inspect(&handle(&id))).await;
+                let moment = load.clock.since(begun);
+                let found = found.context("inspect")?;
+                let noted = self.model.found(&id, found.as_ref(), moment);
+                noted.context("inspect")
+            }
+            4 => {
+                let id = self.some_id();
+                let ended = caller.answer(sessions.terminate(&handle(&id))).await;
+                let moment = load.clock.since(begun);
+                match ended.context("terminate")? {
+                    true => self.model.was_ended(&id, moment),
+                    false => self.model.found(&id, None, moment),
+                }
+                .context("terminate")
+            }
+            _ => {
+                let except = (self.random.below(2) == 0).then(|| self.some_id());
+                let except = except.as_deref();
+                let ended = sessions.terminate_subject(&subject, except);
+                let ended = caller.answer(ended).await.context("terminate-subject")?;
+                let moment = load.clock.since(begun);
+                let noted = self.model.ended_subject(&subject, except, ended, moment);
+                noted.context("terminate-subject")
+            }
+        }
+    }
+
+    /// All pages of a subject's sessions.
+    async fn list(&mut self, load: &Load, subject: &str) -> anyhow::Result<Vec<Entry>> {
+        let limit = 1 + self.random.below(20) as u32;
+        let (mut entries, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let page = load
+                .sessions
+                .list_sessions(Some(subject), cursor.as_deref(), limit);
+            let page = self.caller.answer(page).await.context("list-sessions")?;
+            ensure(page.entries.len() <= limit as usize, "the size of a page")?;
+            entries.extend(page.entries);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// A request by chance.
+    fn choose(&mut self, binds: bool) -> Ask {
+        let has_many = self.model.sessions.len() >= MOST_SESSIONS;
+        match self.random.below(100) {
+            0..18 if !has_many => Ask::Create {
+                payload: self.payload(),
+                ttl: self.ttl(),
+                subject: self.maybe_subject(binds),
+            },
+            18..45 => Ask::Get { id: self.some_id() },
+            45..58 => Ask::Set {
+                id: self.some_id(),
+                payload: self.payload(),
+                ttl: self.ttl(),
+            },
+            58..70 => {
+                let id = self.some_id();
+                let known = self.model.sessions.get(&id).map(|held| held.version);
+                let expected = match self.random.below(8) {
+                    0 => Some(0),
+                    1 => Some(self.random.below(5) as u64),
+                    2..5 => None,
+                    _ => known,
+                };
+                Ask::Update {
+                    id,
+                    payload: self.payload(),
+                    ttl: self.ttl(),
+                    expected,
+                }
+            }
+            70..78 => Ask::Merge {
+                id: self.some_id(),
+                number: self.next_number(),
+                ttl: self.ttl(),
+            },
+            78..88 => Ask::Touch {
+                id: self.some_id(),
+                ttl: self.ttl(),
+            },
+            88..93 => Ask::Rotate {
+                id: self.some_id(),
+                subject: self.maybe_subject(binds),
+            },
+            _ => Ask::Destroy { id: self.some_id() },
+        }
+    }
+
+    /// An id of a session, of one that was ended, or one that was never used; none of
+    /// which it is not known whether it was ended.
+    fn some_id(&mut self) -> String {
+        let ended = &self.model.ended;
+        let (sessions, count) = (&self.model.sessions, self.model.sessions.len());
+        let used = match self.random.below(20) {
+            0 | 1 if !ended.is_empty() => {
+                let place = self.random.below(ended.len());
+                ended.keys().nth(place).cloned()
+            }
+            2 => None,
+            _ if count > 0 => {
+                let (place, held) = (self.random.below(count), sessions.iter());
+                let (id, held) = held.skip(place).next().unzip();
+                let is_doubtful = held.is_some_and(|held| held.is_doubtful);
+                id.filter(|_| !is_doubtful).cloned()
+            }
+            _ => None,
+        };
+        used.unwrap_or_else(|| {
+            let number = self.next_number();
+            format!("client {} {number}", self.number)
+        })
+    }
+
+    fn subject(&mut self) -> String {
+        format!("user {} {}", self.number, self.random.below(SUBJECTS))
+    }
+
+    fn maybe_subject(&mut self, binds: bool) -> Option<String> {
+        (binds && self.random.below(2) == 0).then(|| self.subject())
+    }
+
+    fn payload(&mut self) -> Payload {
+        Payload {
+            number: self.next_number(),
+            padding: match self.random.below(500) {
+                0 => self.random.below(100_000),
+                1..20 => self.random.below(10_000),
+                _ => self.random.below(600),
+            },
+            max_age: (self.random.below(4) == 0).then(|| 1 + self.random.below(200_000) as u64),
+        }
+    }
+
+    fn ttl(&mut self) -> Option<u64> {
+        match self.random.below(20) {
+            0..3 => None,
+            3 => Some(1 + self.random.below(50) as u64),
+            4 => Some(2 * ABSOLUTE),
+            _ => Some(1 + self.random.below(300_000) as u64),
+        }
+    }
+
+    /// A number that this client has not used.
+    fn next_number(&mut self) -> u64 {
+        self.made += 1;
+        self.made
+    }
+}

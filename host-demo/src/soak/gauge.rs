@@ -1,0 +1,188 @@
+//! How much memory and disk space the store takes, and whether that stays flat.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use indicatif::{BinaryBytes, HumanCount};
+use serde_json::json;
+use wasi_sessions::Sessions;
+
+use crate::ending::No;
+use crate::memory::resident;
+use crate::output::{Output, milliseconds};
+
+/// How many lines are printed, and how often is measured for each.
+const LINES: u32 = 20;
+const PER_LINE: u32 = 3;
+
+/// The shortest soak that is judged: caches fill at first.
+const SHORTEST: Duration = Duration::from_secs(120);
+
+/// What is measured.
+struct Gauge {
+    name: &'static str,
+    /// What it may take in the last third of the time beyond what it took in the second:
+    /// a part of that, and bytes.
+    part: f64,
+    bytes: f64,
+    measured: Vec<u64>,
+}
+
+/// The measurements of a soak.
+pub struct Gauges {
+    started: Instant,
+    duration: Duration,
+    database: PathBuf,
+    all: [Gauge; 3],
+}
+
+impl Gauge {
+    fn new(name: &'static str, part: f64, bytes: u64) -> Self {
+        Self {
+            name,
+            part,
+            bytes: bytes as f64,
+            measured: Vec::new(),
+        }
+    }
+
+    /// The most that was measured in the second third of the time, and in the last.
+    fn most(&self) -> (u64, u64) {
+        let (from, to) = (self.measured.len() / 3, self.measured.len() * 2 / 3);
+        let most = |of: &[u64]| of.iter().copied().max().unwrap_or_default();
+        (most(&self.measured[from..to]), most(&self.measured[to..]))
+    }
+
+    /// Whether it has not grown by more than chance makes it.
+    fn is_flat(&self) -> bool {
+        let (second, last) = self.most();
+        last as f64 <= second as f64 * (1.0 + self.part) + self.bytes
+    }
+}
+
+impl Gauges {
+    /// Of a soak of this duration that starts now, on a database.
+    pub fn start(duration: Duration, database: PathBuf) -> Self {
+        Self {
+            started: Instant::now(),
+            duration,
+            database,
+            all: [
+                Gauge::new("memory", 0.1, 8 << 20),
+                Gauge::new("database", 0.25, 2 << 20),
+                Gauge::new("log", 0.25, 2 << 20),
+            ],
+        }
+    }
+
+    /// When to measure next.
+    pub fn next(&self) -> Instant {
+        let number = self.all[0].measured.len() as u32 + 1;
+        self.started + self.duration * number / (LINES * PER_LINE)
+    }
+
+    /// When the soak ends.
+    pub fn end(&self) -> Instant {
+        self.started + self.duration
+    }
+
+    /// Measures, and prints a line now and then.
+    pub fn measure(
+        &mut self,
+        sessions: &Sessions,
+        operations: u64,
+        output: &mut Output,
+    ) -> anyhow::Result<()> {
+        let size = |file: PathBuf| fs::metadata(file).map_or(0, |file| file.len());
+        let mut wal = self.database.clone().into_os_string();
+        wal.push("-wal");
+        let now = [resident(), size(self.database.clone()), size(wal.into())];
+        for (gauge, now) in self.all.iter_mut().zip(now) {
+            gauge.measured.push(now);
+        }
+        let number = self.all[0].measured.len() as u32;
+        if !number.is_multiple_of(PER_LINE) {
+            return Ok(());
+        }
+        let stats = sessions.stats().wait().context("stats")?;
+        let took = self.started.elapsed();
+        let [memory, database, log] = now;
+        if number == PER_LINE && !output.json {
+            output.line(format_args!(
+                "{:>8}  {:>12}  {:>7}  {:>7}  {:>10}  {:>10}  {:>10}",
+                "SECONDS", "OPERATIONS", "LIVE", "EXPIRED", "MEMORY", "DATABASE", "LOG"
+            ))?;
+        }
+        let json = json!({
+            "milliseconds": milliseconds(took),
+            "operations": operations,
+            "live": stats.live,
+            "expired": stats.expired,
+            "memory": memory,
+            "database": database,
+            "log": log,
+        });
+        let human = format!(
+            "{:>8.1}  {:>12}  {:>7}  {:>7}  {:>10}  {:>10}  {:>10}",
+            took.as_secs_f64(),
+            HumanCount(operations).to_string(),
+            stats.live,
+            stats.expired,
+            BinaryBytes(memory).to_string(),
+            BinaryBytes(database).to_string(),
+            BinaryBytes(log).to_string(),
+        );
+        output.result(json, human)?;
+        Ok(output.flush()?)
+    }
+
+    /// Prints how the soak ended; fails if something did not stay flat.
+    pub fn judge(&self, operations: u64, output: &mut Output) -> anyhow::Result<()> {
+        let is_judged = self.duration >= SHORTEST;
+        let grown: Vec<_> = self.all.iter().filter(|gauge| !gauge.is_flat()).collect();
+        let is_flat = is_judged.then_some(grown.is_empty());
+        let verdict = match is_flat {
+            Some(true) => "memory, database and log stayed flat",
+            Some(false) => "not all stayed flat",
+            None => "too short to say whether memory, database and log stay flat",
+        };
+        let count = HumanCount(operations);
+        output.result(
+            json!({ "operations": operations, "flat": is_flat }),
+            format_args!("{count} operations, all as expected; {verdict}"),
+        )?;
+        if is_flat != Some(false) {
+            return Ok(());
+        }
+        let grown = grown.into_iter().map(|gauge| {
+            let (second, last) = gauge.most();
+            let (second, last) = (BinaryBytes(second), BinaryBytes(last));
+            format!("{} grew from {second} to {last}", gauge.name)
+        });
+        bail!(No(grown.collect::<Vec<_>>().join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_flat(measured: impl Iterator<Item = u64>) -> bool {
+        let mut gauge = Gauge::new("memory", 0.1, 8 << 20);
+        gauge.measured = measured.collect();
+        gauge.is_flat()
+    }
+
+    #[test]
+    fn what_grows_all_the_time_is_not_flat_and_noise_is() {
+        const MIB: u64 = 1 << 20;
+        assert!(is_flat((0..60).map(|_| 100 * MIB)));
+        assert!(is_flat((0..60).map(|at| (100 + at * 7919 % 15) * MIB)));
+        // A cache that fills up, and then is full.
+        assert!(is_flat((0..60).map(|at| (100 + at.min(20) * 5) * MIB)));
+        assert!(!is_flat((0..60).map(|at| (100 + at * 2) * MIB)));
+        assert!(is_flat([].into_iter()));
+    }
+}

@@ -1,0 +1,76 @@
+//! What an operator does with the store while clients use it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use wasi_sessions::Sessions;
+
+use super::load::Load;
+use super::store::Store;
+use crate::ending::ensure;
+use crate::random::Random;
+
+/// The longest pause between two things that an operator does.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+
+/// Does one thing after the other until the load ends, and ends it at the first difference.
+pub fn run(load: &Load, store: &Store, mut random: Random) -> anyhow::Result<()> {
+    loop {
+        let pause = LONGEST_PAUSE.mul_f64(random.below(1000) as f64 / 1e3);
+        if load.waits_until(Instant::now() + pause) {
+            return Ok(());
+        }
+        let done = operate(load, store, &mut random).context("operator");
+        if done.is_err() {
+            load.end();
+            return done;
+        }
+        load.count(1);
+    }
+}
+
+fn operate(load: &Load, store: &Store, random: &mut Random) -> anyhow::Result<()> {
+    let sessions = &load.sessions;
+    match random.below(16) {
+        0 => is_sound(sessions),
+        1 => copy(load, store).context("a copy"),
+        2..4 => {
+            let stats = sessions.stats().wait().context("stats")?;
+            ensure(stats.size > 0, "the size in the statistics")
+        }
+        4..6 => {
+            let known = load.shared.known().filter(|version| *version > 0);
+            let known = known.count() as u64;
+            let count = sessions.count_sessions(None).wait();
+            ensure(
+                count.context("count-sessions")? >= known,
+                "the number of sessions",
+            )
+        }
+        6..8 => {
+            let removed = sessions.collect_all().wait();
+            removed.context("collect").map(drop)
+        }
+        _ => {
+            let limit = 1 + random.below(500) as u32;
+            let collected = sessions.collect(limit).wait().context("collect")?;
+            let is_in_limit = collected.removed <= u64::from(limit);
+            ensure(is_in_limit, "the rows removed by a step of collection")
+        }
+    }
+}
+
+/// The database is not damaged.
+pub fn is_sound(sessions: &Sessions) -> anyhow::Result<()> {
+    let damage = sessions.check().wait().context("check")?;
+    ensure(damage.is_empty(), "the database is damaged")
+}
+
+/// A copy that is made under load is sound, and holds what was answered before of the
+/// sessions that all clients write.
+fn copy(load: &Load, store: &Store) -> anyhow::Result<()> {
+    let known: Vec<u64> = load.shared.known().collect();
+    let copied = store.copy(&load.sessions)?;
+    is_sound(copied.sessions())?;
+    load.shared.compare(copied.sessions(), &known)
+}

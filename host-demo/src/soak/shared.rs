@@ -1,0 +1,172 @@
+//! Sessions that all clients write at once: their versions only go up, no two writes get
+//! the same one, and each version holds what its writer wrote.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use wasi_sessions::{Outcome, Reply, Session, Sessions};
+
+use super::ask::{Ask, Payload};
+use super::load::Load;
+use crate::caller::Caller;
+use crate::ending::ensure;
+use crate::random::Random;
+
+/// How many sessions are shared.
+const SHARED: usize = 12;
+
+/// How many versions of a session are remembered.
+const REMEMBERED: usize = 256;
+
+/// How long they live, in milliseconds: longer than any soak.
+const LIFE: u64 = 3_000 * 24 * 60 * 60 * 1000;
+
+/// What is known of the shared sessions.
+pub struct SharedIds(Vec<Mutex<Versions>>);
+
+/// What is known of one.
+#[derive(Default)]
+struct Versions {
+    /// The latest version of which an answer has told.
+    latest: u64,
+    /// What the last versions hold.
+    payloads: BTreeMap<u64, u64>,
+}
+
+impl SharedIds {
+    /// None of them was written yet.
+    pub fn new() -> Self {
+        Self((0..SHARED).map(|_| Mutex::default()).collect())
+    }
+
+    /// The id of a session.
+    pub fn id(number: usize) -> String {
+        format!("shared {number}")
+    }
+
+    /// Asks for one thing of one of them; `unique` is a number that no client has written.
+    pub async fn ask(
+        &self,
+        load: &Load,
+        caller: Caller,
+        random: &mut Random,
+        unique: u64,
+    ) -> anyhow::Result<()> {
+        let place = random.below(SHARED);
+        let before = self.versions(place).latest;
+        let ask = choose(random, Self::id(place), unique, before);
+        let reply = ask.alone(&load.sessions, caller).await;
+        let noted = self.note(place, before, &ask, &reply?);
+        noted.with_context(|| format!("{} of a shared session", ask.name()))
+    }
+
+    /// Compares an answer; `before` is the version that was known before the request.
+    fn note(&self, place: usize, before: u64, ask: &Ask, reply: &Reply) -> anyhow::Result<()> {
+        match (ask, reply) {
+            (Ask::Get { .. } | Ask::Merge { .. }, Reply::Session(None)) => {
+                ensure(before == 0, "it is missing")
+            }
+            (Ask::Get { .. }, Reply::Session(Some(session))) => self.read(place, before, session),
+            (Ask::Merge { .. }, Reply::Session(Some(session))) => {
+                self.read(place, before + 1, session)
+            }
+            (Ask::Set { payload, .. }, Reply::Outcome(Outcome::Written(written))) => {
+                self.seen(place, before + 1, written.version, payload.number)
+            }
+            (
+                Ask::Update {
+                    payload, expected, ..
+                },
+                Reply::Outcome(outcome),
+            ) => match outcome {
+                Outcome::Written(written) => {
+                    let is_next = *expected == Some(written.version - 1);
+                    ensure(is_next, "a write over another version than expected")?;
+                    self.seen(place, before + 1, written.version, payload.number)
+                }
+                Outcome::Stale(session) => {
+                    let is_other = *expected != Some(session.version);
+                    ensure(is_other, "a stale write of the right version")?;
+                    self.read(place, before, session)
+                }
+                Outcome::Gone => ensure(false, "it is missing"),
+            },
+            (Ask::Touch { .. }, Reply::Expires(expires)) => {
+                ensure(expires.is_some() || before == 0, "it is missing")
+            }
+            _ => ensure(false, "an answer that cannot be"),
+        }
+    }
+
+    /// The latest version of each of them that an answer has told of; 0 for none.
+    pub fn known(&self) -> impl Iterator<Item = u64> {
+        (0..SHARED).map(|place| self.versions(place).latest)
+    }
+
+    /// Compares what a store holds of them: of each at least the version in `known`.
+    pub fn compare(&self, sessions: &Sessions, known: &[u64]) -> anyhow::Result<()> {
+        for (place, least) in known.iter().enumerate() {
+            match sessions.get(&Self::id(place)).wait().context("get")? {
+                Some(session) => self.read(place, *least, &session),
+                None => ensure(*least == 0, "it is missing"),
+            }
+            .context("of a shared session")?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, place: usize, least: u64, session: &Session) -> anyhow::Result<()> {
+        let payload = number(&session.data);
+        ensure(payload.is_some(), "a payload that no client wrote")?;
+        self.seen(place, least, session.version, payload.unwrap_or_default())
+    }
+
+    fn seen(&self, place: usize, least: u64, version: u64, payload: u64) -> anyhow::Result<()> {
+        ensure(version >= least, "an older version than was answered")?;
+        let mut versions = self.versions(place);
+        versions.latest = versions.latest.max(version);
+        let known = *versions.payloads.entry(version).or_insert(payload);
+        if versions.payloads.len() > REMEMBERED {
+            versions.payloads.pop_first();
+        }
+        ensure(known == payload, "two payloads of one version")
+    }
+
+    fn versions(&self, place: usize) -> MutexGuard<'_, Versions> {
+        self.0[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn choose(random: &mut Random, id: String, number: u64, before: u64) -> Ask {
+    let payload = Payload {
+        number,
+        padding: 100,
+        max_age: None,
+    };
+    let ttl = Some(LIFE);
+    match random.below(10) {
+        0..4 => Ask::Get { id },
+        4 | 5 => Ask::Set { id, payload, ttl },
+        6 | 7 => Ask::Update {
+            id,
+            payload,
+            ttl,
+            expected: Some(before),
+        },
+        8 => Ask::Merge { id, number, ttl },
+        _ => Ask::Touch { id, ttl },
+    }
+}
+
+/// The number in a payload.
+fn number(data: &[u8]) -> Option<u64> {
+    let payload: serde_json::Value = serde_json::from_slice(data).ok()?;
+    let number = payload.get("number")?.as_u64()?;
+    let expected = Payload {
+        number,
+        padding: 100,
+        max_age: None,
+    };
+    (expected.text().as_bytes() == data).then_some(number)
+}

@@ -1,0 +1,111 @@
+//! Tests that the soak sees what is not as expected: the store is right, and what is known
+//! of it is made wrong.
+
+use super::*;
+use crate::ending::No;
+use clock::Span;
+
+/// A soak without a clock that moves, on a store with what its clients did in a moment.
+fn soak() -> (Soak, Arc<Load>, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let location = Location {
+        directory: Some(directory.path().to_owned()),
+        file: "sessions.db".to_owned(),
+        table: "Sessions".to_owned(),
+        key_file: None,
+        previous_key_file: None,
+    };
+    let soak = Soak::new(&Plan::short(), &location).unwrap();
+    let (clock, shared) = (soak.store.clock.clone(), soak.shared.clone());
+    let sessions = soak.store.open().unwrap();
+    let load = Load::new(sessions, clock, shared, Arc::default());
+    (soak, Arc::new(load), directory)
+}
+
+/// Has one client ask for many things.
+fn ask(soak: &mut Soak, load: &Load, times: usize) -> anyhow::Result<()> {
+    let client = &mut soak.clients[0];
+    let runtime = &soak.runtime;
+    (0..times).try_for_each(|_| runtime.block_on(client.ask(load)))
+}
+
+fn compare(soak: &mut Soak, load: &Load) -> anyhow::Result<()> {
+    whole::compare(&load.sessions, &load.clock, &mut soak.clients, &soak.shared)
+}
+
+fn is_difference(done: anyhow::Result<()>) -> bool {
+    done.is_err_and(|error| error.downcast_ref::<No>().is_some())
+}
+
+#[test]
+fn each_wrong_expectation_of_a_session_is_a_difference() {
+    let (mut soak, load, _directory) = soak();
+    ask(&mut soak, &load, 300).unwrap();
+    compare(&mut soak, &load).unwrap();
+    let begun = load.clock.begin();
+    let now = load.clock.since(begun).shown.least;
+    let known = soak.clients[0].model.sessions.clone();
+    let live = known.iter().find(|(_, held)| held.expires > now);
+    let (id, held) = live.unwrap();
+    let changes: [fn(&mut held::Held); 6] = [
+        |held| held.version += 1,
+        |held| held.payload.number += 1,
+        |held| held.subject = Some("another".to_owned()),
+        |held| held.expires += 1,
+        |held| held.created = Span::exactly(held.created.least - 1),
+        |held| held.updated = Span::exactly(held.updated.most + 1),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        change(soak.clients[0].model.sessions.get_mut(id).unwrap());
+        assert!(is_difference(compare(&mut soak, &load)), "{number}");
+        soak.clients[0]
+            .model
+            .sessions
+            .insert(id.clone(), held.clone());
+        compare(&mut soak, &load).unwrap();
+    }
+
+    // A session that the store does not have, and one of which the model does not know.
+    let sessions = &mut soak.clients[0].model.sessions;
+    sessions.insert("missing".to_owned(), held.clone());
+    assert!(is_difference(compare(&mut soak, &load)));
+    let sessions = &mut soak.clients[0].model.sessions;
+    sessions.remove("missing");
+    sessions.remove(id);
+    assert!(is_difference(compare(&mut soak, &load)));
+}
+
+#[test]
+fn clients_find_by_themselves_what_is_not_as_they_know_it() {
+    let (mut soak, load, _directory) = soak();
+    ask(&mut soak, &load, 100).unwrap();
+    for held in soak.clients[0].model.sessions.values_mut() {
+        held.version += 1;
+    }
+    assert!(is_difference(ask(&mut soak, &load, 1000)));
+}
+
+#[test]
+fn a_lost_write_to_a_shared_session_is_a_difference() {
+    let (mut soak, load, _directory) = soak();
+    ask(&mut soak, &load, 300).unwrap();
+    let known: Vec<u64> = soak.shared.known().collect();
+    let place = known.iter().position(|version| *version > 0).unwrap();
+    soak.shared.compare(&load.sessions, &known).unwrap();
+    let mut later = known;
+    later[place] += 1;
+    assert!(is_difference(soak.shared.compare(&load.sessions, &later)));
+}
+
+#[test]
+fn a_difference_names_no_id_and_no_payload() {
+    let (mut soak, load, _directory) = soak();
+    ask(&mut soak, &load, 100).unwrap();
+    let ids: Vec<String> = soak.clients[0].model.sessions.keys().cloned().collect();
+    for held in soak.clients[0].model.sessions.values_mut() {
+        held.payload.number += 1;
+    }
+    let words = format!("{:#}", compare(&mut soak, &load).unwrap_err());
+    assert!(words.contains("of client 0: a payload"), "{words}");
+    assert!(ids.iter().all(|id| !words.contains(id)), "{words}");
+}

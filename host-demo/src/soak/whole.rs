@@ -1,0 +1,88 @@
+//! What is compared of the whole store while no client uses it: after it was opened, before
+//! it is closed, and in copies.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use wasi_sessions::Sessions;
+
+use super::client::Client;
+use super::clock::{Clock, Presence, Span};
+use super::held::handle;
+use super::operator::is_sound;
+use super::shared::SharedIds;
+use crate::ending::ensure;
+
+/// The sessions of a page of a listing.
+const PAGE: u32 = 500;
+
+/// Compares each session with what the clients know, and sees that there are no others.
+pub fn compare(
+    sessions: &Sessions,
+    clock: &Clock,
+    clients: &mut [Client],
+    shared: &SharedIds,
+) -> anyhow::Result<()> {
+    is_sound(sessions)?;
+    for client in &mut *clients {
+        let number = client.number;
+        let compared = client.compare(sessions, clock);
+        compared.with_context(|| format!("of client {number}"))?;
+    }
+    let known: Vec<u64> = shared.known().collect();
+    shared.compare(sessions, &known)?;
+
+    let begun = clock.begin();
+    let listed = listed(sessions)?;
+    let stats = sessions.stats().wait().context("stats")?;
+    let count = sessions.count_sessions(None).wait();
+    let count = count.context("count-sessions")?;
+    let moment = clock.since(begun);
+    let (mut left, mut expected) = (listed, Span::exactly(0));
+    for (place, _) in known
+        .iter()
+        .enumerate()
+        .filter(|(_, version)| **version > 0)
+    {
+        let is_listed = left.remove(&handle(&SharedIds::id(place)));
+        ensure(is_listed, "a shared session is missing in the listing")?;
+        expected = expected + 1;
+    }
+    let held = clients.iter().flat_map(|client| &client.model.sessions);
+    for (id, held) in held {
+        let is_listed = left.remove(&handle(id));
+        match held.presence(moment) {
+            Presence::Yes => {
+                ensure(is_listed, "a session is missing in the listing")?;
+                expected = expected + 1;
+            }
+            Presence::Maybe => expected.most += 1,
+            Presence::No => ensure(!is_listed, "an expired session in the listing")?,
+        }
+    }
+    ensure(left.is_empty(), "an unknown session in the listing")?;
+    ensure(expected.has(count), "the number of sessions")?;
+    ensure(
+        expected.has(stats.live),
+        "the live sessions in the statistics",
+    )
+}
+
+/// The handles of all sessions.
+fn listed(sessions: &Sessions) -> anyhow::Result<BTreeSet<String>> {
+    let (mut handles, mut cursor) = (BTreeSet::new(), None::<String>);
+    loop {
+        let page = sessions.list_sessions(None, cursor.as_deref(), PAGE);
+        let page = page.wait().context("list-sessions")?;
+        for entry in page.entries {
+            ensure(
+                handles.insert(entry.handle),
+                "a session that is listed twice",
+            )?;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(handles);
+        }
+    }
+}
