@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,18 +28,33 @@ const WRITES: u64 = 5;
 /// How many writes must be answered, after the first one, before the process is killed.
 const ENOUGH: u64 = 400;
 
-/// The writes that were answered: the last version of each session, by its id.
-pub type Written = BTreeMap<String, u64>;
+/// The last line about each session, by its id.
+pub type Written = BTreeMap<String, Last>;
 
-/// Writes sessions until killed, on several threads. Prints a line for each
-/// write once it is answered: the session's id and version.
+/// The last line about a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// A write of this version was answered.
+    Version(u64),
+    /// The session was about to be ended.
+    Ending,
+    /// Its ending was answered.
+    Ended,
+}
+
+/// Writes sessions and ends every second one, until killed, on several threads. Prints a
+/// line for each answered write: the session's id and version. Prints the id and `ending`
+/// before a session is ended, and the id and `ended` once that is answered.
 pub fn write_until_killed(database: &Database) -> anyhow::Result<()> {
     let sessions = database.create()?;
     let failed = AtomicBool::new(false);
     in_parallel(WRITERS, |_| {
         let mut done = Ok(());
-        while done.is_ok() && !failed.load(Ordering::Relaxed) {
-            done = write_session(&sessions);
+        for number in 0_u64.. {
+            done = write_session(&sessions, number.is_multiple_of(2));
+            if done.is_err() || failed.load(Ordering::Relaxed) {
+                break;
+            }
         }
         // If one thread fails, all end.
         failed.store(true, Ordering::Relaxed);
@@ -47,15 +63,22 @@ pub fn write_until_killed(database: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_session(sessions: &Sessions) -> anyhow::Result<()> {
+fn write_session(sessions: &Sessions, ends: bool) -> anyhow::Result<()> {
     let id = sessions.create(held_at(1)).wait()?.id;
-    answered(&id, 1)?;
+    say(&id, 1)?;
     for version in 2..=WRITES {
         let update = sessions.update(&id, held_at(version), None, Some(version - 1));
         match update.wait()? {
-            Outcome::Written(_) => answered(&id, version)?,
+            Outcome::Written(_) => say(&id, version)?,
             Outcome::Stale(_) | Outcome::Gone => bail!("a session was lost"),
         }
+    }
+    if ends {
+        say(&id, "ending")?;
+        if !sessions.destroy(&id).wait()? {
+            bail!("a session was lost");
+        }
+        say(&id, "ended")?;
     }
     Ok(())
 }
@@ -65,9 +88,9 @@ fn held_at(version: u64) -> String {
     payload(version, "writer")
 }
 
-/// Prints an answered write, which standard output flushes at the end of the line.
-fn answered(id: &str, version: u64) -> io::Result<()> {
-    writeln!(io::stdout(), "{id} {version}")
+/// Prints a line about a session, which standard output flushes at its end.
+fn say(id: &str, what: impl Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{id} {what}")
 }
 
 /// Runs this program as another process that writes, and kills it after [`ENOUGH`] answers;
@@ -116,8 +139,13 @@ fn read_answer(lines: &mut impl BufRead, written: &mut Written) -> anyhow::Resul
     let Some(line) = line.strip_suffix('\n') else {
         return Ok(false);
     };
-    let (id, version) = line.split_once(' ').context("an answer cannot be read")?;
-    written.insert(id.to_owned(), version.parse()?);
+    let (id, what) = line.split_once(' ').context("an answer cannot be read")?;
+    let last = match what {
+        "ending" => Last::Ending,
+        "ended" => Last::Ended,
+        version => Last::Version(version.parse()?),
+    };
+    written.insert(id.to_owned(), last);
     Ok(true)
 }
 
@@ -173,21 +201,33 @@ pub fn reopen(
     let started = Instant::now();
     let sessions = open_at(database, time)?;
     let took = started.elapsed();
-    let (mut there, mut whole) = (0, 0);
-    for (id, version) in written {
-        // A write that was committed but not yet answered may have followed.
-        if let Some(session) = sessions.get(id).wait()?
-            && (*version..=version + 1).contains(&session.version)
-        {
-            there += 1;
-            whole += u64::from(session.data == held_at(session.version).as_bytes());
+    let (mut answered, mut there, mut whole) = (0, 0, 0);
+    let (mut ended, mut gone) = (0, 0);
+    for (id, last) in written {
+        let session = sessions.get(id).wait()?;
+        match last {
+            Last::Version(version) => {
+                answered += 1;
+                // A write that was committed but not yet answered may have followed.
+                if let Some(session) = session
+                    && (*version..=version + 1).contains(&session.version)
+                {
+                    there += 1;
+                    whole += u64::from(session.data == held_at(session.version).as_bytes());
+                }
+            }
+            Last::Ending => {}
+            Last::Ended => {
+                ended += 1;
+                gone += u64::from(session.is_none());
+            }
         }
     }
-    let answered = written.len() as u64;
     phase.note(format!(
-        "opened again in {took:.1?}: {answered} sessions, written up to {WRITES} times each"
+        "opened again in {took:.1?}: {answered} sessions, written up to {WRITES} times each, and {ended} ended"
     ));
     phase.equal("every answered write is there", there, answered);
     phase.equal("and none of them in part", whole, answered);
+    phase.equal("no ended session is back", gone, ended);
     Ok(sessions)
 }
