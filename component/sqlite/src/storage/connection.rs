@@ -31,7 +31,11 @@ impl Storage {
         lock.reset();
         // The lock is held for the whole opening, so that many instances that open at
         // the same time take turns faster.
-        lock.hold(|| self.connect_alone(opening))
+        lock.hold(|| {
+            let done = self.connect_alone(opening);
+            // If the lock was lost, the failure says nothing about the database.
+            done.or_else(|error| lock.confirm().and(Err(error)))
+        })
     }
 
     /// Makes the repair of the WAL that is due after a connection was given up.
@@ -50,7 +54,10 @@ impl Storage {
     fn connect_alone(&self, opening: Option<Timestamp>) -> Result<(), Error> {
         let location = &self.location;
         if mark::is_copy(location)? {
-            mark::adopt(location)?;
+            mark::adopt(location, || match &self.lock {
+                Some(lock) => lock.confirm(),
+                None => Ok(()),
+            })?;
         }
         if self.may_have_unsynced_names(opening.is_some()) {
             self.sync_names()?;

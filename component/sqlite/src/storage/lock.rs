@@ -80,6 +80,14 @@ impl Lock {
         self.state().is_lost
     }
 
+    /// Fails with `busy` if the lock was lost since it was taken.
+    pub fn confirm(&self) -> Result<(), Error> {
+        match self.is_kept() && !self.is_lost() {
+            true => Ok(()),
+            false => Err(Error::Busy),
+        }
+    }
+
     /// Takes the error of the last attempt, if it could not create the lock.
     pub fn take_problem(&self) -> Option<Error> {
         self.state().problem.take()
@@ -207,13 +215,18 @@ impl Lock {
             operation()
         })
     }
+
+    /// Does a read like [`Lock::guard`]; fails if the lock was lost during the read, since
+    /// the data may be half written.
+    fn guard_reading<T>(&self, kind: Kind, operation: impl FnOnce() -> Done<T>) -> Done<T> {
+        let found = self.guard(kind, operation);
+        self.guard(kind, || found)
+    }
 }
 
 impl Hooks for Lock {
     fn read(&self, kind: Kind, file: &File, to: &mut [u8], offset: i64) -> Done {
-        let read = self.guard(kind, || file.read(to, offset));
-        // If the lock was lost during the read, the data may be half written.
-        self.guard(kind, || read)
+        self.guard_reading(kind, || file.read(to, offset))
     }
 
     fn write(&self, kind: Kind, file: &File, bytes: &[u8], offset: i64) -> Done {
@@ -229,7 +242,7 @@ impl Hooks for Lock {
     }
 
     fn size(&self, kind: Kind, file: &File) -> Done<i64> {
-        self.guard(kind, || file.size())
+        self.guard_reading(kind, || file.size())
     }
 
     fn delete(&self) -> Done {

@@ -37,31 +37,34 @@ pub fn is_copy(location: &str) -> Result<bool, Error> {
     }
 }
 
-/// Turns the copy at `location` into a database. It must not be open elsewhere.
-pub fn adopt(location: &str) -> Result<(), Error> {
-    let adopt = || {
-        for suffix in FOREIGN {
-            let path = format!("{location}{suffix}");
-            // The file is truncated and synced first, since a loss of power may undo its
-            // removal.
-            match File::options().write(true).open(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                file => {
-                    let file = file?;
-                    file.set_len(0)?;
-                    file.sync_all()?;
-                }
-            }
-            std::fs::remove_file(path)?;
-        }
-        sync_directory(location)?;
-        write(location, [0; 4])
-    };
-    adopt().map_err(|error: io::Error| {
+/// Turns the copy at `location` into a database. It must not be open elsewhere: `confirm`
+/// fails if it may be, and is called before each change, since the journal may belong to
+/// the next owner of the lock by then.
+pub fn adopt(location: &str, confirm: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+    let failed = |error: io::Error| {
         Error::Other(format!(
             "`{location}` is a copy and cannot be turned into a database: {error}"
         ))
-    })
+    };
+    for suffix in FOREIGN {
+        let path = format!("{location}{suffix}");
+        // The file is truncated and synced first, since a loss of power may undo its
+        // removal.
+        match File::options().write(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            file => {
+                let file = file.map_err(failed)?;
+                confirm()?;
+                let truncated = file.set_len(0).and_then(|()| file.sync_all());
+                truncated.map_err(failed)?;
+            }
+        }
+        confirm()?;
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    sync_directory(location).map_err(failed)?;
+    confirm()?;
+    write(location, [0; 4]).map_err(failed)
 }
 
 /// Writes the bytes of the mark, or zeros to remove it, and syncs the file.
