@@ -101,7 +101,7 @@ impl Beginning {
                 (_, Err(error)) if !is_met => return Err(format!("{step:?}: {error:?}")),
                 // If the component crashed or the access is shared, the step may be kept.
                 (step, Err(_)) if has_trapped || !self.settings.is_exclusive => {
-                    unknown += look(&mut run, step)?;
+                    unknown += look(&mut run, step, 0)?;
                 }
                 (_, Err(_)) => {}
             }
@@ -169,8 +169,9 @@ impl Beginning {
 }
 
 /// Checks that a step that failed was kept completely or not at all; returns how many
-/// sessions it has started with unknown ids.
-fn look(run: &mut Run, step: &Step) -> Result<u64, String> {
+/// sessions it has started with unknown ids. `others` is the number of sessions that only
+/// another owner knows.
+pub fn look(run: &mut Run, step: &Step, others: u64) -> Result<u64, String> {
     let faults = std::mem::take(&mut run.process.world().faults);
     let ended = run.process.now();
     run.process.world().now += AFTERWARDS * 1_000_000_000;
@@ -215,7 +216,7 @@ fn look(run: &mut Run, step: &Step) -> Result<u64, String> {
         .count();
     if creates > 0 && is_kept.is_none_or(|kept| kept) {
         let count = answer(observe(&mut run.process, &[]))?.1;
-        let known = run.contents.live(run.process.now()).len() as u64;
+        let known = others + run.contents.live(run.process.now()).len() as u64;
         started += count.saturating_sub(known).min(creates as u64);
     }
     run.process.world().faults = faults;

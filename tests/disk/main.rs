@@ -21,6 +21,8 @@ mod random;
 mod recording;
 mod run;
 mod script;
+mod stopped;
+mod stops;
 mod streams;
 mod wasi;
 mod world;

@@ -164,6 +164,20 @@ pub fn short() -> Vec<Step> {
     ]
 }
 
+/// Writes of a second owner of a shared database, which ends the session `common`.
+pub fn of_another() -> Vec<Step> {
+    vec![
+        set("of another", "{}"),
+        destroy("common"),
+        create("{}", Some("bob")),
+        Step::Batch(vec![
+            request(update("of another", "batched", Some(1))),
+            request(set("another", "{}")),
+        ]),
+        rotate("#0", Some("bob")),
+    ]
+}
+
 fn life(name: &str, number: usize, length: usize, ttl: u64) -> Step {
     Step::Alone(Request::Set(SetRequest {
         id: format!("{name} {number}"),
@@ -230,7 +244,8 @@ pub fn destroy(id: &str) -> Step {
     Step::Alone(Request::Destroy(DestroyRequest { id: id.to_owned() }))
 }
 
-fn request(step: Step) -> Request {
+/// The request of a step that is one.
+pub fn request(step: Step) -> Request {
     match step {
         Step::Alone(request) => request,
         other => panic!("no request: {other:?}"),

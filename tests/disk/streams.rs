@@ -44,7 +44,9 @@ pub fn link(streams: &mut LinkerInstance<World>) -> Result<()> {
         |mut of: Of, (stream, length): (Resource<Stream>, u64)| {
             let world = of.data_mut();
             let Stream { node, offset } = *world.table.get(&stream)?;
+            world.pass();
             let read = world.read(node, offset, length);
+            world.pass();
             Ok((match read {
                 Ok(data) if data.is_empty() => Err(StreamError::Closed),
                 Ok(data) => {
@@ -65,7 +67,10 @@ pub fn link(streams: &mut LinkerInstance<World>) -> Result<()> {
             let world = of.data_mut();
             let Stream { node, offset } = *world.table.get(&stream)?;
             let length = data.len() as u64;
-            Ok((match world.write(node, offset, data) {
+            world.pass_before_change(node);
+            let written = world.write(node, offset, data);
+            world.pass();
+            Ok((match written {
                 Ok(written) if written == length => {
                     world.table.get_mut(&stream)?.offset += length;
                     Ok(())

@@ -40,7 +40,10 @@ pub fn add_to_linker(linker: &mut Linker<World>) -> Result<()> {
     resource::<Pollable>(&mut poll, "pollable")?;
     poll.func_wrap(
         "[method]pollable.block",
-        |_: Of, _: (Resource<Pollable>,)| Ok(()),
+        |mut of: Of, _: (Resource<Pollable>,)| {
+            of.data_mut().pass();
+            Ok(())
+        },
     )?;
     streams::link(&mut linker.instance("wasi:io/streams@0.2.12")?)?;
     clocks(linker)?;
@@ -109,23 +112,25 @@ fn descriptors(types: &mut LinkerInstance<World>) -> Result<()> {
         |mut of: Of, (file, length, offset): (Resource<Descriptor>, u64, u64)| {
             let (world, node) = file_of(&mut of, &file)?;
             let read = world.read(node, offset, length);
-            Ok((read.map(|data| {
+            let read = read.map(|data| {
                 let is_end = data.is_empty() && length > 0;
                 (data, is_end)
-            }),))
+            });
+            done(world, read)
         },
     )?;
     types.func_wrap(
         "[method]descriptor.write",
         |mut of: Of, (file, data, offset): (Resource<Descriptor>, Vec<u8>, u64)| {
-            let (world, node) = file_of(&mut of, &file)?;
-            Ok((world.write(node, offset, data),))
+            let (world, node) = file_to_change(&mut of, &file)?;
+            let written = world.write(node, offset, data);
+            done(world, written)
         },
     )?;
     types.func_wrap(
         "[method]descriptor.set-size",
         |mut of: Of, (file, size): (Resource<Descriptor>, u64)| {
-            let (world, node) = file_of(&mut of, &file)?;
+            let (world, node) = file_to_change(&mut of, &file)?;
             let is_longer = |world: &World| {
                 let file = world.disk.seen.file(node);
                 file.is_ok_and(|file| size > file.data.len() as u64)
@@ -136,16 +141,17 @@ fn descriptors(types: &mut LinkerInstance<World>) -> Result<()> {
                 Call::Other
             };
             let now = world.now;
-            let done = world
+            let resized = world
                 .unless(call)
                 .and_then(|()| world.disk.resize(node, size, now));
-            Ok((done,))
+            done(world, resized)
         },
     )?;
     for name in ["[method]descriptor.sync", "[method]descriptor.sync-data"] {
         types.func_wrap(name, |mut of: Of, (file,): (Resource<Descriptor>,)| {
             let (world, node) = file_of(&mut of, &file)?;
-            Ok((world.sync(node),))
+            let synced = world.sync(node);
+            done(world, synced)
         })?;
     }
     types.func_wrap(
@@ -161,7 +167,8 @@ fn descriptors(types: &mut LinkerInstance<World>) -> Result<()> {
         "[method]descriptor.stat",
         |mut of: Of, (file,): (Resource<Descriptor>,)| {
             let (world, node) = file_of(&mut of, &file)?;
-            Ok((world.unless(Call::Other).and_then(|()| world.stat(node)),))
+            let found = world.unless(Call::Other).and_then(|()| world.stat(node));
+            done(world, found)
         },
     )?;
     types.func_wrap(
@@ -176,10 +183,11 @@ fn descriptors(types: &mut LinkerInstance<World>) -> Result<()> {
         |mut of: Of, (file,): (Resource<Descriptor>,)| {
             let (world, node) = file_of(&mut of, &file)?;
             let entries = world.unless(Call::Other).and_then(|()| world.entries(node));
-            Ok((match entries {
+            let entries = match entries {
                 Ok(entries) => Ok(world.table.push(entries)?),
                 Err(error) => Err(error),
-            },))
+            };
+            done(world, entries)
         },
     )?;
     types.func_wrap(
@@ -196,7 +204,7 @@ fn descriptors(types: &mut LinkerInstance<World>) -> Result<()> {
         types.func_wrap(
             name,
             |mut of: Of, (file, offset): (Resource<Descriptor>, u64)| {
-                let (world, node) = file_of(&mut of, &file)?;
+                let (world, node) = file_to_change(&mut of, &file)?;
                 let stream = world.table.push(Stream { node, offset })?;
                 Ok((Ok::<_, ErrorCode>(stream),))
             },
@@ -205,7 +213,7 @@ fn descriptors(types: &mut LinkerInstance<World>) -> Result<()> {
     types.func_wrap(
         "[method]descriptor.append-via-stream",
         |mut of: Of, (file,): (Resource<Descriptor>,)| {
-            let (world, node) = file_of(&mut of, &file)?;
+            let (world, node) = file_to_change(&mut of, &file)?;
             let offset = world
                 .disk
                 .seen
@@ -233,10 +241,11 @@ fn paths(types: &mut LinkerInstance<World>) -> Result<()> {
         "[method]descriptor.open-at",
         |mut of: Of, (directory, _, path, how, _): Open| {
             let (world, directory) = file_of(&mut of, &directory)?;
-            Ok((match world.open(directory, &path, how) {
+            let opened = match world.open(directory, &path, how) {
                 Ok(node) => Ok(world.table.push(Descriptor(node))?),
                 Err(error) => Err(error),
-            },))
+            };
+            done(world, opened)
         },
     )?;
     types.func_wrap(
@@ -252,7 +261,7 @@ fn paths(types: &mut LinkerInstance<World>) -> Result<()> {
                 world.disk.make(place, true, world.now);
                 Ok(())
             });
-            Ok((made,))
+            done(world, made)
         },
     )?;
     for (name, is_directory) in [
@@ -260,13 +269,17 @@ fn paths(types: &mut LinkerInstance<World>) -> Result<()> {
         ("[method]descriptor.remove-directory-at", true),
     ] {
         types.func_wrap(name, move |mut of: Of, (directory, path): At| {
-            let (world, directory) = file_of(&mut of, &directory)?;
+            let world = of.data_mut();
+            let directory = world.file(&directory)?;
+            if let Ok(Some(node)) = world.disk.seen.find(directory, &path) {
+                world.pass_before_change(node);
+            }
             let removed = world.unless(Call::Other).and_then(|()| {
                 let place = world.disk.seen.place(directory, &path)?;
                 let place = place.ok_or(ErrorCode::Busy)?;
                 world.disk.remove(place, is_directory, world.now)
             });
-            Ok((removed,))
+            done(world, removed)
         })?;
     }
     type Rename = (Resource<Descriptor>, String, Resource<Descriptor>, String);
@@ -280,7 +293,7 @@ fn paths(types: &mut LinkerInstance<World>) -> Result<()> {
                 let to = world.disk.seen.place(to, &new)?.ok_or(ErrorCode::Busy)?;
                 world.disk.rename(from, to, world.now)
             });
-            Ok((renamed,))
+            done(world, renamed)
         },
     )?;
     type Look = (Resource<Descriptor>, PathFlags, String);
@@ -292,7 +305,7 @@ fn paths(types: &mut LinkerInstance<World>) -> Result<()> {
                 let node = world.disk.seen.get(directory, &path)?;
                 world.stat(node)
             });
-            Ok((found,))
+            done(world, found)
         },
     )?;
     types.func_wrap(
@@ -329,7 +342,8 @@ fn paths(types: &mut LinkerInstance<World>) -> Result<()> {
                 }
             };
             let found = world.disk.seen.get(directory, &path);
-            Ok((found.map(|node| world.disk.set_modified(node, now)),))
+            let set = found.map(|node| world.disk.set_modified(node, now));
+            done(world, set)
         },
     )
 }
@@ -357,11 +371,36 @@ fn clocks(linker: &mut Linker<World>) -> Result<()> {
     })
 }
 
+/// The file or directory of a call, in which the instance can be stopped before.
 fn file_of<'a>(of: &'a mut Of, file: &Resource<Descriptor>) -> Result<(&'a mut World, Node)> {
     let world = of.data_mut();
-    if world.faults.kills() {
-        return Err(wasmtime::Error::msg("killed"));
-    }
-    let node = world.table.get(file)?.0;
+    let node = world.file(file)?;
+    world.pass();
     Ok((world, node))
+}
+
+/// The file of a call that changes it, or opens a stream for that.
+fn file_to_change<'a>(
+    of: &'a mut Of,
+    file: &Resource<Descriptor>,
+) -> Result<(&'a mut World, Node)> {
+    let world = of.data_mut();
+    let node = world.file(file)?;
+    world.pass_before_change(node);
+    Ok((world, node))
+}
+
+impl World {
+    fn file(&mut self, file: &Resource<Descriptor>) -> Result<Node> {
+        match self.faults.kills() {
+            true => Err(wasmtime::Error::msg("killed")),
+            false => Ok(self.table.get(file)?.0),
+        }
+    }
+}
+
+/// What a call comes to, after which the instance can be stopped.
+fn done<T>(world: &mut World, result: T) -> Result<(T,)> {
+    world.pass();
+    Ok((result,))
 }

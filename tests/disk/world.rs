@@ -12,6 +12,7 @@ use crate::faults::{Call, Fault, Faults};
 use crate::image::{Done, Node};
 use crate::memory::Memory;
 use crate::random::Random;
+use crate::stops::Stop;
 
 /// The world of an instance of the component.
 pub struct World {
@@ -25,6 +26,8 @@ pub struct World {
     pub random: Random,
     /// Its memory.
     pub memory: Memory,
+    /// When it is stopped, if it is.
+    pub stop: Option<Stop>,
     /// The resources to which it has handles.
     pub table: ResourceTable,
 }
@@ -38,6 +41,7 @@ impl World {
             now,
             random: Random::new(seed),
             memory: Memory::default(),
+            stop: None,
             table: ResourceTable::new(),
         }
     }

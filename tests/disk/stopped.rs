@@ -1,0 +1,436 @@
+//! Owners of a shared database that are stopped anywhere for longer than a lock lives,
+//! while others work, and then go on: nothing that was answered is lost, nothing is there
+//! in part, and the stopped owner goes on or answers `busy`.
+
+use std::mem;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::beginnings;
+use crate::disk::Disk;
+use crate::expected::{Expected, is_sound};
+use crate::fault_runs::look;
+use crate::faults::{Fault, Faults};
+use crate::image::{Image, ROOT};
+use crate::model::Contents;
+use crate::process::{Called, DATABASE, Error, Process};
+use crate::run::{Run, START, Settings};
+use crate::script::{self, Step, set, update};
+use crate::stops::{Baton, Stop};
+use crate::world::World;
+
+/// How long an owner is stopped, in nanoseconds: a lock counts as dead after 15 seconds.
+const STOPPED: u64 = 16_000_000_000;
+
+/// The nanoseconds between the end of a run and the next start.
+const AFTERWARDS: u64 = 20_000_000_000;
+
+/// Of the calls of the next owner, it is stopped at every one of so many, beginning with
+/// another one for each call at which the first owner is stopped.
+const NEXT_STOPS: u64 = 24;
+
+const SETTINGS: Settings = Settings::new(false, true);
+
+/// A disk with a database that is not open, and what that holds.
+struct Beginning {
+    image: Image,
+    held: Contents,
+    /// What its first owner does.
+    steps: Vec<Step>,
+    /// Whether the next owner opens it before the first one.
+    next_is_open: bool,
+}
+
+/// An owner, which has opened the store or not.
+struct Owner {
+    run: Run,
+    is_open: bool,
+}
+
+impl Beginning {
+    fn closed() -> Self {
+        let (image, held) = beginnings::closed(SETTINGS);
+        Self {
+            image,
+            held,
+            steps: script::with_faults(),
+            next_is_open: true,
+        }
+    }
+
+    /// A copy beside the journal of another database, of which the first to open it makes
+    /// the database.
+    fn restored() -> Self {
+        let (image, held) = beginnings::restored(SETTINGS);
+        Self {
+            image,
+            held,
+            steps: script::short(),
+            next_is_open: false,
+        }
+    }
+
+    fn empty() -> Self {
+        Self {
+            image: Image::default(),
+            held: Contents::default(),
+            steps: script::short(),
+            next_is_open: false,
+        }
+    }
+
+    /// The first owner, which has the disk, and the next one, which knows of the session
+    /// `common` alone.
+    fn owners(&self, seed: u64) -> Result<(Owner, Owner), String> {
+        let mut baton = self.baton();
+        let mut next = Owner::new(!seed, Contents::default());
+        if self.next_is_open {
+            next.run.process.world().take_back(baton);
+            next.must(&set("common", "{}"))?;
+            baton = next.run.process.world().hand_over();
+        }
+        let mut first = Owner::new(seed, self.held.clone());
+        first.run.process.world().take_back(baton);
+        Ok((first, next))
+    }
+
+    fn baton(&self) -> Baton {
+        Baton {
+            disk: Disk::new(self.image.clone()),
+            now: START,
+        }
+    }
+}
+
+impl Owner {
+    /// An owner without a disk.
+    fn new(seed: u64, held: Contents) -> Self {
+        let process = Process::on(Disk::new(Image::default()), START, seed);
+        Self {
+            run: Run::begin(process, SETTINGS, held),
+            is_open: false,
+        }
+    }
+
+    fn world(&mut self) -> &mut World {
+        self.run.process.world()
+    }
+
+    /// Has it stopped after a number of calls.
+    fn stop(&mut self, after: u64, meanwhile: impl FnOnce(&mut World) + Send + 'static) {
+        self.world().stop = Some(Stop {
+            after,
+            meanwhile: Box::new(meanwhile),
+        });
+    }
+
+    /// Opens the store if that is not open, and does a step; false if the answer is `busy`.
+    fn attempt(&mut self, step: &Step) -> Result<bool, String> {
+        if !self.is_open {
+            self.is_open = is_done(self.run.open())?;
+        }
+        if !self.is_open {
+            return Ok(false);
+        }
+        let done = is_done(self.run.step(step))?;
+        if matches!(step, Step::Reopen) {
+            self.is_open = done;
+        }
+        Ok(done)
+    }
+
+    /// Does a step that must not fail.
+    fn must(&mut self, step: &Step) -> Result<(), String> {
+        match self.attempt(step)? {
+            true => Ok(()),
+            false => Err("busy, though the database is free".to_owned()),
+        }
+    }
+
+    /// Does a step again that was answered `busy`, perhaps after it was done. `others` is
+    /// how many sessions the other owner knows. Returns how many sessions the first
+    /// attempt has started under ids that are not known.
+    fn again(&mut self, step: &Step, others: u64) -> Result<u64, String> {
+        let is_reopening = matches!(step, Step::Reopen);
+        let unknown = match self.is_open && !is_reopening {
+            true => look(&mut self.run, step, others)?,
+            false => 0,
+        };
+        self.must(step)?;
+        Ok(unknown)
+    }
+}
+
+/// Whether a call was answered; the only error it may have is `busy`.
+fn is_done(called: Called<()>) -> Result<bool, String> {
+    match called.map_err(|error| format!("a trap: {error:?}"))? {
+        Ok(()) => Ok(true),
+        Err(Error::Busy) => Ok(false),
+        Err(error) => Err(format!("an error: {error:?}")),
+    }
+}
+
+/// All owners, the first of which has the disk, and one more see all that was answered.
+fn agree(owners: &mut [&mut Owner], unknown: u64) -> Result<Image, String> {
+    let mut all = Contents::default();
+    for owner in &mut *owners {
+        let known = mem::take(&mut owner.run.contents);
+        all.sessions.extend(known.sessions);
+        all.ended.extend(known.ended);
+    }
+    let allowed = [all];
+    let expected = |now| Expected {
+        settings: SETTINGS,
+        allowed: &allowed,
+        now,
+        seed: 5,
+        has_no_times: false,
+        unknown,
+    };
+    let mut baton = owners[0].world().hand_over();
+    for owner in owners {
+        let now = baton.now;
+        owner.world().take_back(baton);
+        let process = &mut owner.run.process;
+        is_sound(process)?;
+        expected(now).is_held(process)?;
+        process
+            .close()
+            .map_err(|error| format!("a trap: {error:?}"))?;
+        baton = owner.world().hand_over();
+    }
+    expected(baton.now + AFTERWARDS).is_held_by(baton.disk.seen.clone())?;
+    Ok(baton.disk.seen)
+}
+
+/// Nothing is left of any lock.
+fn has_no_lock(image: &Image) -> Result<(), String> {
+    match image.entries(ROOT).any(|(name, _)| name.contains(".lock")) {
+        true => Err("a lock is left".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// Runs a script whose owner is stopped after a number of calls, while the next one does
+/// all of its own; returns whether it was stopped.
+fn work_while_stopped(beginning: &Beginning, after: u64) -> Result<bool, String> {
+    let (mut first, next) = beginning.owners(after)?;
+    let next = Arc::new(Mutex::new(next));
+    let worked = Arc::new(Mutex::new(Ok(())));
+    let (working, result) = (next.clone(), worked.clone());
+    first.stop(after, move |world| {
+        let mut next = working.lock().unwrap();
+        let mut baton = world.hand_over();
+        baton.now += STOPPED;
+        next.world().take_back(baton);
+        let mut steps = vec![set("common", "{}")];
+        steps.extend(script::of_another());
+        *result.lock().unwrap() = steps.iter().try_for_each(|step| next.must(step));
+        world.take_back(next.world().hand_over());
+    });
+    let mut unknown = 0;
+    for step in &beginning.steps {
+        let done = match first.attempt(step) {
+            Ok(true) => Ok(0),
+            Ok(false) => {
+                let now = first.run.process.now();
+                let others = next.lock().unwrap().run.contents.live(now).len();
+                first.again(step, others as u64)
+            }
+            Err(what) => Err(what),
+        };
+        unknown += done.map_err(|what| format!("{step:?}: {what}"))?;
+    }
+    if first.world().stop.take().is_some() {
+        return Ok(false);
+    }
+    let worked = mem::replace(&mut *worked.lock().unwrap(), Ok(()));
+    worked.map_err(|what| format!("the next owner: {what}"))?;
+    // The next one has ended it.
+    first.must(&update("common", "late", None))?;
+    let image = agree(&mut [&mut first, &mut next.lock().unwrap()], unknown)?;
+    has_no_lock(&image)?;
+    Ok(true)
+}
+
+/// Stops the owner of a script at each call; returns how many there are.
+fn stop_at_each_call(beginning: &Beginning) -> u64 {
+    for after in 0.. {
+        match work_while_stopped(beginning, after) {
+            Ok(true) => {}
+            Ok(false) => return after,
+            Err(what) => panic!("{what}\nstopped after {after} calls"),
+        }
+    }
+    unreachable!("a script ends");
+}
+
+#[test]
+fn an_owner_stopped_at_any_call_loses_nothing_of_its_own_or_of_the_next_one() {
+    assert!(stop_at_each_call(&Beginning::closed()) > 500);
+}
+
+#[test]
+fn an_owner_stopped_while_it_makes_a_database_leaves_that_of_the_next_one_alone() {
+    assert!(stop_at_each_call(&Beginning::empty()) > 200);
+    assert!(stop_at_each_call(&Beginning::restored()) > 200);
+}
+
+/// The tokens in the directory of the lock, if there is one.
+fn lock(disk: &Disk) -> Option<Vec<String>> {
+    let lock = disk.seen.find(ROOT, &format!("{DATABASE}.lock")).ok()??;
+    let names = disk.seen.entries(lock);
+    Some(names.map(|(name, _)| name.to_owned()).collect())
+}
+
+/// What the next owner hands the disk back with: whether it has done all that it does.
+type Back = (Baton, bool);
+
+/// The next owner, on a thread of its own: opens the store and writes two sessions; it is
+/// stopped after a number of calls until it gets the disk again, and killed if it never
+/// does.
+fn next_owner(
+    after: u64,
+    disk: Receiver<Baton>,
+    back: &Sender<Back>,
+) -> (Owner, Result<bool, String>) {
+    let mut owner = Owner::new(3, Contents::default());
+    let Ok(baton) = disk.recv() else {
+        return (owner, Ok(false));
+    };
+    owner.world().take_back(baton);
+    let stopped = back.clone();
+    owner.stop(after, move |world| {
+        stopped.send((world.hand_over(), false)).unwrap();
+        match disk.recv() {
+            Ok(baton) => world.take_back(baton),
+            Err(_) => world.faults = Faults::new(Fault::Kill, 0, false),
+        }
+    });
+    let done = owner.attempt(&of_the_next());
+    owner.world().stop = None;
+    // If it was killed, it is not waited for.
+    let _ = back.send((owner.world().hand_over(), true));
+    (owner, done)
+}
+
+fn of_the_next() -> Step {
+    let sets = [set("of the next", "{}"), set("large", &"z".repeat(20_000))];
+    Step::Batch(Vec::from(sets.map(script::request)))
+}
+
+/// Has the first owner stopped in a write, and the next one, too, while the first one wakes
+/// and does another; then the next one wakes or is killed. Returns whether each was stopped.
+fn wake_while_next_is_stopped(
+    beginning: &Beginning,
+    (first_after, next_after): (u64, u64),
+    kills: bool,
+) -> Result<(bool, bool), String> {
+    let (to_next, disk) = channel();
+    let (back, from_next) = channel();
+    let next = thread::spawn(move || next_owner(next_after, disk, &back));
+    let mut first = Owner::new(7, beginning.held.clone());
+    first.world().take_back(beginning.baton());
+    let from_next = Arc::new(Mutex::new(from_next));
+    let found = Arc::new(Mutex::new(None));
+    let (sent, received, seen) = (to_next.clone(), from_next.clone(), found.clone());
+    first.stop(first_after, move |world| {
+        let mut baton = world.hand_over();
+        let own = lock(&baton.disk);
+        baton.now += STOPPED;
+        sent.send(baton).unwrap();
+        let (baton, is_done) = received.lock().unwrap().recv().unwrap();
+        *seen.lock().unwrap() = Some((own, lock(&baton.disk), is_done));
+        world.take_back(baton);
+    });
+    let steps = [set("first", "written"), set("later", "{}")];
+    let is_written = first.attempt(&steps[0])?;
+    first.world().stop = None;
+    let Some((own, of_next, next_is_done)) = found.lock().unwrap().take() else {
+        return Ok((false, false));
+    };
+    // The lock has a token, and not that of the first owner.
+    let next_holds = of_next.as_ref().is_some_and(|tokens| !tokens.is_empty()) && of_next != own;
+    let is_kept = |first: &mut Owner| {
+        let now = lock(&first.world().disk);
+        match next_holds && now != of_next {
+            true => Err("the first owner has changed the lock of the next one"),
+            false => Ok(now.is_none()),
+        }
+    };
+    let is_free = is_kept(&mut first)?;
+    let is_later_written = first.attempt(&steps[1])?;
+    is_kept(&mut first)?;
+    match is_later_written {
+        true if next_holds => return Err("the first owner writes without the lock".to_owned()),
+        false if is_free => return Err("the first owner is busy with a free lock".to_owned()),
+        _ => {}
+    }
+    let is_killed = kills && !next_is_done;
+    if !is_killed && !next_is_done {
+        to_next.send(first.world().hand_over()).unwrap();
+        let (baton, _) = from_next.lock().unwrap().recv().unwrap();
+        first.world().take_back(baton);
+    }
+    drop(to_next);
+    let (mut next, done) = next.join().expect("the next owner has not panicked");
+    if is_killed {
+        // Its lock is dead from then on.
+        first.world().now += STOPPED;
+    } else if !done.map_err(|what| format!("the next owner: {what}"))? {
+        // It may have been stopped for too long while it renewed its lock.
+        next.world().take_back(first.world().hand_over());
+        next.again(&of_the_next(), 0)?;
+        first.world().take_back(next.world().hand_over());
+    }
+    for (step, is_done) in steps.iter().zip([is_written, is_later_written]) {
+        if !is_done {
+            first.again(step, 2)?;
+        }
+    }
+    if is_killed {
+        // What it did is there as a whole, or not at all.
+        look(&mut first.run, &of_the_next(), 0)?;
+        agree(&mut [&mut first], 0)?;
+    } else {
+        let image = agree(&mut [&mut first, &mut next], 0)?;
+        has_no_lock(&image)?;
+    }
+    Ok((true, !next_is_done))
+}
+
+/// Stops the first owner at each call, and the next one at some.
+fn stop_both(beginning: &Beginning, kills: bool) {
+    let mut times = 0;
+    for first_after in 0.. {
+        let mut is_first_stopped = true;
+        for next_after in (first_after % NEXT_STOPS..).step_by(NEXT_STOPS as usize) {
+            let after = (first_after, next_after);
+            match wake_while_next_is_stopped(beginning, after, kills) {
+                Ok((true, true)) => times += 1,
+                Ok((is_stopped, _)) => {
+                    is_first_stopped = is_stopped;
+                    break;
+                }
+                Err(what) => panic!("{what}\nstopped after {after:?} calls"),
+            }
+        }
+        if !is_first_stopped {
+            break;
+        }
+    }
+    assert!(times > 500, "only {times} times");
+}
+
+#[test]
+fn an_owner_that_wakes_never_changes_the_lock_of_the_next_one() {
+    stop_both(&Beginning::closed(), false);
+    stop_both(&Beginning::restored(), false);
+}
+
+#[test]
+fn an_owner_that_wakes_leaves_the_journal_of_the_next_one_which_is_killed() {
+    stop_both(&Beginning::closed(), true);
+    stop_both(&Beginning::restored(), true);
+}
