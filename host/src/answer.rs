@@ -3,14 +3,14 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::coop;
 use tokio::task::unconstrained;
 
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Instant, block_on, thread};
 use crate::{Error, Sessions};
 
 /// How long a thread spins before it sleeps: about as long as it takes to wake a thread.
@@ -104,7 +104,7 @@ impl<T> Answer<T> {
         }
         match self.linger() {
             Some(answer) => answer,
-            None => pollster::block_on(unconstrained(self)),
+            None => block_on(unconstrained(self)),
         }
     }
 

@@ -1,11 +1,11 @@
 //! The wall clock of a store, as the component and its handles read it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::Timestamp;
 use crate::settings::Clock;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The clock of the component and of answers from memory.
 pub(crate) struct StoreClock {

@@ -63,6 +63,7 @@ mod restore;
 mod sandbox;
 mod sessions;
 mod settings;
+mod sync;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tower-sessions")]

@@ -13,10 +13,8 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use siphasher::sip128::SipHasher13;
 use triomphe::ThinArc;
 
@@ -25,6 +23,8 @@ use crate::contract::types::{
     GetRequest, MergeRequest, Request, SetRequest, TouchRequest, UpdateRequest,
 };
 use crate::request::Ends;
+use crate::sync::Cache;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::{Error, Outcome, Reply, Session, Timestamp, Written};
 
 #[cfg(test)]

@@ -4,9 +4,8 @@
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokio::sync::oneshot;
-
 use crate::Error;
+use crate::sync::oneshot;
 
 /// Runs code that may call the application, such as a waker; `None` when it
 /// panicked. The panic hook has reported that.

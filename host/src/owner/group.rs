@@ -1,12 +1,11 @@
 //! Group commit: waiting requests of several callers run in one call of the component and
 //! one transaction, and share its fsync.
 
-use tokio::sync::mpsc;
-
 use crate::Error;
 use crate::contract::types::Request;
 use crate::owner::Replies;
 use crate::owner::command::{Command, Waiting};
+use crate::sync::mpsc;
 
 #[cfg(test)]
 mod tests;

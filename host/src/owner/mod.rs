@@ -10,7 +10,7 @@ pub(crate) mod thread;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
@@ -28,6 +28,7 @@ use crate::sandbox::directory::Directory;
 use crate::sandbox::instance::{Called, Guest, Launcher};
 use crate::sandbox::state::State;
 use crate::settings::Settings;
+use crate::sync::Instant;
 use crate::{Collected, Error, Reply, Session};
 
 /// One reply for each request, in order.

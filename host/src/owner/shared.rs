@@ -4,16 +4,17 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::task::Poll;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Error;
 use crate::answer::Blocking;
 use crate::owner::Owner;
 use crate::owner::caller::{Contained, contain};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, Semaphore, thread_local};
 
 /// The number of permits of the queue, one for each request of a task that waits
 /// for the owner. When all are taken, further tasks wait for a permit
@@ -149,24 +150,24 @@ pub(crate) struct Serving {
 impl Serving {
     pub(crate) fn store(shared_owner: &SharedOwner) -> Self {
         Self {
-            before: SERVED.replace(shared_owner),
+            before: SERVED.with(|served| served.replace(shared_owner)),
         }
     }
 
     /// Whether this thread runs requests of any store now.
     #[cfg(test)]
     pub(crate) fn is_of_any() -> bool {
-        !SERVED.get().is_null()
+        !SERVED.with(Cell::get).is_null()
     }
 
     /// Whether this thread runs requests of this store now.
     pub(crate) fn is_of(shared_owner: &SharedOwner) -> bool {
-        ptr::eq(SERVED.get(), shared_owner)
+        ptr::eq(SERVED.with(Cell::get), shared_owner)
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        SERVED.set(self.before);
+        SERVED.with(|served| served.set(self.before));
     }
 }

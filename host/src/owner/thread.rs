@@ -1,16 +1,11 @@
 //! The thread of the owner, its queue, and the callers that run a request themselves while
 //! the owner is free.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::runtime::{self, Runtime};
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::unconstrained;
-use tokio::time::timeout;
 
 use crate::answer::{self, Blocking, LINGER};
 use crate::cache::ReadCache;
@@ -24,6 +19,10 @@ use crate::owner::inline::Inline;
 use crate::owner::shared::{Queued, Serving, SharedOwner};
 use crate::owner::{Owner, Replies};
 use crate::settings::Settings;
+use crate::sync::atomic::Ordering;
+use crate::sync::runtime::{self, Runtime};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Instant, MutexGuard, mpsc, timeout};
 use crate::{Error, Options};
 
 /// The number of callers in a group from which on tasks queue their requests instead of
