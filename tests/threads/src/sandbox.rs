@@ -1,0 +1,252 @@
+//! An engine in memory, in the place of the component and its directory.
+
+pub(crate) mod backup {
+    use std::path::Path;
+
+    use crate::Error;
+
+    /// No backup is written here.
+    pub(crate) struct Folder;
+
+    impl Folder {
+        pub(crate) fn beside(_: &Path) -> Result<Self, Error> {
+            unreachable!("no schedule writes a backup")
+        }
+
+        pub(crate) fn open(&self) -> Result<Self, Error> {
+            unreachable!("no schedule writes a backup")
+        }
+
+        pub(crate) fn failed(&self, error: Error) -> Error {
+            error
+        }
+
+        pub(crate) fn move_copy(self) -> Result<(), Error> {
+            unreachable!("no schedule writes a backup")
+        }
+    }
+}
+
+pub(crate) mod descriptors {
+    use std::io;
+    use std::path::Path;
+
+    pub(crate) fn check(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) mod directory {
+    use std::path::{Path, PathBuf};
+
+    use crate::{Error, disk};
+
+    pub(crate) const RESERVED: &str = ".wasi-sessions";
+
+    /// The lock on the disk's directory.
+    pub(crate) struct Directory(PathBuf);
+
+    impl Directory {
+        pub(crate) fn lock(path: &Path, _: &str) -> Result<Self, Error> {
+            match disk::with(|disk| std::mem::replace(&mut disk.locked, true)) {
+                false => Ok(Self(path.to_owned())),
+                true => Err(Error::InUse {
+                    directory: path.to_owned(),
+                }),
+            }
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+
+        pub(crate) fn owns(&self, _: &Path) -> bool {
+            false
+        }
+
+        pub(crate) fn look(&self, _log: Option<&()>) -> Result<(), Error> {
+            Ok(())
+        }
+
+        pub(crate) fn refuse_unlinked(&self, _log: Option<&()>) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            disk::with(|disk| {
+                assert_eq!(
+                    disk.open, 0,
+                    "the directory is released before the database"
+                );
+                disk.locked = false;
+            });
+        }
+    }
+}
+
+pub(crate) mod state {
+    use std::sync::Arc;
+
+    use crate::clock::StoreClock;
+    use crate::disk::{self, Disk};
+    use crate::sandbox::instance::Called;
+    use crate::sync::{coin, step};
+
+    /// An instance with the database open, until it is dropped.
+    pub(crate) struct State(pub(crate) Arc<StoreClock>);
+
+    impl State {
+        /// A call of the instance, whose work is done in the middle of it at once. One that
+        /// traps has done its work or has not.
+        pub(crate) fn call<T>(&mut self, work: impl FnOnce(&mut Disk) -> T) -> Called<T> {
+            let lives = disk::with(Disk::start);
+            self.0.tell();
+            let done = (lives || coin()).then(|| disk::with(work));
+            step();
+            disk::with(Disk::end);
+            let answer = done.filter(|_| lives);
+            answer.map(Ok).ok_or_else(|| wasmtime::Error::msg("a trap"))
+        }
+    }
+
+    impl Drop for State {
+        fn drop(&mut self) {
+            disk::with(|disk| {
+                disk.end();
+                disk.open -= 1;
+            });
+        }
+    }
+}
+
+pub(crate) mod instance {
+    use std::pin::pin;
+    use std::sync::{Arc, LazyLock};
+    use std::task::{Context, Poll, Waker};
+
+    use wasmtime::component::{Resource, ResourceAny};
+    use wasmtime::{Engine, Store};
+
+    use crate::clock::StoreClock;
+    use crate::contract::types::{Reply, Request, Session};
+    use crate::contract::{self, Admin};
+    use crate::sandbox::backup::Folder;
+    use crate::sandbox::directory::Directory;
+    use crate::sandbox::state::State;
+    use crate::settings::{Random, Settings};
+    use crate::sync::coin;
+    use crate::{Error, disk};
+
+    pub(crate) type Called<T> = wasmtime::Result<Result<T, contract::Error>>;
+
+    static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::default);
+
+    pub(crate) struct Launcher {
+        settings: Settings,
+        clock: Arc<StoreClock>,
+    }
+
+    impl Launcher {
+        pub(crate) fn new(
+            settings: Settings,
+            clock: Arc<StoreClock>,
+            _: &Directory,
+        ) -> Result<Self, Error> {
+            Ok(Self { settings, clock })
+        }
+
+        pub(crate) fn start(&self, _: &mut Directory) -> Result<Guest, Error> {
+            disk::with(|disk| {
+                assert_eq!(disk.open, 0, "the database is opened twice");
+                disk.open += 1;
+            });
+            let mut store = Store::new(&ENGINE, State(self.clock.clone()));
+            let opened = Resource::<()>::new_own(0).try_into_resource_any(&mut store);
+            Ok(Guest {
+                store,
+                opened: opened.expect("a store has room for a resource"),
+                files: Files { wal: Wal },
+                random: self.settings.random.clone(),
+                most: self.settings.options.max_per_subject.unwrap_or(0),
+            })
+        }
+    }
+
+    pub(crate) struct Guest {
+        store: Store<State>,
+        opened: ResourceAny,
+        files: Files,
+        random: Option<Random>,
+        most: u64,
+    }
+
+    impl Guest {
+        pub(crate) fn get(&mut self, id: &str) -> Called<Option<Session>> {
+            self.store.data_mut().call(|disk| disk.get(id))
+        }
+
+        pub(crate) fn batch(
+            &mut self,
+            requests: &[Request],
+        ) -> Called<Vec<Result<Reply, contract::Error>>> {
+            for request in requests {
+                if let (Request::Create(_), Some(random)) = (request, &self.random) {
+                    random(&mut [0]);
+                }
+            }
+            let most = self.most;
+            self.store.data_mut().call(|disk| {
+                let replies = requests.iter().map(|request| disk.reply(request, most));
+                replies.collect()
+            })
+        }
+
+        pub(crate) fn admin<T>(
+            &mut self,
+            call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T>,
+        ) -> Called<T> {
+            let called = pin!(call(&Admin, &mut self.store, self.opened));
+            match called.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(called) => called,
+                Poll::Pending => unreachable!("a call of the engine waits for nothing"),
+            }
+        }
+
+        pub(crate) fn backup(&mut self, _: Folder) -> Called<()> {
+            unreachable!("no schedule writes a backup")
+        }
+
+        pub(crate) fn files(&self) -> &Files {
+            &self.files
+        }
+
+        pub(crate) fn log(&self) -> Option<Arc<()>> {
+            None
+        }
+
+        pub(crate) fn close(self) {
+            disk::with(|disk| disk.closed += 1);
+        }
+    }
+
+    pub(crate) struct Files {
+        pub(crate) wal: Wal,
+    }
+
+    impl Files {
+        pub(crate) fn are_sound(&self) -> bool {
+            true
+        }
+    }
+
+    pub(crate) struct Wal;
+
+    impl Wal {
+        /// By chance, so that writes of tasks are done by either thread.
+        pub(crate) fn has_room(&self, _pages: u64, _bytes: u64, _freed: u64) -> bool {
+            coin()
+        }
+    }
+}
