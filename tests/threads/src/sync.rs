@@ -166,6 +166,11 @@ impl<K: Eq + Hash, V: Clone, W: Weighter<K, V> + Clone> Cache<K, V, W> {
         self.0.get(key)
     }
 
+    pub(crate) fn peek(&self, key: &K) -> Option<V> {
+        step();
+        self.0.peek(key)
+    }
+
     pub(crate) fn insert(&self, key: K, value: V) {
         step();
         self.0.insert(key, value);
