@@ -1,4 +1,5 @@
-//! Tests of the component over PostgreSQL in its sandbox, with a real server.
+//! Tests of the component over PostgreSQL with a real server: in a sandbox of the tests' own
+//! and under the crate.
 
 use std::net::SocketAddr;
 
@@ -13,6 +14,11 @@ mod server;
 
 use crate::guests;
 use server::{PASSWORD, Server};
+
+mod failures;
+mod place;
+mod store;
+mod together;
 
 // The documentation is in the WIT files.
 #[allow(missing_docs)]

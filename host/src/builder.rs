@@ -11,14 +11,21 @@ use tokio::sync::oneshot;
 use crate::cache::ReadCache;
 use crate::cause::Cause;
 use crate::clock::StoreClock;
+use crate::network::Connections;
 use crate::owner::thread::OwnerThread;
 use crate::restore;
 use crate::sandbox::directory::RESERVED;
-use crate::settings::Settings;
-use crate::{Answer, Error, Options, Sessions};
+use crate::sessions::Engine;
+use crate::settings::{Files, Place, Settings};
+use crate::{Answer, Database, Error, Options, Sessions};
 
 /// Opens a store.
-pub struct Builder(pub(crate) Settings);
+pub struct Builder {
+    place: Place,
+    pub(crate) settings: Settings,
+    /// The name of a setting that was made although only a store in a directory has it.
+    misplaced: Option<&'static str>,
+}
 
 impl Builder {
     /// A store in `directory`, with the defaults.
@@ -32,19 +39,50 @@ impl Builder {
     /// system, and it is locked for one owner at a time. The lock is on the directory
     /// itself, so any user who can read the directory can take the lock.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self(Settings::new(directory.into()))
+        Self::at(Place::Directory(Files::new(directory.into())))
+    }
+
+    /// A store in a database on a server, with the defaults: a [`Database`], or its URL.
+    /// Several machines may share it. The component can reach only the servers of the URL.
+    ///
+    /// ```no_run
+    /// # async fn opened() -> Result<(), wasi_sessions::Error> {
+    /// use wasi_sessions::{Builder, Database};
+    ///
+    /// let database = Database::new("postgres://shop@db.example/shop").password("secret");
+    /// let sessions = Builder::over(database).open().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The options `key` and `previous_key` are not for such a store, and neither are
+    /// [`file_name`](Builder::file_name), [`read_cache`](Builder::read_cache),
+    /// [`restore`](Builder::restore) and [`Sessions::backup`].
+    pub fn over(database: impl Into<Database>) -> Self {
+        Self::at(Place::Database(database.into()))
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            settings: Settings::default(),
+            misplaced: None,
+        }
     }
 
     /// The name of the database's file in the directory; `sessions.db` by default. Must be
     /// a plain file name that does not start with `.wasi-sessions`.
     pub fn file_name(mut self, name: impl Into<String>) -> Self {
-        self.0.file_name = name.into();
+        match &mut self.place {
+            Place::Directory(files) => files.file_name = name.into(),
+            Place::Database(_) => self.misplaced = Some("file_name"),
+        }
         self
     }
 
     /// The options of the store.
     pub fn options(mut self, options: Options) -> Self {
-        self.0.options = options;
+        self.settings.options = options;
         self
     }
 
@@ -57,7 +95,7 @@ impl Builder {
     /// written, or if other users could write it (on Unix: if its owner is neither this
     /// user nor root, or its group or others may write).
     pub fn cache_directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.0.cache_directory = Some(directory.into());
+        self.settings.cache_directory = Some(directory.into());
         self
     }
 
@@ -67,17 +105,23 @@ impl Builder {
     /// times its payload; a merge up to 15 times patch and payload together, if they
     /// consist of tiny members; a batch the sum of its requests. If this process is short
     /// of address space, this many bytes of it are reserved instead of 4 GiB, and reads
-    /// that miss the cache are slower.
+    /// that miss the cache are slower. A store in a database on a server may use as much for
+    /// each connection.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
-        self.0.memory_limit = bytes;
+        self.settings.memory_limit = bytes;
         self
     }
 
     /// The maximum size of the read cache, in bytes; 32 MiB by default, 0 for none. The
     /// cache answers as the database would. Its answers do not count as requests for
-    /// [`Options::gc_frequency`].
+    /// [`Options::gc_frequency`]. A store in a database on a server has none, since others
+    /// write to the database.
     pub fn read_cache(mut self, bytes: usize) -> Self {
-        self.0.read_cache = bytes;
+        match &mut self.place {
+            Place::Directory(files) => files.read_cache = bytes,
+            Place::Database(_) if bytes > 0 => self.misplaced = Some("read_cache"),
+            Place::Database(_) => {}
+        }
         self
     }
 
@@ -87,7 +131,7 @@ impl Builder {
     /// deadlock. If it panics during a request, the store closes, and it is unknown whether
     /// the requests in flight were done.
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.0.clock = Arc::new(now);
+        self.settings.clock = Arc::new(now);
         self
     }
 
@@ -95,7 +139,7 @@ impl Builder {
     /// generator seeded by the operating system; ids are only as unguessable as this
     /// source. It is called on the same threads as the clock, with the same restrictions.
     pub fn random(mut self, fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
-        self.0.random = Some(Arc::new(fill));
+        self.settings.random = Some(Arc::new(fill));
         self
     }
 
@@ -118,45 +162,74 @@ impl Builder {
     pub fn restore(self, copy: impl AsRef<Path>) -> Answer<()> {
         let copy = copy.as_ref().to_owned();
         Answer::new(|_| async move {
-            let settings = self.0;
-            check_file_name(&settings.file_name)?;
+            let Place::Directory(files) = self.place else {
+                return Err(Error::InvalidArgument(
+                    "restore: is for a store in a directory; a server has its own tools".to_owned(),
+                ));
+            };
+            check_file_name(&files.file_name)?;
+            let settings = self.settings;
             let (done, answer) = oneshot::channel();
             // On a new thread, because this waits for files and must not block a runtime.
             thread::Builder::new()
                 .name("wasi-sessions-restore".to_owned())
-                .spawn(move || done.send(restore::restore(settings, &copy)))
+                .spawn(move || done.send(restore::restore(&files, settings, &copy)))
                 .map_err(|error| Error::Start(Cause::new(error)))?;
             answer.await.map_err(|_| Error::Closed)?
         })
     }
 
-    /// Opens the store: locks the directory, starts the component and opens the
-    /// database, on the store's own thread. If the answer is dropped before it is
-    /// complete, the store is closed as soon as it is open.
+    /// Opens the store, on the store's own thread: locks the directory, starts the component
+    /// and opens the database. If the answer is dropped before it is complete, the store is
+    /// closed as soon as it is open.
     ///
     /// # Errors
     ///
     /// [`Error::InUse`] without waiting if another owner holds the directory,
-    /// [`Error::InvalidArgument`] for a setting out of range, and the errors of opening the
-    /// database.
+    /// [`Error::Unreachable`] if no server accepted a connection within
+    /// [`Options::sync_timeout`], [`Error::InvalidArgument`] for a URL that is not accepted
+    /// or a setting out of range, and the errors of opening the database.
     pub fn open(self) -> Answer<Sessions> {
         Answer::new(|_| async move {
-            let settings = self.0;
-            check_file_name(&settings.file_name)?;
+            if let Some(setting) = self.misplaced {
+                return Err(Error::InvalidArgument(format!(
+                    "{setting}: is for a store in a directory"
+                )));
+            }
+            let settings = self.settings;
             let clock = StoreClock::new(settings.clock.clone());
             let options = settings.options.clone();
-            let directory = settings.directory.clone();
-            let bounded = options.max_per_subject.is_some();
-            let cache = Arc::new(ReadCache::new(settings.read_cache, clock.clone(), bounded));
-            let owner = OwnerThread::open(settings, clock, cache.clone()).await?;
-            let directory = fs::canonicalize(&directory).map_err(|error| Error::Directory {
-                path: directory,
-                file: None,
-                reason: Cause::new(error),
-            })?;
-            Ok(Sessions::new(owner, cache, options, directory))
+            match self.place {
+                Place::Directory(files) => open_in(files, settings, options, clock).await,
+                Place::Database(database) => {
+                    let cache = Arc::new(ReadCache::new(0, clock.clone(), false));
+                    let connections = Connections::open(database, settings, clock).await?;
+                    let engine = Engine::Network(connections);
+                    Ok(Sessions::new(engine, cache, options))
+                }
+            }
         })
     }
+}
+
+async fn open_in(
+    files: Files,
+    settings: Settings,
+    options: Options,
+    clock: Arc<StoreClock>,
+) -> Result<Sessions, Error> {
+    check_file_name(&files.file_name)?;
+    let bounded = options.max_per_subject.is_some();
+    let cache = Arc::new(ReadCache::new(files.read_cache, clock.clone(), bounded));
+    let directory = files.directory.clone();
+    let owner = OwnerThread::open(files, settings, clock, cache.clone()).await?;
+    let directory = fs::canonicalize(&directory).map_err(|error| Error::Directory {
+        path: directory,
+        file: None,
+        reason: Cause::new(error),
+    })?;
+    let engine = Engine::Directory { owner, directory };
+    Ok(Sessions::new(engine, cache, options))
 }
 
 /// Accepts only a plain file name that is not reserved: it becomes part of a path in the

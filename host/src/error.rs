@@ -44,9 +44,21 @@ pub enum Error {
     /// The engine or the component could not be started, for the reason in the source.
     #[error("the session store could not be started")]
     Start(#[source] Cause),
-    /// Another owner holds the database. Trying again later can succeed.
+    /// Another owner holds the database. A database on a server is busy, too, if within
+    /// [`Options::sync_timeout`](crate::Options::sync_timeout) no connection could be made, a
+    /// lock did not become free or a read was not answered. Nothing was done; trying again
+    /// later can succeed.
     #[error("the database is busy")]
     Busy,
+    /// No server of the database accepted a connection within
+    /// [`Options::sync_timeout`](crate::Options::sync_timeout) when the store was opened, or
+    /// when the component was restarted after a crash. Nothing was done; trying again later
+    /// can succeed.
+    #[error("no server accepted a connection in time: {servers}")]
+    Unreachable {
+        /// The servers of the URL.
+        servers: String,
+    },
     /// An argument is not allowed; the message names it.
     #[error("invalid argument: {0}")]
     InvalidArgument(String),
@@ -63,7 +75,8 @@ pub enum Error {
     /// `sync` creates it.
     #[error("{0}")]
     MissingTable(String),
-    /// Any other error, as a message for a log.
+    /// Any other error, as a message for a log. If a server did not answer a write, the
+    /// message says that the outcome is unknown: the write was done once or not at all.
     #[error("{0}")]
     Other(String),
     /// The component trapped or ran out of memory while the request was in

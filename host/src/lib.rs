@@ -23,6 +23,10 @@
 //! environment, standard streams or network. This crate itself reads no arguments or
 //! environment, and prints nothing.
 //!
+//! With the feature `postgres` a store can be in a PostgreSQL database that several
+//! machines share: [`Builder::over`] opens it, behind the same handle. Its component gets
+//! TCP to the servers of the database's URL in place of the directory.
+//!
 //! With the feature `tower-sessions` a [`Sessions`] is a `SessionStore` for axum
 //! and other frameworks on tower:
 //!
@@ -52,10 +56,12 @@ mod cache;
 mod cause;
 mod clock;
 mod contract;
+mod database;
 mod error;
 mod key;
 mod linked;
 mod milliseconds;
+mod network;
 mod options;
 mod owner;
 mod request;
@@ -79,11 +85,12 @@ pub use contract::types::{
     Collected, Created, Entry, Handle, Outcome, Page, Reply, Session, Statistics, Timestamp,
     Written,
 };
+pub use database::Database;
 pub use error::Error;
 pub use key::{Key, PreviousKey};
 pub use linked::{Stores, StoresView, add_admin_to_linker, add_to_linker};
 pub use options::{Durability, Options};
-pub use sandbox::instance::COMPONENT;
+pub use sandbox::launcher::COMPONENT;
 pub use sessions::Sessions;
 
 /// Compiles the README's examples.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Error, Key, PreviousKey, milliseconds};
 
@@ -40,7 +40,8 @@ pub struct Options {
     pub sync: bool,
     /// How long to wait for a database that another owner has locked: up to an hour,
     /// default 3 seconds. Owners that use this crate never wait: the lock on the directory
-    /// refuses the second one at once.
+    /// refuses the second one at once. On a server this bounds the time of each request,
+    /// including connecting.
     #[serde(serialize_with = "milliseconds::serialize")]
     pub sync_timeout: Duration,
     /// Requests after which a collection starts; 0 for never. Default 10,000.
@@ -120,37 +121,41 @@ impl Options {
         serde_json::to_string(&self.exclusive())
     }
 
-    /// Checks the options with which a guest opens a store that is open already. `given` is
-    /// the contract's JSON; each option in it must equal the store's.
-    pub(crate) fn check(&self, given: &str) -> Result<(), Error> {
-        let refused = |reason| Err(Error::InvalidArgument(format!("options: {reason}")));
-        if given.is_empty() {
-            return Ok(());
+    /// The options as the contract's JSON, for a database on a server. It has no key, and
+    /// others may write to it.
+    pub(crate) fn to_server_json(&self, tls_roots: Option<&str>) -> Result<String, Error> {
+        if self.key.is_some() || self.previous_key.is_some() {
+            return Err(Error::InvalidArgument(
+                "options: `key` and `previousKey` are for a store in a directory".to_owned(),
+            ));
         }
-        if given.len() > LONGEST {
-            return refused(format!("longer than {LONGEST} bytes"));
+        let mut options = self.of_server()?;
+        if let Some(roots) = tls_roots {
+            options.insert("tlsRoots".to_owned(), roots.into());
         }
-        let Ok(Value::Object(given)) = serde_json::from_str(given) else {
-            return refused("not a JSON object".to_owned());
+        Ok(Value::Object(options).to_string())
+    }
+
+    fn of_server(&self) -> Result<Map<String, Value>, Error> {
+        let options = serde_json::to_value(self);
+        let Ok(Value::Object(mut options)) = options else {
+            return Err(Error::Other("the options are no JSON object".to_owned()));
         };
+        options.retain(|name, _| !is_secret(name));
+        Ok(options)
+    }
+
+    /// Checks the options with which a guest opens a store that is open already in a
+    /// directory. `given` is the contract's JSON; each option in it must equal the store's.
+    pub(crate) fn check(&self, given: &str) -> Result<(), Error> {
         let ours = serde_json::to_value(self.exclusive());
         let ours = ours.map_err(|error| Error::Other(error.to_string()))?;
-        for (name, value) in given {
-            match ours.get(&name) {
-                None => return refused(format!("unknown name `{name:.255}`")),
-                // Refused even if equal, so that a guest cannot test a guess.
-                Some(own) if is_secret(&name) && !(own.is_null() && value.is_null()) => {
-                    return refused(format!("`{name}` is the host's; leave it out"));
-                }
-                Some(own) if *own == value => {}
-                Some(own) => {
-                    return refused(format!(
-                        "`{name}` is {own} in the store that the host opened; leave it out"
-                    ));
-                }
-            }
-        }
-        Ok(())
+        check(given, &ours)
+    }
+
+    /// Does the same for a store in a database on a server.
+    pub(crate) fn check_of_server(&self, given: &str) -> Result<(), Error> {
+        check(given, &Value::Object(self.of_server()?))
     }
 
     fn exclusive(&self) -> Exclusive<'_> {
@@ -159,6 +164,36 @@ impl Options {
             options: self,
         }
     }
+}
+
+/// Checks that the options `given` are empty or a JSON object, each equal to that in `ours`.
+fn check(given: &str, ours: &Value) -> Result<(), Error> {
+    let refused = |reason| Err(Error::InvalidArgument(format!("options: {reason}")));
+    if given.is_empty() {
+        return Ok(());
+    }
+    if given.len() > LONGEST {
+        return refused(format!("longer than {LONGEST} bytes"));
+    }
+    let Ok(Value::Object(given)) = serde_json::from_str(given) else {
+        return refused("not a JSON object".to_owned());
+    };
+    for (name, value) in given {
+        match ours.get(&name) {
+            None => return refused(format!("unknown name `{name:.255}`")),
+            // Refused even if equal, so that a guest cannot test a guess.
+            Some(own) if is_secret(&name) && !(own.is_null() && value.is_null()) => {
+                return refused(format!("`{name}` is the host's; leave it out"));
+            }
+            Some(own) if *own == value => {}
+            Some(own) => {
+                return refused(format!(
+                    "`{name}` is {own} in the store that the host opened; leave it out"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the option of this name holds a key.

@@ -15,7 +15,7 @@ use crate::sandbox::directories::{create_private, sync_directory};
 use crate::sandbox::directory::Directory;
 use crate::sandbox::file_lock::{self, Kind};
 use crate::sandbox::mark;
-use crate::settings::Settings;
+use crate::settings::{Files, Settings};
 use crate::{Error, Options};
 
 /// Replaces the database with a copy, or changes nothing.
@@ -23,9 +23,9 @@ use crate::{Error, Options};
 /// The copy is staged in the directory and checked there by the component. Then it is
 /// marked as a backup and renamed over the database, which replaces the database and its
 /// WAL in one step (see [`mark`]). The old WAL is removed afterwards.
-pub(crate) fn restore(settings: Settings, copy: &Path) -> Result<(), Error> {
+pub(crate) fn restore(files: &Files, settings: Settings, copy: &Path) -> Result<(), Error> {
     let mut source = Source::open(copy)?;
-    let directory = Directory::lock(&settings.directory, &settings.file_name)?;
+    let directory = Directory::lock(&files.directory, &files.file_name)?;
     source.refuse_own(&directory)?;
     if let Some(cache) = &settings.cache_directory {
         // Checked for the whole directory here: the check of the staged store covers only
@@ -33,10 +33,10 @@ pub(crate) fn restore(settings: Settings, copy: &Path) -> Result<(), Error> {
         Cache::open(cache, [directory.path()])?;
     }
     source.lock()?;
-    let stage = Stage::create(&directory, &settings.file_name)?;
-    stage.refuse_shared(&directory, &settings.directory)?;
+    let stage = Stage::create(&directory, &files.file_name)?;
+    stage.refuse_shared(&directory, &files.directory)?;
     source.copy_to(&stage)?;
-    stage.check(settings, &source)?;
+    stage.check(files, settings, &source)?;
     stage.replace_database(&directory)
 }
 
@@ -165,7 +165,7 @@ impl Stage {
     }
 
     /// Opens the copy with a component, which reads and checks all of it.
-    fn check(&self, settings: Settings, source: &Source) -> Result<(), Error> {
+    fn check(&self, files: &Files, settings: Settings, source: &Source) -> Result<(), Error> {
         let options = Options {
             // The copy must not be changed: nothing is created, migrated or collected.
             sync: false,
@@ -174,14 +174,18 @@ impl Stage {
         };
         let table = options.table_name.clone();
         let clock = StoreClock::new(settings.clock.clone());
-        let staged = Settings {
+        let staged = Files {
             directory: self.folder.clone(),
+            file_name: files.file_name.clone(),
+            read_cache: 0,
+        };
+        let settings = Settings {
             options,
             ..settings
         };
         let no_cache = Arc::new(ReadCache::new(0, clock.clone(), false));
         let copy = source.given.display();
-        let checked = Owner::open(staged, clock, no_cache).and_then(|mut owner| {
+        let checked = Owner::open(&staged, settings, clock, no_cache).and_then(|mut owner| {
             let damage = owner.check();
             owner.close();
             damage

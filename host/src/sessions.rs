@@ -14,6 +14,7 @@ use crate::cache::ReadCache;
 #[cfg(feature = "tower-sessions")]
 use crate::clock::StoreClock;
 use crate::contract;
+use crate::network::Connections;
 use crate::owner::Replies;
 use crate::owner::limits;
 use crate::owner::thread::OwnerThread;
@@ -34,37 +35,44 @@ use crate::{
 /// [`browser_session_lifetime`](crate::Options::browser_session_lifetime); a `ttl` given
 /// earlier is not remembered.
 ///
-/// Requests wait in a bounded queue and are done one after the other, in the order in which
-/// their answers were first polled. Requests that wait at the same time share a transaction,
-/// so that many callers share one fsync (group commit). If the queue is full, tasks wait for
-/// a permit (back-pressure); a thread that blocks in [`wait`](Answer::wait) needs none.
+/// Requests wait in a bounded queue and are begun in the order in which their answers were
+/// first polled. A store in a directory does one after the other. A store on a server does
+/// as many at once as it has connections, so requests of which neither awaits the other are
+/// done in any order. Requests that wait at the same time share a transaction, so that many
+/// callers share one fsync (group commit). If the queue is full, tasks wait for a permit
+/// (back-pressure); a thread that blocks in [`wait`](Answer::wait) needs none.
 ///
 /// Dropping the last handle and the last [`Answer`] closes the store: that drop blocks its
 /// thread, usually for milliseconds, until queued requests are done, the database is closed
-/// and the directory is released.
+/// and the directory is released, or the connections are closed.
 #[derive(Clone)]
 pub struct Sessions(Arc<Open>);
 
 /// What the handles of a store share.
 struct Open {
-    owner: OwnerThread,
+    engine: Engine,
     cache: Arc<ReadCache>,
     options: Options,
-    directory: PathBuf,
+}
+
+/// Runs the requests of a store.
+pub(crate) enum Engine {
+    /// One owner of a directory.
+    Directory {
+        owner: OwnerThread,
+        /// The directory, as an absolute path without links.
+        directory: PathBuf,
+    },
+    /// Connections to a server.
+    Network(Connections),
 }
 
 impl Sessions {
-    pub(crate) fn new(
-        owner: OwnerThread,
-        cache: Arc<ReadCache>,
-        options: Options,
-        directory: PathBuf,
-    ) -> Self {
+    pub(crate) fn new(engine: Engine, cache: Arc<ReadCache>, options: Options) -> Self {
         Self(Arc::new(Open {
-            owner,
+            engine,
             cache,
             options,
-            directory,
         }))
     }
 
@@ -213,15 +221,31 @@ impl Sessions {
         &self.0.options
     }
 
-    /// The store's directory, as an absolute path without links.
+    /// Checks the options with which a guest opens the store: the contract's JSON; each
+    /// option in it must equal the store's.
+    pub(crate) fn check_options(&self, given: &str) -> Result<(), Error> {
+        match self.0.engine {
+            Engine::Directory { .. } => self.0.options.check(given),
+            Engine::Network(_) => self.0.options.check_of_server(given),
+        }
+    }
+
+    /// The store's directory, as an absolute path without links, if it has one.
     #[cfg(feature = "web")]
-    pub(crate) fn directory(&self) -> &Path {
-        &self.0.directory
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match &self.0.engine {
+            Engine::Directory { directory, .. } => Some(directory),
+            Engine::Network(_) => None,
+        }
     }
 
     /// Whether a batch of these requests is within the budget of one transaction.
     pub(crate) fn has_room_for(&self, requests: &[contract::types::Request]) -> bool {
-        self.0.owner.budget.allows(requests)
+        let budget = match &self.0.engine {
+            Engine::Directory { owner, .. } => &owner.budget,
+            Engine::Network(connections) => &connections.budget,
+        };
+        budget.allows(requests)
     }
 
     fn request<T: 'static>(&self, request: Request, read: fn(Reply) -> Option<T>) -> Answer<T> {
@@ -254,7 +278,11 @@ impl Sessions {
         let mut accepted = checks.iter().map(Result::is_ok);
         requests.retain(|_| accepted.next() == Some(true));
 
-        let mut replies = self.0.owner.batch(requests, blocking).await?.into_iter();
+        let replies = match &self.0.engine {
+            Engine::Directory { owner, .. } => owner.batch(requests, blocking).await?,
+            Engine::Network(connections) => connections.batch(requests, blocking).await?,
+        };
+        let mut replies = replies.into_iter();
         let mut reply = |()| replies.next().unwrap_or(Err(Error::Closed));
         Ok(checks
             .into_iter()
@@ -265,10 +293,12 @@ impl Sessions {
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Sessions")
-            .field("directory", &self.0.directory)
-            .finish_non_exhaustive()
+        let mut shown = formatter.debug_struct("Sessions");
+        match &self.0.engine {
+            Engine::Directory { directory, .. } => shown.field("directory", directory),
+            Engine::Network(connections) => shown.field("servers", &connections.servers),
+        };
+        shown.finish_non_exhaustive()
     }
 }
 

@@ -332,7 +332,7 @@ fn an_idle_store_collects_its_garbage() {
         let mut idle = builder(&home).clock(move || {
             SystemTime::UNIX_EPOCH + Duration::from_millis(clock.load(Ordering::SeqCst))
         });
-        idle.0.idle = Duration::from_millis(5);
+        idle.settings.idle = Duration::from_millis(5);
         let sessions = idle.open().wait().unwrap();
         let done = |batch: Answer<_>| match through_the_queue {
             true => pollster::block_on(batch),

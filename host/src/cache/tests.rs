@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::owner::shared::Serving;
+use crate::owner::permits::Serving;
 use crate::tests::{COMPILED, behind_one_another, ms, refuse};
 use crate::{
     Builder, Durability, Error, NewSession, Options, Outcome, Reply, Request, Session, Sessions,

@@ -72,14 +72,14 @@ impl Stores {
     /// The directories of the stores, in which their components can write.
     #[cfg(feature = "web")]
     pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
-        self.0.values().map(Sessions::directory)
+        self.0.values().filter_map(Sessions::directory)
     }
 
     fn open(&self, location: &str, options: &str) -> Result<OpenStore, Error> {
         let Some(sessions) = self.0.get(location) else {
             return Err(Error::InvalidArgument(self.refusal(location)));
         };
-        sessions.options().check(options)?;
+        sessions.check_options(options)?;
         Ok(OpenStore(sessions.clone()))
     }
 
@@ -198,7 +198,7 @@ impl From<Error> for contract::Error {
     /// The error for a guest, without the host's paths.
     fn from(error: Error) -> Self {
         match error {
-            Error::Busy => Self::Busy,
+            Error::Busy | Error::Unreachable { .. } => Self::Busy,
             Error::InvalidArgument(which) => Self::InvalidArgument(which),
             Error::TooLarge(limit) => Self::TooLarge(limit),
             Error::StorageFull => Self::StorageFull,

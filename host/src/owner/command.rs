@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::contract::types::Request;
 use crate::owner::caller::Caller;
-use crate::owner::shared::Queued;
+use crate::owner::permits::Queued;
 use crate::owner::{Owner, Replies};
 
 /// A command from a handle to the owner. Requests keep the contract's type `request`, so

@@ -67,60 +67,111 @@ impl Budget {
     }
 }
 
-/// Takes from the queue the commands that fit into a group with `first`, without waiting
-/// for more. Also returns the command taken next if it does not belong to the group.
-pub(crate) fn gather(
-    first: Waiting,
-    commands: &mut mpsc::UnboundedReceiver<Command>,
-    budget: &Budget,
-) -> (Vec<Waiting>, Option<Command>) {
-    let mut requests = first.requests.len();
-    let mut cost = budget.cost(&first.requests);
-    let mut group = vec![first];
-    while let Ok(command) = commands.try_recv() {
-        let Command::Sessions(waiting) = command else {
-            return (group, Some(command));
-        };
-        requests += waiting.requests.len();
-        cost = cost.saturating_add(budget.cost(&waiting.requests));
-        if requests > MOST_REQUESTS || cost > budget.most {
-            return (group, Some(Command::Sessions(waiting)));
-        }
-        group.push(waiting);
-    }
-    (group, None)
+/// Callers whose requests run as one batch.
+pub(crate) struct Group {
+    budget: Budget,
+    cost: usize,
+    requests: Vec<Request>,
+    /// The callers, whose requests were moved into `requests`, and how many each has.
+    callers: Vec<(Waiting, usize)>,
 }
 
-/// Runs a group as one batch, and gives each caller its replies. If the batch fails as a
-/// whole, it changed nothing, and each caller's requests are retried alone, since the cause
-/// may concern only one caller. After a crash the outcome is unknown, so nothing is retried.
-pub(crate) fn answer(
-    mut group: Vec<Waiting>,
-    mut batch: impl FnMut(&[Request]) -> Result<Replies, Error>,
-) {
-    let sizes: Vec<usize> = group.iter().map(|waiting| waiting.requests.len()).collect();
-    let mut all = Vec::with_capacity(sizes.iter().sum());
-    for waiting in &mut group {
-        all.append(&mut waiting.requests);
+impl Group {
+    /// A group of one caller.
+    pub(crate) fn of(first: Waiting, budget: &Budget) -> Self {
+        let mut group = Self {
+            budget: *budget,
+            cost: 0,
+            requests: vec![],
+            callers: vec![],
+        };
+        group.add(first);
+        group
     }
-    match batch(&all) {
-        Ok(replies) => {
-            let mut replies = replies.into_iter();
-            for (waiting, size) in group.into_iter().zip(sizes) {
-                waiting.answer(Ok(replies.by_ref().take(size).collect()));
+
+    /// Takes from the queue the commands that fit into the group, without waiting for more.
+    /// Returns the command taken next if it does not belong to the group.
+    pub(crate) fn gather(
+        &mut self,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> Option<Command> {
+        while let Ok(command) = commands.try_recv() {
+            match command {
+                Command::Sessions(waiting) if self.has_room_for(&waiting) => self.add(waiting),
+                other => return Some(other),
             }
         }
-        Err(error) if group.len() == 1 || error == Error::Crashed => {
-            for waiting in group {
-                waiting.answer(Err(error.clone()));
+        None
+    }
+
+    /// Whether the requests of one more caller fit into the group.
+    pub(crate) fn has_room_for(&self, waiting: &Waiting) -> bool {
+        let cost = self.budget.cost(&waiting.requests);
+        self.requests.len() + waiting.requests.len() <= MOST_REQUESTS
+            && self.cost.saturating_add(cost) <= self.budget.most
+    }
+
+    /// Adds a caller, which must fit unless it is the first.
+    pub(crate) fn add(&mut self, mut waiting: Waiting) {
+        self.cost = self
+            .cost
+            .saturating_add(self.budget.cost(&waiting.requests));
+        let count = waiting.requests.len();
+        self.requests.append(&mut waiting.requests);
+        self.callers.push((waiting, count));
+    }
+
+    /// The number of callers.
+    pub(crate) fn len(&self) -> usize {
+        self.callers.len()
+    }
+
+    /// All requests, in order.
+    pub(crate) fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+
+    /// Gives each caller its replies, or the error of the batch. If the batch failed as a
+    /// whole for a reason that may concern only one caller, it changed nothing; then the
+    /// callers are returned, and each caller's requests are to be retried alone.
+    pub(crate) fn answer(self, done: Result<Replies, Error>) -> Vec<Waiting> {
+        match done {
+            Ok(replies) => {
+                let mut replies = replies.into_iter();
+                for (caller, count) in self.callers {
+                    caller.answer(Ok(replies.by_ref().take(count).collect()));
+                }
+                vec![]
             }
-        }
-        Err(_) => {
-            let mut all = all.into_iter();
-            for (waiting, size) in group.into_iter().zip(sizes) {
-                let own: Vec<Request> = all.by_ref().take(size).collect();
-                waiting.answer(batch(&own));
+            Err(error) if self.callers.len() == 1 || concerns_all(&error) => {
+                for (caller, _) in self.callers {
+                    caller.answer(Err(error.clone()));
+                }
+                vec![]
+            }
+            Err(_) => {
+                let mut requests = self.requests.into_iter();
+                let callers = self.callers.into_iter();
+                callers
+                    .map(|(mut caller, count)| {
+                        caller.requests = requests.by_ref().take(count).collect();
+                        caller
+                    })
+                    .collect()
             }
         }
     }
 }
+
+/// Whether requests that failed together with this error are not retried: the outcome is
+/// unknown, or each would wait in vain as long as all did.
+fn concerns_all(error: &Error) -> bool {
+    match error {
+        Error::Crashed | Error::Closed | Error::Busy | Error::Unreachable { .. } => true,
+        Error::Other(words) => words.ends_with(UNKNOWN),
+        _ => false,
+    }
+}
+
+/// The end of the error for a write that was sent to a server but not answered.
+const UNKNOWN: &str = "whether the request was done is unknown";

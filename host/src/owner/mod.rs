@@ -1,11 +1,12 @@
 //! The owner of the component's instance and of the open database.
 
 pub(crate) mod caller;
-mod command;
+pub(crate) mod command;
 pub(crate) mod group;
 mod inline;
 pub(crate) mod limits;
-pub(crate) mod shared;
+pub(crate) mod permits;
+mod shared;
 pub(crate) mod thread;
 
 use std::path::Path;
@@ -25,9 +26,10 @@ use crate::request::Ends;
 use crate::sandbox::backup;
 use crate::sandbox::descriptors;
 use crate::sandbox::directory::Directory;
-use crate::sandbox::instance::{Called, Guest, Launcher};
-use crate::sandbox::state::State;
-use crate::settings::Settings;
+use crate::sandbox::instance::{Called, Guest};
+use crate::sandbox::launcher::Launcher;
+use crate::sandbox::state::{State, complete};
+use crate::settings::{Files, Settings};
 use crate::sync::Instant;
 use crate::{Collected, Error, Reply, Session};
 
@@ -62,14 +64,15 @@ pub(crate) struct Owner {
 impl Owner {
     /// Locks the directory, starts the component and opens the database.
     pub(crate) fn open(
+        files: &Files,
         settings: Settings,
         clock: Arc<StoreClock>,
         cache: Arc<ReadCache>,
     ) -> Result<Self, Error> {
         let gc_frequency = settings.options.gc_frequency;
-        let mut directory = Directory::lock(&settings.directory, &settings.file_name)?;
+        let mut directory = Directory::lock(&files.directory, &files.file_name)?;
         check_descriptors(&directory)?;
-        let launcher = Launcher::new(settings, clock.clone(), &directory)?;
+        let launcher = Launcher::new(&files.file_name, settings, clock.clone(), &directory)?;
         let guest = launcher.start(&mut directory)?;
         Ok(Self {
             guest: Some(guest),
@@ -89,7 +92,7 @@ impl Owner {
         if self.look().is_ok()
             && let Some(guest) = self.guest.take()
         {
-            guest.close();
+            complete(guest.close());
         }
     }
 
@@ -116,7 +119,7 @@ impl Owner {
 
     /// The live session with this id, if there is one.
     pub(crate) fn get(&mut self, id: &str) -> Result<Option<Session>, Error> {
-        let session = self.ask(1, |guest| guest.get(id))?;
+        let session = self.ask(1, |guest| complete(guest.get(id)))?;
         if let Some(session) = &session {
             self.cache.remember_read(id, session);
         }
@@ -130,7 +133,9 @@ impl Owner {
             return Ok(vec![Ok(Reply::Session(self.get(id)?))]);
         }
         let forgotten = self.cache.forget(requests);
-        let replies = self.write(requests.len() as u64, |guest| guest.batch(requests))?;
+        let replies = self.write(requests.len() as u64, |guest| {
+            complete(guest.batch(requests))
+        })?;
         let replies: Replies = replies
             .into_iter()
             .map(|reply| reply.map_err(Error::from))
@@ -147,7 +152,7 @@ impl Owner {
         call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T>,
     ) -> Result<T, Error> {
         self.cache.forget_ended(ends);
-        self.call(|guest| guest.admin(call))
+        self.call(|guest| complete(guest.admin(call)))
     }
 
     /// Calls the component for a request that may write, and fails if the database or its
@@ -232,15 +237,20 @@ impl Owner {
     pub(crate) fn check(&mut self) -> Result<Vec<String>, Error> {
         self.look()?;
         self.call(|guest| {
-            guest.admin(async |admin, store, opened| admin.call_check(store, opened).await)
+            complete(
+                guest.admin(async |admin, store, opened| admin.call_check(store, opened).await),
+            )
         })
     }
 
     /// Runs one collection step, which removes at most `limit` rows.
     pub(crate) fn collect(&mut self, limit: u32) -> Result<Collected, Error> {
-        let collected = self.call(|guest| {
-            guest.admin(async |admin, store, opened| admin.call_collect(store, opened, limit).await)
-        })?;
+        let collected =
+            self.call(|guest| {
+                complete(guest.admin(async |admin, store, opened| {
+                    admin.call_collect(store, opened, limit).await
+                }))
+            })?;
         if !collected.more {
             self.counted = 0;
         }
@@ -258,7 +268,7 @@ impl Owner {
             .map_err(|error| Error::Other(format!("backup to `{}`: {error}", target.display())))?;
         let folder = backup::Folder::beside(target)?;
         let directory = folder.open()?;
-        self.call(|guest| guest.backup(directory))
+        self.call(|guest| complete(guest.backup(directory)))
             .map_err(|error| folder.failed(error))?;
         folder.move_copy()
     }

@@ -14,11 +14,12 @@ use crate::clock::StoreClock;
 use crate::contract::types::Request;
 use crate::owner::caller::Caller;
 use crate::owner::command::{Command, Tell, Waiting};
-use crate::owner::group::{self, Budget};
+use crate::owner::group::{Budget, Group};
 use crate::owner::inline::Inline;
-use crate::owner::shared::{Queued, Serving, SharedOwner};
+use crate::owner::permits::{Queued, Serving};
+use crate::owner::shared::SharedOwner;
 use crate::owner::{Owner, Replies};
-use crate::settings::Settings;
+use crate::settings::{Files, Settings};
 use crate::sync::atomic::Ordering;
 use crate::sync::runtime::{self, Runtime};
 use crate::sync::thread::{self, JoinHandle};
@@ -46,6 +47,7 @@ pub(crate) struct OwnerThread {
 impl OwnerThread {
     /// Starts the thread and opens the store on it.
     pub(crate) async fn open(
+        files: Files,
         settings: Settings,
         clock: Arc<StoreClock>,
         cache: Arc<ReadCache>,
@@ -56,9 +58,15 @@ impl OwnerThread {
         let (queue, commands) = mpsc::unbounded_channel();
         let (ready, opened) = Caller::new();
         let shared = shared_owner.clone();
+        let after_work = match options.gc_frequency {
+            0 => Rest::UntilAsked,
+            _ => Rest::AWhile(settings.idle),
+        };
+        let step = options.gc_step.try_into().unwrap_or(u32::MAX);
+        let open = move || Owner::open(&files, settings, clock, cache);
         let thread = thread::Builder::new()
             .name("wasi-sessions".to_owned())
-            .spawn(move || run(settings, clock, cache, &shared, budget, commands, ready))
+            .spawn(move || run(open, after_work, step, &shared, budget, commands, ready))
             .map_err(|error| Error::Start(Cause::new(error)))?;
         opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(Self {
@@ -182,13 +190,8 @@ impl OwnerThread {
         command: impl FnOnce(Queued) -> Command,
         blocking: &Blocking,
     ) -> Result<(), Error> {
-        if blocking.is_set() && Serving::is_of(&self.shared_owner) {
-            return Err(Error::Other(
-                "the store's own clock, randomness and wakers cannot wait for the store".to_owned(),
-            ));
-        }
         let queue = self.queue.as_ref().ok_or(Error::Closed)?;
-        let command = command(Queued::take(&self.shared_owner, blocking).await);
+        let command = command(self.shared_owner.queue.enter(blocking).await?);
         queue.send(command).map_err(|_| Error::Closed)
     }
 }
@@ -212,25 +215,20 @@ impl Drop for OwnerThread {
 /// The thread's main function: opens the store, reports the result to `ready`, runs commands
 /// until the last handle is dropped, and closes the store.
 fn run(
-    settings: Settings,
-    clock: Arc<StoreClock>,
-    cache: Arc<ReadCache>,
+    open: impl FnOnce() -> Result<Owner, Error>,
+    after_work: Rest,
+    step: u32,
     shared_owner: &SharedOwner,
     budget: Budget,
     mut commands: mpsc::UnboundedReceiver<Command>,
     ready: Caller<()>,
 ) {
-    let after_work = match settings.options.gc_frequency {
-        0 => Rest::UntilAsked,
-        _ => Rest::AWhile(settings.idle),
-    };
-    let step = settings.options.gc_step.try_into().unwrap_or(u32::MAX);
-    let _serving = Serving::store(shared_owner);
+    let _serving = Serving::store(&shared_owner.queue);
     let opened = runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .map_err(|error| Error::Start(Cause::new(error)))
-        .and_then(|timer| Ok((timer, Owner::open(settings, clock, cache)?)));
+        .and_then(|timer| Ok((timer, open()?)));
     let timer = match opened {
         Ok((timer, owner)) => {
             *shared_owner.lock() = Some(owner);
@@ -257,13 +255,18 @@ fn run(
         };
         match received {
             Received::Command(Command::Sessions(first)) => {
-                let (group, command) = group::gather(first, &mut commands, &budget);
-                next = command;
+                let mut group = Group::of(first, &budget);
+                next = group.gather(&mut commands);
                 let crowded = group.len() >= CROWD;
                 shared_owner.crowded.store(crowded, Ordering::Relaxed);
-                group::answer(group, |requests| {
+                let batch = |requests: &[Request]| {
                     shared_owner.work(shared_owner.lock(), |owner| owner.batch(requests))
-                });
+                };
+                let done = batch(group.requests());
+                for alone in group.answer(done) {
+                    let done = batch(&alone.requests);
+                    alone.answer(done);
+                }
                 rest = after_command();
             }
             Received::Command(Command::Other(call, queued)) => {

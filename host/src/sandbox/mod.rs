@@ -1,5 +1,5 @@
-//! The sandbox: the compiled component, its instances, and the files that they are
-//! given.
+//! The sandbox: compiled components, their instances, and the files or the network that
+//! they are given.
 
 pub(crate) mod backup;
 pub(crate) mod compiled;
@@ -11,6 +11,8 @@ pub(crate) mod file_lock;
 mod filesystem;
 pub(crate) mod guest_files;
 pub(crate) mod instance;
+pub(crate) mod launcher;
 pub(crate) mod mark;
+pub(crate) mod network;
 pub(crate) mod state;
 pub(crate) mod wal;

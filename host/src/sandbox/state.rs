@@ -17,6 +17,7 @@ use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView
 use crate::clock::StoreClock;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::guest_files::GuestFiles;
+use crate::sandbox::network::{Lookups, Reachable, Server};
 use crate::settings::{Random, Settings};
 
 /// Runs a call of the component to completion on this thread. WASI's file operations block
@@ -32,41 +33,78 @@ pub(crate) fn complete<T>(call: impl Future<Output = T>) -> T {
     }
 }
 
-/// The state of one instance. It has the store's directory as `/`, the clocks and
-/// randomness; no arguments, environment, standard streams or network.
+/// The state of one instance. It has the clocks and randomness, and either the store's
+/// directory as `/` or a network of some servers; no arguments or standard streams.
 pub(crate) struct State {
     wasi: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) limits: StoreLimits,
+    /// The files that it has open, if it has a directory.
     pub(crate) files: GuestFiles,
+    /// The names that it looks up, if it has a network.
+    pub(crate) lookups: Lookups,
 }
 
 impl State {
-    pub(crate) fn new(
+    /// The state of an instance that keeps its sessions in a directory. It has no
+    /// environment and no network.
+    pub(crate) fn with_directory(
         settings: &Settings,
         clock: Arc<StoreClock>,
         directory: &Directory,
+        file_name: &str,
     ) -> wasmtime::Result<Self> {
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.wall_clock(WallClock(clock));
-        if let Some(random) = &settings.random {
-            wasi.secure_random(SecureRandom(random.clone()));
-        }
+        let mut wasi = context(settings, clock);
         // Lets file operations block the thread that calls the component. Must come before
         // the directories, which are opened with this setting.
         wasi.allow_blocking_current_thread(true);
         wasi.preopened_dir(directory.path(), "/", FsPerms::ReadWrite)?;
         wasi.preopened_dir(directory.path(), GuestFiles::BACKUP, FsPerms::ReadOnly)?;
+        let files = GuestFiles::new(file_name, directory.new_file_mode());
+        Ok(Self::new(settings, wasi, files, Lookups::default()))
+    }
+
+    /// The state of an instance that keeps its sessions on a server. It has this variable of
+    /// the environment, TCP to these servers, and no files.
+    pub(crate) fn with_network(
+        settings: &Settings,
+        clock: Arc<StoreClock>,
+        servers: &[Server],
+        environment: Option<(&str, &str)>,
+    ) -> Self {
+        let mut wasi = context(settings, clock);
+        if let Some((name, value)) = environment {
+            wasi.env(name, value);
+        }
+        let reachable = Arc::new(Reachable::new(servers));
+        let lookups = Lookups::of(reachable.clone());
+        wasi.allow_tcp(true)
+            .allow_udp(false)
+            .allow_ip_name_lookup(reachable.has_names())
+            .socket_addr_check(move |address, purpose| {
+                let allowed = reachable.allows(address, purpose);
+                Box::pin(async move { allowed })
+            });
+        Self::new(settings, wasi, GuestFiles::new("", 0), lookups)
+    }
+
+    fn new(
+        settings: &Settings,
+        mut wasi: WasiCtxBuilder,
+        files: GuestFiles,
+        lookups: Lookups,
+    ) -> Self {
         let limits = StoreLimitsBuilder::new()
             .memory_size(settings.memory_limit)
             .trap_on_grow_failure(true)
             .build();
-        Ok(Self {
+        Self {
             wasi: wasi.build(),
             table: ResourceTable::new(),
             limits,
-            files: GuestFiles::new(&settings.file_name, directory.new_file_mode()),
-        })
+            files,
+            lookups,
+        }
     }
 
     /// Replaces the component's directory for backups; returns the previous one.
@@ -80,6 +118,16 @@ impl State {
             Descriptor::File(_) => Err(wasmtime::Error::msg("not a directory for backups")),
         }
     }
+}
+
+/// The clock and the randomness of any instance.
+fn context(settings: &Settings, clock: Arc<StoreClock>) -> WasiCtxBuilder {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.wall_clock(WallClock(clock));
+    if let Some(random) = &settings.random {
+        wasi.secure_random(SecureRandom(random.clone()));
+    }
+    wasi
 }
 
 impl WasiView for State {

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
-use super::{Sessions, owned};
+use super::{Engine, Sessions, owned};
+use crate::answer::Blocking;
 use crate::contract::Admin;
+use crate::network::Access;
 use crate::owner::{Owner, limits};
 use crate::request::Ends;
 use crate::sandbox::instance::Called;
@@ -96,33 +98,63 @@ impl Sessions {
     /// free space to the file system. With a `previous_key`, then encrypts rows with the
     /// current key. Call it until `more` is false. `limit` is at least 1.
     pub fn collect(&self, limit: u32) -> Answer<Collected> {
-        self.call(move |owner| owner.collect(limit))
+        let sessions = self.clone();
+        Answer::new(|blocking| async move {
+            let (collected, _) = sessions.collection_step(limit, &blocking).await?;
+            Ok(collected)
+        })
     }
 
     /// Collects until nothing is left, in steps of a few milliseconds between which other
-    /// requests are done; answers how many rows it removed.
+    /// requests are done; answers how many rows it removed. On a server a step takes as long
+    /// as a few thousand rows.
     pub fn collect_all(&self) -> Answer<u64> {
         let sessions = self.clone();
         Answer::new(|blocking| async move {
-            let (mut limit, mut removed) = (SMALLEST_STEP, 0);
+            let mut limit = match sessions.0.engine {
+                Engine::Directory { .. } => SMALLEST_STEP,
+                Engine::Network(_) => LARGEST_STEP,
+            };
+            let mut removed = 0;
             loop {
-                let step = move |owner: &mut Owner| {
-                    let started = Instant::now();
-                    let collected = owner.collect(limit)?;
-                    Ok((collected, started.elapsed()))
-                };
-                let (collected, took) = sessions.0.owner.call(step, &blocking).await?;
+                let (collected, took) = sessions.collection_step(limit, &blocking).await?;
                 removed += collected.removed;
                 if !collected.more {
                     return Ok(removed);
                 }
                 limit = match took {
-                    short if short < SHORTEST_STEP => (limit * 2).min(LARGEST_STEP),
-                    long if long > LONGEST_STEP => (limit / 2).max(SMALLEST_STEP),
+                    Some(short) if short < SHORTEST_STEP => (limit * 2).min(LARGEST_STEP),
+                    Some(long) if long > LONGEST_STEP => (limit / 2).max(SMALLEST_STEP),
                     _ => limit,
                 };
             }
         })
+    }
+
+    /// Runs one collection step; also returns how long other requests waited for it, if they
+    /// had to.
+    async fn collection_step(
+        &self,
+        limit: u32,
+        blocking: &Blocking,
+    ) -> Result<(Collected, Option<Duration>), Error> {
+        match &self.0.engine {
+            Engine::Directory { owner, .. } => {
+                let step = move |owner: &mut Owner| {
+                    let started = Instant::now();
+                    let collected = owner.collect(limit)?;
+                    Ok((collected, Some(started.elapsed())))
+                };
+                owner.call(step, blocking).await
+            }
+            Engine::Network(connections) => {
+                let step = async move |admin: &Admin, store: &mut Store<State>, opened| {
+                    admin.call_collect(store, opened, limit).await
+                };
+                let collected = connections.admin(Access::Writes, step, blocking).await?;
+                Ok((collected, None))
+            }
+        }
     }
 
     /// Statistics of the store. Reads an index of all sessions, while other
@@ -136,9 +168,22 @@ impl Sessions {
     /// Reads the whole database and lists what is damaged; empty if nothing is.
     /// Other requests wait meanwhile: 1 to 2 seconds for each 100 MB. Fails with
     /// [`Error::Replaced`] if the files of the database were removed, moved or
-    /// replaced.
+    /// replaced. On a server it reads what SQL can see of the table.
     pub fn check(&self) -> Answer<Vec<String>> {
-        self.call(|owner| owner.check())
+        let sessions = self.clone();
+        Answer::new(|blocking| async move {
+            match &sessions.0.engine {
+                Engine::Directory { owner, .. } => {
+                    owner.call(|owner| owner.check(), &blocking).await
+                }
+                Engine::Network(connections) => {
+                    let check = async |admin: &Admin, store: &mut Store<State>, opened| {
+                        admin.call_check(store, opened).await
+                    };
+                    connections.admin(Access::Reads, check, &blocking).await
+                }
+            }
+        })
     }
 
     /// Writes a consistent copy of the database to `file`, which may be any path on this
@@ -150,9 +195,26 @@ impl Sessions {
     ///
     /// Fails with [`Error::InvalidArgument`] if `file` exists or is a name of the store's
     /// own files.
+    ///
+    /// A server has its own tools for copies; for a store there, this fails with
+    /// [`Error::Other`], which names them.
     pub fn backup(&self, file: impl AsRef<Path>) -> Answer<()> {
-        let file = file.as_ref().to_owned();
-        self.call(move |owner| owner.backup(&file))
+        let (sessions, file) = (self.clone(), file.as_ref().to_owned());
+        Answer::new(|blocking| async move {
+            match &sessions.0.engine {
+                Engine::Directory { owner, .. } => {
+                    owner
+                        .call(move |owner| owner.backup(&file), &blocking)
+                        .await
+                }
+                Engine::Network(connections) => {
+                    let refusal = async |admin: &Admin, store: &mut Store<State>, opened| {
+                        admin.call_backup(store, opened, "").await
+                    };
+                    connections.admin(Access::Reads, refusal, &blocking).await
+                }
+            }
+        })
     }
 
     /// Calls a function of the contract's `admin`, which may end the sessions `ends`.
@@ -161,15 +223,22 @@ impl Sessions {
         ends: Ends,
         call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
     ) -> Answer<T> {
-        self.call(move |owner| owner.admin(&ends, call))
-    }
-
-    /// Runs `call` with the owner.
-    fn call<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&mut Owner) -> Result<T, Error> + Send + 'static,
-    ) -> Answer<T> {
         let sessions = self.clone();
-        Answer::new(|blocking| async move { sessions.0.owner.call(call, &blocking).await })
+        Answer::new(|blocking| async move {
+            match &sessions.0.engine {
+                Engine::Directory { owner, .. } => {
+                    owner
+                        .call(move |owner| owner.admin(&ends, call), &blocking)
+                        .await
+                }
+                Engine::Network(connections) => {
+                    let access = match ends {
+                        Ends::Nothing => Access::Reads,
+                        Ends::OfSubject(_) | Ends::Any => Access::Writes,
+                    };
+                    connections.admin(access, call, &blocking).await
+                }
+            }
+        })
     }
 }

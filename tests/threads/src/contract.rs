@@ -111,4 +111,13 @@ impl Admin {
     ) -> Called<Vec<String>> {
         unreachable!("no schedule checks the database")
     }
+
+    pub(crate) async fn call_backup(
+        &self,
+        _: &mut Store<State>,
+        _: ResourceAny,
+        _location: &str,
+    ) -> Called<()> {
+        unreachable!("no schedule writes a backup")
+    }
 }

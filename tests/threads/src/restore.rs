@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::Error;
-use crate::settings::Settings;
+use crate::settings::{Files, Settings};
 
-pub(crate) fn restore(_: Settings, _: &Path) -> Result<(), Error> {
+pub(crate) fn restore(_: &Files, _: Settings, _: &Path) -> Result<(), Error> {
     unreachable!("no schedule restores a backup")
 }

@@ -87,12 +87,22 @@ pub(crate) mod directory {
 }
 
 pub(crate) mod state {
+    use std::pin::pin;
     use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
 
     use crate::clock::StoreClock;
     use crate::disk::{self, Disk};
     use crate::sandbox::instance::Called;
     use crate::sync::{coin, step};
+
+    /// Runs a call of the engine, which waits for nothing.
+    pub(crate) fn complete<T>(call: impl Future<Output = T>) -> T {
+        match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => done,
+            Poll::Pending => unreachable!("a call of the engine waits for nothing"),
+        }
+    }
 
     /// An instance with the database open, until it is dropped.
     pub(crate) struct State(pub(crate) Arc<StoreClock>);
@@ -121,25 +131,18 @@ pub(crate) mod state {
     }
 }
 
-pub(crate) mod instance {
-    use std::pin::pin;
+pub(crate) mod launcher {
     use std::sync::{Arc, LazyLock};
-    use std::task::{Context, Poll, Waker};
 
-    use wasmtime::component::{Resource, ResourceAny};
+    use wasmtime::component::Resource;
     use wasmtime::{Engine, Store};
 
     use crate::clock::StoreClock;
-    use crate::contract::types::{Reply, Request, Session};
-    use crate::contract::{self, Admin};
-    use crate::sandbox::backup::Folder;
     use crate::sandbox::directory::Directory;
+    use crate::sandbox::instance::{Files, Guest, Wal};
     use crate::sandbox::state::State;
-    use crate::settings::{Random, Settings};
-    use crate::sync::coin;
+    use crate::settings::Settings;
     use crate::{Error, disk};
-
-    pub(crate) type Called<T> = wasmtime::Result<Result<T, contract::Error>>;
 
     static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::default);
 
@@ -150,6 +153,7 @@ pub(crate) mod instance {
 
     impl Launcher {
         pub(crate) fn new(
+            _: &str,
             settings: Settings,
             clock: Arc<StoreClock>,
             _: &Directory,
@@ -173,21 +177,38 @@ pub(crate) mod instance {
             })
         }
     }
+}
+
+pub(crate) mod instance {
+    use std::sync::Arc;
+
+    use wasmtime::Store;
+    use wasmtime::component::ResourceAny;
+
+    use crate::contract::types::{Reply, Request, Session};
+    use crate::contract::{self, Admin};
+    use crate::disk;
+    use crate::sandbox::backup::Folder;
+    use crate::sandbox::state::State;
+    use crate::settings::Random;
+    use crate::sync::coin;
+
+    pub(crate) type Called<T> = wasmtime::Result<Result<T, contract::Error>>;
 
     pub(crate) struct Guest {
-        store: Store<State>,
-        opened: ResourceAny,
-        files: Files,
-        random: Option<Random>,
-        most: u64,
+        pub(crate) store: Store<State>,
+        pub(crate) opened: ResourceAny,
+        pub(crate) files: Files,
+        pub(crate) random: Option<Random>,
+        pub(crate) most: u64,
     }
 
     impl Guest {
-        pub(crate) fn get(&mut self, id: &str) -> Called<Option<Session>> {
+        pub(crate) async fn get(&mut self, id: &str) -> Called<Option<Session>> {
             self.store.data_mut().call(|disk| disk.get(id))
         }
 
-        pub(crate) fn batch(
+        pub(crate) async fn batch(
             &mut self,
             requests: &[Request],
         ) -> Called<Vec<Result<Reply, contract::Error>>> {
@@ -203,18 +224,14 @@ pub(crate) mod instance {
             })
         }
 
-        pub(crate) fn admin<T>(
+        pub(crate) async fn admin<T>(
             &mut self,
             call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T>,
         ) -> Called<T> {
-            let called = pin!(call(&Admin, &mut self.store, self.opened));
-            match called.poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(called) => called,
-                Poll::Pending => unreachable!("a call of the engine waits for nothing"),
-            }
+            call(&Admin, &mut self.store, self.opened).await
         }
 
-        pub(crate) fn backup(&mut self, _: Folder) -> Called<()> {
+        pub(crate) async fn backup(&mut self, _: Folder) -> Called<()> {
             unreachable!("no schedule writes a backup")
         }
 
@@ -226,7 +243,7 @@ pub(crate) mod instance {
             None
         }
 
-        pub(crate) fn close(self) {
+        pub(crate) async fn close(self) {
             disk::with(|disk| disk.closed += 1);
         }
     }

@@ -1,14 +1,22 @@
-//! Tests that requests within the budget succeed, whatever their kinds.
+//! Tests that requests within the budget succeed, whatever their kinds, and of what becomes
+//! of a group that failed.
+
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::Budget;
+use super::{Budget, Group, UNKNOWN};
+use crate::answer::Blocking;
 use crate::contract::types::{
     CreateRequest, DestroyRequest, GetRequest, MergeRequest, Request, RotateRequest, SetRequest,
     TouchRequest, UpdateRequest,
 };
+use crate::owner::Replies;
+use crate::owner::caller::{Answered, Caller};
+use crate::owner::command::Waiting;
+use crate::owner::permits::Queue;
 use crate::tests::{COMPILED, ms};
-use crate::{Builder, Options, Reply, Sessions};
+use crate::{Builder, Error, Options, Reply, Sessions};
 
 const LARGEST: usize = 1 << 20;
 
@@ -207,4 +215,51 @@ fn more_memory_does_not_make_other_callers_wait_longer() {
     }
     let budget = Budget::new(256 << 20, u64::MAX);
     assert!(most(&budget, get).is_empty());
+}
+
+/// A caller with one request, and the receiver of its answer.
+fn waiting(queue: &Arc<Queue>) -> (Waiting, Answered<Replies>) {
+    let (caller, answered) = Caller::new();
+    let queued = pollster::block_on(queue.enter(&Blocking::new(false))).unwrap();
+    let id = "id".to_owned();
+    let requests = vec![Request::Destroy(DestroyRequest { id })];
+    (
+        Waiting {
+            requests,
+            caller,
+            queued,
+        },
+        answered,
+    )
+}
+
+#[test]
+fn a_group_that_failed_is_tried_one_by_one_unless_that_is_in_vain_or_unsafe() {
+    let queue = Arc::new(Queue::new());
+    let unknown = Error::Other(format!("Session: lost; {UNKNOWN}"));
+    let unreachable = Error::Unreachable {
+        servers: "a:1".to_owned(),
+    };
+    for (error, is_tried_again) in [
+        (Error::Other("the server says: no".to_owned()), true),
+        (Error::StorageFull, true),
+        (Error::Crashed, false),
+        (Error::Busy, false),
+        (unreachable, false),
+        (unknown, false),
+    ] {
+        let (first, mut first_answer) = waiting(&queue);
+        let (second, mut second_answer) = waiting(&queue);
+        let mut group = Group::of(first, &Budget::new(256 << 20, 1 << 20));
+        assert!(group.has_room_for(&second));
+        group.add(second);
+        let alone = group.answer(Err(error.clone()));
+        assert_eq!(alone.len(), 2 * usize::from(is_tried_again), "{error}");
+        assert!(alone.iter().all(|waiting| waiting.requests.len() == 1));
+        for answer in [&mut first_answer, &mut second_answer] {
+            let answered = answer.try_recv().ok();
+            assert_eq!(answered, (!is_tried_again).then(|| Err(error.clone())));
+        }
+    }
+    assert!(queue.is_empty());
 }

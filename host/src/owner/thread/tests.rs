@@ -10,6 +10,7 @@ use tokio::runtime::Builder as RuntimeBuilder;
 use super::*;
 use crate::contract::types::{GetRequest, SetRequest, TouchRequest};
 use crate::sandbox::guest_files::SYNCS;
+use crate::settings::Files;
 use crate::tests::{builder, home};
 use crate::{Durability, Outcome, Reply};
 
@@ -41,10 +42,11 @@ impl Store {
             counts[usize::from(is_here)].fetch_add(1, Ordering::SeqCst);
             SystemTime::UNIX_EPOCH + Duration::from_millis(shown.load(Ordering::SeqCst))
         };
-        let settings = builder(&home).options(options).clock(read).0;
+        let settings = builder(&home).options(options).clock(read).settings;
+        let files = Files::new(home.path().join("store"));
         let clock = StoreClock::new(settings.clock.clone());
         let cache = Arc::new(ReadCache::new(bytes, clock.clone(), false));
-        let owner = pollster::block_on(OwnerThread::open(settings, clock, cache)).unwrap();
+        let owner = pollster::block_on(OwnerThread::open(files, settings, clock, cache)).unwrap();
         there.store(0, Ordering::SeqCst);
         Self {
             home,

@@ -1,0 +1,233 @@
+//! Gives waiting jobs to the connections: writes apart from reads. Opens another connection
+//! if all are busy.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::job::{Done, Job, Work};
+use super::launcher::Launcher;
+use crate::Error;
+use crate::owner::group::Budget;
+use crate::sandbox::instance::Guest;
+
+/// How long no further connection is tried after one failed while others are open.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The commands in the queue of the store's thread.
+pub(crate) enum Command {
+    Read(Job),
+    Write(Job),
+}
+
+/// When and how much an idle store collects.
+pub(crate) struct Idle {
+    /// The time without a request after which it collects.
+    pub(crate) after: Duration,
+    /// The maximum number of rows that a step removes; `None` for no collection.
+    pub(crate) step: Option<u32>,
+}
+
+/// The connections of a store, and the jobs that wait for them.
+pub(crate) struct Dispatcher {
+    launcher: Rc<Launcher>,
+    budget: Budget,
+    idle: Idle,
+    /// The maximum number of connections.
+    most: usize,
+    reads: VecDeque<Job>,
+    writes: VecDeque<Job>,
+    /// Whether the work that was started last only reads: the other kind is next.
+    has_read: bool,
+    free: Vec<Guest>,
+    /// The number of connections at work.
+    busy: usize,
+    /// The number of those that write.
+    writing: usize,
+    /// Whether another connection is being opened.
+    starting: bool,
+    /// When another connection may be tried again.
+    retry: Instant,
+    tasks: JoinSet<End>,
+    /// Since when there is nothing to do.
+    quiet: Instant,
+    /// Whether there was a request since the last complete collection.
+    active: bool,
+}
+
+/// The result of a task.
+enum End {
+    Work { done: Done, wrote: bool },
+    Started(Result<Guest, Error>),
+}
+
+impl Dispatcher {
+    pub(crate) fn new(
+        launcher: Launcher,
+        first: Guest,
+        most: usize,
+        budget: Budget,
+        idle: Idle,
+    ) -> Self {
+        Self {
+            launcher: Rc::new(launcher),
+            budget,
+            most,
+            reads: VecDeque::new(),
+            writes: VecDeque::new(),
+            has_read: false,
+            free: vec![first],
+            busy: 0,
+            writing: 0,
+            starting: false,
+            retry: Instant::now(),
+            tasks: JoinSet::new(),
+            quiet: Instant::now(),
+            active: idle.step.is_some(),
+            idle,
+        }
+    }
+
+    /// Runs jobs until the last handle is dropped and all jobs are done. It must run in a
+    /// [`LocalSet`](tokio::task::LocalSet).
+    pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut is_closed = false;
+        loop {
+            self.assign();
+            let is_quiet = self.is_quiet();
+            if is_closed && is_quiet {
+                break;
+            }
+            let collects = self.active && is_quiet && !is_closed;
+            tokio::select! {
+                ended = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
+                    Some(Ok(end)) => self.settle(end).await,
+                    // The clock or the random source of the application panicked: waiting
+                    // jobs are dropped, and their callers find the store closed.
+                    _ => return,
+                },
+                command = commands.recv(), if !is_closed => match command {
+                    Some(command) => {
+                        self.enqueue(command);
+                        while let Ok(command) = commands.try_recv() {
+                            self.enqueue(command);
+                        }
+                    }
+                    None => is_closed = true,
+                },
+                () = sleep_until(self.quiet + self.idle.after), if collects => self.collect(),
+            }
+        }
+        for guest in self.free {
+            guest.close().await;
+        }
+    }
+
+    /// Whether no job waits and no connection is at work.
+    fn is_quiet(&self) -> bool {
+        self.busy == 0 && self.reads.is_empty() && self.writes.is_empty()
+    }
+
+    fn enqueue(&mut self, command: Command) {
+        match command {
+            Command::Read(job) => self.reads.push_back(job),
+            Command::Write(job) => self.writes.push_back(job),
+        }
+        self.active = self.idle.step.is_some();
+    }
+
+    /// Queues a step of the collection of an idle store.
+    fn collect(&mut self) {
+        self.active = false;
+        self.writes.extend(self.idle.step.map(Job::Collect));
+    }
+
+    /// Starts all jobs that can start now.
+    fn assign(&mut self) {
+        while !self.reads.is_empty() || !self.writes.is_empty() {
+            let can_write = !self.writes.is_empty() && self.writing < self.most_writing();
+            let writes = can_write && (self.has_read || self.reads.is_empty());
+            let queue = match writes {
+                true => &mut self.writes,
+                false => &mut self.reads,
+            };
+            if queue.is_empty() || self.free.is_empty() {
+                return self.start_another();
+            }
+            let (Some(work), Some(guest)) = (Job::take(queue, &self.budget), self.free.pop())
+            else {
+                return;
+            };
+            self.begin(work, guest, writes);
+        }
+    }
+
+    /// How many connections may write: if there are two or more, one is left for reads.
+    fn most_writing(&self) -> usize {
+        let open = self.free.len() + self.busy;
+        open.saturating_sub(1).max(1)
+    }
+
+    fn begin(&mut self, work: Work, guest: Guest, wrote: bool) {
+        self.busy += 1;
+        self.writing += usize::from(wrote);
+        self.has_read = !wrote;
+        self.tasks.spawn_local(async move {
+            let done = work.run(guest).await;
+            End::Work { done, wrote }
+        });
+    }
+
+    /// Opens another connection, if one more is allowed.
+    fn start_another(&mut self) {
+        let open = self.free.len() + self.busy;
+        let may_retry = open == 0 || Instant::now() >= self.retry;
+        if self.starting || open >= self.most || !may_retry {
+            return;
+        }
+        self.starting = true;
+        let launcher = self.launcher.clone();
+        self.tasks
+            .spawn_local(async move { End::Started(launcher.start().await) });
+    }
+
+    async fn settle(&mut self, end: End) {
+        match end {
+            End::Work { done, wrote } => {
+                self.busy -= 1;
+                self.writing -= usize::from(wrote);
+                self.free.extend(done.guest);
+                let queue = match wrote {
+                    true => &mut self.writes,
+                    false => &mut self.reads,
+                };
+                for waiting in done.alone.into_iter().rev() {
+                    queue.push_front(Job::Alone(waiting));
+                }
+                if done.more && self.is_quiet() {
+                    self.collect();
+                }
+                self.quiet = Instant::now();
+            }
+            End::Started(Ok(guest)) => {
+                self.starting = false;
+                self.free.push(guest);
+            }
+            End::Started(Err(error)) => {
+                self.starting = false;
+                self.retry = Instant::now() + PAUSE;
+                // While other connections are open, the jobs wait for those.
+                if self.free.is_empty() && self.busy == 0 {
+                    let (reads, writes) = (&mut self.reads, &mut self.writes);
+                    for job in reads.drain(..).chain(writes.drain(..)) {
+                        job.refuse(error.clone()).await;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The jobs that wait for a connection, and how one is done.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+
+use tokio::task::unconstrained;
+
+use crate::contract::types::{GetRequest, Request};
+use crate::owner::Replies;
+use crate::owner::command::{Tell, Waiting};
+use crate::owner::group::{Budget, Group};
+use crate::owner::permits::Queued;
+use crate::request::Writes;
+use crate::sandbox::instance::{Called, Guest};
+use crate::{Error, Reply};
+
+/// Something to do on a connection.
+pub(crate) enum Job {
+    /// Requests, which other callers' requests may join in one transaction.
+    Requests(Waiting),
+    /// Requests that failed together with other callers' requests.
+    Alone(Waiting),
+    /// A call of the contract's `admin`.
+    Call(Call, Queued),
+    /// The collection of an idle store.
+    Collect(u32),
+}
+
+/// A function to run with a connection, or with the reason why there is none. It returns a
+/// function that answers the caller, and whether the instance has trapped.
+pub(crate) type Call = Box<dyn for<'g> FnOnce(Result<&'g mut Guest, Error>) -> Calling<'g> + Send>;
+
+pub(crate) type Calling<'g> = Pin<Box<dyn Future<Output = (Tell, bool)> + 'g>>;
+
+/// The outcome of a job.
+pub(crate) struct Done {
+    /// The connection; `None` after a trap.
+    pub(crate) guest: Option<Guest>,
+    /// Requests that are to be retried alone.
+    pub(crate) alone: Vec<Waiting>,
+    /// Whether a collection has left something to collect.
+    pub(crate) more: bool,
+}
+
+impl Job {
+    /// Whether the requests of a job only read.
+    pub(crate) fn reads(requests: &[Request]) -> bool {
+        let reads = |request: &Request| matches!(request.weights().writes, Writes::Nothing);
+        requests.iter().all(reads)
+    }
+
+    /// Takes the next job from a queue. If it is requests, takes also those that wait behind
+    /// them and fit into the same transaction.
+    pub(crate) fn take(queue: &mut VecDeque<Job>, budget: &Budget) -> Option<Work> {
+        Some(match queue.pop_front()? {
+            Job::Requests(first) => {
+                let mut group = Group::of(first, budget);
+                while let Some(Job::Requests(next)) = queue.front()
+                    && group.has_room_for(next)
+                    && let Some(Job::Requests(next)) = queue.pop_front()
+                {
+                    group.add(next);
+                }
+                Work::Group(group)
+            }
+            Job::Alone(waiting) => Work::Group(Group::of(waiting, budget)),
+            Job::Call(call, queued) => Work::Call(call, queued),
+            Job::Collect(step) => Work::Collect(step),
+        })
+    }
+
+    /// Answers a job for which there is no connection.
+    pub(crate) async fn refuse(self, error: Error) {
+        match self {
+            Job::Requests(waiting) | Job::Alone(waiting) => waiting.answer(Err(error)),
+            Job::Call(call, queued) => {
+                let (tell, _) = call(Err(error)).await;
+                drop(queued);
+                tell();
+            }
+            Job::Collect(_) => {}
+        }
+    }
+}
+
+/// Jobs that are done together on one connection.
+pub(crate) enum Work {
+    Group(Group),
+    Call(Call, Queued),
+    Collect(u32),
+}
+
+impl Work {
+    /// Does the work. It ignores tokio's budget of a task, because an instance yields to
+    /// other tasks only when it waits for the network.
+    pub(crate) async fn run(self, mut guest: Guest) -> Done {
+        let (mut alone, mut more, mut trapped) = (vec![], false, false);
+        match self {
+            Work::Group(group) => {
+                let done = unconstrained(batch(&mut guest, group.requests())).await;
+                trapped = done == Err(Error::Crashed);
+                alone = group.answer(done);
+            }
+            Work::Call(call, queued) => {
+                let (tell, has_trapped) = unconstrained(call(Ok(&mut guest))).await;
+                trapped = has_trapped;
+                drop(queued);
+                tell();
+            }
+            Work::Collect(step) => {
+                let collected = guest.admin(async |admin, store, opened| {
+                    admin.call_collect(store, opened, step).await
+                });
+                match unconstrained(collected).await {
+                    Ok(Ok(collected)) => more = collected.more,
+                    // An error here fails no request: if it lasts, later requests get it.
+                    Ok(Err(_)) => {}
+                    Err(_trap) => trapped = true,
+                }
+            }
+        }
+        Done {
+            guest: (!trapped).then_some(guest),
+            alone,
+            more,
+        }
+    }
+}
+
+/// Runs requests in one transaction.
+async fn batch(guest: &mut Guest, requests: &[Request]) -> Result<Replies, Error> {
+    // Most requests are a single `get`; calling it directly is cheaper than a batch.
+    if let [Request::Get(GetRequest { id })] = requests {
+        let session = answered(guest.get(id).await)?;
+        return Ok(vec![Ok(Reply::Session(session))]);
+    }
+    let replies = answered(guest.batch(requests).await)?;
+    Ok(replies
+        .into_iter()
+        .map(|reply| reply.map_err(Error::from))
+        .collect())
+}
+
+/// The answer of a call; a trap is [`Error::Crashed`].
+pub(crate) fn answered<T>(called: Called<T>) -> Result<T, Error> {
+    match called {
+        Ok(answer) => Ok(answer?),
+        Err(_trap) => Err(Error::Crashed),
+    }
+}

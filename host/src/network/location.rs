@@ -1,0 +1,166 @@
+//! The URL of a database: which component it is for, and which servers it names.
+//!
+//! The component parses the URL itself. Here it is parsed for the sandbox. If the component
+//! reads a part of it differently, the sandbox does not let it connect.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::Error;
+use crate::sandbox::network::{Host, Server};
+
+/// A kind of database, by the scheme of its URLs.
+pub(crate) struct Kind {
+    schemes: &'static [&'static str],
+    /// The component; `None` if this build does not contain it.
+    component: Option<&'static [u8]>,
+    /// The crate's feature that embeds the component.
+    feature: &'static str,
+    /// The port if the URL has none.
+    port: u16,
+    /// The environment variable in which the component looks for the password.
+    pub(crate) password: &'static str,
+}
+
+/// The kinds of databases.
+static KINDS: &[Kind] = &[Kind {
+    schemes: &["postgres://", "postgresql://"],
+    component: POSTGRES,
+    feature: "postgres",
+    port: 5432,
+    password: "PGPASSWORD",
+}];
+
+#[cfg(feature = "postgres")]
+static POSTGRES: Option<&[u8]> = Some(include_bytes!(env!("WASI_SESSIONS_POSTGRES_FILE")));
+#[cfg(not(feature = "postgres"))]
+static POSTGRES: Option<&[u8]> = None;
+
+impl Kind {
+    /// The kind of database of a URL. No error contains any part of the URL, since a
+    /// password with a reserved character can be in any of them.
+    pub(crate) fn of(url: &str) -> Result<&'static Kind, Error> {
+        let fits = |kind: &&Kind| kind.schemes.iter().any(|scheme| url.starts_with(scheme));
+        KINDS.iter().find(fits).ok_or_else(|| {
+            let schemes: Vec<&str> = KINDS.iter().map(|kind| kind.schemes[0]).collect();
+            let schemes = schemes.join("` or `");
+            Error::InvalidArgument(format!("location: must start with `{schemes}`"))
+        })
+    }
+
+    /// The component over this kind of database.
+    pub(crate) fn component(&self) -> Result<&'static [u8], Error> {
+        self.component.ok_or_else(|| {
+            let feature = self.feature;
+            Error::InvalidArgument(format!(
+                "location: is for the crate's feature `{feature}`, without which it was built"
+            ))
+        })
+    }
+
+    /// The servers of a URL of this kind.
+    pub(crate) fn servers(&self, url: &str) -> Vec<Server> {
+        let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+        let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        let (mut hosts, mut ports, mut addresses) = (vec![], vec![], vec![]);
+        for server in authority.split(',').filter(|server| !server.is_empty()) {
+            let (host, port) = split_port(server);
+            hosts.push(host.to_owned());
+            ports.push(port.map_or(Some(self.port), |port| port.parse().ok()));
+        }
+        let query = rest.split_once('?').map_or("", |(_, query)| query);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "host" => hosts.push(value.into_owned()),
+                "port" => ports.extend(value.split(',').map(|port| port.parse().ok())),
+                "hostaddr" => {
+                    addresses.extend(value.split(',').map(|address| address.parse().ok()))
+                }
+                _ => {}
+            }
+        }
+        let count = hosts.len().max(addresses.len());
+        let server = |index: usize| {
+            let port = ports.get(index).or(ports.first()).copied();
+            let host = match addresses.get(index) {
+                Some(address) => Host::Address((*address)?),
+                None => host(hosts.get(index)?),
+            };
+            Some(Server {
+                host,
+                port: port.unwrap_or(Some(self.port))?,
+            })
+        };
+        (0..count).filter_map(server).collect()
+    }
+}
+
+/// Splits a host from the port behind it.
+fn split_port(server: &str) -> (&str, Option<&str>) {
+    if let Some(bracketed) = server.strip_prefix('[')
+        && let Some((host, rest)) = bracketed.split_once(']')
+    {
+        return (host, rest.strip_prefix(':'));
+    }
+    match server.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (server, None),
+    }
+}
+
+fn host(text: &str) -> Host {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Host::Address(address),
+        Err(_) => Host::Name(text.to_owned()),
+    }
+}
+
+/// Servers as text, for errors.
+pub(crate) fn show(servers: &[Server]) -> String {
+    let one = |server: &Server| match &server.host {
+        Host::Address(address) => SocketAddr::new(*address, server.port).to_string(),
+        Host::Name(name) => format!("{name}:{}", server.port),
+    };
+    servers.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(url: &str) -> String {
+        show(&Kind::of(url).unwrap().servers(url))
+    }
+
+    #[test]
+    fn a_url_names_servers_as_the_component_reads_it() {
+        for (url, servers) in [
+            ("postgres://u:p@localhost/d", "localhost:5432"),
+            ("postgresql://u@127.0.0.1:7?sslmode=disable", "127.0.0.1:7"),
+            (
+                "postgres://u:p@db.example:6432,127.0.0.2,[::1]:7/d?x=host",
+                "db.example:6432, 127.0.0.2:5432, [::1]:7",
+            ),
+            (
+                "postgres://u@db.example/d?hostaddr=127.0.0.1",
+                "127.0.0.1:5432",
+            ),
+            ("postgres:///d?user=u&host=127.0.0.1&port=7", "127.0.0.1:7"),
+            ("postgres://u@a:1,b:2/d", "a:1, b:2"),
+            ("postgres://u@127.0.0.1:port/d", ""),
+            ("postgres://", ""),
+        ] {
+            assert_eq!(shown(url), servers, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_of_another_kind_is_refused_without_repeating_it() {
+        for url in ["", "sessions.db", "sqlite://secret", "POSTGRES:secret"] {
+            let words = Kind::of(url).err().unwrap().to_string();
+            assert!(words.contains("`postgres://`"), "{words}");
+            assert!(!words.contains("secret"), "{words}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A store in a database on a server: a thread with its own runtime owns a few instances of
+//! the component, each with a connection, and takes jobs from a queue.
+
+mod dispatcher;
+mod job;
+mod launcher;
+mod location;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime;
+use tokio::sync::mpsc;
+use tokio::task::{LocalSet, unconstrained};
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
+
+use crate::answer::Blocking;
+use crate::cause::Cause;
+use crate::clock::StoreClock;
+use crate::contract::Admin;
+use crate::contract::types::Request;
+use crate::owner::Replies;
+use crate::owner::caller::Caller;
+use crate::owner::command::{Tell, Waiting};
+use crate::owner::group::Budget;
+use crate::owner::permits::{Queue, Queued, Serving};
+use crate::sandbox::instance::{Called, Guest};
+use crate::sandbox::state::State;
+use crate::settings::Settings;
+use crate::{Database, Error};
+use dispatcher::{Command, Dispatcher, Idle};
+use job::{Call, Calling, Job, answered};
+use launcher::Plan;
+
+/// Whether a call may wait for a commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Reads,
+    Writes,
+}
+
+/// The connections of an open store. Dropping this waits until queued jobs are done and the
+/// connections are closed.
+pub(crate) struct Connections {
+    queue: Arc<Queue>,
+    pub(crate) budget: Budget,
+    /// The servers as text.
+    pub(crate) servers: String,
+    commands: Option<mpsc::UnboundedSender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Connections {
+    /// Starts the thread, and opens the first connection on it.
+    pub(crate) async fn open(
+        database: Database,
+        settings: Settings,
+        clock: Arc<StoreClock>,
+    ) -> Result<Self, Error> {
+        let options = &settings.options;
+        let budget = Budget::new(settings.memory_limit, options.max_data);
+        let step = options.gc_step.try_into().unwrap_or(u32::MAX);
+        let idle = Idle {
+            after: settings.idle,
+            step: (options.gc_frequency > 0).then_some(step),
+        };
+        let most = database.connections;
+        let plan = Plan::new(database, settings, clock)?;
+        let servers = plan.servers();
+        let queue = Arc::new(Queue::new());
+        let (sender, commands) = mpsc::unbounded_channel();
+        let (ready, opened) = Caller::new();
+        let served = queue.clone();
+        let thread = thread::Builder::new()
+            .name("wasi-sessions".to_owned())
+            .spawn(move || {
+                let _serving = Serving::store(&served);
+                run(plan, most, budget, idle, commands, ready);
+            })
+            .map_err(|error| Error::Start(Cause::new(error)))?;
+        opened.await.unwrap_or(Err(Error::Closed))?;
+        Ok(Self {
+            queue,
+            budget,
+            servers,
+            commands: Some(sender),
+            thread: Some(thread),
+        })
+    }
+
+    /// Runs the requests in one transaction, which other callers' requests may share (group
+    /// commit).
+    pub(crate) async fn batch(
+        &self,
+        requests: Vec<Request>,
+        blocking: &Blocking,
+    ) -> Result<Replies, Error> {
+        let access = match Job::reads(&requests) {
+            true => Access::Reads,
+            false => Access::Writes,
+        };
+        unconstrained(async {
+            let (caller, replies) = Caller::new();
+            let job = |queued| {
+                Job::Requests(Waiting {
+                    requests,
+                    caller,
+                    queued,
+                })
+            };
+            self.send(access, job, blocking).await?;
+            replies.await.map_err(|_| Error::Closed)?
+        })
+        .await
+    }
+
+    /// Calls a function of the contract's `admin`.
+    pub(crate) async fn admin<T: Send + 'static>(
+        &self,
+        access: Access,
+        call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+        blocking: &Blocking,
+    ) -> Result<T, Error> {
+        unconstrained(async {
+            let (caller, answer) = Caller::new();
+            let call: Call = Box::new(move |guest| calling(guest, call, caller));
+            self.send(access, |queued| Job::Call(call, queued), blocking)
+                .await?;
+            answer.await.map_err(|_| Error::Closed)?
+        })
+        .await
+    }
+
+    /// Queues a job once there is a permit for it.
+    async fn send(
+        &self,
+        access: Access,
+        job: impl FnOnce(Queued) -> Job,
+        blocking: &Blocking,
+    ) -> Result<(), Error> {
+        let commands = self.commands.as_ref().ok_or(Error::Closed)?;
+        let job = job(self.queue.enter(blocking).await?);
+        let command = match access {
+            Access::Reads => Command::Read(job),
+            Access::Writes => Command::Write(job),
+        };
+        commands.send(command).map_err(|_| Error::Closed)
+    }
+}
+
+fn calling<'g, T: Send + 'static>(
+    guest: Result<&'g mut Guest, Error>,
+    call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+    caller: Caller<T>,
+) -> Calling<'g> {
+    Box::pin(async move {
+        let done = match guest {
+            Ok(guest) => answered(guest.admin(call).await),
+            Err(error) => Err(error),
+        };
+        let trapped = matches!(done, Err(Error::Crashed));
+        let tell: Tell = Box::new(move || caller.answer(done));
+        (tell, trapped)
+    })
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        // Without a sender the thread answers what is left, closes the connections and ends.
+        self.commands = None;
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // A clock or a waker of the application may drop the last handle on this very
+        // thread, which cannot join itself.
+        if thread.thread().id() != thread::current().id() {
+            // The panic hook has reported a panic there; its requests got `Closed`.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's main function: opens the first connection, reports the result to `ready`,
+/// and runs jobs until the last handle is dropped.
+fn run(
+    plan: Plan,
+    most: usize,
+    budget: Budget,
+    idle: Idle,
+    commands: mpsc::UnboundedReceiver<Command>,
+    ready: Caller<()>,
+) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let prepared = runtime
+        .map_err(|error| Error::Start(Cause::new(error)))
+        .and_then(|runtime| Ok((runtime, plan.prepare()?)));
+    let (runtime, launcher) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return ready.answer(Err(error)),
+    };
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        match launcher.start().await {
+            Ok(first) => {
+                ready.answer(Ok(()));
+                let dispatcher = Dispatcher::new(launcher, first, most, budget, idle);
+                dispatcher.run(commands).await;
+            }
+            Err(error) => ready.answer(Err(error)),
+        }
+    });
+    drop(local);
+    // The lookup of a name runs on a thread of its own, which can take long.
+    runtime.shutdown_background();
+}

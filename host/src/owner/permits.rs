@@ -1,0 +1,127 @@
+//! The queue of a store as its callers see it: the number of waiting commands, and the
+//! permits of tasks (back-pressure).
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::ptr;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::Error;
+use crate::answer::Blocking;
+use crate::owner::caller::Contained;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Semaphore, thread_local};
+
+/// The number of permits of the queue, one for each request of a task that waits in it.
+/// When all are taken, further tasks wait for a permit.
+const PERMITS: usize = 1024;
+
+/// The number of waiting commands, and the free permits.
+pub(crate) struct Queue {
+    waiting: AtomicUsize,
+    permits: Arc<Semaphore>,
+}
+
+/// Counts a command as waiting until it is done or cancelled.
+pub(crate) struct Queued {
+    queue: Arc<Queue>,
+    _permit: Option<Permit>,
+}
+
+/// A permit of the queue. Dropping it wakes a task that waits for a permit.
+type Permit = Contained<OwnedSemaphorePermit>;
+
+impl Queue {
+    /// An empty queue.
+    pub(crate) fn new() -> Self {
+        Self {
+            waiting: AtomicUsize::new(0),
+            permits: Arc::new(Semaphore::new(PERMITS)),
+        }
+    }
+
+    /// Whether no command waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0
+    }
+
+    /// Waits for a permit, unless this thread blocks until it is answered. A blocked
+    /// thread has one request at a time, and the permits may be held by tasks that only
+    /// this thread can run. Fails if a thread that runs the store's requests would block.
+    pub(crate) async fn enter(self: &Arc<Self>, blocking: &Blocking) -> Result<Queued, Error> {
+        if blocking.is_set() && Serving::is_of(self) {
+            return Err(Error::Other(
+                "the store's own clock, randomness and wakers cannot wait for the store".to_owned(),
+            ));
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut queued = Queued {
+            queue: self.clone(),
+            _permit: None,
+        };
+        if !blocking.is_set() {
+            queued._permit = match self.permits.clone().try_acquire_owned() {
+                Ok(permit) => Some(Contained::new(permit)),
+                Err(_none_free) => self.wait_for_permit(blocking).await,
+            };
+        }
+        Ok(queued)
+    }
+
+    /// Waits for a free permit; `None` if the thread starts to block in the meantime.
+    async fn wait_for_permit(&self, blocking: &Blocking) -> Option<Permit> {
+        let mut permit = Contained::new(Box::pin(self.permits.clone().acquire_owned()));
+        poll_fn(|context| match permit.get_mut() {
+            Some(permit) if !blocking.is_set() => {
+                let free = permit.as_mut().poll(context);
+                free.map(|permit| permit.ok().map(Contained::new))
+            }
+            _ => Poll::Ready(None),
+        })
+        .await
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.queue.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    static SERVED: Cell<*const Queue> = const { Cell::new(ptr::null()) };
+}
+
+/// Marks this thread, until dropped, as running requests of a store. Such a thread must
+/// not wait for that store.
+pub(crate) struct Serving {
+    before: *const Queue,
+}
+
+impl Serving {
+    pub(crate) fn store(queue: &Queue) -> Self {
+        Self {
+            before: SERVED.with(|served| served.replace(queue)),
+        }
+    }
+
+    /// Whether this thread runs requests of any store now.
+    #[cfg(test)]
+    pub(crate) fn is_of_any() -> bool {
+        !SERVED.with(Cell::get).is_null()
+    }
+
+    /// Whether this thread runs requests of this store now.
+    pub(crate) fn is_of(queue: &Queue) -> bool {
+        ptr::eq(SERVED.with(Cell::get), queue)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        SERVED.with(|served| served.set(self.before));
+    }
+}

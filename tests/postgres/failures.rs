@@ -1,0 +1,193 @@
+//! Tests of the errors that callers get when the server, the network or the component fails.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wasi_sessions::{Builder, Database, Error, Options, Sessions};
+
+use super::place::{SERVER, builder, database, options, over, url};
+use super::server::Server;
+use crate::fixture::{create, data};
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn no_error_has_the_password() {
+    let wrong = "wrong-and-secret";
+    let with_password = url(&SERVER).replace("postgres@", &format!("postgres:{wrong}@"));
+    for database in [
+        Database::new(url(&SERVER)).password(wrong),
+        Database::new(with_password),
+        Database::new(format!("postgres://u:{wrong}@host:port/d")),
+        Database::new(format!("postgres://u:{wrong}@127.0.0.1/d?sslmode=prefer")),
+        Database::new(format!("other://u:{wrong}@127.0.0.1/d")),
+    ] {
+        let shown = format!("{database:?}");
+        let error = over(database).open().wait().unwrap_err();
+        let texts = format!("{shown} {error} {error:?}");
+        assert!(!texts.contains("secret"), "{texts}");
+    }
+    let refused = over(Database::new(url(&SERVER)).password(wrong))
+        .open()
+        .wait();
+    let words = refused.unwrap_err().to_string();
+    assert!(words.contains("password authentication failed"), "{words}");
+    let sessions = builder(&SERVER).open().wait().unwrap();
+    let shown = format!("{sessions:?}");
+    assert!(
+        shown.contains(&format!("127.0.0.1:{}", SERVER.port)),
+        "{shown}"
+    );
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+/// A builder that does not wait for long.
+fn impatient(url: String) -> Builder {
+    over(Database::new(url)).options(Options {
+        sync_timeout: Duration::from_millis(300),
+        ..Options::default()
+    })
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn servers_that_accept_no_connection_are_named() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let url = format!("postgres://u:secret@127.0.0.1:{closed},127.0.0.1:{port}/d");
+    let servers = format!("127.0.0.1:{closed}, 127.0.0.1:{port}");
+    let failed = impatient(url).open().wait().unwrap_err();
+    assert_eq!(failed, Error::Unreachable { servers });
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn an_address_that_the_host_does_not_read_in_the_url_cannot_be_connected_to() {
+    // The component decodes this host, and the host does not.
+    let url = url(&SERVER).replace("127.0.0.1", "%31%32%37.0.0.1");
+    let refused = impatient(url).open().wait().unwrap_err().to_string();
+    assert!(refused.contains("does not let it connect"), "{refused}");
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn a_restart_of_the_server_under_load_loses_nothing_that_was_answered() {
+    let mut server = Server::start(&[]);
+    let sessions = builder(&server).open().wait().unwrap();
+    let writers = [(); 8].map(|()| Writer {
+        id: create(&sessions, "0"),
+        answered: AtomicU64::new(0),
+    });
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = StopAtEnd(&stop);
+        let running = writers
+            .each_ref()
+            .map(|writer| scope.spawn(|| writer.run(&sessions, &stop)));
+        for _ in 0..3 {
+            server.stop();
+            server.restart();
+            writers.iter().for_each(Writer::wait_for_answers);
+        }
+        stop.store(true, Ordering::SeqCst);
+        for (running, writer) in running.into_iter().zip(&writers) {
+            let (sent, unknown) = running.join().unwrap();
+            let found: u64 = data(&sessions, &writer.id).unwrap().parse().unwrap();
+            let answered = writer.answered.load(Ordering::SeqCst);
+            assert!((answered..=sent).contains(&found));
+            assert!(unknown <= 3, "{unknown} writes at three restarts");
+        }
+    });
+    assert_eq!(sessions.check().wait(), Ok(vec![]));
+}
+
+/// A caller that writes ascending numbers into a session.
+struct Writer {
+    id: String,
+    /// The number whose write was answered last.
+    answered: AtomicU64,
+}
+
+impl Writer {
+    /// Writes until it is stopped; the last number, and how often the outcome was unknown.
+    fn run(&self, sessions: &Sessions, stop: &AtomicBool) -> (u64, u32) {
+        let (mut number, mut unknown) = (0, 0);
+        while !stop.load(Ordering::SeqCst) {
+            number += 1;
+            match sessions.set(&self.id, number.to_string(), None).wait() {
+                Ok(_) => self.answered.store(number, Ordering::SeqCst),
+                Err(Error::Other(words)) if words.contains("unknown") => unknown += 1,
+                Err(error) => panic!("{error}"),
+            }
+            // A read is tried again, or waits.
+            let found: u64 = data(sessions, &self.id).unwrap().parse().unwrap();
+            let answered = self.answered.load(Ordering::SeqCst);
+            assert!((answered..=number).contains(&found));
+        }
+        (number, unknown)
+    }
+
+    fn wait_for_answers(&self) {
+        let before = self.answered.load(Ordering::SeqCst);
+        let started = Instant::now();
+        while self.answered.load(Ordering::SeqCst) < before + 10 {
+            assert!(started.elapsed() < Duration::from_secs(60));
+            thread::yield_now();
+        }
+    }
+}
+
+/// Ends the writers with the test, however it ends.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn a_component_that_crashes_fails_its_request_and_is_started_again() {
+    let sessions = over(database(&SERVER).connections(1))
+        .memory_limit(16 << 20)
+        .options(Options {
+            max_data: 64 << 20,
+            ..options()
+        })
+        .open()
+        .wait()
+        .unwrap();
+    for _ in 0..3 {
+        let id = create(&sessions, "kept");
+        let overlong = sessions.create(vec![0; 32 << 20]).wait();
+        assert_eq!(overlong, Err(Error::Crashed));
+        assert_eq!(data(&sessions, &id).as_deref(), Some("kept"));
+    }
+    assert_eq!(sessions.count_sessions(None).wait(), Ok(3));
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn a_clock_that_panics_closes_the_store() {
+    static PANICS: AtomicBool = AtomicBool::new(false);
+    let sessions = builder(&SERVER)
+        .options(options())
+        .clock(|| match PANICS.load(Ordering::SeqCst) {
+            true => panic!("no time"),
+            false => std::time::SystemTime::now(),
+        })
+        .open()
+        .wait()
+        .unwrap();
+    let id = create(&sessions, "{}");
+    PANICS.store(true, Ordering::SeqCst);
+    assert_eq!(sessions.get(&id).wait(), Err(Error::Closed));
+    PANICS.store(false, Ordering::SeqCst);
+    assert_eq!(sessions.get(&id).wait(), Err(Error::Closed));
+}

@@ -1,0 +1,162 @@
+//! Tests of many callers at once: tasks and threads, reads beside writes, cancelled requests.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use wasi_sessions::{Database, Error, NewSession, Options, Outcome, Sessions, Stores};
+
+use super::place::{SERVER, builder, connections, options, over, store, url};
+use super::server::PASSWORD;
+use crate::fixture::{LIFE, create, data, session};
+use crate::guests::Guests;
+
+/// Counts in a session until this caller has counted so many times.
+async fn count(sessions: &Sessions, id: &str, times: u64) {
+    for _ in 0..times {
+        loop {
+            let found = sessions.get(id).await.unwrap().unwrap();
+            let number: u64 = std::str::from_utf8(&found.data).unwrap().parse().unwrap();
+            let next = (number + 1).to_string();
+            let outcome = sessions.update(id, next, None, Some(found.version)).await;
+            if let Outcome::Written(_) = outcome.unwrap() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn tasks_and_threads_use_a_store_at_once_over_a_few_connections() {
+    let url = url(&SERVER) + "?application_name=together";
+    let database = Database::new(url).password(PASSWORD).connections(3);
+    let sessions = over(database).options(options()).open().wait().unwrap();
+    assert_eq!(connections(&SERVER, "together"), 1);
+    let shared = Arc::new(create(&sessions, "0"));
+    let runtime = Runtime::new().unwrap();
+    let mut tasks = JoinSet::new();
+    for number in 0..64 {
+        let (sessions, shared) = (sessions.clone(), shared.clone());
+        let task = async move {
+            let id = sessions.create(NewSession::new("0").ttl(LIFE)).await;
+            let id = id.unwrap().id;
+            count(&sessions, &id, 10).await;
+            if number % 8 == 0 {
+                count(&sessions, &shared, 5).await;
+            }
+            let own = sessions.get(&id).await.unwrap().unwrap();
+            assert_eq!((own.data, own.version), (b"10".to_vec(), 11));
+        };
+        tasks.spawn_on(task, runtime.handle());
+    }
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let id = create(&sessions, "0");
+                for number in 0..20 {
+                    sessions.set(&id, number.to_string(), None).wait().unwrap();
+                    assert_eq!(data(&sessions, &id), Some(number.to_string()));
+                }
+            });
+        }
+    });
+    runtime.block_on(tasks.join_all());
+    assert_eq!(session(&sessions, &shared).data, b"40");
+    let open = connections(&SERVER, "together");
+    assert!((2..=3).contains(&open), "{open}");
+    drop(sessions);
+    // The server notices the end of a connection a little later.
+    let mut tries = 0;
+    while connections(&SERVER, "together") > 0 {
+        tries += 1;
+        assert!(tries < 1000, "connections are left");
+    }
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn a_read_does_not_wait_for_writes_that_wait() {
+    let options = options();
+    let table = options.table_name.clone();
+    let sessions = builder(&SERVER).options(options).open().wait().unwrap();
+    let ids = [(); 8].map(|()| create(&sessions, "before"));
+    let lock = SERVER.begin(&format!(r#"UPDATE "{table}" SET version = version"#));
+    thread::scope(|scope| {
+        let writes = ids
+            .each_ref()
+            .map(|id| scope.spawn(|| sessions.set(id, "after", None).wait()));
+        for _ in 0..100 {
+            for id in &ids {
+                assert_eq!(data(&sessions, id).as_deref(), Some("before"));
+            }
+        }
+        assert!(writes.iter().all(|write| !write.is_finished()));
+        drop(lock);
+        for write in writes {
+            assert!(matches!(write.join().unwrap(), Ok(Outcome::Written(_))));
+        }
+    });
+    assert_eq!(data(&sessions, &ids[7]).as_deref(), Some("after"));
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn a_lock_that_is_not_free_in_time_is_busy_and_nothing_was_done() {
+    let options = Options {
+        sync_timeout: Duration::from_millis(500),
+        ..options()
+    };
+    let table = options.table_name.clone();
+    let sessions = builder(&SERVER).options(options).open().wait().unwrap();
+    let id = create(&sessions, "before");
+    let lock = SERVER.begin(&format!(r#"UPDATE "{table}" SET version = version"#));
+    assert_eq!(sessions.set(&id, "after", None).wait(), Err(Error::Busy));
+    drop(lock);
+    assert_eq!(data(&sessions, &id).as_deref(), Some("before"));
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn a_cancelled_wait_does_not_cancel_the_request() {
+    let sessions = store();
+    let ids = [(); 20].map(|()| create(&sessions, "before"));
+    let mut context = Context::from_waker(Waker::noop());
+    for id in &ids {
+        let mut set = Box::pin(sessions.set(id, "after", None));
+        assert!(set.as_mut().poll(&mut context).is_pending());
+    }
+    for id in &ids {
+        let mut tries = 0;
+        while data(&sessions, id).as_deref() != Some("after") {
+            tries += 1;
+            assert!(tries < 10_000, "the request was cancelled");
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn guests_are_linked_with_a_store_on_a_server() {
+    let sessions = store();
+    let id = create(&sessions, "linked");
+    let guests = Guests::new(Stores::new().with("sessions.db", sessions.clone()));
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut guest = guests.start().await;
+        guest.open("sessions.db", "{\"gcStep\":100}").await.unwrap();
+        for refused in ["access", "key", "tlsRoots"] {
+            let options = format!("{{\"{refused}\":null}}");
+            let words = guest.open("sessions.db", &options).await.unwrap_err();
+            assert!(format!("{words:?}").contains(refused), "{words:?}");
+        }
+        let mut guest = guests.open().await;
+        let (calls, store) = guest.calls();
+        let found = calls.call_get(store, &id).await.unwrap().unwrap();
+        assert_eq!(found.unwrap().data, b"linked");
+    });
+}
