@@ -1,5 +1,5 @@
-//! Tests of the component over PostgreSQL with a real server: in a sandbox of the tests' own
-//! and under the crate.
+//! Tests of the component over PostgreSQL with a real server: in a sandbox of the tests' own,
+//! under the crate and the command line.
 
 use std::net::SocketAddr;
 
@@ -15,8 +15,10 @@ mod server;
 use crate::guests;
 use server::{PASSWORD, Server};
 
+mod command_line;
 mod failures;
 mod place;
+mod sites;
 mod store;
 mod together;
 

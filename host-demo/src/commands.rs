@@ -1,4 +1,4 @@
-//! The commands on a database in a directory: each calls the store and prints its answer.
+//! The commands on a database: each calls the store and prints its answer.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,56 +14,56 @@ use wasi_sessions::{Entry, Error, NewSession, Options, Outcome};
 
 use crate::arguments::Command;
 use crate::bench;
-use crate::database::Database;
 use crate::ending::{self, No};
 use crate::output::{Output, count, time};
 use crate::secrets;
+use crate::server::Place;
 use crate::story;
 
 /// The page size of a listing.
 const PAGE: u64 = 500;
 
 /// Runs a command.
-pub fn run(command: Command, database: &Database, output: &mut Output) -> anyhow::Result<()> {
+pub fn run(command: Command, place: &Place, output: &mut Output) -> anyhow::Result<()> {
     match command {
         Command::Create { payload, subject } => create(
-            database,
+            place,
             payload.data,
             milliseconds(payload.life.ttl),
             subject,
             output,
         ),
-        Command::Get { session } => get(database, &secrets::id(session.id)?, output),
+        Command::Get { session } => get(place, &secrets::id(session.id)?, output),
         Command::Set { session, payload } => set(
-            database,
+            place,
             &secrets::id(session.id)?,
             payload.data,
             milliseconds(payload.life.ttl),
             output,
         ),
         Command::Touch { session, life } => touch(
-            database,
+            place,
             &secrets::id(session.id)?,
             milliseconds(life.ttl),
             output,
         ),
-        Command::Destroy { session } => destroy(database, &secrets::id(session.id)?, output),
-        Command::List { subject, limit } => list(database, subject.as_deref(), limit, output),
+        Command::Destroy { session } => destroy(place, &secrets::id(session.id)?, output),
+        Command::List { subject, limit } => list(place, subject.as_deref(), limit, output),
         Command::Terminate {
             handle,
             subject,
             except,
         } => {
             let except = except.map(secrets::id).transpose()?;
-            terminate(database, handle, subject, except, output)
+            terminate(place, handle, subject, except, output)
         }
-        Command::Collect { limit } => collect(database, limit, output),
-        Command::Stats => stats(database, output),
-        Command::Check => check(database, output),
-        Command::Backup { copy } => backup(database, &copy, output),
-        Command::Restore { copy } => restore(database, &copy, output),
-        Command::WriteUntilKilled => story::write_until_killed(database),
-        Command::ReadSessions { native } => bench::read_sessions(database, native),
+        Command::Collect { limit } => collect(place, limit, output),
+        Command::Stats => stats(place, output),
+        Command::Check => check(place, output),
+        Command::Backup { copy } => backup(place, &copy, output),
+        Command::Restore { copy } => restore(place, &copy, output),
+        Command::WriteUntilKilled => story::write_until_killed(place.directory()?),
+        Command::ReadSessions { native } => bench::read_sessions(place.directory()?, native),
     }
 }
 
@@ -73,7 +73,7 @@ fn milliseconds(ttl: Option<u64>) -> Option<Duration> {
 }
 
 fn create(
-    database: &Database,
+    place: &Place,
     data: Option<OsString>,
     ttl: Option<Duration>,
     subject: Option<String>,
@@ -83,10 +83,10 @@ fn create(
     if let Some(subject) = subject {
         session = session.subject(subject);
     }
-    let is_new = !database.exists()?;
-    let sessions = database.create()?;
+    let new_file = place.missing_file()?;
+    let sessions = place.create()?;
     let created = sessions.create(session).wait()?;
-    say_if_new(database, is_new);
+    say_if_new(new_file.as_deref());
     let json = json!({
         "id": created.id,
         "version": created.version,
@@ -95,8 +95,8 @@ fn create(
     Ok(output.result(json, created.id)?)
 }
 
-fn get(database: &Database, id: &str, output: &mut Output) -> anyhow::Result<()> {
-    let Some(session) = database.open()?.get(id).wait()? else {
+fn get(place: &Place, id: &str, output: &mut Output) -> anyhow::Result<()> {
+    let Some(session) = place.open()?.get(id).wait()? else {
         bail!(No::session());
     };
     if !output.json {
@@ -119,17 +119,17 @@ fn get(database: &Database, id: &str, output: &mut Output) -> anyhow::Result<()>
 }
 
 fn set(
-    database: &Database,
+    place: &Place,
     id: &str,
     data: Option<OsString>,
     ttl: Option<Duration>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let data = payload(data)?;
-    let is_new = !database.exists()?;
-    match database.create()?.set(id, data, ttl).wait()? {
+    let new_file = place.missing_file()?;
+    match place.create()?.set(id, data, ttl).wait()? {
         Outcome::Written(written) => {
-            say_if_new(database, is_new);
+            say_if_new(new_file.as_deref());
             let (version, expires) = (written.version, written.expires);
             Ok(output.result(
                 json!({ "version": version, "expires": expires }),
@@ -143,41 +143,40 @@ fn set(
 
 /// Reports a new database, so that a mistyped directory is noticed. Called only on success,
 /// because an error is the only line.
-fn say_if_new(database: &Database, is_new: bool) {
-    if is_new {
-        let path = database.path();
-        ending::say(format_args!("created a new database `{}`", path.display()));
+fn say_if_new(file: Option<&Path>) {
+    if let Some(file) = file {
+        ending::say(format_args!("created a new database `{}`", file.display()));
     }
 }
 
 fn touch(
-    database: &Database,
+    place: &Place,
     id: &str,
     ttl: Option<Duration>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let Some(expires) = database.open()?.touch(id, ttl).wait()? else {
+    let Some(expires) = place.open()?.touch(id, ttl).wait()? else {
         bail!(No::session());
     };
     let human = format!("expires {}", time(expires));
     Ok(output.result(json!({ "expires": expires }), human)?)
 }
 
-fn destroy(database: &Database, id: &str, output: &mut Output) -> anyhow::Result<()> {
-    if !database.open()?.destroy(id).wait()? {
+fn destroy(place: &Place, id: &str, output: &mut Output) -> anyhow::Result<()> {
+    if !place.open()?.destroy(id).wait()? {
         bail!(No::session());
     }
     Ok(ended(1, output)?)
 }
 
 fn terminate(
-    database: &Database,
+    place: &Place,
     handle: Option<String>,
     subject: Option<String>,
     except: Option<String>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let sessions = database.open()?;
+    let sessions = place.open()?;
     let Some(handle) = handle else {
         let subject = subject.context("either a handle or --subject is needed")?;
         let number = sessions.terminate_subject(&subject, except.as_deref());
@@ -196,12 +195,12 @@ fn ended(number: u64, output: &mut Output) -> io::Result<()> {
 
 /// Prints each page as it comes, so that the listing need not fit into memory.
 fn list(
-    database: &Database,
+    place: &Place,
     subject: Option<&str>,
     limit: Option<u64>,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let sessions = database.open()?;
+    let sessions = place.open()?;
     let mut left = limit.unwrap_or(u64::MAX);
     let (mut cursor, mut is_empty) = (None, true);
     while left > 0 {
@@ -260,8 +259,8 @@ fn list_entry(entry: &Entry, output: &mut Output) -> io::Result<()> {
     output.result(json, human)
 }
 
-fn collect(database: &Database, limit: u32, output: &mut Output) -> anyhow::Result<()> {
-    let sessions = database.open()?;
+fn collect(place: &Place, limit: u32, output: &mut Output) -> anyhow::Result<()> {
+    let sessions = place.open()?;
     let (mut removed, mut steps) = (0, 0);
     loop {
         let step = sessions.collect(limit).wait()?;
@@ -279,8 +278,8 @@ fn collect(database: &Database, limit: u32, output: &mut Output) -> anyhow::Resu
     Ok(output.result(json!({ "removed": removed, "steps": steps }), human)?)
 }
 
-fn stats(database: &Database, output: &mut Output) -> anyhow::Result<()> {
-    let stats = database.open()?.stats().wait()?;
+fn stats(place: &Place, output: &mut Output) -> anyhow::Result<()> {
+    let stats = place.open()?.stats().wait()?;
     let json = json!({
         "name": stats.name,
         "engine": stats.engine,
@@ -300,8 +299,8 @@ fn stats(database: &Database, output: &mut Output) -> anyhow::Result<()> {
     Ok(output.result(json, human)?)
 }
 
-fn check(database: &Database, output: &mut Output) -> anyhow::Result<()> {
-    let checked = database
+fn check(place: &Place, output: &mut Output) -> anyhow::Result<()> {
+    let checked = place
         .open()
         .and_then(|sessions| Ok(sessions.check().wait()?));
     let damage = match checked {
@@ -325,15 +324,16 @@ fn check(database: &Database, output: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn backup(database: &Database, copy: &Path, output: &mut Output) -> anyhow::Result<()> {
-    database.open()?.backup(copy).wait()?;
+fn backup(place: &Place, copy: &Path, output: &mut Output) -> anyhow::Result<()> {
+    place.open()?.backup(copy).wait()?;
     let size = fs::metadata(copy)?.len();
     let name = copy.display().to_string();
     let human = format!("written to {name}, {}", count(size, "byte"));
     Ok(output.result(json!({ "file": name, "size": size }), human)?)
 }
 
-fn restore(database: &Database, copy: &Path, output: &mut Output) -> anyhow::Result<()> {
+fn restore(place: &Place, copy: &Path, output: &mut Output) -> anyhow::Result<()> {
+    let database = place.directory()?;
     database.builder(database.options()).restore(copy).wait()?;
     let size = fs::metadata(copy)?.len();
     let (file, name) = (database.path(), copy.display().to_string());

@@ -122,7 +122,7 @@ fn is_inside(path: &Path, directory: &Path) -> bool {
 
 /// The directory for compiled code, in the cache directory of the XDG specification: an
 /// absolute `$XDG_CACHE_HOME`, or else `.cache` in the user's home.
-fn cache_directory() -> Option<PathBuf> {
+pub fn cache_directory() -> Option<PathBuf> {
     let caches = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|caches| caches.is_absolute())

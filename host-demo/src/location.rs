@@ -4,29 +4,36 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use wasi_sessions::Options;
 
 use crate::database::Database;
 use crate::secrets;
+use crate::server::{Place, Server};
 
-/// The error if a command lacks its directory.
-pub const NEEDS_DIRECTORY: &str = "a command needs --directory <DIR>";
+/// The error if a command lacks its database.
+pub const NEEDS_PLACE: &str = "a command needs --directory <DIR> or --store <URL>";
 
 /// The location of the database, with its keys.
 #[derive(Debug, Args)]
 pub struct Location {
-    /// The database's directory, which every command on a database needs; without it `serve` and
-    /// the story create a temporary one. `bench` and `soak` create theirs in a temporary folder in
-    /// it
+    /// The database's directory; every command on a database needs it or --store. Without it
+    /// `serve` and the story create a temporary one. `bench` and `soak` create theirs in a
+    /// temporary folder in it
     #[arg(long, global = true, value_name = "DIR")]
     pub directory: Option<PathBuf>,
-    /// The database's file in the directory
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        default_value = "sessions.db"
-    )]
-    pub file: String,
+    /// Instead of a directory, a database on a server, such as postgres://user@host/database. Its
+    /// password is in the environment variable PGPASSWORD
+    #[arg(long, global = true, value_name = "URL",
+          value_parser = NonEmptyStringValueParser::new())]
+    pub store: Option<String>,
+    /// A file with the trusted root certificates for the server's certificate, in PEM [default:
+    /// the public ones]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_roots: Option<PathBuf>,
+    /// The database's file in the directory [default: sessions.db]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub file: Option<String>,
     /// The table that holds the sessions
     #[arg(long, global = true, value_name = "NAME", default_value = "Sessions")]
     pub table: String,
@@ -41,17 +48,47 @@ pub struct Location {
 }
 
 impl Location {
-    /// The database in the directory that was given.
-    pub fn database(&self) -> anyhow::Result<Database> {
-        let directory = self.directory.as_ref().context(NEEDS_DIRECTORY)?;
-        self.database_in(directory)
+    /// The database that was given.
+    pub fn place(&self) -> anyhow::Result<Place> {
+        match self.server()? {
+            Some(server) => Ok(Place::Server(server)),
+            None => {
+                let directory = self.directory.as_ref().context(NEEDS_PLACE)?;
+                Ok(Place::Directory(self.database_in(directory)?))
+            }
+        }
+    }
+
+    /// The database on a server, if one was given.
+    pub fn server(&self) -> anyhow::Result<Option<Server>> {
+        let Some(url) = &self.store else {
+            return Ok(None);
+        };
+        let options = Options {
+            table_name: self.table.clone(),
+            // The store refuses keys, since it would not encrypt with them.
+            key: secrets::key(self.key_file.as_deref())?,
+            previous_key: secrets::previous_key(self.previous_key_file.as_deref())?,
+            ..Options::default()
+        };
+        Server::new(url, self.tls_roots.as_deref(), options).map(Some)
+    }
+
+    /// Why these options exclude each other, if they do.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        match (&self.store, &self.directory) {
+            (Some(_), Some(_)) => Some("--store replaces --directory"),
+            (Some(_), None) if self.file.is_some() => Some("--file belongs to --directory"),
+            (None, _) if self.tls_roots.is_some() => Some("--tls-roots belongs to --store"),
+            _ => None,
+        }
     }
 
     /// The database in another directory.
     pub fn database_in(&self, directory: &Path) -> anyhow::Result<Database> {
         Ok(Database {
             directory: directory.to_owned(),
-            file: self.file.clone(),
+            file: self.file.as_deref().unwrap_or("sessions.db").to_owned(),
             table: self.table.clone(),
             key: secrets::key(self.key_file.as_deref())?,
             previous_key: secrets::previous_key(self.previous_key_file.as_deref())?,

@@ -1,5 +1,5 @@
 //! The command line: demonstrates the store in a story, measures it, serves a web component
-//! with it, or works on a database in a directory.
+//! with it, or works on a database in a directory or on a server.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod output;
 mod random;
 mod secrets;
 mod serve;
+mod server;
 mod shipped;
 mod soak;
 mod story;
@@ -48,7 +49,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             shipped::manual(command.as_deref(), arguments::definition(), &mut output)?;
         }
         Some(Task::Command(command)) => {
-            commands::run(command, &arguments.location.database()?, &mut output)?;
+            commands::run(command, &arguments.location.place()?, &mut output)?;
         }
     }
     Ok(output.flush()?)

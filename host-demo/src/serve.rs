@@ -1,4 +1,4 @@
-//! Serves a web component over HTTP, with the store in a directory.
+//! Serves a web component over HTTP, with the store in a directory or on a server.
 
 use std::fs;
 use std::future::Future;
@@ -23,6 +23,7 @@ use crate::ending;
 use crate::location::{Location, at_least};
 use crate::output::Output;
 use crate::secrets;
+use crate::server::Place;
 
 /// The demo's component, from this workspace.
 static DEMO: &[u8] = include_bytes!(env!("WEB_DEMO_COMPONENT_FILE"));
@@ -100,23 +101,23 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
     log_requests();
     // Dropped, and so removed, after the store in it is closed.
     let temporary: TempDir;
-    let directory = match &location.directory {
-        Some(directory) => directory,
-        None => {
+    let place = match (location.server()?, &location.directory) {
+        (Some(server), _) => Place::Server(server),
+        (None, Some(directory)) => Place::Directory(location.database_in(directory)?),
+        (None, None) => {
             temporary = tempfile::Builder::new()
                 .prefix("wasi-sessions-")
                 .tempdir()
                 .context("cannot create a temporary directory")?;
             ending::say("sessions end with this program; --directory <DIR> keeps them");
-            temporary.path()
+            Place::Directory(location.database_in(temporary.path())?)
         }
     };
-    let database = location.database_in(directory)?;
-    let sessions = database.create()?;
+    let sessions = place.create()?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut server = server(&site, component, &sessions, token.as_deref());
-        if let Some(cache) = database.cache_directory() {
+        if let Some(cache) = place.cache_directory() {
             server = server.cache_directory(cache);
         }
         let stop = stop_signal()?;

@@ -31,7 +31,7 @@ fn a_wrong_command_is_a_usage_error() {
     let without_directory = bare(&["stats"]).output().unwrap();
     assert_eq!(without_directory.status.code(), Some(2));
     let errors = String::from_utf8(without_directory.stderr).unwrap();
-    let usage = "Usage: wasi-sessions stats --directory <DIR> [OPTIONS]\n";
+    let usage = "Usage: wasi-sessions stats <--directory <DIR>|--store <URL>> [OPTIONS]\n";
     assert!(errors.contains(usage), "{errors}");
     assert!(!home.path().exists());
 }

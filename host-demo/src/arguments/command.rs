@@ -1,4 +1,4 @@
-//! The commands on a database in a directory, and their arguments.
+//! The commands on a database, and their arguments.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use crate::bench::Layout;
 use crate::location::at_least;
 
-/// What to do with the database in a directory.
+/// What to do with a database.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a session and print its id

@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use crate::bench::Plan;
 use crate::ending::EXIT_CODES;
-use crate::location::{Location, NEEDS_DIRECTORY};
+use crate::location::{Location, NEEDS_PLACE};
 use crate::serve::Site;
 use crate::soak;
 
@@ -30,7 +30,8 @@ const NAME: &str = "wasi-sessions";
 /// that is interrupted leaves its temporary directory behind.
 ///
 /// With a command it works on the database in a directory, which no other program may have
-/// open. Only `create`, `set` and `restore` create a missing database. Programs can do
+/// open, or with --store on a database on a server, which many programs can share. Only
+/// `create`, `set` and `restore` create a missing database. Programs can do
 /// more with the crate `wasi-sessions`: update, merge, rotate and clear.
 ///
 /// Every user of a machine can read its command lines. So a command that takes an
@@ -100,8 +101,8 @@ pub enum Task {
     ///
     /// Prints the URL once it listens, and a line for each request on standard
     /// error. Ends on SIGINT or SIGTERM, after the requests in flight. Without
-    /// --directory the sessions are in a temporary directory, which is removed at
-    /// the end.
+    /// --directory and --store the sessions are in a temporary directory, which is removed
+    /// at the end.
     Serve(Site),
     /// Write the store's component to a file, for tools such as wac, jco and wkg
     ///
@@ -149,8 +150,13 @@ impl Arguments {
         let arguments =
             Self::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
         let name = matches.subcommand_name();
-        if let Some(command) = name.and_then(|name| definition.find_subcommand_mut(name)) {
-            arguments.check(command)?;
+        match name.and_then(|name| definition.find_subcommand_mut(name)) {
+            Some(command) => arguments.check(command)?,
+            None if arguments.location.store.is_some() => {
+                let reason = "the story is told in a directory; --store belongs to the commands";
+                return Err(definition.error(ErrorKind::ArgumentConflict, reason));
+            }
+            None => {}
         }
         Ok(arguments)
     }
@@ -159,8 +165,16 @@ impl Arguments {
     fn check(&self, command: &mut clap::Command) -> Result<(), clap::Error> {
         let mut refused = |kind, reason| Err(command.error(kind, reason));
         let on_a_database = matches!(self.command, Some(Task::Command(_)));
-        if on_a_database && self.location.directory.is_none() {
-            refused(ErrorKind::MissingRequiredArgument, NEEDS_DIRECTORY)
+        let location = &self.location;
+        if on_a_database && location.directory.is_none() && location.store.is_none() {
+            refused(ErrorKind::MissingRequiredArgument, NEEDS_PLACE)
+        } else if let Some(reason) = location.contradiction() {
+            refused(ErrorKind::ArgumentConflict, reason)
+        } else if location.store.is_some()
+            && matches!(self.command, Some(Task::Bench(_) | Task::Soak(_)))
+        {
+            let reason = "--store belongs to `serve` and to the commands on a database";
+            refused(ErrorKind::ArgumentConflict, reason)
         } else if self.scale.sessions.or(self.scale.users).is_some() {
             let reason = "--sessions and --users belong to the story, which has no command";
             refused(ErrorKind::ArgumentConflict, reason)
@@ -171,9 +185,9 @@ impl Arguments {
 }
 
 /// The derived definition for clap, with two changes. The usage of each command on a database
-/// has `--directory`, because clap cannot require an option that may come before *or* after a
-/// command. And options accept negative numbers, so that the option reports what is wrong;
-/// otherwise clap would report an unknown option.
+/// has `--directory` or `--store`, because clap cannot require an option that may come before
+/// *or* after a command. And options accept negative numbers, so that the option reports what
+/// is wrong; otherwise clap would report an unknown option.
 pub fn definition() -> clap::Command {
     let negative = |option: Arg| {
         let names = option.get_value_names().unwrap_or_default();
@@ -194,7 +208,8 @@ pub fn definition() -> clap::Command {
             return command;
         }
         let usage = command.render_usage().to_string();
-        let usage = usage.replacen("[OPTIONS]", "--directory <DIR> [OPTIONS]", 1);
+        let place = "<--directory <DIR>|--store <URL>> [OPTIONS]";
+        let usage = usage.replacen("[OPTIONS]", place, 1);
         command.override_usage(usage.trim_start_matches("Usage: ").to_owned())
     })
 }

@@ -29,11 +29,35 @@ fn global_options_may_come_before_or_after_the_command() {
 #[test]
 fn no_argument_of_a_command_is_taken_for_a_global_option() {
     let arguments = parse("backup copy.db --directory d --file f --table t").unwrap();
-    assert_eq!(arguments.location.file, "f");
+    assert_eq!(arguments.location.file.as_deref(), Some("f"));
     let Some(Task::Command(Command::Backup { copy })) = arguments.command else {
         panic!("{:?}", arguments.command);
     };
     assert_eq!(copy, Path::new("copy.db"));
+}
+
+#[test]
+fn a_database_is_in_a_directory_or_on_a_server() {
+    let url = "postgres://user@host/d";
+    for line in [
+        format!("list --store {url} --table t --tls-roots f"),
+        format!("--store {url} serve"),
+    ] {
+        let arguments = parse(&line).unwrap();
+        assert_eq!(arguments.location.store.as_deref(), Some(url), "{line}");
+    }
+    for line in [
+        "list".to_owned(),
+        format!("list --store {url} --directory d"),
+        format!("list --store {url} --file f"),
+        "list --directory d --tls-roots f".to_owned(),
+        "list --store".to_owned(),
+        format!("bench --store {url}"),
+        format!("soak --store {url}"),
+        format!("--store {url}"),
+    ] {
+        assert!(parse(&line).is_err(), "{line}");
+    }
 }
 
 #[test]
@@ -129,15 +153,15 @@ fn an_invalid_number_is_refused_with_the_valid_range() {
 
 #[test]
 fn an_error_shows_how_the_command_is_used() {
-    let terminate = "wasi-sessions terminate --directory <DIR> [OPTIONS] <HANDLE|--subject <NAME>>";
+    let terminate = "wasi-sessions terminate <--directory <DIR>|--store <URL>> [OPTIONS] <HANDLE|--subject <NAME>>";
     for (line, usage) in [
         (
             "get x",
-            "wasi-sessions get --directory <DIR> [OPTIONS] <ID>",
+            "wasi-sessions get <--directory <DIR>|--store <URL>> [OPTIONS] <ID>",
         ),
         (
             "get --directory d",
-            "wasi-sessions get --directory <DIR> [OPTIONS] <ID>",
+            "wasi-sessions get <--directory <DIR>|--store <URL>> [OPTIONS] <ID>",
         ),
         ("terminate x", terminate),
         ("terminate --directory d", terminate),

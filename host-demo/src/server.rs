@@ -1,0 +1,124 @@
+//! Opens a database on a server, and one in either place.
+
+use std::env::{self, VarError};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use wasi_sessions::{Builder, Database, Error, Options, Sessions};
+
+use crate::database::{self, cache_directory};
+
+/// The environment variable with the password, which PostgreSQL's own programs read, too.
+const PASSWORD: &str = "PGPASSWORD";
+
+/// A database on a server, and the options of its store.
+pub struct Server {
+    database: Database,
+    options: Options,
+}
+
+impl Server {
+    /// The database with this URL. The password is in the URL or in the environment.
+    pub fn new(url: &str, tls_roots: Option<&Path>, options: Options) -> anyhow::Result<Self> {
+        let mut database = Database::new(url);
+        if let Some(password) = password()? {
+            database = database.password(password);
+        }
+        if let Some(file) = tls_roots {
+            let name = file.display();
+            let pem = fs::read_to_string(file)
+                .with_context(|| format!("certificates `{name}` cannot be read"))?;
+            database = database.tls_roots(pem);
+        }
+        Ok(Self { database, options })
+    }
+
+    /// Opens the store, whose table is created if it is missing.
+    pub fn create(&self) -> anyhow::Result<Sessions> {
+        self.opened(self.options.clone())
+    }
+
+    /// Opens an existing table; creates or migrates nothing.
+    pub fn open(&self) -> anyhow::Result<Sessions> {
+        self.opened(Options {
+            sync: false,
+            ..self.options.clone()
+        })
+    }
+
+    /// Opens the store. An error does not contain the URL, which may contain a password.
+    fn opened(&self, options: Options) -> anyhow::Result<Sessions> {
+        let mut builder = Builder::over(self.database.clone()).options(options);
+        if let Some(cache) = cache_directory() {
+            builder = builder.cache_directory(cache);
+        }
+        builder.open().wait().map_err(|error| match error {
+            // Without the store's advice, which is for programs.
+            Error::MissingTable(_) => {
+                anyhow!("no table `{}` in the database", self.options.table_name)
+            }
+            error => anyhow::Error::new(error).context("cannot open the store"),
+        })
+    }
+}
+
+fn password() -> anyhow::Result<Option<String>> {
+    match env::var(PASSWORD) {
+        Ok(password) => Ok(Some(password)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => bail!("{PASSWORD} is not UTF-8"),
+    }
+}
+
+/// The place of a store.
+pub enum Place {
+    /// In a directory.
+    Directory(database::Database),
+    /// On a server.
+    Server(Server),
+}
+
+impl Place {
+    /// Opens the store, which is created if it is missing.
+    pub fn create(&self) -> anyhow::Result<Sessions> {
+        match self {
+            Self::Directory(database) => database.create(),
+            Self::Server(server) => server.create(),
+        }
+    }
+
+    /// Opens an existing store; creates or migrates nothing.
+    pub fn open(&self) -> anyhow::Result<Sessions> {
+        match self {
+            Self::Directory(database) => database.open(),
+            Self::Server(server) => server.open(),
+        }
+    }
+
+    /// The directory in which compiled code is cached, if any.
+    pub fn cache_directory(&self) -> Option<PathBuf> {
+        match self {
+            Self::Directory(database) => database.cache_directory(),
+            Self::Server(_) => cache_directory(),
+        }
+    }
+
+    /// The database in a directory, for commands that work only there.
+    pub fn directory(&self) -> anyhow::Result<&database::Database> {
+        match self {
+            Self::Directory(database) => Ok(database),
+            Self::Server(_) => {
+                bail!("this is for a database in a directory; a server has its own tools")
+            }
+        }
+    }
+
+    /// The file of a database in a directory that does not exist yet.
+    pub fn missing_file(&self) -> anyhow::Result<Option<PathBuf>> {
+        match self {
+            Self::Directory(database) if !database.exists()? => Ok(Some(database.path())),
+            _ => Ok(None),
+        }
+    }
+}
