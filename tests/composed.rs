@@ -19,7 +19,7 @@ use wasi_sessions::{Builder, Sessions};
 use crate::fixture::{CACHE, compiled_in, data};
 use plain_host::{Answer, Deadline, interrupt, request};
 
-mod plain_host;
+pub mod plain_host;
 
 /// The number of concurrent requests.
 const AT_ONCE: u64 = 32;

@@ -1,5 +1,5 @@
 //! Tests of the component over PostgreSQL with a real server: in a sandbox of the tests' own,
-//! under the crate and the command line.
+//! under the crate and the command line, and composed with the web demo.
 
 use std::net::SocketAddr;
 
@@ -16,6 +16,7 @@ use crate::guests;
 use server::{PASSWORD, Server};
 
 mod command_line;
+mod composed;
 mod failures;
 mod place;
 mod sites;

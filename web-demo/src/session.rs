@@ -5,6 +5,8 @@
 //! lives for one request and opens the store in it, which is cheap if the host keeps the
 //! store open.
 
+use std::env;
+
 use serde_json::json;
 use wasi_sessions::store::admin;
 use wasi_sessions::store::sessions::Store;
@@ -42,6 +44,10 @@ const STEPS: u32 = 100;
 /// milliseconds. Each later request renews it by the store's `browserSessionLifetime`.
 const FIRST_LIFE: u64 = 15 * 60_000;
 
+/// The environment variable with the store's location, for a store that is composed with
+/// this component and is not a file.
+const LOCATION: &str = "SESSION_STORE";
+
 /// The id of the session that counts the tries of the operator's token. A cookie with
 /// this id is ignored, since it does not have the form of the store's ids.
 const TRIES: &str = "tries of the operator's token";
@@ -72,7 +78,9 @@ pub struct Listed {
 impl Sessions {
     /// Opens the store with its defaults.
     pub fn open() -> Result<Self, Error> {
-        Store::open("sessions.db", "").map(Self)
+        let location = env::var(LOCATION);
+        let location = location.as_deref().unwrap_or("sessions.db");
+        Store::open(location, "").map(Self)
     }
 
     /// Starts a session under a new id. It never uses an id that a visitor sends, since
