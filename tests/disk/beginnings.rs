@@ -53,6 +53,14 @@ pub fn closed(settings: Settings) -> (Image, Contents) {
     (run.process.kill().seen, run.contents)
 }
 
+/// A store whose key is about to be changed, as the settings say.
+pub fn before_change_of_key(settings: Settings) -> (Image, Contents) {
+    let (before, _) = settings.keys.change().expect("the keys change");
+    let mut run = ran(settings.with(before), &script::before_change_of_key());
+    run.process.close().unwrap();
+    (run.process.kill().seen, run.contents)
+}
+
 /// A store whose owner was killed, with writes in its WAL, and its contents after each step.
 pub fn killed(settings: Settings) -> (Image, Vec<Contents>) {
     let mut run = ran(settings, &script::before_faults());

@@ -7,7 +7,7 @@ use crate::disk::Disk;
 use crate::image::Image;
 use crate::model::Contents;
 use crate::power::{Left, Progress};
-use crate::process::{Called, DATABASE, Process};
+use crate::process::{Called, DATABASE, Error, Process};
 use crate::random::Random;
 use crate::run::{Settings, check, is_refused, observe};
 use crate::script::{self, Step};
@@ -40,6 +40,23 @@ impl Expected<'_> {
     pub fn is_held_on(&self, disk: Disk) -> Result<(), String> {
         let mut process = Process::on(disk, self.now, self.seed);
         answer(process.open(DATABASE, &self.settings.options()))?;
+        self.is_held_and_goes_on(process)
+    }
+
+    /// Like [`Expected::is_held_by`], but the options may be refused if that is allowed: they
+    /// may lack a key.
+    pub fn is_held_unless_refused(&self, image: Image, may_refuse: bool) -> Result<(), String> {
+        let mut process = Process::on(Disk::new(image), self.now, self.seed);
+        match process.open(DATABASE, &self.settings.options()) {
+            Ok(Err(Error::InvalidArgument(_))) if may_refuse => Ok(()),
+            opened => {
+                answer(opened)?;
+                self.is_held_and_goes_on(process)
+            }
+        }
+    }
+
+    fn is_held_and_goes_on(&self, mut process: Process) -> Result<(), String> {
         is_sound(&mut process)?;
         self.is_held(&mut process)?;
         let Step::Alone(request) = script::set("goes on", "{}") else {

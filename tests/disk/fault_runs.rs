@@ -12,7 +12,7 @@ use crate::model::Contents;
 use crate::power::{Left, Progress};
 use crate::process::{Called, Error, GetRequest, Process, Reply, Request};
 use crate::random::Random;
-use crate::run::{Run, START, Settings, observe};
+use crate::run::{Keys, Run, START, Settings, observe};
 use crate::script::{self, Step};
 
 /// The seconds between the end of a run and the next start.
@@ -53,6 +53,18 @@ impl Beginning {
             image,
             held: Contents::default(),
             steps: script::short(),
+        }
+    }
+
+    fn changes_its_key(is_exclusive: bool) -> Self {
+        let keys = Keys::SECOND.after(Keys::FIRST);
+        let settings = Settings::new(is_exclusive, true).with(keys);
+        let (image, held) = beginnings::before_change_of_key(settings);
+        Self {
+            settings,
+            image,
+            held,
+            steps: script::change_with_faults(),
         }
     }
 
@@ -290,6 +302,13 @@ fn a_restored_copy_survives_each_fault() {
     }
 }
 
+#[test]
+fn a_store_whose_key_changes_survives_each_fault() {
+    for is_exclusive in [true, false] {
+        fail_at_each_call(&Beginning::changes_its_key(is_exclusive));
+    }
+}
+
 /// The writes after a killed process survive a power failure, too.
 #[test]
 fn a_store_survives_being_killed_at_each_call() {
@@ -299,6 +318,7 @@ fn a_store_survives_being_killed_at_each_call() {
             Beginning::empty(settings),
             Beginning::new(settings, script::with_faults()),
             Beginning::restored(settings),
+            Beginning::changes_its_key(is_exclusive),
         ] {
             for after in 0.. {
                 let faults = Faults::new(Fault::Kill, after, false);

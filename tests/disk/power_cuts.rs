@@ -8,11 +8,14 @@ use crate::beginnings;
 use crate::image::Image;
 use crate::model::Contents;
 use crate::recording::Recording;
-use crate::run::Settings;
+use crate::run::{Keys, Settings};
 use crate::script::{self, Step};
 
-/// How many states are examined for each of the 16 runs.
+/// How many states are examined for each of the 16 runs without a key.
 const STATES: usize = 640;
+
+/// How many states are examined for each of the 16 runs with keys.
+const SEALED_STATES: usize = 64;
 
 fn begins_empty(name: &str, settings: Settings, steps: &[Step]) {
     let nothing = (Image::default(), Contents::default());
@@ -24,6 +27,12 @@ fn takes_over(settings: Settings) {
     let (image, held) = beginnings::original(settings);
     let recording = Recording::of("original", settings, image, held, &script::short());
     recording.without_times().cut(STATES);
+}
+
+fn changes_its_key(settings: Settings, name: &str) {
+    let (image, held) = beginnings::before_change_of_key(settings);
+    let steps = script::change_of_key();
+    Recording::of(name, settings, image, held, &steps).cut(SEALED_STATES);
 }
 
 fn restores(settings: Settings) {
@@ -51,6 +60,28 @@ fn nothing_is_lost_with_shared_access() {
         let settings = Settings::new(false, is_full);
         begins_empty("everything", settings, &script::everything());
         begins_empty("many-pages", settings, &script::many_pages());
+    }
+}
+
+#[test]
+fn nothing_of_a_sealed_store_is_lost() {
+    for settings in Settings::ALL {
+        let settings = settings.with(Keys::FIRST);
+        let nothing = (Image::default(), Contents::default());
+        let steps = script::everything();
+        Recording::of("sealed", settings, nothing.0, nothing.1, &steps).cut(SEALED_STATES);
+    }
+}
+
+#[test]
+fn a_change_of_the_key_is_cut_anywhere_and_goes_on() {
+    for settings in Settings::ALL {
+        let first = Keys::FIRST.after(Keys::NONE);
+        changes_its_key(settings.with(first), "first-key");
+        let second = Keys::SECOND.after(Keys::FIRST);
+        changes_its_key(settings.with(second), "second-key");
+        let none = Keys::NONE.after(Keys::SECOND);
+        changes_its_key(settings.with(none), "no-key");
     }
 }
 

@@ -166,6 +166,18 @@ impl Recording {
             let held = later.is_held_by(image);
             held.map_err(|what| format!("after a second loss of power: {what}"))?;
         }
+        if let Some((before, after)) = self.settings.keys.change() {
+            let is_complete = self.run.collected.is_some_and(|answer| answer <= answers);
+            let with = |keys, is_refused| {
+                Expected {
+                    settings: self.settings.with(keys),
+                    ..by_now
+                }
+                .is_held_unless_refused(image.clone(), is_refused)
+            };
+            with(before, true).map_err(|what| format!("with the key before: {what}"))?;
+            with(after, !is_complete).map_err(|what| format!("with the new key: {what}"))?;
+        }
         by_now.is_held_by(image)?;
         for (content, name, made) in copies {
             match content {

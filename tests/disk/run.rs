@@ -19,6 +19,53 @@ pub const MOST: usize = 2;
 /// killed one to count as dead.
 const AFTERWARDS: u64 = 16;
 
+/// The options `key` and `previousKey`, as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    key: &'static str,
+    previous: &'static str,
+}
+
+impl Keys {
+    /// No key.
+    pub const NONE: Self = Self::alone("null");
+    /// A key.
+    pub const FIRST: Self = Self::alone(r#""AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=""#);
+    /// Another key.
+    pub const SECOND: Self = Self::alone(r#""HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=""#);
+
+    const fn alone(key: &'static str) -> Self {
+        Self {
+            key,
+            previous: "null",
+        }
+    }
+
+    /// This key, for a database that is sealed with another one, or with none.
+    pub fn after(self, before: Self) -> Self {
+        Self {
+            key: self.key,
+            previous: match before {
+                Self::NONE => NOT_SEALED,
+                before => before.key,
+            },
+        }
+    }
+
+    /// What sealed the database before, and what seals it from then on, if that changes.
+    pub fn change(self) -> Option<(Self, Self)> {
+        let before = match self.previous {
+            "null" => return None,
+            NOT_SEALED => Self::NONE,
+            key => Self::alone(key),
+        };
+        Some((before, Self::alone(self.key)))
+    }
+}
+
+/// `previousKey` of a database that is not sealed.
+const NOT_SEALED: &str = r#""none""#;
+
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -26,6 +73,8 @@ pub struct Settings {
     pub is_exclusive: bool,
     /// Whether the durability is `full`.
     pub is_full: bool,
+    /// What seals the database.
+    pub keys: Keys,
 }
 
 impl Settings {
@@ -37,12 +86,18 @@ impl Settings {
         Self::new(false, false),
     ];
 
-    /// Settings with this access and this durability.
+    /// Settings with this access and this durability, without a key.
     pub const fn new(is_exclusive: bool, is_full: bool) -> Self {
         Self {
             is_exclusive,
             is_full,
+            keys: Keys::NONE,
         }
+    }
+
+    /// These settings with other keys.
+    pub fn with(self, keys: Keys) -> Self {
+        Self { keys, ..self }
     }
 
     /// Whether each answered write survives a power failure; always with shared access.
@@ -58,8 +113,9 @@ impl Settings {
             "shared"
         };
         let durability = if self.is_full { "full" } else { "relaxed" };
+        let Keys { key, previous } = self.keys;
         format!(
-            r#"{{"access":"{access}","durability":"{durability}","maxPerSubject":{MOST},"gcFrequency":0}}"#
+            r#"{{"access":"{access}","durability":"{durability}","maxPerSubject":{MOST},"gcFrequency":0,"key":{key},"previousKey":{previous}}}"#
         )
     }
 }
@@ -74,6 +130,8 @@ pub struct Run {
     pub history: Vec<Contents>,
     /// The names of the copies that were made, and the number of answers before each.
     pub copies: BTreeMap<String, usize>,
+    /// How many answers came until a collection was complete for the first time.
+    pub collected: Option<usize>,
     options: String,
     ids: Vec<String>,
 }
@@ -86,6 +144,7 @@ impl Run {
             history: vec![contents.clone()],
             contents,
             copies: BTreeMap::new(),
+            collected: None,
             options: settings.options(),
             ids: Vec::new(),
         }
@@ -140,6 +199,7 @@ impl Run {
                 .admin(|admin, store, opened| admin.call_clear(store, opened))?
                 .map(|_| self.contents.end_all(None, None, now)),
             Step::Collect(limit) => self.collect(*limit)?,
+            Step::CollectOnce(limit) => self.collect_once(*limit)?.map(drop),
             Step::Backup(name) => {
                 let call = self
                     .process
@@ -189,14 +249,24 @@ impl Run {
 
     fn collect(&mut self, limit: u32) -> Called<()> {
         loop {
-            let call = self
-                .process
-                .admin(|admin, store, opened| admin.call_collect(store, opened, limit));
-            match call? {
-                Ok(collected) if collected.more => self.answered(),
+            match self.collect_once(limit)? {
+                Ok(true) => self.answered(),
                 done => return Ok(done.map(drop)),
             }
         }
+    }
+
+    /// A step of a collection; whether there is more.
+    fn collect_once(&mut self, limit: u32) -> Called<bool> {
+        let call = self
+            .process
+            .admin(|admin, store, opened| admin.call_collect(store, opened, limit));
+        Ok(call?.map(|collected| {
+            if !collected.more {
+                self.collected.get_or_insert(self.history.len());
+            }
+            collected.more
+        }))
     }
 
     fn note(&mut self, request: &Request, reply: &Reply, now: u64) {

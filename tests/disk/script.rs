@@ -20,6 +20,8 @@ pub enum Step {
     Clear,
     /// Collects until nothing is left.
     Collect(u32),
+    /// Calls `collect` once.
+    CollectOnce(u32),
     /// Writes a copy.
     Backup(&'static str),
     /// Closes the store and opens it again.
@@ -105,6 +107,44 @@ pub fn many_pages() -> Vec<Step> {
     steps
 }
 
+/// What a store holds before its key is changed: more rows than a step of the change seals.
+pub fn before_change_of_key() -> Vec<Step> {
+    let mut steps = vec![
+        create("{}", Some("alice")),
+        create(&"x".repeat(5000), Some("bob")),
+        set("first", "{}"),
+        set("second", "{}"),
+        destroy("second"),
+    ];
+    for number in 0..8 {
+        steps.push(life("kept", number, 2000, 900_000));
+    }
+    steps
+}
+
+/// A change of the key, with writes, copies and restarts on its way.
+pub fn change_of_key() -> Vec<Step> {
+    vec![
+        set("first", "{\"n\":1}"),
+        Step::CollectOnce(3),
+        create("{}", Some("alice")),
+        destroy("kept 1"),
+        Step::CollectOnce(3),
+        Step::Restart,
+        merge("first", "{\"m\":2}"),
+        Step::Backup("half.db"),
+        Step::CollectOnce(3),
+        Step::Reopen,
+        rotate("kept 6", Some("bob")),
+        touch("kept 7", 950_000),
+        Step::Collect(3),
+        Step::Backup("whole.db"),
+        set("first", "{}"),
+        Step::Reopen,
+        update("kept 0", "last", None),
+    ]
+}
+
 /// The steps that fill a store before anything fails.
 pub fn before_faults() -> Vec<Step> {
     let mut steps = vec![set("first", "{}"), set("second", "{}"), set("third", "{}")];
@@ -130,6 +170,17 @@ pub fn with_faults() -> Vec<Step> {
         Step::Reopen,
         merge("first", "{\"m\":2}"),
         destroy("new"),
+    ]
+}
+
+/// A change of the key in two steps, with writes on its way.
+pub fn change_with_faults() -> Vec<Step> {
+    vec![
+        set("first", "{\"n\":1}"),
+        Step::CollectOnce(6),
+        merge("first", "{\"m\":2}"),
+        Step::Collect(20),
+        destroy("kept 1"),
     ]
 }
 
