@@ -10,7 +10,9 @@ fn soak() -> (Soak, Arc<Load>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let location = Location {
         directory: Some(directory.path().to_owned()),
-        file: "sessions.db".to_owned(),
+        store: None,
+        tls_roots: None,
+        file: None,
         table: "Sessions".to_owned(),
         key_file: None,
         previous_key_file: None,
