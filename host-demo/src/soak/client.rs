@@ -80,7 +80,7 @@ impl Client {
                 // No other client writes this number.
                 let unique = (self.number as u64) << 40 | self.next_number();
                 load.shared
-                    .ask(load, self.caller, &mut self.random, unique)
+                    .ask(&load.sessions, self.caller, &mut self.random, unique)
                     .await
             }
             12..20 => self.batch(load).await,

@@ -8,7 +8,6 @@ use anyhow::Context;
 use wasi_sessions::{Outcome, Reply, Session, Sessions};
 
 use super::ask::{Ask, Payload};
-use super::load::Load;
 use crate::caller::Caller;
 use crate::ending::ensure;
 use crate::random::Random;
@@ -48,7 +47,7 @@ impl SharedIds {
     /// Asks for one thing of one of them; `unique` is a number that no client has written.
     pub async fn ask(
         &self,
-        load: &Load,
+        sessions: &Sessions,
         caller: Caller,
         random: &mut Random,
         unique: u64,
@@ -56,7 +55,7 @@ impl SharedIds {
         let place = random.below(SHARED);
         let before = self.versions(place).latest;
         let ask = choose(random, Self::id(place), unique, before);
-        let reply = ask.alone(&load.sessions, caller).await;
+        let reply = ask.alone(sessions, caller).await;
         let noted = self.note(place, before, &ask, &reply?);
         noted.with_context(|| format!("{} of a shared session", ask.name()))
     }
