@@ -13,7 +13,10 @@ const MOST_TEXT = 4 << 20;
 /** The largest size of the queue, in characters; requests beyond it fail with `busy`. */
 const MOST_WAITING = 64 << 20;
 
-/** Milliseconds to wait before another worker is started after one that could not open the store. */
+/**
+ * After a worker could not open the store, no other is started for this many milliseconds:
+ * requests fail with the same error meanwhile.
+ */
 const PAUSE = 1000;
 
 /** The size of a queued item beyond its texts, in characters. */
@@ -25,8 +28,8 @@ const OVERLOADED = { code: 'busy', message: 'too many requests wait for the data
 /**
  * The worker thread with the component, and its queue. At most one message is in flight;
  * requests that arrive meanwhile are queued and sent as one batch (group commit). After a batch
- * of several requests, the next batch waits for a turn of the event loop, in which most of the
- * callers that were answered send their next requests, which then share an fsync.
+ * of several requests, the next batch waits for one turn of the event loop: most of the callers
+ * that were just answered send their next requests in that turn, and these share an fsync.
  *
  * When a worker dies, the requests in flight fail. If requests are queued, another worker is
  * started immediately and runs them.
@@ -108,7 +111,7 @@ class Owner {
         this.#isGathering = false;
         this.#send();
       };
-      // The first `setImmediate` runs before those of the callers that were answered.
+      // Twice: the first `setImmediate` runs before those of the callers that were just answered.
       setImmediate(() => setImmediate(send));
     }
   }
@@ -159,7 +162,7 @@ class Owner {
       const worker = new Worker(WORKER, {
         name: 'wasi-sessions',
         workerData: this.#settings,
-        // The application's command line and environment are not meant for this thread.
+        // Node's options and the application's environment are not meant for this thread.
         execArgv: [],
         env: {},
       });

@@ -128,7 +128,8 @@ pub struct Run {
     pub contents: Contents,
     /// The store's contents before the first answer and after each one.
     pub history: Vec<Contents>,
-    /// The names of the copies that were made, and the number of answers before each.
+    /// The names of the copies that were made, and the length of [`Run::history`] when each
+    /// was made.
     pub copies: BTreeMap<String, usize>,
     /// How many answers came until a collection was complete for the first time.
     pub collected: Option<usize>,
@@ -309,7 +310,8 @@ impl Run {
     }
 }
 
-/// The sessions and tombstones of these ids in a store, and its number of sessions.
+/// The sessions of these ids that a store returns, and its number of sessions. Tombstones are
+/// not observed; see [`is_refused`].
 pub fn observe(process: &mut Process, ids: &[&String]) -> Called<(Contents, u64)> {
     let mut contents = Contents::default();
     for id in ids {

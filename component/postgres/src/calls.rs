@@ -28,8 +28,8 @@ const COLLECTION: Duration = Duration::from_secs(1);
 /// The most rows that one transaction of a collection removes or defers.
 const CHUNK: u64 = 1000;
 
-/// The renewed rows that a collection may defer beyond its limit, so that one with a small
-/// limit makes progress.
+/// How many renewed rows a collection may defer in addition to its limit: with a small limit
+/// it would otherwise hardly advance.
 const EXTRA_DEFERRALS: u64 = 16;
 
 /// The result of a collection before its first step.
@@ -293,7 +293,8 @@ impl Store {
     }
 }
 
-/// Connects, and retries until a server accepts. Records the last error in `progress`.
+/// Connects; retries until a server accepts, or until an error that no retry would help.
+/// Records the last error in `progress`.
 async fn connect(
     location: &Location,
     options: &Options,

@@ -143,10 +143,9 @@ impl Rules<'_> {
         })
     }
 
-    /// `touch`: the new expiry of a live session; `None` if nothing is to be written,
-    /// because the expiry would move later by less than `renewalStep`. An earlier
-    /// expiry is always written. `data` is the payload; it is unused if there is a
-    /// `ttl`.
+    /// `touch`: the new expiry of a live session. `None` if nothing is to be written: the
+    /// expiry stays the same, or gains less than `renewalStep`. An earlier expiry is
+    /// always written. `data` is the payload, used only without a `ttl`.
     pub fn touch(&self, head: &Head, data: &[u8], ttl: Option<Milliseconds>) -> Option<Timestamp> {
         let expires = self.expiry(ttl, data, head.created);
         let gained = expires.saturating_sub(head.expires);
@@ -155,8 +154,9 @@ impl Rules<'_> {
         is_renewed.then_some(expires)
     }
 
-    /// `rotate`: the live session as it is inserted under its new id. If there is a
-    /// `subject`, it is bound, which is a write like any other.
+    /// `rotate`: the live session as it is inserted under its new id. Binding a `subject`
+    /// counts as a write: it gives a new version and time of writing. Otherwise nothing
+    /// changes.
     pub fn rotate(&self, session: Session, subject: Option<&str>) -> Session {
         match subject {
             None => session,
@@ -169,15 +169,15 @@ impl Rules<'_> {
         }
     }
 
-    /// `maxPerSubject`: the subject, if it is limited, and how many of its other
-    /// sessions may stay beside the one that was just bound to it and expires at
-    /// `expires`. The caller ends the oldest others.
+    /// `maxPerSubject`, for a session that expires at `expires` and was just bound to
+    /// `subject`: the subject, and how many of its other sessions may stay; the caller
+    /// ends the oldest others. `None` if there is no subject or no limit, or if that
+    /// session has expired already.
     pub fn limit<'s>(
         &self,
         subject: Option<&'s str>,
         expires: Timestamp,
     ) -> Option<(&'s str, u64)> {
-        // A session that is created with a life of 0 does not count.
         if is_expired(expires, self.now) {
             return None;
         }

@@ -5,9 +5,9 @@
 //! are invalidated before the request runs, so a concurrent read goes to the
 //! database, behind the request in the queue. A session that was read or written is
 //! cached only after its transaction was committed. Expiry is compared with the
-//! clock. Sessions that expired while the clock was ahead may have been collected:
-//! the cache does not return them, and it is cleared when a request comes at a much
-//! earlier time.
+//! clock, but never with a time before the latest that the component has seen, since
+//! sessions that expired by then may have been collected. When the clock goes far
+//! back, the cache is cleared.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -65,8 +65,8 @@ impl ReadCache {
 
     /// The session, if it is cached and has neither expired nor been invalidated.
     pub(crate) fn get(&self, id: &str) -> Option<Session> {
-        // Loaded before the look-up: `latest` is lowered only after the cache was cleared,
-        // so no entry is compared with a time that is too early for it.
+        // Loaded before the look-up: the owner clears the cache before it lowers `latest`,
+        // so a reader that sees the lower time finds no old entry.
         let latest = self.clock.latest();
         let known = self.sessions.as_ref()?.get(&self.keys.of(id))?;
         self.is_there(&known, self.clock.now().max(latest))
@@ -94,9 +94,10 @@ impl ReadCache {
         };
         for request in requests {
             if let Some(id) = request.changed_id() {
-                // If the cached session has expired, there may be another under its id.
-                // If a batch writes a session twice, the session is not cached
-                // afterwards, since the combined result is unknown.
+                // An expired entry counts as unknown: there may be another session under
+                // its id. The second write of a session in a batch finds the entry removed
+                // and records `None`, so that the session is not cached: the combined
+                // result is unknown.
                 let key = self.keys.of(id);
                 let before = sessions.remove(&key).map(|(_, known)| known);
                 let before = before.filter(|known| self.is_there(known, self.clock.latest()));
@@ -147,7 +148,8 @@ impl ReadCache {
                     return None;
                 };
                 let key = self.keys.of(id);
-                // Another request may have written after this one read.
+                // Another request of this batch may have written the session after this
+                // one read it.
                 let is_unchanged = !forgotten.contains_key(&key);
                 is_unchanged.then(|| (key, self.known(session)))
             }
@@ -242,7 +244,8 @@ struct Keys(SipHasher13);
 
 impl Keys {
     fn new() -> Self {
-        // The standard library has no other way to its random keys.
+        // The standard library does not reveal its random keys, but a hash of nothing
+        // depends on them.
         let key = || RandomState::new().hash_one(());
         Self(SipHasher13::new_with_keys(key(), key()))
     }
@@ -355,8 +358,8 @@ impl Subjects {
         Generation { index, number }
     }
 
-    /// Whether the subject's sessions have not been invalidated since this generation. Always
-    /// true without a generation, which is a session without a subject.
+    /// Whether this is still the subject's generation: nothing has invalidated its sessions
+    /// since. Always true for a session without a subject, which has no generation.
     fn is_current(&self, generation: Option<Generation>) -> bool {
         generation.is_none_or(|Generation { index, number }| {
             self.generations[index].load(Ordering::SeqCst) == number

@@ -30,8 +30,8 @@ use crate::{Error, Options};
 /// running them.
 const CROWD: usize = 4;
 
-/// What a request that a task runs itself takes from tokio's cooperative budget of 128 units,
-/// so that other tasks wait for about 18 such requests at most.
+/// The units of tokio's cooperative budget of 128 that a task spends for each request that it
+/// runs itself, besides the one for polling: it yields after 16 such requests.
 const INLINE_COST: u32 = 7;
 
 /// The thread of an open store. Dropping this waits until queued commands are done and the
@@ -128,10 +128,9 @@ impl OwnerThread {
         .await
     }
 
-    /// Runs the requests on this thread if the owner is free and no command waits for it,
-    /// which saves two wake-ups. `None` if they must be queued. Unless the caller blocks,
-    /// the thread also serves other tasks, so requests that may take long or wait for the
-    /// disk are queued.
+    /// Runs the requests on the caller's thread if the owner is free and no command waits for
+    /// it, which saves two wake-ups; `None` if they must be queued. A task shares its thread
+    /// with other tasks, so it queues what may take long or wait for the disk.
     fn batch_here(
         &self,
         requests: &[Request],
@@ -152,7 +151,8 @@ impl OwnerThread {
                 return None;
             }
             if open.waits_for_disk(&inline) {
-                // Perhaps not for payloads as short as they really are.
+                // That bound assumes the largest stored payloads. Try again with the
+                // lengths that the cache knows.
                 let stored = |id: &str| open.stored_length(id);
                 let known = Inline::of(requests, &self.options, stored)?;
                 if open.waits_for_disk(&known) {
@@ -198,7 +198,8 @@ impl OwnerThread {
 
 impl Drop for OwnerThread {
     fn drop(&mut self) {
-        // Without a queue the thread answers what is left, closes and ends.
+        // Without a sender the thread runs the commands that are left, closes the store and
+        // ends.
         self.queue = None;
         let Some(thread) = self.thread.take() else {
             return;
@@ -206,7 +207,8 @@ impl Drop for OwnerThread {
         // A clock or a waker of the application may drop the last handle on this very
         // thread, which cannot join itself.
         if thread.thread().id() != thread::current().id() {
-            // The panic hook has reported a panic there; its requests got `Closed`.
+            // Ignored: if the thread panicked, the panic hook has reported it, and its
+            // callers got `Closed`.
             let _ = thread.join();
         }
     }
@@ -246,7 +248,8 @@ fn run(
     };
     let mut rest = after_work;
     let mut next = None;
-    // Dropped first: a caller that is answered `Closed` finds the store closed.
+    // Declared last, so dropped before the queue: callers that get `Closed` when the queue
+    // is dropped find the store closed.
     let _closing = ClosedByPanic(shared_owner);
     loop {
         let received = match next.take() {
@@ -285,7 +288,8 @@ fn run(
                 rest = after_work;
             }
             Received::Nothing => {
-                // An error here fails no request: if it lasts, later requests get it.
+                // No request waits for this step, so its error is dropped; if the cause
+                // lasts, later requests report it.
                 let collected = shared_owner.work(shared_owner.lock(), |owner| owner.collect(step));
                 rest = match collected {
                     Ok(collected) if collected.more => Rest::Not,
@@ -365,7 +369,8 @@ fn receive(
         }
         Rest::UntilActive => {
             shared_owner.resting.store(true, Ordering::SeqCst);
-            // A caller that ran a request before this did not see `resting`.
+            // A caller that was done before `resting` was set sent no `Active`, but it has
+            // set `active`.
             if shared_owner.active.load(Ordering::SeqCst) {
                 shared_owner.resting.store(false, Ordering::SeqCst);
                 return Received::Nothing;

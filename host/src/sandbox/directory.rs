@@ -51,9 +51,10 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Refuses names of the database and its logs that do not refer to regular files,
-    /// locks the database, and restricts the logs' permissions to the database's. Must be
-    /// called before each start of the component.
+    /// Fails if a name of the database's files refers to anything but a regular file; a
+    /// missing one is accepted. Locks the database if it exists, and takes from the other
+    /// files the permissions that the database does not have. Must be called before each
+    /// start of the component.
     pub(crate) fn prepare(&mut self) -> Result<(), Error> {
         for name in database_file::names(&self.file_name) {
             let path = self.path.join(name);
@@ -72,8 +73,9 @@ impl Directory {
         Ok(())
     }
 
-    /// Checks that the component opened the locked database. A new one is locked now, and
-    /// the directory is synced, so that its name is durable; SQLite does that for the WAL.
+    /// Checks that the component opened the locked database. If the component has just
+    /// created it, locks it now and syncs the directory, so that the database's name is
+    /// durable; the component does so itself for its WAL.
     pub(crate) fn opened(&mut self, database: Option<&File>) -> Result<(), Error> {
         if self.database.is_none() {
             self.database = self.claim()?;
@@ -263,7 +265,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Closing is not enough: a process that another thread is just starting may hold
-        // a copy of the descriptor. If unlocking fails, closing has to do.
+        // a copy of the descriptor. If unlocking fails, closing must suffice.
         #[cfg(unix)]
         let _ = self.directory.unlock();
         if let Some(file) = &self.file {

@@ -1,5 +1,5 @@
-//! The progress of one connection, on which its time-outs, the access log and the choice of
-//! connections that give way to new ones depend.
+//! The progress of one connection. It decides the connection's time-outs, its lines in the
+//! access log, and whether it can give way to a new connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,7 +46,8 @@ enum Phase {
     Closing,
     /// A part of a head was received.
     Head,
-    /// A head was received, but not yet the part of the body that is needed for an instance.
+    /// A head was received. The request may take an instance once its body, or the first
+    /// 64 KiB of it, has arrived.
     Body,
     /// A request was received, and its response is not complete yet.
     Request,
@@ -145,9 +146,9 @@ impl Progress {
         self.state().unsent = true;
     }
 
-    /// Records that all bytes so far are written. `failed` returns whether the client has
-    /// gone; it is called only at the end of a response.
-    pub(super) fn flushed(&self, failed: impl FnOnce() -> bool) {
+    /// Records that all bytes so far are written. At the end of a response, logs it; only
+    /// then calls `is_client_gone`.
+    pub(super) fn flushed(&self, is_client_gone: impl FnOnce() -> bool) {
         let mut state = self.state();
         state.unsent = false;
         if state.phase != Phase::Sending {
@@ -161,7 +162,7 @@ impl Progress {
         let line = state.line.take();
         drop(state);
         if let Some(line) = line {
-            line.log(!failed());
+            line.log(!is_client_gone());
         }
         self.waits.notify_one();
     }
@@ -172,12 +173,13 @@ impl Progress {
         self.waits.notify_one();
     }
 
-    /// Records that the connection has ended. `failed` is whether the component failed in
-    /// the middle of a response; otherwise the client caused an unsent response.
-    pub(super) fn end(&self, failed: bool) {
+    /// Records that the connection has ended. The log line of an unfinished response has the
+    /// status that was sent if the component failed (`component_failed`), else 499: the
+    /// client went away.
+    pub(super) fn end(&self, component_failed: bool) {
         let line = self.state().line.take();
         if let Some(line) = line {
-            line.log(failed);
+            line.log(component_failed);
         }
     }
 
@@ -290,7 +292,7 @@ pub(super) fn give_way<'a>(connections: impl Iterator<Item = &'a Arc<Progress>>)
             _ => RECENTLY,
         };
         let is_recent = now.saturating_duration_since(state.since) < recently;
-        // All connections that wait for a first byte rank as the same phase.
+        // Fresh, idle and closing connections rank the same, before `Head` and then `Body`.
         let rank = (state.phase.max(Phase::Closing), state.since);
         let is_first = first.is_none_or(|(other, _)| rank < other);
         if state.can_give_way() && !is_recent && is_first {

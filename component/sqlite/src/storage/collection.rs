@@ -8,9 +8,9 @@ use rusqlite::TransactionBehavior::Immediate;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::types::{Collected, Timestamp};
 
-/// The WAL is checkpointed once it holds this many pages while collecting, so that no
-/// request waits long for one checkpoint. Outside of collections SQLite checkpoints at
-/// 1000 pages, so that a page that was written many times is copied once.
+/// The number of pages in the WAL at which a collection checkpoints, so that no request
+/// waits long for the checkpoint. Otherwise SQLite checkpoints at 1000 pages: then a page
+/// that was written many times is copied only once.
 const MANY_PAGES: u64 = 160;
 
 /// The most pages that one step gives back to the file system. SQLite may have to move
@@ -18,10 +18,11 @@ const MANY_PAGES: u64 = 160;
 const MOST_PAGES: u64 = 128;
 
 impl Storage {
-    /// Removes at most `limit` expired rows and gives some free pages back to the file
-    /// system. If fewer than `limit` were left, also reseals rows of the previous key.
-    /// When nothing is left, resets the requests counted in the database to 0. Some
-    /// steps only checkpoint the WAL, so that no request waits for both.
+    /// One step: removes at most `limit` expired rows and gives some free pages back to
+    /// the file system. If it removed fewer than `limit`, it also reseals rows of the
+    /// previous key. If nothing is left, it sets the requests counted in the database to
+    /// 0. After a step that leaves many pages in the WAL, the next one only checkpoints,
+    /// so that no request waits for a collection and a checkpoint.
     pub fn collect(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
         let mut collected = self.repeat(Room::Freeing, &mut || {
             if self.collected_wal.get() == CollectedWal::ManyPages {
@@ -54,8 +55,9 @@ impl Storage {
         Ok(collected)
     }
 
-    /// Like [`Storage::collect`], for the step that follows a request: makes one attempt
-    /// only, and both collects and checkpoints.
+    /// Like [`Storage::collect`], for the step that follows a request, whose caller waits:
+    /// makes only one attempt. Checkpoints in the same step, not in the next, which comes
+    /// only with another request.
     pub fn collect_without_waiting(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
         let collected = self.attempt(&mut || {
             let collected = self.collection_step(limit, now)?;
@@ -81,8 +83,8 @@ impl Storage {
     }
 
     fn collection_step(&self, limit: u64, now: Timestamp) -> Result<Collected, Error> {
-        // A row is usually smaller than a page; the free pages that larger rows leave
-        // are given back by the steps that follow.
+        // One page for every two rows, since a row is usually smaller than a page. What
+        // larger rows leave is given back by later steps.
         let pages = (limit / 2 + 1).min(MOST_PAGES);
         self.relax_durability()?;
         let done = self.collect_and_give_back(limit, pages, now);
@@ -129,7 +131,7 @@ impl Storage {
         })
     }
 
-    /// How many free pages to give back. A quarter as many as are in use are kept for
+    /// How many free pages to give back. One free page for every four in use is kept for
     /// new sessions: giving a page back may require moving another, and the file would
     /// have to grow again.
     fn free_pages(&self) -> Result<u64, Error> {

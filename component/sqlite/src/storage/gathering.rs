@@ -42,8 +42,9 @@ struct Wal {
 /// The repair that a WAL needs before the database is reopened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Damage {
-    /// The file's length before the first write that has not been answered. SQLite only
-    /// appends to what was committed, so everything after this offset has failed.
+    /// The offset of the first write since the last answer. SQLite appends to what was
+    /// committed, or starts again at 0 once all of that is in the database, so everything
+    /// from here on belongs to requests that failed.
     answered: Option<i64>,
     /// Whether a sync failed: the system may have marked pages as clean that never
     /// reached the disk.
@@ -189,8 +190,8 @@ impl Damage {
         unsynced: true,
     };
 
-    /// Repairs the WAL at `path`: cuts off what was answered as failed and, after a
-    /// failed sync, rewrites the rest in place, so that it is synced again.
+    /// Repairs the WAL at `path`: cuts off what failed requests wrote and, after a failed
+    /// sync, rewrites the rest in place, so that it is synced again.
     pub fn repair(self, path: &str) -> io::Result<()> {
         if self.answered.is_none() && !self.unsynced {
             return Ok(());

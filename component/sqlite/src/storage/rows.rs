@@ -24,8 +24,8 @@ const CHUNK: u64 = 256;
 /// The most rows that one page of a listing reads, live or not.
 const MOST_SCANNED: u64 = 10_000;
 
-/// The renewed rows that a step may defer beyond its limit, so that a step with a small
-/// limit makes progress.
+/// How many renewed rows a step may defer in addition to its limit: with a small limit it
+/// would otherwise hardly advance.
 const EXTRA_DEFERRALS: u64 = 16;
 
 /// The rows of one table, inside one transaction or for one statement.
