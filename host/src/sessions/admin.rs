@@ -105,9 +105,9 @@ impl Sessions {
         })
     }
 
-    /// Collects until nothing is left, in steps of a few milliseconds between which other
-    /// requests are done; answers how many rows it removed. On a server a step takes as long
-    /// as a few thousand rows.
+    /// Collects until nothing is left, in steps of about 1 to 2 milliseconds, between which
+    /// other requests are done; answers how many rows it removed. On a server a step removes
+    /// up to 4096 rows, however long that takes.
     pub fn collect_all(&self) -> Answer<u64> {
         let sessions = self.clone();
         Answer::new(|blocking| async move {
