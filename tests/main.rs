@@ -1,7 +1,7 @@
 //! Integration tests of the project's promises: through the host with the real component,
 //! and through the command line.
 //!
-//! There are four layers of tests. A rule is tested in the lowest layer that can break it:
+//! There are five layers of tests. A rule is tested in the lowest layer that can break it:
 //! - `component/tests`, native and without wasmtime: what a session is, what each
 //!   operation does with it, what is stored, and faults of SQLite and the file system.
 //! - The unit tests in `host/src`: what the host decides by itself, such as answers from
@@ -9,6 +9,8 @@
 //! - These tests: what needs the component in its sandbox, a process, a network or a
 //!   browser, and the contract's rules as a user of the crate sees them.
 //! - `disk`, a separate test program: the component on a simulated disk that fails.
+//! - `threads`, a separate crate: the host's queue, callers, cache and clock, in many orders
+//!   of their threads' steps.
 
 #![forbid(unsafe_code)]
 

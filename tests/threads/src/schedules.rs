@@ -18,8 +18,8 @@ const SEED: u64 = 14;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs the scenario in schedules with a random thread at each step, and in schedules in
-/// which threads have priorities that rarely change. Fails if the scenario panics or all
-/// of its threads wait, and prints the schedule, which `SCHEDULE=<it>` repeats.
+/// which threads have priorities that rarely change. If the scenario panics or its threads
+/// wait for each other, fails and prints the schedule, which `SCHEDULE=<schedule>` repeats.
 pub fn check(scenario: impl Fn() + Copy + Send + Sync + 'static) {
     let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Ok(schedule) = env::var("SCHEDULE") {

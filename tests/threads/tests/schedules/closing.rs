@@ -23,7 +23,7 @@ fn the_last_handle_closes_the_store_when_all_is_done() {
                 0 => assert!(is_written(&sessions.set("id", [0], None).wait())),
                 1 => assert!(is_written(&future::block_on(sessions.set("id", [1], None)))),
                 _ => {
-                    // It is in the queue, since nothing else takes a permit.
+                    // It is in the queue: two permits are enough for both tasks.
                     let mut answer = sessions.set("id", [2], None);
                     poll_once(&mut answer);
                 }

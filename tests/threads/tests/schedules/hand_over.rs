@@ -152,11 +152,8 @@ fn a_thread_that_waits_needs_no_permit() {
 fn garbage_is_collected_once_callers_have_done_their_requests() {
     check(|| {
         let sessions = open(relaxed());
-        for number in 0..2 {
-            match number {
-                0 => read_as_thread(&sessions),
-                _ => read_as_task(&sessions),
-            }
+        for read in [read_as_thread, read_as_task] {
+            read(&sessions);
             disk::wait_until(|disk| {
                 let last = |done| disk.done.iter().rposition(|(other, _)| *other == done);
                 last(Done::Get("missing".to_owned())) < last(Done::Collect)
