@@ -282,8 +282,8 @@ impl Client {
             }
             2 => None,
             _ if count > 0 => {
-                let (place, held) = (self.random.below(count), sessions.iter());
-                let (id, held) = held.skip(place).next().unzip();
+                let place = self.random.below(count);
+                let (id, held) = sessions.iter().nth(place).unzip();
                 let is_doubtful = held.is_some_and(|held| held.is_doubtful);
                 id.filter(|_| !is_doubtful).cloned()
             }

@@ -75,7 +75,7 @@ impl Kind {
                 "host" => hosts.push(value.into_owned()),
                 "port" => ports.extend(value.split(',').map(|port| port.parse().ok())),
                 "hostaddr" => {
-                    addresses.extend(value.split(',').map(|address| address.parse().ok()))
+                    addresses.extend(value.split(',').map(|address| address.parse().ok()));
                 }
                 _ => {}
             }
