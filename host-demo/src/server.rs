@@ -1,4 +1,4 @@
-//! Opens a database on a server, and one in either place.
+//! A database on a server, and the place of a store: in a directory or on a server.
 
 use std::env::{self, VarError};
 use std::fs;
@@ -54,7 +54,7 @@ impl Server {
             builder = builder.cache_directory(cache);
         }
         builder.open().wait().map_err(|error| match error {
-            // Without the store's advice, which is for programs.
+            // The store's own message also advises programs, not users of the command line.
             Error::MissingTable(_) => {
                 anyhow!("no table `{}` in the database", self.options.table_name)
             }
@@ -109,7 +109,7 @@ impl Place {
         match self {
             Self::Directory(database) => Ok(database),
             Self::Server(_) => {
-                bail!("this is for a database in a directory; a server has its own tools")
+                bail!("this command is for a database in a directory; a server has its own tools")
             }
         }
     }

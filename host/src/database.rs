@@ -1,4 +1,4 @@
-//! A database on a server, as a program names it to a builder.
+//! A database on a server, as a program passes it to a builder.
 
 use std::fmt;
 
@@ -29,9 +29,9 @@ pub struct Database {
 }
 
 impl Database {
-    /// The database with this URL, `postgres://user@host:port,other-host:port/database`,
-    /// with the crate's feature `postgres`. `component/postgres/README.md` says what a
-    /// URL may contain, and when the connection is encrypted.
+    /// The database with this URL, `postgres://user@host:port,other-host:port/database`. It
+    /// needs the crate's feature `postgres`. `component/postgres/README.md` says what a URL
+    /// may contain, and when the connection is encrypted.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Zeroizing::new(url.into()),
@@ -48,16 +48,15 @@ impl Database {
         self
     }
 
-    /// The maximum number of connections, 1 to 64; 4 by default. A new one, with its own
-    /// instance of the component, is opened if a request finds all others busy. If there
-    /// are two or more, one is always free of writes, so that reads do not wait for a
-    /// commit.
+    /// The maximum number of connections, 1 to 64; 4 by default. Another one, with its own
+    /// instance of the component, is opened when a request finds all busy. If there are two
+    /// or more, one is always free of writes, so that reads do not wait for a commit.
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = most;
         self
     }
 
-    /// The trusted root certificates for the server's certificate, in PEM; by default the
+    /// The root certificates to trust for the server's certificate, in PEM; by default the
     /// public ones.
     pub fn tls_roots(mut self, pem: impl Into<String>) -> Self {
         self.tls_roots = Some(pem.into());

@@ -1,5 +1,5 @@
-//! Gives waiting jobs to the connections: writes apart from reads. Opens another connection
-//! if all are busy.
+//! Assigns waiting jobs to connections, reads and writes separately, and opens another
+//! connection if all are busy.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::Error;
 use crate::owner::group::Budget;
 use crate::sandbox::instance::Guest;
 
-/// How long no further connection is tried after one failed while others are open.
+/// After a connection could not be opened, none is tried for this long while others are open.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The commands in the queue of the store's thread.
@@ -28,7 +28,8 @@ pub(crate) enum Command {
 pub(crate) struct Idle {
     /// The time without a request after which it collects.
     pub(crate) after: Duration,
-    /// The maximum number of rows that a step removes; `None` for no collection.
+    /// The maximum number of rows that a step removes; `None` if an idle store does not
+    /// collect.
     pub(crate) step: Option<u32>,
 }
 
@@ -41,19 +42,20 @@ pub(crate) struct Dispatcher {
     most: usize,
     reads: VecDeque<Job>,
     writes: VecDeque<Job>,
-    /// Whether the work that was started last only reads: the other kind is next.
+    /// Whether the work that was started last only reads. While jobs of both kinds wait, they
+    /// take turns.
     has_read: bool,
     free: Vec<Guest>,
     /// The number of connections at work.
     busy: usize,
-    /// The number of those that write.
+    /// The number of connections that run writes.
     writing: usize,
     /// Whether another connection is being opened.
     starting: bool,
-    /// When another connection may be tried again.
+    /// After a failure, the earliest time at which another connection is tried.
     retry: Instant,
     tasks: JoinSet<End>,
-    /// Since when there is nothing to do.
+    /// When the last job ended, or the store was opened.
     quiet: Instant,
     /// Whether there was a request since the last complete collection.
     active: bool,
@@ -106,8 +108,8 @@ impl Dispatcher {
             tokio::select! {
                 ended = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
                     Some(Ok(end)) => self.settle(end).await,
-                    // The clock or the random source of the application panicked: waiting
-                    // jobs are dropped, and their callers find the store closed.
+                    // The clock or the random source of the application panicked. Waiting
+                    // jobs are dropped, and their callers get `Closed`.
                     _ => return,
                 },
                 command = commands.recv(), if !is_closed => match command {
@@ -166,7 +168,8 @@ impl Dispatcher {
         }
     }
 
-    /// How many connections may write: if there are two or more, one is left for reads.
+    /// How many connections may run writes at a time: all but one, which is left for reads. A
+    /// single connection runs both.
     fn most_writing(&self) -> usize {
         let open = self.free.len() + self.busy;
         open.saturating_sub(1).max(1)
@@ -182,7 +185,8 @@ impl Dispatcher {
         });
     }
 
-    /// Opens another connection, if one more is allowed.
+    /// Opens another connection, unless one is being opened, the maximum is reached, or an
+    /// attempt has just failed; see [`PAUSE`].
     fn start_another(&mut self) {
         let open = self.free.len() + self.busy;
         let may_retry = open == 0 || Instant::now() >= self.retry;
@@ -220,7 +224,7 @@ impl Dispatcher {
             End::Started(Err(error)) => {
                 self.starting = false;
                 self.retry = Instant::now() + PAUSE;
-                // While other connections are open, the jobs wait for those.
+                // If other connections are open, the jobs wait for them; otherwise they fail.
                 if self.free.is_empty() && self.busy == 0 {
                     let (reads, writes) = (&mut self.reads, &mut self.writes);
                     for job in reads.drain(..).chain(writes.drain(..)) {

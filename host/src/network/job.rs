@@ -1,4 +1,4 @@
-//! The jobs that wait for a connection, and how one is done.
+//! The jobs that wait for a connection, and how a connection runs them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,20 +14,20 @@ use crate::request::Writes;
 use crate::sandbox::instance::{Called, Guest};
 use crate::{Error, Reply};
 
-/// Something to do on a connection.
+/// A job that waits for a connection.
 pub(crate) enum Job {
-    /// Requests, which other callers' requests may join in one transaction.
+    /// The requests of a caller, which may share a transaction with those of other callers.
     Requests(Waiting),
-    /// Requests that failed together with other callers' requests.
+    /// The requests of a caller that failed in a shared transaction: retried alone.
     Alone(Waiting),
     /// A call of the contract's `admin`.
     Call(Call, Queued),
-    /// The collection of an idle store.
+    /// A collection step of an idle store, which removes at most this many rows.
     Collect(u32),
 }
 
-/// A function to run with a connection, or with the reason why there is none. It returns a
-/// function that answers the caller, and whether the instance has trapped.
+/// A function to call with a connection, or with the error if none could be opened. It
+/// returns a function that answers the caller, and whether the instance has trapped.
 pub(crate) type Call = Box<dyn for<'g> FnOnce(Result<&'g mut Guest, Error>) -> Calling<'g> + Send>;
 
 pub(crate) type Calling<'g> = Pin<Box<dyn Future<Output = (Tell, bool)> + 'g>>;
@@ -36,9 +36,9 @@ pub(crate) type Calling<'g> = Pin<Box<dyn Future<Output = (Tell, bool)> + 'g>>;
 pub(crate) struct Done {
     /// The connection; `None` after a trap.
     pub(crate) guest: Option<Guest>,
-    /// Requests that are to be retried alone.
+    /// The callers whose requests are to be retried alone.
     pub(crate) alone: Vec<Waiting>,
-    /// Whether a collection has left something to collect.
+    /// Whether a collection step has left rows to collect.
     pub(crate) more: bool,
 }
 
@@ -49,8 +49,8 @@ impl Job {
         requests.iter().all(reads)
     }
 
-    /// Takes the next job from a queue. If it is requests, takes also those that wait behind
-    /// them and fit into the same transaction.
+    /// Takes the next job from a queue. With requests, also takes those that directly follow
+    /// and fit into the same transaction (group commit).
     pub(crate) fn take(queue: &mut VecDeque<Job>, budget: &Budget) -> Option<Work> {
         Some(match queue.pop_front()? {
             Job::Requests(first) => {
@@ -69,7 +69,7 @@ impl Job {
         })
     }
 
-    /// Answers a job for which there is no connection.
+    /// Fails a job, because no connection could be opened.
     pub(crate) async fn refuse(self, error: Error) {
         match self {
             Job::Requests(waiting) | Job::Alone(waiting) => waiting.answer(Err(error)),
@@ -83,7 +83,7 @@ impl Job {
     }
 }
 
-/// Jobs that are done together on one connection.
+/// One or more jobs that a connection runs together.
 pub(crate) enum Work {
     Group(Group),
     Call(Call, Queued),
@@ -91,8 +91,8 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// Does the work. It ignores tokio's budget of a task, because an instance yields to
-    /// other tasks only when it waits for the network.
+    /// Runs the work on a connection. Ignores tokio's cooperative budget, because an instance
+    /// yields to other tasks only when it waits for the network.
     pub(crate) async fn run(self, mut guest: Guest) -> Done {
         let (mut alone, mut more, mut trapped) = (vec![], false, false);
         match self {
@@ -113,7 +113,8 @@ impl Work {
                 });
                 match unconstrained(collected).await {
                     Ok(Ok(collected)) => more = collected.more,
-                    // An error here fails no request: if it lasts, later requests get it.
+                    // No request waits for this step, so its error is dropped; if the cause
+                    // lasts, later requests report it.
                     Ok(Err(_)) => {}
                     Err(_trap) => trapped = true,
                 }
@@ -141,7 +142,7 @@ async fn batch(guest: &mut Guest, requests: &[Request]) -> Result<Replies, Error
         .collect())
 }
 
-/// The answer of a call; a trap is [`Error::Crashed`].
+/// The result of a call; a trap becomes [`Error::Crashed`].
 pub(crate) fn answered<T>(called: Called<T>) -> Result<T, Error> {
     match called {
         Ok(answer) => Ok(answer?),

@@ -25,7 +25,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Parses the URL; refuses what this host can recognise as wrong.
+    /// Checks the settings, and the URL as far as the host can without the component.
     pub(crate) fn new(
         database: Database,
         settings: Settings,
@@ -75,7 +75,8 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// Starts an instance, which connects to a server.
+    /// Starts an instance, which connects to a server; [`Error::Unreachable`] if none accepts
+    /// in time.
     pub(crate) async fn start(&self) -> Result<Guest, Error> {
         let plan = &self.plan;
         let password = plan.database.password.as_deref();

@@ -1,7 +1,7 @@
 //! The URL of a database: which component it is for, and which servers it names.
 //!
-//! The component parses the URL itself. Here it is parsed for the sandbox. If the component
-//! reads a part of it differently, the sandbox does not let it connect.
+//! The component parses the URL itself. The host parses it, too, to tell the sandbox which
+//! servers to allow. If the two differ, the sandbox refuses the connection.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -36,8 +36,8 @@ static POSTGRES: Option<&[u8]> = Some(include_bytes!(env!("WASI_SESSIONS_POSTGRE
 static POSTGRES: Option<&[u8]> = None;
 
 impl Kind {
-    /// The kind of database of a URL. No error contains any part of the URL, since a
-    /// password with a reserved character can be in any of them.
+    /// The kind of database that a URL is for. The error contains no part of the URL, since a
+    /// password with a reserved character can be in any part.
     pub(crate) fn of(url: &str) -> Result<&'static Kind, Error> {
         let fits = |kind: &&Kind| kind.schemes.iter().any(|scheme| url.starts_with(scheme));
         KINDS.iter().find(fits).ok_or_else(|| {
@@ -47,17 +47,18 @@ impl Kind {
         })
     }
 
-    /// The component over this kind of database.
+    /// The component over this kind of database; fails if this build does not contain it.
     pub(crate) fn component(&self) -> Result<&'static [u8], Error> {
         self.component.ok_or_else(|| {
             let feature = self.feature;
             Error::InvalidArgument(format!(
-                "location: is for the crate's feature `{feature}`, without which it was built"
+                "location: needs the crate's feature `{feature}`, which this build does not have"
             ))
         })
     }
 
-    /// The servers of a URL of this kind.
+    /// The servers that a URL of this kind names. Leaves out those whose address or port
+    /// cannot be parsed.
     pub(crate) fn servers(&self, url: &str) -> Vec<Server> {
         let rest = url.split_once("://").map_or("", |(_, rest)| rest);
         let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
@@ -96,7 +97,7 @@ impl Kind {
     }
 }
 
-/// Splits a host from the port behind it.
+/// Splits `host:port`; an IPv6 address is in brackets.
 fn split_port(server: &str) -> (&str, Option<&str>) {
     if let Some(bracketed) = server.strip_prefix('[')
         && let Some((host, rest)) = bracketed.split_once(']')

@@ -33,7 +33,7 @@ use dispatcher::{Command, Dispatcher, Idle};
 use job::{Call, Calling, Job, answered};
 use launcher::Plan;
 
-/// Whether a call may wait for a commit.
+/// Whether a job only reads, or writes and so may wait for a commit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Reads,
@@ -149,6 +149,7 @@ impl Connections {
     }
 }
 
+/// Runs a call of `admin` on a connection, if there is one; see [`Call`].
 fn calling<'g, T: Send + 'static>(
     guest: Result<&'g mut Guest, Error>,
     call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
@@ -167,7 +168,8 @@ fn calling<'g, T: Send + 'static>(
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        // Without a sender the thread answers what is left, closes the connections and ends.
+        // Without a sender the thread runs the jobs that are left, closes the connections and
+        // ends.
         self.commands = None;
         let Some(thread) = self.thread.take() else {
             return;
@@ -175,7 +177,8 @@ impl Drop for Connections {
         // A clock or a waker of the application may drop the last handle on this very
         // thread, which cannot join itself.
         if thread.thread().id() != thread::current().id() {
-            // The panic hook has reported a panic there; its requests got `Closed`.
+            // Ignored: if the thread panicked, the panic hook has reported it, and its
+            // callers got `Closed`.
             let _ = thread.join();
         }
     }
@@ -211,6 +214,6 @@ fn run(
         }
     });
     drop(local);
-    // The lookup of a name runs on a thread of its own, which can take long.
+    // Does not wait for name lookups, which run on threads of their own and can take long.
     runtime.shutdown_background();
 }

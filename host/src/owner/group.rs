@@ -163,8 +163,8 @@ impl Group {
     }
 }
 
-/// Whether requests that failed together with this error are not retried: the outcome is
-/// unknown, or each would wait in vain as long as all did.
+/// Whether an error fails all requests of a group without a retry: their outcome is unknown,
+/// or each retry would wait in vain for as long as the group did.
 fn concerns_all(error: &Error) -> bool {
     match error {
         Error::Crashed | Error::Closed | Error::Busy | Error::Unreachable { .. } => true,
@@ -173,5 +173,5 @@ fn concerns_all(error: &Error) -> bool {
     }
 }
 
-/// The end of the error for a write that was sent to a server but not answered.
+/// The end of the error message for a write that was sent to a server but not answered.
 const UNKNOWN: &str = "whether the request was done is unknown";

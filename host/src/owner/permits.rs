@@ -48,9 +48,10 @@ impl Queue {
         self.waiting.load(Ordering::SeqCst) == 0
     }
 
-    /// Waits for a permit, unless this thread blocks until it is answered. A blocked
-    /// thread has one request at a time, and the permits may be held by tasks that only
-    /// this thread can run. Fails if a thread that runs the store's requests would block.
+    /// Counts a command as waiting. Then waits for a permit, unless this thread blocks until
+    /// it is answered: a blocked thread has only one request, and the permits may be held by
+    /// tasks that only this thread can run. Fails if a thread that runs the store's requests
+    /// would block.
     pub(crate) async fn enter(self: &Arc<Self>, blocking: &Blocking) -> Result<Queued, Error> {
         if blocking.is_set() && Serving::is_of(self) {
             return Err(Error::Other(

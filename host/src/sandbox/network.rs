@@ -17,8 +17,9 @@ use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsView};
 
 use crate::sandbox::state::State;
 
-/// The interface whose functions are replaced, with the version that wasmtime-wasi has. If
-/// the versions differed, no address would be noted, and an instance could connect to none.
+/// The interface whose functions are replaced, in the version of wasmtime-wasi. If the
+/// versions differed, no address would be recorded, and an instance could connect to no server
+/// by its name.
 const LOOKUP: &str = "wasi:sockets/ip-name-lookup@0.2.12";
 
 /// A server that an instance may connect to.
@@ -35,7 +36,7 @@ pub(crate) enum Host {
     Name(String),
 }
 
-/// The servers that an instance may connect to, and the addresses of those with names.
+/// The servers that an instance may connect to, and the addresses found for their names.
 #[derive(Default)]
 pub(crate) struct Reachable {
     servers: Vec<Server>,
@@ -51,7 +52,7 @@ impl Reachable {
         }
     }
 
-    /// Whether any server has a name, which must be looked up.
+    /// Whether any server is given by its name, which must be looked up.
     pub(crate) fn has_names(&self) -> bool {
         let is_name = |server: &Server| matches!(server.host, Host::Name(_));
         self.servers.iter().any(is_name)
@@ -89,7 +90,7 @@ impl Reachable {
     }
 }
 
-/// The lookups of an instance.
+/// The name lookups of an instance.
 #[derive(Default)]
 pub(crate) struct Lookups {
     reachable: Arc<Reachable>,
@@ -156,7 +157,7 @@ fn start(
     Ok(lookup)
 }
 
-/// The next address of a lookup; from then on the instance may connect to it.
+/// Returns the next address of a lookup. Records it, so that the instance may connect to it.
 fn next(
     state: &mut State,
     lookup: Resource<ResolveAddressStream>,
@@ -205,7 +206,7 @@ mod tests {
         for other in ["127.0.0.1:5433", "127.0.0.2:5432", "[::1]:5432"] {
             assert!(!connect(other), "{other}");
         }
-        // A name's address is one that was found for it, with that server's port.
+        // A name allows only the addresses that were found for it, with that server's port.
         assert!(!connect("192.0.2.7:6432"));
         let found = vec![[192, 0, 2, 7].into()];
         reachable.found().insert("db.example".to_owned(), found);
