@@ -16,7 +16,7 @@ use super::server::{PASSWORD, Server};
 use crate::composed::plain_host::{Answer, Deadline, Instance, site};
 use crate::guests::{POSTGRES, State};
 
-/// Requests that are in flight at once.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 32;
 
 static SITE: LazyLock<ProxyPre<State>> = LazyLock::new(|| site(&fs::read(POSTGRES).unwrap()));
@@ -42,7 +42,8 @@ fn instance(server: &Server, application: &str) -> Instance {
     Instance::new(wasi, Deadline::None)
 }
 
-/// Visits of one session, this many of each instance, one after the other.
+/// Visits the site with one cookie: through many instances concurrently, and `each` times, one
+/// after the other, through each. Returns the numbers of visits that the site has counted.
 fn visit_together(instances: usize, each: usize, application: &'static str) -> BTreeSet<u64> {
     let runtime = Runtime::new().unwrap();
     LazyLock::force(&SITE);
@@ -61,7 +62,7 @@ fn visit_together(instances: usize, each: usize, application: &'static str) -> B
             let mut instance = instance(&SERVER, application);
             let mut counted = vec![];
             for _ in 0..each {
-                // A visitor who waited for longer than `syncTimeout` comes again.
+                // 503: the request waited for longer than `syncTimeout`, and is retried.
                 let answer = loop {
                     let answer = instance.answer(&SITE, "/", Some(&cookie)).await.unwrap();
                     if answer.status != 503 {

@@ -42,7 +42,7 @@ fn no_error_has_the_password() {
     assert!(!shown.contains("s3cret"), "{shown}");
 }
 
-/// A builder that does not wait for long.
+/// A builder with a short `sync_timeout`.
 fn impatient(url: String) -> Builder {
     over(Database::new(url)).options(Options {
         sync_timeout: Duration::from_millis(300),
@@ -68,7 +68,7 @@ fn servers_that_accept_no_connection_are_named() {
 #[test]
 #[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
 fn an_address_that_the_host_does_not_read_in_the_url_cannot_be_connected_to() {
-    // The component decodes this host, and the host does not.
+    // The component decodes this host name, and the crate does not.
     let url = url(&SERVER).replace("127.0.0.1", "%31%32%37.0.0.1");
     let refused = impatient(url).open().wait().unwrap_err().to_string();
     assert!(refused.contains("does not let it connect"), "{refused}");
@@ -106,15 +106,16 @@ fn a_restart_of_the_server_under_load_loses_nothing_that_was_answered() {
     assert_eq!(sessions.check().wait(), Ok(vec![]));
 }
 
-/// A caller that writes ascending numbers into a session.
+/// A caller that writes increasing numbers to a session.
 struct Writer {
     id: String,
-    /// The number whose write was answered last.
+    /// The last number whose write was answered.
     answered: AtomicU64,
 }
 
 impl Writer {
-    /// Writes until it is stopped; the last number, and how often the outcome was unknown.
+    /// Writes until `stop` is set; returns the last number, and how often the outcome was
+    /// unknown.
     fn run(&self, sessions: &Sessions, stop: &AtomicBool) -> (u64, u32) {
         let (mut number, mut unknown) = (0, 0);
         while !stop.load(Ordering::SeqCst) {
@@ -124,7 +125,7 @@ impl Writer {
                 Err(Error::Other(words)) if words.contains("unknown") => unknown += 1,
                 Err(error) => panic!("{error}"),
             }
-            // A read is tried again, or waits.
+            // A read does not fail: it is retried, or waits for a connection.
             let found: u64 = data(sessions, &self.id).unwrap().parse().unwrap();
             let answered = self.answered.load(Ordering::SeqCst);
             assert!((answered..=number).contains(&found));
@@ -142,7 +143,7 @@ impl Writer {
     }
 }
 
-/// Ends the writers with the test, however it ends.
+/// Stops the writers when the test ends, even by a panic.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {

@@ -9,7 +9,7 @@ use wasi_sessions::{Builder, Database, Options, Sessions};
 use super::server::{PASSWORD, Server};
 use crate::fixture::{CACHE, compiled_in};
 
-/// The server, which ends with the process of the tests.
+/// The server that the tests share; it ends with their process.
 pub static SERVER: LazyLock<Server> = LazyLock::new(|| {
     let server = Server::start(&[]);
     // One test compiles while the others wait, instead of all at once.
@@ -27,19 +27,19 @@ pub fn database(server: &Server) -> Database {
     Database::new(url(server)).password(PASSWORD)
 }
 
-/// A builder for a store in a server's database, with the compiled code of all tests.
+/// A builder for a store in a server's database; all tests share the compiled code.
 pub fn builder(server: &Server) -> Builder {
     over(database(server))
 }
 
-/// A builder for a store in a database, with the compiled code of all tests.
+/// A builder for a store in a database; all tests share the compiled code.
 pub fn over(database: Database) -> Builder {
     Builder::over(database)
         .cache_directory(compiled_in(&CACHE))
         .options(patient())
 }
 
-/// Options of a table that no other test has.
+/// Options with a table that no other test uses.
 pub fn options() -> Options {
     static TABLES: AtomicU64 = AtomicU64::new(0);
     Options {
@@ -48,7 +48,7 @@ pub fn options() -> Options {
     }
 }
 
-/// The defaults, with time for a machine that does much else.
+/// The defaults, with a longer `sync_timeout` for a busy machine.
 fn patient() -> Options {
     Options {
         sync_timeout: Duration::from_secs(30),
@@ -66,7 +66,7 @@ pub fn open(options: Options) -> Sessions {
     builder(&SERVER).options(options).open().wait().unwrap()
 }
 
-/// How many connections a store with this application name has.
+/// The number of connections with this application name.
 pub fn connections(server: &Server, application: &str) -> usize {
     let sql =
         format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{application}'");

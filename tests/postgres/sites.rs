@@ -24,12 +24,12 @@ fn a_log_out_at_one_site_is_a_log_out_at_the_other_at_once() {
         let mut alice = Visitor::logged_in(here, "alice");
         let mut elsewhere = Visitor::new(there).bringing(&alice.cookie);
         assert_eq!(elsewhere.get("/account").status, 200);
-        // With the token of this page.
+        // The page has the token for the next form.
         alice.get("/account");
         assert_eq!(alice.post("/logout", &[]).leads_to(), (303, Some("/")));
         assert_eq!(elsewhere.get("/account").leads_to(), (303, Some("/")));
     }
-    // A site that is served again finds the sessions.
+    // A site that is started again finds the sessions.
     let cookie = Visitor::logged_in(&sites[0], "bob").cookie;
     let [first, second] = sites;
     let log = first.stop() + &second.stop();

@@ -124,7 +124,7 @@ fn expired_sessions_are_absent_and_are_collected() {
     let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = Arc::new(AtomicU64::new(real.as_millis() as u64));
     let shown = now.clone();
-    // A second connection would measure how far this clock is from the server's anew.
+    // Only one connection: a second one would measure the offset of the server's clock again.
     let sessions = over(database(&SERVER).connections(1))
         .options(options())
         .clock(move || moment(shown.load(Ordering::SeqCst)))

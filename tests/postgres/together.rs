@@ -15,7 +15,7 @@ use super::server::PASSWORD;
 use crate::fixture::{LIFE, create, data, session};
 use crate::guests::Guests;
 
-/// Counts in a session until this caller has counted so many times.
+/// Increments the number in a session `times` times; retries after conflicts.
 async fn count(sessions: &Sessions, id: &str, times: u64) {
     for _ in 0..times {
         loop {
@@ -70,7 +70,7 @@ fn tasks_and_threads_use_a_store_at_once_over_a_few_connections() {
     let open = connections(&SERVER, "together");
     assert!((2..=3).contains(&open), "{open}");
     drop(sessions);
-    // The server notices the end of a connection a little later.
+    // The server notices a little later that a connection was closed.
     let mut tries = 0;
     while connections(&SERVER, "together") > 0 {
         tries += 1;
