@@ -1,4 +1,4 @@
-//! The soak, for so short a time that it says nothing about memory and disk space.
+//! Tests of the soak, for a time that is too short to judge memory and disk space.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What a client asks for, and the payloads that it writes.
+//! The requests of a client, and the payloads that they write.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use wasi_sessions::{Error, NewSession, Reply, Request, Sessions};
 use super::store::BROWSER_SESSION;
 use crate::caller::Caller;
 
-/// A payload by the numbers from which it is made.
+/// A payload, as the numbers from which its text is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
     /// Different in each write.
     pub number: u64,
-    /// Bytes that only fill it.
+    /// The number of bytes that only make it longer.
     pub padding: usize,
     /// Its `cookie.maxAge`, in milliseconds.
     pub max_age: Option<u64>,
@@ -42,7 +42,7 @@ impl Payload {
     }
 }
 
-/// A request, with its payload as numbers and its life in milliseconds.
+/// A request, with its payload as numbers and its `ttl` in milliseconds.
 #[derive(Clone, Debug)]
 pub enum Ask {
     Create {
@@ -97,7 +97,8 @@ impl Ask {
         }
     }
 
-    /// The subject and the id of the session that the request has bound to it, by its reply.
+    /// The subject to which the request has bound a session, and that session's id,
+    /// according to the reply.
     pub fn bound<'a>(&'a self, reply: &'a Reply) -> Option<(&'a str, &'a str)> {
         match (self, reply) {
             (Self::Create { subject, .. }, Reply::Created(made))
@@ -108,7 +109,7 @@ impl Ask {
         }
     }
 
-    /// Calls the function.
+    /// Sends the request alone, by the function of that name.
     pub async fn alone(&self, sessions: &Sessions, caller: Caller) -> Result<Reply, Error> {
         Ok(match self.request() {
             Request::Create(session) => {
@@ -143,7 +144,7 @@ impl Ask {
         })
     }
 
-    /// The request of a batch.
+    /// The request as an item of a batch.
     pub fn request(&self) -> Request {
         let span = |ttl: &Option<u64>| ttl.map(Duration::from_millis);
         match self {

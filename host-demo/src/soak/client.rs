@@ -1,5 +1,5 @@
-//! A client: asks for one thing after the other, of its own sessions and of those that all
-//! clients share, and compares each answer.
+//! A client: sends one request after the other, for its own sessions and for those that all
+//! clients share, and compares each answer with what it expects.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::caller::Caller;
 use crate::ending::ensure;
 use crate::random::Random;
 
-/// The most sessions that a client has before it ends more than it starts.
+/// From this number of sessions on a client destroys sessions instead of creating them.
 const MOST_SESSIONS: usize = 100;
 
 /// The subjects of one client.
@@ -25,11 +25,11 @@ const SUBJECTS: usize = 3;
 /// The most requests in a batch.
 const LARGEST_BATCH: usize = 12;
 
-/// A client and what it knows.
+/// A client, and the model of its sessions.
 pub struct Client {
-    /// Its number, by which failures name it.
+    /// Its number, which errors contain.
     pub number: usize,
-    /// What the store holds of its sessions.
+    /// The expected state of its sessions.
     pub model: Model,
     caller: Caller,
     random: Random,
@@ -37,7 +37,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that has asked for nothing yet.
+    /// A client that has sent no request yet.
     pub fn new(number: usize, caller: Caller, seed: u64) -> Self {
         let mut seeds = Random::new(seed);
         let seed = seeds.next() ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -50,12 +50,12 @@ impl Client {
         }
     }
 
-    /// How it gets its answers.
+    /// Whether the client is a thread or a task.
     pub fn caller(&self) -> Caller {
         self.caller
     }
 
-    /// Asks until the load ends, and ends it at the first difference.
+    /// Sends requests until the load ends; ends the load at the first difference.
     pub async fn run(mut self, load: Arc<Load>) -> (Self, anyhow::Result<()>) {
         while !load.is_over() {
             let number = self.number;
@@ -69,7 +69,7 @@ impl Client {
         (self, Ok(()))
     }
 
-    /// Asks for one thing, whatever comes to its mind.
+    /// Makes one random request, batch or call of `admin`, and compares the answer.
     pub async fn ask(&mut self, load: &Load) -> anyhow::Result<()> {
         if self.random.below(64) == 0 {
             let begun = load.clock.begin();
@@ -92,7 +92,7 @@ impl Client {
         }
     }
 
-    /// Reads each session, and each id that was ended, and compares them.
+    /// Reads each session and each ended id of the model, and compares the answers.
     pub fn compare(&mut self, sessions: &Sessions, clock: &Clock) -> anyhow::Result<()> {
         let ids = self.model.sessions.keys().chain(self.model.ended.keys());
         let ids: Vec<String> = ids.cloned().collect();
@@ -120,7 +120,8 @@ impl Client {
 
     async fn batch(&mut self, load: &Load) -> anyhow::Result<()> {
         let length = 2 + self.random.below(LARGEST_BATCH - 1);
-        // Only the last one binds a subject: the limit of two would be hard to tell apart.
+        // Only the last request binds a subject: the effects of two bindings on
+        // `maxPerSubject` could hardly be told apart.
         let asks: Vec<Ask> = (1..=length)
             .map(|number| self.choose(number == length))
             .collect();
@@ -129,7 +130,10 @@ impl Client {
         let replies = self.caller.answer(load.sessions.batch(requests)).await;
         let moment = load.clock.since(begun);
         let replies = replies.context("batch")?;
-        ensure(replies.len() == asks.len(), "the replies to a batch")?;
+        ensure(
+            replies.len() == asks.len(),
+            "the number of replies to a batch",
+        )?;
         for (ask, reply) in asks.iter().zip(replies) {
             let name = || format!("{} in a batch", ask.name());
             let reply = reply.with_context(name)?;
@@ -142,7 +146,8 @@ impl Client {
         Ok(())
     }
 
-    /// Looks at what a subject has left after a session was bound to it.
+    /// Lists the sessions that a subject has after a session was bound to it, and compares
+    /// them with `maxPerSubject`.
     async fn limited(
         &mut self,
         load: &Load,
@@ -156,7 +161,8 @@ impl Client {
         limited.context("the limit of a subject")
     }
 
-    /// Does what users see of their own sessions.
+    /// Calls a random function of the contract that lists, counts or ends this client's
+    /// sessions, and compares the answer.
     async fn administer(&mut self, load: &Load) -> anyhow::Result<()> {
         let (sessions, caller) = (&load.sessions, self.caller);
         let subject = self.subject();
@@ -222,7 +228,7 @@ impl Client {
         }
     }
 
-    /// A request by chance.
+    /// A random request. It binds a session to a subject only if `binds` is set.
     fn choose(&mut self, binds: bool) -> Ask {
         let has_many = self.model.sessions.len() >= MOST_SESSIONS;
         match self.random.below(100) {
@@ -270,8 +276,8 @@ impl Client {
         }
     }
 
-    /// An id of a session, of one that was ended, or one that was never used; none of
-    /// which it is not known whether it was ended.
+    /// A random id: of a session, of an ended session, or one that was never used. Not of a
+    /// session that may have been ended or not.
     fn some_id(&mut self) -> String {
         let ended = &self.model.ended;
         let (sessions, count) = (&self.model.sessions, self.model.sessions.len());

@@ -1,5 +1,5 @@
-//! The clock of the soak, which moves in steps of its own, and the times between which an
-//! answer was made.
+//! The clock of the soak, which moves in random steps, and the times that it showed during a
+//! request.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,36 +7,35 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::random::Random;
 
-/// The most that the clock goes back in all, in milliseconds.
+/// How far the clock may be behind the latest time that it showed, in milliseconds.
 pub const FARTHEST_BACK: u64 = 2_000;
 
 /// How many steps are remembered: more than can be made during one request.
 const REMEMBERED: usize = 10_000;
 
-/// A clock that moves only with [`Clock::step`], but then also while requests are
-/// running.
+/// A clock that moves only with [`Clock::step`], which may be called while requests run.
 pub struct Clock(Mutex<Hands>);
 
 struct Hands {
-    /// What it showed at the last steps.
+    /// The time after each of the last steps; the present time is the last.
     shown: VecDeque<u64>,
-    /// How many steps were forgotten.
+    /// The number of older steps, which are no longer in `shown`.
     forgotten: u64,
-    /// The latest time that it ever showed.
+    /// The latest time that the clock ever showed.
     highest: u64,
 }
 
 /// The times, in milliseconds since 1970, that the clock showed during a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// The earliest and the latest.
+    /// The earliest and the latest of these times.
     pub shown: Span,
-    /// The latest that it ever showed. If the clock was set back, sessions that expired
-    /// before this may or may not be there, since they may have been collected.
+    /// The latest time that the clock ever showed. A session that expired before it may have
+    /// been collected, even if the clock has gone back since.
     pub highest: u64,
 }
 
-/// A number that is not known, but for its bounds.
+/// A number of which only the bounds are known.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     /// The least that it can be.
@@ -61,8 +60,8 @@ impl Clock {
         UNIX_EPOCH + Duration::from_millis(self.hands().now())
     }
 
-    /// Moves the clock: mostly some milliseconds ahead, now and then seconds or more than
-    /// a minute, and now and then a little back.
+    /// Moves the clock: mostly by less than 400 milliseconds, sometimes by up to 10 or 90
+    /// seconds, and sometimes back.
     pub fn step(&self, random: &mut Random) {
         let mut hands = self.hands();
         let now = hands.now();
@@ -83,13 +82,13 @@ impl Clock {
         }
     }
 
-    /// The number of the present step, before a request.
+    /// The number of the present step: called before a request, for [`Clock::since`].
     pub fn begin(&self) -> u64 {
         let hands = self.hands();
         hands.forgotten + hands.shown.len() as u64 - 1
     }
 
-    /// The times that the clock showed since a step.
+    /// The times that the clock has shown since the step `begun`.
     pub fn since(&self, begun: u64) -> Moment {
         let hands = self.hands();
         let first = begun.saturating_sub(hands.forgotten) as usize;
@@ -116,7 +115,7 @@ impl Hands {
 }
 
 impl Moment {
-    /// Whether something is there that ends at `end`.
+    /// Whether a session or a tombstone that expires at `end` is there.
     pub fn is_before(self, end: Span) -> Presence {
         if end.least > self.highest {
             Presence::Yes
@@ -135,7 +134,7 @@ pub enum Presence {
     Yes,
     /// Certainly not.
     No,
-    /// It ends at about the time of the request.
+    /// Unknown: it expires at about the time of the request.
     Maybe,
 }
 
@@ -153,7 +152,7 @@ impl Span {
         (self.least..=self.most).contains(&number)
     }
 
-    /// The number of these two that is less.
+    /// The smaller of the two numbers.
     pub fn min(self, other: Self) -> Self {
         Self {
             least: self.least.min(other.least),
@@ -161,7 +160,7 @@ impl Span {
         }
     }
 
-    /// This number or, for all that is known, an earlier one down to `other`.
+    /// This number, or an earlier one down to the least of `other`.
     pub fn or_earlier(self, other: Self) -> Self {
         Self {
             least: self.least.min(other.least),
@@ -170,7 +169,7 @@ impl Span {
     }
 }
 
-/// The number and another.
+/// The sum of this number and a known one.
 impl std::ops::Add<u64> for Span {
     type Output = Self;
 

@@ -13,18 +13,18 @@ use crate::ending::No;
 use crate::memory::resident;
 use crate::output::{Output, milliseconds};
 
-/// How many lines are printed, and how often is measured for each.
+/// The number of lines that are printed, and of measurements for each.
 const LINES: u32 = 20;
 const PER_LINE: u32 = 3;
 
-/// The shortest soak that is judged: caches fill at first.
+/// The shortest soak whose growth is judged: caches fill at first.
 const SHORTEST: Duration = Duration::from_secs(120);
 
-/// What is measured.
+/// One kind of measurement, in bytes.
 struct Gauge {
     name: &'static str,
-    /// What it may take in the last third of the time beyond what it took in the second:
-    /// a part of that, and bytes.
+    /// By how much the maximum of the last third of the time may exceed that of the second:
+    /// by this part of it, plus `bytes`.
     part: f64,
     bytes: f64,
     measured: Vec<u64>,
@@ -48,14 +48,14 @@ impl Gauge {
         }
     }
 
-    /// The most that was measured in the second third of the time, and in the last.
+    /// The maximum in the second third of the time, and in the last.
     fn most(&self) -> (u64, u64) {
         let (from, to) = (self.measured.len() / 3, self.measured.len() * 2 / 3);
         let most = |of: &[u64]| of.iter().copied().max().unwrap_or_default();
         (most(&self.measured[from..to]), most(&self.measured[to..]))
     }
 
-    /// Whether it has not grown by more than chance makes it.
+    /// Whether it has grown by no more than is allowed.
     fn is_flat(&self) -> bool {
         let (second, last) = self.most();
         last as f64 <= second as f64 * (1.0 + self.part) + self.bytes
@@ -63,7 +63,7 @@ impl Gauge {
 }
 
 impl Gauges {
-    /// Of a soak of this duration that starts now, on a database.
+    /// The gauges of a soak that starts now, on this database.
     pub fn start(duration: Duration, database: PathBuf) -> Self {
         Self {
             started: Instant::now(),
@@ -138,7 +138,7 @@ impl Gauges {
         Ok(output.flush()?)
     }
 
-    /// Prints how the soak ended; fails if something did not stay flat.
+    /// Prints the result of the soak; fails if memory or a file did not stay flat.
     pub fn judge(&self, operations: u64, output: &mut Output) -> anyhow::Result<()> {
         let is_judged = self.duration >= SHORTEST;
         let grown: Vec<_> = self.all.iter().filter(|gauge| !gauge.is_flat()).collect();
@@ -180,7 +180,7 @@ mod tests {
         const MIB: u64 = 1 << 20;
         assert!(is_flat((0..60).map(|_| 100 * MIB)));
         assert!(is_flat((0..60).map(|at| (100 + at * 7919 % 15) * MIB)));
-        // A cache that fills up, and then is full.
+        // A cache that fills at first.
         assert!(is_flat((0..60).map(|at| (100 + at.min(20) * 5) * MIB)));
         assert!(!is_flat((0..60).map(|at| (100 + at * 2) * MIB)));
         assert!(is_flat([].into_iter()));

@@ -1,4 +1,4 @@
-//! What is known of one session, and whether what the store shows of it agrees.
+//! The expected state of one session, and its comparison with the store's answers.
 
 use sha2::{Digest, Sha256};
 use wasi_sessions::{Entry, Session};
@@ -8,7 +8,7 @@ use super::clock::{Moment, Presence, Span};
 use super::store::ABSOLUTE;
 use crate::ending::ensure;
 
-/// A session.
+/// The expected state of a session. Times are exact once an answer has contained them.
 #[derive(Clone, Debug)]
 pub struct Held {
     pub payload: Payload,
@@ -17,12 +17,12 @@ pub struct Held {
     pub created: Span,
     pub updated: Span,
     pub expires: u64,
-    /// Whether it may have been ended, at about the time at which it expired.
+    /// Whether a request may have ended it: one at about the time at which it expired.
     pub is_doubtful: bool,
 }
 
 impl Held {
-    /// Whether it is there.
+    /// Whether the store must, may or cannot have it.
     pub fn presence(&self, moment: Moment) -> Presence {
         match moment.is_before(Span::exactly(self.expires)) {
             Presence::Yes if self.is_doubtful => Presence::Maybe,
@@ -30,7 +30,7 @@ impl Held {
         }
     }
 
-    /// Compares it with what was read of it, which tells its times.
+    /// Compares it with the session that was read, and takes over the exact times.
     pub fn check(&mut self, found: &Session) -> anyhow::Result<()> {
         ensure(found.data == self.payload.text().as_bytes(), "a payload")?;
         ensure(found.subject == self.subject, "a subject")?;
@@ -43,7 +43,7 @@ impl Held {
         Ok(())
     }
 
-    /// Compares it with what a listing shows of it.
+    /// Compares it with its entry in a listing.
     pub fn check_entry(&self, found: &Entry) -> anyhow::Result<()> {
         let size = self.payload.text().len() as u64;
         ensure(found.size == size, "the size in a listing")?;
@@ -55,12 +55,12 @@ impl Held {
     }
 }
 
-/// When a session expires that is written or touched.
+/// The expiry of a session that is written or touched at this moment.
 pub fn expiry(moment: Moment, life: u64, created: Span) -> Span {
     (moment.shown + life).min(created.min(moment.shown) + ABSOLUTE)
 }
 
-/// The name of an id in listings.
+/// The handle of the session with this id, as listings have it.
 pub fn handle(id: &str) -> String {
     let hash = Sha256::new().chain_update("session-id:").chain_update(id);
     let bytes = hash.finalize();

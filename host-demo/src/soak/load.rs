@@ -1,4 +1,4 @@
-//! What clients, clock and operator share while a store is open.
+//! The state that clients, clock and operator share while a store is open.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,8 +24,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// A store, the clock with which it was opened, what all clients share of it, and the
-    /// number of operations that were done so far.
+    /// The load on an open store: with the store's clock, the sessions that all clients
+    /// share, and the number of operations so far.
     pub fn new(
         sessions: Sessions,
         clock: Arc<Clock>,
@@ -47,23 +47,23 @@ impl Load {
         self.operations.fetch_add(operations, Ordering::Relaxed);
     }
 
-    /// How many operations were done so far.
+    /// The number of operations so far.
     pub fn operations(&self) -> u64 {
         self.operations.load(Ordering::Relaxed)
     }
 
-    /// Ends the load: clients, clock and operator end after what they are doing.
+    /// Ends the load: clients, clock and operator stop after their current operation.
     pub fn end(&self) {
         *self.state() = true;
         self.ended.notify_all();
     }
 
-    /// Whether it was ended.
+    /// Whether the load was ended.
     pub fn is_over(&self) -> bool {
         *self.state()
     }
 
-    /// Waits until a time, or until the load ends; returns whether it has ended.
+    /// Waits until `when`, or until the load ends; returns whether the load has ended.
     pub fn waits_until(&self, when: Instant) -> bool {
         let span = when.saturating_duration_since(Instant::now());
         let waited = self

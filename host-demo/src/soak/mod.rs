@@ -1,5 +1,6 @@
-//! The soak: all operations at once for a long time, each answer compared with a model,
-//! on a clock that moves, with copies and restarts; memory and disk space have to stay flat.
+//! The soak: runs all operations concurrently for a long time and compares each answer with
+//! a model, while the clock moves. Between loads the store is compared, copied and opened
+//! again. Memory and disk space must stay flat.
 
 mod ask;
 mod client;
@@ -49,10 +50,10 @@ const TASKS: usize = 12;
 /// The longest time for which the store stays open.
 const LONGEST_OPEN: Duration = Duration::from_secs(20);
 
-/// Of so many times that the store is opened, it is copied once before.
+/// Before it is closed, the store is copied once in this many times, at random.
 const COPIED: usize = 3;
 
-/// Runs a soak; an error when an answer was not as expected, or something grew.
+/// Runs a soak; fails if an answer is not as expected, or if memory or disk space grows.
 pub fn run(plan: &Plan, location: &Location, output: &mut Output) -> anyhow::Result<()> {
     let mut soak = Soak::new(plan, location)?;
     let duration = plan.duration();
@@ -66,7 +67,7 @@ pub fn run(plan: &Plan, location: &Location, output: &mut Output) -> anyhow::Res
     gauges.judge(soak.operations.load(Ordering::Relaxed), output)
 }
 
-/// A soak between two times that its store is open.
+/// A soak, while its store is closed.
 struct Soak {
     store: Store,
     clients: Vec<Client>,
@@ -85,7 +86,7 @@ impl Soak {
             Some(directory) => home.tempdir_in(directory),
             None => home.tempdir(),
         };
-        let home = home.context("a temporary directory cannot be made")?;
+        let home = home.context("a temporary directory cannot be created")?;
         let store = Store {
             database: location.database_in(&home.path().join("store"))?,
             clock: Arc::new(Clock::start()),
@@ -150,8 +151,8 @@ impl Soak {
         Ok(())
     }
 
-    /// Has all clients, the clock and an operator work on the store, until `watch` returns
-    /// or an answer is not as expected.
+    /// Runs all clients, the clock and an operator on the store, until `watch` returns or an
+    /// answer is not as expected.
     fn put(
         &mut self,
         load: &Arc<Load>,
@@ -188,7 +189,7 @@ impl Soak {
     }
 }
 
-/// What a thread comes to, or its panic.
+/// Waits for a thread; returns its result, or resumes its panic.
 fn joined<T>(thread: ScopedJoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }

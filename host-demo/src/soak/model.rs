@@ -1,8 +1,8 @@
-//! What the store holds of one client's sessions, by the answers that the client got, and
-//! whether the next answer agrees.
+//! The expected state of one client's sessions, from the answers that the client got, and
+//! its comparison with the next answer.
 //!
-//! No other client knows these ids. So an answer is certain but for the time of its
-//! request, of which the clock gives bounds.
+//! No other client knows these ids. So an answer depends only on earlier answers and on the
+//! time of its request, of which the clock gives the bounds.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +15,21 @@ use super::held::{Held, expiry};
 use super::store::{RENEWAL_STEP, TOMBSTONE};
 use crate::ending::{No, ensure};
 
-/// How long the model remembers what is no longer there, in milliseconds: longer than the
-/// clock goes back.
+/// How long the model keeps expired sessions and tombstones, in milliseconds: longer than
+/// the clock goes back.
 const REMEMBERED: u64 = 10 * FARTHEST_BACK;
 
-/// What the store holds of one client's sessions.
+/// The expected state of one client's sessions.
 #[derive(Default)]
 pub struct Model {
-    /// The sessions by id, expired ones among them.
+    /// The sessions by id, including expired ones.
     pub sessions: BTreeMap<String, Held>,
-    /// The ids that were ended, and until when they are refused.
+    /// The ids that were ended, and the expiry of their tombstones.
     pub ended: BTreeMap<String, Span>,
 }
 
 impl Model {
-    /// Compares an answer, and follows it.
+    /// Compares a reply with the model, and updates the model.
     pub fn note(&mut self, ask: &Ask, reply: &Reply, moment: Moment) -> anyhow::Result<()> {
         match (ask, reply) {
             (
@@ -75,7 +75,7 @@ impl Model {
                     let starts = written.version == 1;
                     ensure(
                         !starts || *expected == Some(0),
-                        "an update that started one",
+                        "an update that started a session",
                     )?;
                     self.written(id, payload, *ttl, written, moment)
                 }
@@ -107,7 +107,7 @@ impl Model {
         }
     }
 
-    /// Compares what was read under an id.
+    /// Compares the result of a read.
     pub fn found(
         &mut self,
         id: &str,
@@ -120,16 +120,16 @@ impl Model {
         }
     }
 
-    /// A session that an answer says is there.
+    /// A session that exists according to an answer; fails if it cannot exist.
     fn present(&mut self, id: &str, moment: Moment) -> anyhow::Result<&mut Held> {
         let held = self.sessions.get_mut(id);
         match held.filter(|held| held.presence(moment) != Presence::No) {
             Some(held) => Ok(held),
-            None => bail!(No("a session that ought not to be there".to_owned())),
+            None => bail!(No("a session that should not exist".to_owned())),
         }
     }
 
-    /// An answer says that there is no session.
+    /// Compares an answer that there is no session with this id.
     fn was_absent(&self, id: &str, moment: Moment) -> anyhow::Result<()> {
         ensure(
             self.presence(id, moment) != Presence::Yes,
@@ -137,21 +137,21 @@ impl Model {
         )
     }
 
-    /// An answer says that an id was ended a moment ago.
+    /// Compares an answer that an id has a tombstone.
     fn was_refused(&self, id: &str, moment: Moment) -> anyhow::Result<()> {
         let is_refused = self.refusal(id, moment) != Presence::No;
         ensure(is_refused, "a write under an id that was not ended")?;
         self.was_absent(id, moment)
     }
 
-    /// An answer says that it has ended a session.
+    /// Compares an answer that a session was ended, and updates the model.
     pub fn was_ended(&mut self, id: &str, moment: Moment) -> anyhow::Result<()> {
         self.present(id, moment)?;
         self.end(id, moment);
         Ok(())
     }
 
-    /// Whether a session is there.
+    /// Whether the store must, may or cannot have a session.
     pub fn presence(&self, id: &str, moment: Moment) -> Presence {
         let held = self.sessions.get(id);
         held.map_or(Presence::No, |held| held.presence(moment))
@@ -162,7 +162,7 @@ impl Model {
         until.map_or(Presence::No, |until| moment.is_before(*until))
     }
 
-    /// Notes that a session was ended.
+    /// Records that a session was ended.
     pub fn end(&mut self, id: &str, moment: Moment) {
         self.sessions.remove(id);
         self.ended.insert(id.to_owned(), moment.shown + TOMBSTONE);
@@ -275,14 +275,14 @@ impl Model {
         self.add(made, held)
     }
 
-    /// Notes that a session may have been ended.
+    /// Records that a session may have been ended.
     pub fn doubt(&mut self, id: &str) {
         if let Some(held) = self.sessions.get_mut(id) {
             held.is_doubtful = true;
         }
     }
 
-    /// Forgets what has not been there for a while.
+    /// Removes the sessions and tombstones that expired long ago; see [`REMEMBERED`].
     pub fn forget(&mut self, moment: Moment) {
         let now = moment.shown.least;
         self.sessions

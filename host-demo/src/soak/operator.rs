@@ -1,4 +1,4 @@
-//! What an operator does with the store while clients use it.
+//! The operator, who checks, counts, collects and copies while clients use the store.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use super::store::Store;
 use crate::ending::ensure;
 use crate::random::Random;
 
-/// The longest pause between two things that an operator does.
+/// The longest pause between two operations of the operator.
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// Does one thing after the other until the load ends, and ends it at the first difference.
+/// Runs random operations until the load ends; ends the load at the first difference.
 pub fn run(load: &Load, store: &Store, mut random: Random) -> anyhow::Result<()> {
     loop {
         let pause = LONGEST_PAUSE.mul_f64(random.below(1000) as f64 / 1e3);
@@ -60,14 +60,14 @@ fn operate(load: &Load, store: &Store, random: &mut Random) -> anyhow::Result<()
     }
 }
 
-/// The database is not damaged.
+/// Fails if the database is damaged.
 pub fn is_sound(sessions: &Sessions) -> anyhow::Result<()> {
     let damage = sessions.check().wait().context("check")?;
     ensure(damage.is_empty(), "the database is damaged")
 }
 
-/// A copy that is made under load is sound, and holds what was answered before of the
-/// sessions that all clients write.
+/// Makes a copy under load. Fails unless it is sound and has, of the sessions that all clients
+/// share, at least the versions that were known before.
 fn copy(load: &Load, store: &Store) -> anyhow::Result<()> {
     let known: Vec<u64> = load.shared.known().collect();
     let copied = store.copy(&load.sessions)?;

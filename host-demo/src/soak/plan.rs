@@ -1,4 +1,4 @@
-//! How long the soak lasts, and which choices it makes: the options of `soak`.
+//! The options of `soak`: how long it lasts, and the seed of its choices.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ pub struct Plan {
     /// How long it lasts; fractions are allowed
     #[arg(long, value_name = "N", default_value = "1", value_parser = minutes)]
     minutes: Duration,
-    /// Which choices the clients make. The same seed makes the same ones, but they meet
-    /// in another order
+    /// The seed of the random choices. The same seed makes the same choices, but threads
+    /// meet in another order each time
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 }

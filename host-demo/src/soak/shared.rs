@@ -1,5 +1,5 @@
-//! Sessions that all clients write at once: their versions only go up, no two writes get
-//! the same one, and each version holds what its writer wrote.
+//! Sessions that all clients write concurrently. Their versions only increase, no two writes
+//! get the same version, and each version has the payload of its writer.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,27 +24,28 @@ const LIFE: u64 = 3_000 * 24 * 60 * 60 * 1000;
 /// What is known of the shared sessions.
 pub struct SharedIds(Vec<Mutex<Versions>>);
 
-/// What is known of one.
+/// What is known of one shared session.
 #[derive(Default)]
 struct Versions {
-    /// The latest version of which an answer has told.
+    /// The latest version in an answer; 0 before the first.
     latest: u64,
-    /// What the last versions hold.
+    /// The payload's number in each of the last versions.
     payloads: BTreeMap<u64, u64>,
 }
 
 impl SharedIds {
-    /// None of them was written yet.
+    /// Shared sessions that are not written yet.
     pub fn new() -> Self {
         Self((0..SHARED).map(|_| Mutex::default()).collect())
     }
 
-    /// The id of a session.
+    /// The id of a shared session.
     pub fn id(number: usize) -> String {
         format!("shared {number}")
     }
 
-    /// Asks for one thing of one of them; `unique` is a number that no client has written.
+    /// Makes a random request for one of them, and compares the answer. `unique` is a number
+    /// that no client has written.
     pub async fn ask(
         &self,
         sessions: &Sessions,
@@ -60,7 +61,7 @@ impl SharedIds {
         noted.with_context(|| format!("{} of a shared session", ask.name()))
     }
 
-    /// Compares an answer; `before` is the version that was known before the request.
+    /// Compares an answer; `before` is the latest version that was known before the request.
     fn note(&self, place: usize, before: u64, ask: &Ask, reply: &Reply) -> anyhow::Result<()> {
         match (ask, reply) {
             (Ask::Get { .. } | Ask::Merge { .. }, Reply::Session(None)) => {
@@ -94,16 +95,16 @@ impl SharedIds {
             (Ask::Touch { .. }, Reply::Expires(expires)) => {
                 ensure(expires.is_some() || before == 0, "it is missing")
             }
-            _ => ensure(false, "an answer that cannot be"),
+            _ => ensure(false, "a reply of another kind than its request"),
         }
     }
 
-    /// The latest version of each of them that an answer has told of; 0 for none.
+    /// The latest known version of each of them; 0 if it is not written yet.
     pub fn known(&self) -> impl Iterator<Item = u64> {
         (0..SHARED).map(|place| self.versions(place).latest)
     }
 
-    /// Compares what a store holds of them: of each at least the version in `known`.
+    /// Reads all of them in a store, and compares: each has at least the version in `known`.
     pub fn compare(&self, sessions: &Sessions, known: &[u64]) -> anyhow::Result<()> {
         for (place, least) in known.iter().enumerate() {
             match sessions.get(&Self::id(place)).wait().context("get")? {
@@ -158,7 +159,7 @@ fn choose(random: &mut Random, id: String, number: u64, before: u64) -> Ask {
     }
 }
 
-/// The number in a payload.
+/// The number in a payload; `None` if no client writes such a payload.
 fn number(data: &[u8]) -> Option<u64> {
     let payload: serde_json::Value = serde_json::from_slice(data).ok()?;
     let number = payload.get("number")?.as_u64()?;

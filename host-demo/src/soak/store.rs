@@ -18,11 +18,12 @@ pub const RENEWAL_STEP: u64 = 1_000;
 pub const ABSOLUTE: u64 = 3_650 * 24 * 60 * 60 * 1000;
 pub const MOST_OF_A_SUBJECT: usize = 10;
 
-/// Requests after which a collection starts, and the rows that each then removes.
+/// The number of requests after which a collection starts, and of rows that each request then
+/// removes.
 const GC_FREQUENCY: u64 = 1_000;
 const GC_STEP: u64 = 20;
 
-/// A database that is opened again and again.
+/// A database that is opened repeatedly.
 pub struct Store {
     pub database: Database,
     pub clock: Arc<Clock>,
@@ -37,12 +38,12 @@ pub struct Copied {
 }
 
 impl Store {
-    /// Opens it.
+    /// Opens the store.
     pub fn open(&self) -> anyhow::Result<Sessions> {
         self.open_in(&self.database)
     }
 
-    /// Makes a copy and opens that.
+    /// Makes a backup, restores it into another directory, and opens that.
     pub fn copy(&self, sessions: &Sessions) -> anyhow::Result<Copied> {
         let file = self.beside.join("copy.db");
         sessions.backup(&file).wait().context("backup")?;
@@ -90,9 +91,9 @@ impl Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        // It is closed first.
+        // The copy is closed before its files are removed.
         drop(self.sessions.take());
-        // If this fails, the next copy does.
+        // If this fails, making the next copy fails.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

@@ -1,5 +1,5 @@
-//! What the store holds of a subject's sessions, and whether listings, counts and the limit
-//! of a subject agree.
+//! The expected sessions of a subject, and their comparison with listings, counts and
+//! `maxPerSubject`.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ impl Model {
         sessions.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Of a subject's sessions, how many there are at least and at most.
+    /// How many sessions a subject has.
     pub fn count(&self, subject: &str, moment: Moment) -> Span {
         let mut count = Span::exactly(0);
         for id in self.of_subject(subject) {
@@ -32,7 +32,7 @@ impl Model {
         count
     }
 
-    /// Compares all that a listing shows of a subject.
+    /// Compares a subject's sessions with a complete listing.
     pub fn listed(&self, subject: &str, entries: &[Entry], moment: Moment) -> anyhow::Result<()> {
         let mut left: BTreeMap<&str, &Entry> = BTreeMap::new();
         for entry in entries {
@@ -53,7 +53,7 @@ impl Model {
         ensure(left.is_empty(), "an unknown session in a listing")
     }
 
-    /// Compares how many sessions of a subject were ended, and follows.
+    /// Compares the number of a subject's sessions that were ended, and updates the model.
     pub fn ended_subject(
         &mut self,
         subject: &str,
@@ -82,9 +82,9 @@ impl Model {
         )
     }
 
-    /// Follows `maxPerSubject` after the session `newest` was bound to a subject, by what
-    /// a listing of that subject shows afterwards: those ended are the oldest of the
-    /// others, and no more than necessary.
+    /// Updates the model after the session `newest` was bound to a subject: `entries`, a
+    /// listing of the subject afterwards, shows which sessions `maxPerSubject` ended. Fails
+    /// unless they are the oldest of the others, and no more than necessary.
     pub fn limited(
         &mut self,
         subject: &str,
@@ -121,7 +121,7 @@ impl Model {
         let surplus = most_before.saturating_sub(MOST_OF_A_SUBJECT);
         ensure(
             ended.len() <= surplus,
-            "sessions ended for a subject's limit",
+            "too many sessions ended for a subject's limit",
         )?;
         for id in &ended {
             let is_older = self.sessions[id].created.least <= oldest_left;

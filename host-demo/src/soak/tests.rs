@@ -1,11 +1,10 @@
-//! Tests that the soak sees what is not as expected: the store is right, and what is known
-//! of it is made wrong.
+//! Tests that the soak detects differences: the store is right, and the model is made wrong.
 
 use super::*;
 use crate::ending::No;
 use clock::Span;
 
-/// A soak without a clock that moves, on a store with what its clients did in a moment.
+/// A soak on a new store, and a load whose clock does not move.
 fn soak() -> (Soak, Arc<Load>, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let location = Location {
@@ -24,7 +23,7 @@ fn soak() -> (Soak, Arc<Load>, TempDir) {
     (soak, Arc::new(load), directory)
 }
 
-/// Has one client ask for many things.
+/// Makes this many requests of one client.
 fn ask(soak: &mut Soak, load: &Load, times: usize) -> anyhow::Result<()> {
     let client = &mut soak.clients[0];
     let runtime = &soak.runtime;
@@ -67,7 +66,7 @@ fn each_wrong_expectation_of_a_session_is_a_difference() {
         compare(&mut soak, &load).unwrap();
     }
 
-    // A session that the store does not have, and one of which the model does not know.
+    // A session that the store does not have, and one that the model does not have.
     let sessions = &mut soak.clients[0].model.sessions;
     sessions.insert("missing".to_owned(), held.clone());
     assert!(is_difference(compare(&mut soak, &load)));

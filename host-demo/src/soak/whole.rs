@@ -1,5 +1,5 @@
-//! What is compared of the whole store while no client uses it: after it was opened, before
-//! it is closed, and in copies.
+//! Compares the whole store while no client uses it: after it was opened, before it is
+//! closed, and in copies.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use super::operator::is_sound;
 use super::shared::SharedIds;
 use crate::ending::ensure;
 
-/// The sessions of a page of a listing.
+/// The number of sessions in a page of a listing.
 const PAGE: u32 = 500;
 
-/// Compares each session with what the clients know, and sees that there are no others.
+/// Compares each session with the models of the clients, and fails if there are others.
 pub fn compare(
     sessions: &Sessions,
     clock: &Clock,
