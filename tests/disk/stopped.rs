@@ -1,6 +1,6 @@
-//! Owners of a shared database that are stopped anywhere for longer than a lock lives,
-//! while others work, and then go on: nothing that was answered is lost, nothing is there
-//! in part, and the stopped owner goes on or answers `busy`.
+//! Stops owners of a shared database at any point, for longer than a lock lives, while others
+//! work, and continues them: no answered write is lost, none is kept in part, and the stopped
+//! owner completes its request or answers `busy`.
 
 use std::mem;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -26,13 +26,13 @@ const STOPPED: u64 = 16_000_000_000;
 /// The nanoseconds between the end of a run and the next start.
 const AFTERWARDS: u64 = 20_000_000_000;
 
-/// Of the calls of the next owner, it is stopped at every one of so many, beginning with
-/// another one for each call at which the first owner is stopped.
+/// The distance between the calls at which the next owner is stopped. The first of them
+/// depends on the call at which the first owner is stopped.
 const NEXT_STOPS: u64 = 24;
 
 const SETTINGS: Settings = Settings::new(false, true);
 
-/// A disk with a database that is not open, and what that holds.
+/// A disk with a closed database, and the contents of the database.
 struct Beginning {
     image: Image,
     held: Contents,
@@ -42,7 +42,7 @@ struct Beginning {
     next_is_open: bool,
 }
 
-/// An owner, which has opened the store or not.
+/// An owner, and whether it has the store open.
 struct Owner {
     run: Run,
     is_open: bool,
@@ -59,8 +59,8 @@ impl Beginning {
         }
     }
 
-    /// A copy beside the journal of another database, of which the first to open it makes
-    /// the database.
+    /// A backup in the place of the database, beside the journal of another database. The
+    /// first owner that opens it makes it a live database.
     fn restored() -> Self {
         let (image, held) = beginnings::restored(SETTINGS);
         Self {
@@ -80,8 +80,8 @@ impl Beginning {
         }
     }
 
-    /// The first owner, which has the disk, and the next one, which knows of the session
-    /// `common` alone.
+    /// The first owner, which has the disk, and the next one, which knows at most the session
+    /// `common`.
     fn owners(&self, seed: u64) -> Result<(Owner, Owner), String> {
         let mut baton = self.baton();
         let mut next = Owner::new(!seed, Contents::default());
@@ -117,7 +117,7 @@ impl Owner {
         self.run.process.world()
     }
 
-    /// Has it stopped after a number of calls.
+    /// Makes it stop after this many calls; `meanwhile` runs while it is stopped.
     fn stop(&mut self, after: u64, meanwhile: impl FnOnce(&mut World) + Send + 'static) {
         self.world().stop = Some(Stop {
             after,
@@ -125,7 +125,7 @@ impl Owner {
         });
     }
 
-    /// Opens the store if that is not open, and does a step; false if the answer is `busy`.
+    /// Opens the store if it is not open, and runs a step; false if the answer is `busy`.
     fn attempt(&mut self, step: &Step) -> Result<bool, String> {
         if !self.is_open {
             self.is_open = is_done(self.run.open())?;
@@ -140,7 +140,7 @@ impl Owner {
         Ok(done)
     }
 
-    /// Does a step that must not fail.
+    /// Runs a step that must not be answered `busy`.
     fn must(&mut self, step: &Step) -> Result<(), String> {
         match self.attempt(step)? {
             true => Ok(()),
@@ -148,9 +148,9 @@ impl Owner {
         }
     }
 
-    /// Does a step again that was answered `busy`, perhaps after it was done. `others` is
-    /// how many sessions the other owner knows. Returns how many sessions the first
-    /// attempt has started under ids that are not known.
+    /// Repeats a step that was answered `busy`, perhaps after its writes were kept. `others`
+    /// is the number of sessions that the other owner knows. Returns how many sessions the
+    /// first attempt has started under ids that no answer contained.
     fn again(&mut self, step: &Step, others: u64) -> Result<u64, String> {
         let is_reopening = matches!(step, Step::Reopen);
         let unknown = match self.is_open && !is_reopening {
@@ -162,7 +162,7 @@ impl Owner {
     }
 }
 
-/// Whether a call was answered; the only error it may have is `busy`.
+/// Whether a call succeeded; false if it was answered `busy`. Fails for any other error.
 fn is_done(called: Called<()>) -> Result<bool, String> {
     match called.map_err(|error| format!("a trap: {error:?}"))? {
         Ok(()) => Ok(true),
@@ -171,7 +171,8 @@ fn is_done(called: Called<()>) -> Result<bool, String> {
     }
 }
 
-/// All owners, the first of which has the disk, and one more see all that was answered.
+/// Fails unless these owners, the first of which has the disk, and a new one see everything
+/// that was answered. Returns the disk's image.
 fn agree(owners: &mut [&mut Owner], unknown: u64) -> Result<Image, String> {
     let mut all = Contents::default();
     for owner in &mut *owners {
@@ -204,7 +205,7 @@ fn agree(owners: &mut [&mut Owner], unknown: u64) -> Result<Image, String> {
     Ok(baton.disk.seen)
 }
 
-/// Nothing is left of any lock.
+/// Fails if anything of a lock is left.
 fn has_no_lock(image: &Image) -> Result<(), String> {
     match image.entries(ROOT).any(|(name, _)| name.contains(".lock")) {
         true => Err("a lock is left".to_owned()),
@@ -212,8 +213,8 @@ fn has_no_lock(image: &Image) -> Result<(), String> {
     }
 }
 
-/// Runs a script whose owner is stopped after a number of calls, while the next one does
-/// all of its own; returns whether it was stopped.
+/// Runs a script whose owner is stopped after this many calls. Meanwhile the next owner runs
+/// its whole script. Returns whether the first owner was stopped.
 fn work_while_stopped(beginning: &Beginning, after: u64) -> Result<bool, String> {
     let (mut first, next) = beginning.owners(after)?;
     let next = Arc::new(Mutex::new(next));
@@ -247,14 +248,14 @@ fn work_while_stopped(beginning: &Beginning, after: u64) -> Result<bool, String>
     }
     let worked = mem::replace(&mut *worked.lock().unwrap(), Ok(()));
     worked.map_err(|what| format!("the next owner: {what}"))?;
-    // The next one has ended it.
+    // The next owner has ended this session.
     first.must(&update("common", "late", None))?;
     let image = agree(&mut [&mut first, &mut next.lock().unwrap()], unknown)?;
     has_no_lock(&image)?;
     Ok(true)
 }
 
-/// Stops the owner of a script at each call; returns how many there are.
+/// Stops the owner of a script at each call; returns the number of calls.
 fn stop_at_each_call(beginning: &Beginning) -> u64 {
     for after in 0.. {
         match work_while_stopped(beginning, after) {
@@ -284,12 +285,11 @@ fn lock(disk: &Disk) -> Option<Vec<String>> {
     Some(names.map(|(name, _)| name.to_owned()).collect())
 }
 
-/// What the next owner hands the disk back with: whether it has done all that it does.
+/// What the next owner hands back: the disk and the time, and whether it has finished.
 type Back = (Baton, bool);
 
-/// The next owner, on a thread of its own: opens the store and writes two sessions; it is
-/// stopped after a number of calls until it gets the disk again, and killed if it never
-/// does.
+/// The main function of the next owner's thread: opens the store and writes two sessions. It
+/// is stopped after this many calls until it gets the disk again, and killed if it never does.
 fn next_owner(
     after: u64,
     disk: Receiver<Baton>,
@@ -310,7 +310,7 @@ fn next_owner(
     });
     let done = owner.attempt(&of_the_next());
     owner.world().stop = None;
-    // If it was killed, it is not waited for.
+    // Not received if the owner was killed.
     let _ = back.send((owner.world().hand_over(), true));
     (owner, done)
 }
@@ -320,8 +320,8 @@ fn of_the_next() -> Step {
     Step::Batch(Vec::from(sets.map(script::request)))
 }
 
-/// Has the first owner stopped in a write, and the next one, too, while the first one wakes
-/// and does another; then the next one wakes or is killed. Returns whether each was stopped.
+/// Stops the first owner in a write, and then the next owner. Continues the first one, which
+/// writes again; then continues or kills the next one. Returns whether each was stopped.
 fn wake_while_next_is_stopped(
     beginning: &Beginning,
     (first_after, next_after): (u64, u64),
@@ -350,7 +350,7 @@ fn wake_while_next_is_stopped(
     let Some((own, of_next, next_is_done)) = found.lock().unwrap().take() else {
         return Ok((false, false));
     };
-    // The lock has a token, and not that of the first owner.
+    // Whether the lock has a token that is not the first owner's.
     let next_holds = of_next.as_ref().is_some_and(|tokens| !tokens.is_empty()) && of_next != own;
     let is_kept = |first: &mut Owner| {
         let now = lock(&first.world().disk);
@@ -376,7 +376,7 @@ fn wake_while_next_is_stopped(
     drop(to_next);
     let (mut next, done) = next.join().expect("the next owner has not panicked");
     if is_killed {
-        // Its lock is dead from then on.
+        // Its lock then counts as dead.
         first.world().now += STOPPED;
     } else if !done.map_err(|what| format!("the next owner: {what}"))? {
         // It may have been stopped for too long while it renewed its lock.
@@ -390,7 +390,7 @@ fn wake_while_next_is_stopped(
         }
     }
     if is_killed {
-        // What it did is there as a whole, or not at all.
+        // Its batch was kept as a whole, or not at all.
         look(&mut first.run, &of_the_next(), 0)?;
         agree(&mut [&mut first], 0)?;
     } else {
@@ -400,7 +400,7 @@ fn wake_while_next_is_stopped(
     Ok((true, !next_is_done))
 }
 
-/// Stops the first owner at each call, and the next one at some.
+/// Stops the first owner at each call, and the next one at some; see [`NEXT_STOPS`].
 fn stop_both(beginning: &Beginning, kills: bool) {
     let mut times = 0;
     for first_after in 0.. {

@@ -1,9 +1,9 @@
-//! Stops of an instance, as of a process that is stopped and continued, at any of its calls
+//! Stops an instance, as SIGSTOP and SIGCONT stop and continue a process, at any of its calls
 //! of the file system and at the end of any sleep.
 //!
-//! A stop is before or after a call. Only a call that changes the database or its journal
-//! has none before it: there the component has already seen that it holds its lock, and no
-//! lock that can be taken over helps if the call itself is late.
+//! A stop is before or after a call. Only before a call that changes the database or its
+//! journal there is none: at that point the component has already checked that it holds its
+//! lock, and a lease cannot protect from a call that is itself late.
 
 use std::mem;
 
@@ -14,13 +14,13 @@ use crate::world::World;
 
 /// A stop of an instance.
 pub struct Stop {
-    /// How many points at which it could be stopped it passes before.
+    /// How many points the instance passes before it stops at one; see [`World::pass`].
     pub after: u64,
     /// What happens while it is stopped.
     pub meanwhile: Box<dyn FnOnce(&mut World) + Send>,
 }
 
-/// What only one instance can have at a time: the disk that all use, and the time.
+/// The disk and the time of all instances. Only the instance that has them runs.
 pub struct Baton {
     /// The disk.
     pub disk: Disk,
@@ -29,7 +29,8 @@ pub struct Baton {
 }
 
 impl World {
-    /// A point at which the instance can be stopped.
+    /// A point at which the instance can be stopped: counts it, and stops there if it is the
+    /// chosen one.
     pub fn pass(&mut self) {
         match &mut self.stop {
             Some(stop) if stop.after == 0 => {}
@@ -44,7 +45,8 @@ impl World {
         }
     }
 
-    /// Like [`World::pass`], before a call that changes a file or removes its name.
+    /// Like [`World::pass`], before a call that changes a file or removes its name; does
+    /// nothing for the database and its journal.
     pub fn pass_before_change(&mut self, node: Node) {
         let journal = format!("{DATABASE}-journal");
         let is_at = |name: &str| self.disk.seen.find(ROOT, name) == Ok(Some(node));
@@ -53,7 +55,7 @@ impl World {
         }
     }
 
-    /// Gives the disk away. Until it is back the instance must not run.
+    /// Gives away the disk and the time. The instance must not run until it has them back.
     pub fn hand_over(&mut self) -> Baton {
         let nothing = Disk::new(Image::default());
         Baton {
@@ -62,7 +64,7 @@ impl World {
         }
     }
 
-    /// Takes the disk back.
+    /// Takes the disk and the time.
     pub fn take_back(&mut self, baton: Baton) {
         (self.disk, self.now) = (baton.disk, baton.now);
     }
