@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
 
 use super::job::{Done, Job, Work};
 use super::launcher::Launcher;
 use crate::Error;
+use crate::answer::LINGER;
 use crate::owner::group::Budget;
 use crate::sandbox::instance::Guest;
 
@@ -61,6 +62,18 @@ pub(crate) struct Dispatcher {
     active: bool,
 }
 
+/// The next command; `None` when the last handle is gone. Does not sleep before `linger`,
+/// because waking the thread takes about as long.
+async fn receive(
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+    linger: Option<Instant>,
+) -> Option<Command> {
+    while linger.is_some_and(|end| Instant::now() < end) && commands.is_empty() {
+        yield_now().await;
+    }
+    commands.recv().await
+}
+
 /// The result of a task.
 enum End {
     Work { done: Done, wrote: bool },
@@ -105,6 +118,7 @@ impl Dispatcher {
                 break;
             }
             let collects = self.active && is_quiet && !is_closed;
+            let linger = is_quiet.then_some(self.quiet + LINGER);
             tokio::select! {
                 ended = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
                     Some(Ok(end)) => self.settle(end).await,
@@ -112,7 +126,7 @@ impl Dispatcher {
                     // jobs are dropped, and their callers get `Closed`.
                     _ => return,
                 },
-                command = commands.recv(), if !is_closed => match command {
+                command = receive(&mut commands, linger), if !is_closed => match command {
                     Some(command) => {
                         self.enqueue(command);
                         while let Ok(command) = commands.try_recv() {

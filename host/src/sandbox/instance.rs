@@ -7,7 +7,10 @@ use wasmtime::component::{Linker, ResourceAny};
 use wasmtime::{Config, Engine, Memory, MemoryType, OptLevel, Store};
 
 use crate::cause::Cause;
-use crate::contract::types::Request;
+use crate::contract::types::{
+    CreateRequest, DestroyRequest, GetRequest, MergeRequest, Request, RotateRequest, SetRequest,
+    TouchRequest, UpdateRequest,
+};
 use crate::contract::{self, SessionStore, SessionStorePre};
 use crate::sandbox::compiled::{self, Cache};
 use crate::sandbox::filesystem;
@@ -128,6 +131,51 @@ impl Guest {
         let sessions = self.bindings.wasi_sessions_store_sessions().store();
         let batch = sessions.call_batch(&mut self.store, self.opened, requests);
         batch.await
+    }
+
+    /// Runs one request as a call of the contract's function of that name.
+    pub(crate) async fn request(&mut self, request: &Request) -> Called<Reply> {
+        let sessions = self.bindings.wasi_sessions_store_sessions().store();
+        let (store, opened) = (&mut self.store, self.opened);
+        Ok(match request {
+            Request::Create(CreateRequest { data, ttl, subject }) => {
+                let created = sessions.call_create(store, opened, data, *ttl, subject.as_deref());
+                created.await?.map(Reply::Created)
+            }
+            Request::Get(GetRequest { id }) => {
+                let session = sessions.call_get(store, opened, id).await?;
+                session.map(Reply::Session)
+            }
+            Request::Set(SetRequest { id, data, ttl }) => {
+                let outcome = sessions.call_set(store, opened, id, data, *ttl).await?;
+                outcome.map(Reply::Outcome)
+            }
+            Request::Update(UpdateRequest {
+                id,
+                data,
+                ttl,
+                expected,
+            }) => {
+                let outcome = sessions.call_update(store, opened, id, data, *ttl, *expected);
+                outcome.await?.map(Reply::Outcome)
+            }
+            Request::Merge(MergeRequest { id, patch, ttl }) => {
+                let session = sessions.call_merge(store, opened, id, patch, *ttl).await?;
+                session.map(Reply::Session)
+            }
+            Request::Touch(TouchRequest { id, ttl }) => {
+                let expires = sessions.call_touch(store, opened, id, *ttl).await?;
+                expires.map(Reply::Expires)
+            }
+            Request::Rotate(RotateRequest { id, subject }) => {
+                let rotated = sessions.call_rotate(store, opened, id, subject.as_deref());
+                rotated.await?.map(Reply::Rotated)
+            }
+            Request::Destroy(DestroyRequest { id }) => {
+                let destroyed = sessions.call_destroy(store, opened, id).await?;
+                destroyed.map(Reply::Destroyed)
+            }
+        })
     }
 
     /// Calls one function of the contract's `admin`.
