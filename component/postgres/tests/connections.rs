@@ -2,40 +2,10 @@
 
 use crate::engine::{Durability, Engine, Error, Options, Outcome, Store};
 use crate::fixture::{Database, NOW, SERVER, SETUP, create, is_live};
-use crate::proxy::{Network, Proxy};
 use crate::server::{PASSWORD, Server};
 
-/// A database behind a proxy, and an open store whose `syncTimeout` is `limit` milliseconds.
-fn proxied(limit: u64) -> (Proxy, Store) {
-    let database = Database::with(SETUP, |options| options.gc_frequency = 0);
-    let proxy = Proxy::start(SERVER.port);
-    let port = |port: u16| format!(":{port}/");
-    let url = database
-        .url()
-        .replace(&port(SERVER.port), &port(proxy.port));
-    let options = Options {
-        sync_timeout: limit,
-        ..database.options
-    };
-    let store = Store::open(&url, options, NOW).unwrap();
-    (proxy, store)
-}
-
-fn is_unknown<T: std::fmt::Debug>(answer: Result<T, Error>) -> bool {
-    match answer {
-        Err(Error::Other(words)) => words.contains("unknown"),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
-fn a_connection_is_kept_across_calls_and_stores() {
-    let (proxy, mut store) = proxied(30_000);
-    for _ in 0..10 {
-        store.set(NOW, "mine", b"", None).unwrap();
-    }
-    assert_eq!(proxy.connections(), 1);
-
+fn a_connection_is_kept_across_stores() {
     let database = Database::new(SETUP);
     let of_schema = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%{}%'",
@@ -51,84 +21,6 @@ fn a_connection_is_kept_across_calls_and_stores() {
     for id in &ids {
         assert!(is_live(&mut first, NOW, id) && is_live(&mut second, NOW, id));
     }
-}
-
-#[test]
-fn a_write_whose_answer_is_lost_says_that_its_outcome_is_unknown() {
-    let (proxy, mut store) = proxied(30_000);
-    proxy.set(Network::LosesAnswers);
-    assert!(is_unknown(store.set(NOW, "mine", b"a", None)));
-    proxy.set(Network::Works);
-    // The write was done once.
-    let session = store.get(NOW, "mine").unwrap().unwrap();
-    assert_eq!((session.version, session.data), (1, b"a".to_vec()));
-
-    proxy.set(Network::LosesRequests);
-    assert!(is_unknown(store.destroy(NOW, "mine")));
-    proxy.set(Network::Works);
-    assert!(is_live(&mut store, NOW, "mine"));
-}
-
-#[test]
-fn a_read_whose_answer_is_lost_is_retried_once() {
-    let (proxy, mut store) = proxied(1000);
-    store.set(NOW, "mine", b"a", None).unwrap();
-    // The first answer is lost; the network works again for the second.
-    proxy.set(Network::LosesAnswers);
-    let healer = std::thread::spawn({
-        let before = proxy.connections();
-        move || {
-            while proxy.connections() == before {
-                std::thread::yield_now();
-            }
-            proxy.set(Network::Works);
-            proxy
-        }
-    });
-    let session = store.get(NOW, "mine").unwrap().unwrap();
-    assert_eq!(session.data, b"a");
-    healer.join().unwrap();
-}
-
-#[test]
-fn a_late_answer_is_never_given_to_another_request() {
-    let (proxy, mut store) = proxied(300);
-    store.set(NOW, "alice", b"alice", None).unwrap();
-    store.set(NOW, "bob", b"bob", None).unwrap();
-    for round in 0..3 {
-        proxy.set(Network::SwallowsAnswers);
-        assert_eq!(store.get(NOW, "alice"), Err(Error::Busy));
-        proxy.set(Network::Works);
-        let session = store.get(NOW, "bob").unwrap().unwrap();
-        assert_eq!(session.data, b"bob", "round {round}");
-    }
-    proxy.set(Network::SwallowsAnswers);
-    assert!(is_unknown(store.set(NOW, "bob", b"late", None)));
-    proxy.set(Network::Works);
-    let session = store.get(NOW, "alice").unwrap().unwrap();
-    assert_eq!(session.data, b"alice");
-}
-
-#[test]
-fn an_unreachable_server_is_busy_after_sync_timeout() {
-    let (proxy, mut store) = proxied(300);
-    proxy.set(Network::LosesRequests);
-    let _ = store.get(NOW, "mine");
-    assert_eq!(store.get(NOW, "mine"), Err(Error::Busy));
-    proxy.set(Network::SwallowsAll);
-    assert_eq!(store.set(NOW, "mine", b"", None), Err(Error::Busy));
-    proxy.set(Network::Works);
-    assert_eq!(store.get(NOW, "mine"), Ok(None));
-
-    let options = Options {
-        sync_timeout: 100,
-        ..Options::default()
-    };
-    // Nothing listens on this port any more.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port();
-    let url = format!("postgres://tester@127.0.0.1:{port}/postgres");
-    assert_eq!(Store::open(&url, options, NOW).err(), Some(Error::Busy));
 }
 
 #[test]

@@ -47,6 +47,11 @@ pub fn position(handle: &str) -> String {
 /// The server of this process, which ends with the process.
 pub static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start(&[]));
 
+/// The port of that server.
+pub fn server_port() -> u16 {
+    SERVER.port
+}
+
 /// A new schema for a store.
 pub struct Database {
     /// The name of the schema.

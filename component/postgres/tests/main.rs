@@ -4,9 +4,10 @@
 #[cfg(server)]
 #[path = "../../tests/contract.rs"]
 mod contract;
-
 #[cfg(server)]
-mod concurrency;
+#[path = "../../tests/networked/mod.rs"]
+mod networked;
+
 #[cfg(server)]
 mod connections;
 #[cfg(server)]
@@ -15,8 +16,6 @@ mod engine;
 mod fixture;
 #[cfg(server)]
 mod pooler;
-#[cfg(server)]
-mod proxy;
 #[cfg(server)]
 mod server;
 #[cfg(server)]

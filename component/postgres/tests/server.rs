@@ -2,57 +2,33 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use tempfile::TempDir;
 
+#[path = "../../tests/networked/process.rs"]
+pub mod process;
 #[path = "programs.rs"]
 mod programs;
 
+use process::{NOBODY, Process, certify, directory, free_port, unprivileged};
+
 /// The password of the user `postgres`, who logs in by SCRAM.
 pub const PASSWORD: &str = "s3cret, with spaces";
-
-/// The user as which the server runs if the tests run as root, which the server refuses.
-const NOBODY: u32 = 65_534;
-
-/// A script that stops the server and removes its directory when its standard input ends, which
-/// happens when the process of the tests ends in any way.
-const WATCH: &str = r#"
-    stop() { kill -INT "$server"; wait "$server"; }
-    "$@" </dev/null >"$LOG" 2>&1 & server=$!
-    while read -r command; do
-        case $command in
-            stop) stop; echo stopped ;;
-            start) "$@" </dev/null >>"$LOG" 2>&1 & server=$! ;;
-        esac
-    done
-    stop
-    rm -rf "$DATA"
-"#;
 
 /// A running server.
 pub struct Server {
     pub port: u16,
     programs: PathBuf,
     directory: PathBuf,
-    watch: Child,
+    process: Process,
 }
 
 impl Server {
     /// Creates a cluster and starts a server with these settings.
     pub fn start(settings: &[&str]) -> Server {
         let programs = programs::directory().expect("PostgreSQL is installed");
-        // In memory, if the machine has such a directory.
-        let directory = tempfile::tempdir_in("/dev/shm")
-            .or_else(|_| tempfile::tempdir())
-            .map(TempDir::keep)
-            .unwrap();
-        let is_root = fs::metadata(&directory).unwrap().uid() == 0;
-        if is_root {
-            chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
+        let (directory, is_root) = directory();
         let password = directory.join("password");
         fs::write(&password, PASSWORD).unwrap();
         fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
@@ -82,12 +58,8 @@ impl Server {
             certify(is_root, &cluster);
         }
         let port = free_port();
-        let server = unprivileged(is_root, &programs.join("postgres"));
-        let mut watch = Command::new("sh");
-        watch
-            .args(["-c", WATCH, "watch"])
-            .arg(server.get_program())
-            .args(server.get_args())
+        let mut server = unprivileged(is_root, &programs.join("postgres"));
+        server
             .args([
                 "-c",
                 &format!("port={port}"),
@@ -97,17 +69,12 @@ impl Server {
             .args(["-c", "max_connections=200", "-c", "autovacuum=off"])
             .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .arg(format!("-cunix_socket_directories={}", directory.display()))
-            .arg(format!("-D{}", cluster.display()))
-            .env("LOG", directory.join("log"))
-            .env("DATA", &directory)
-            .current_dir(&directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .arg(format!("-D{}", cluster.display()));
         let server = Server {
             port,
             programs,
+            process: Process::start(&server, "INT", &directory),
             directory,
-            watch: watch.spawn().unwrap(),
         };
         server.wait();
         server.sql("postgres", "CREATE ROLE tester SUPERUSER LOGIN");
@@ -126,17 +93,13 @@ impl Server {
     /// Stops the server and ends all connections.
     #[allow(dead_code)]
     pub fn stop(&mut self) {
-        writeln!(self.watch.stdin.as_mut().unwrap(), "stop").unwrap();
-        let mut line = String::new();
-        let output = self.watch.stdout.as_mut().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
-        assert_eq!(line, "stopped\n");
+        self.process.stop();
     }
 
     /// Starts the stopped server again.
     #[allow(dead_code)]
     pub fn restart(&mut self) {
-        writeln!(self.watch.stdin.as_mut().unwrap(), "start").unwrap();
+        self.process.start_again();
         self.wait();
     }
 
@@ -207,13 +170,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.watch.stdin.take());
-        self.watch.wait().unwrap();
-    }
-}
-
 /// A session of the server with an open transaction.
 pub struct Session(Child);
 
@@ -222,48 +178,4 @@ impl Drop for Session {
         drop(self.0.stdin.take());
         self.0.wait().unwrap();
     }
-}
-
-/// A command that runs a program without the rights of root.
-pub fn unprivileged(is_root: bool, program: &Path) -> Command {
-    if !is_root {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    let nobody = NOBODY.to_string();
-    command
-        .args([
-            format!("--reuid={nobody}"),
-            format!("--regid={nobody}"),
-            "--clear-groups".to_owned(),
-        ])
-        .arg(program);
-    command
-}
-
-/// Creates a self-signed certificate for `localhost`.
-fn certify(is_root: bool, cluster: &Path) {
-    let made = unprivileged(is_root, "/usr/bin/openssl".as_ref())
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-        ])
-        .args(["-nodes", "-days", "2", "-subj", "/CN=test"])
-        .args(["-addext", "subjectAltName=DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-keyout", "server.key", "-out", "server.crt"])
-        .current_dir(cluster)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-}
-
-/// A port on which nothing listens.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }

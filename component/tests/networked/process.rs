@@ -1,0 +1,131 @@
+//! A server that tests start, which runs no longer than they do.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// The user that the server runs as if the tests run as root: servers refuse that.
+pub const NOBODY: u32 = 65_534;
+
+/// Ends the server and removes its directory when its standard input ends, which it does
+/// with the process of the tests, however that ends.
+const WATCH: &str = r#"
+    stop() { kill "-$SIGNAL" "$server"; wait "$server"; }
+    "$@" </dev/null >"$LOG" 2>&1 & server=$!
+    while read -r command; do
+        case $command in
+            stop) stop; echo stopped ;;
+            start) "$@" </dev/null >>"$LOG" 2>&1 & server=$! ;;
+        esac
+    done
+    stop
+    rm -rf "$DATA"
+"#;
+
+/// A running server, which ends when it is dropped.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts a program, which `signal` stops. It writes to the file `log` in its directory,
+    /// which is removed after it.
+    pub fn start(program: &Command, signal: &str, directory: &Path) -> Process {
+        let mut watch = Command::new("sh");
+        watch
+            .args(["-c", WATCH, "watch"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .env("SIGNAL", signal)
+            .env("LOG", directory.join("log"))
+            .env("DATA", directory)
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        Process(watch.spawn().unwrap())
+    }
+
+    /// Stops the server.
+    #[allow(dead_code)]
+    pub fn stop(&mut self) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "stop").unwrap();
+        let mut line = String::new();
+        let output = self.0.stdout.as_mut().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        assert_eq!(line, "stopped\n");
+    }
+
+    /// Starts the stopped server again.
+    #[allow(dead_code)]
+    pub fn start_again(&mut self) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "start").unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// A directory for a server, in memory where the machine offers that, and whether the tests
+/// run as root.
+pub fn directory() -> (PathBuf, bool) {
+    let directory = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .map(TempDir::keep)
+        .unwrap();
+    let is_root = fs::metadata(&directory).unwrap().uid() == 0;
+    if is_root {
+        chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    (directory, is_root)
+}
+
+/// A program that is run without the rights of root.
+pub fn unprivileged(is_root: bool, program: &Path) -> Command {
+    if !is_root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    let nobody = NOBODY.to_string();
+    command
+        .args([
+            format!("--reuid={nobody}"),
+            format!("--regid={nobody}"),
+            "--clear-groups".to_owned(),
+        ])
+        .arg(program);
+    command
+}
+
+/// A port on which nothing listens.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Makes a certificate for `localhost`, which it leads to itself: `server.crt` and
+/// `server.key` in the directory.
+pub fn certify(is_root: bool, directory: &Path) {
+    let made = unprivileged(is_root, "/usr/bin/openssl".as_ref())
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=test"])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", "server.key", "-out", "server.crt"])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
