@@ -1,0 +1,282 @@
+//! An open store and its calls, each with one deadline for connecting, waiting for locks
+//! and all that is run again.
+
+use crate::connection::Connection;
+use crate::failure::{Failure, Remedy};
+use crate::kept::{self, Kept, Key};
+use crate::location::Location;
+use crate::network::{self, Elapsed};
+use crate::operations::Operations;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+use wasi_sessions_rules::collection;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id;
+use wasi_sessions_rules::options::Options;
+use wasi_sessions_rules::rules::Rules;
+use wasi_sessions_rules::types::{Collected, Timestamp};
+
+/// How often work is run again that lost against other writers.
+const MOST_TRIES: u32 = 100;
+
+/// The pause between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The most time that a collection adds to the request that carries it.
+const COLLECTION: Duration = Duration::from_secs(1);
+
+/// The most rows that one transaction of a collection removes or defers.
+const CHUNK: u64 = 1000;
+
+/// Renewed rows that a collection defers beyond its limit, so that one with a small limit
+/// gets past them.
+const EXTRA_DEFERRALS: u64 = 16;
+
+/// What a collection has done before its first step.
+const NOTHING_YET: Collected = Collected {
+    removed: 0,
+    more: true,
+};
+
+/// An open store; dropping it keeps the connection for the next one.
+pub struct Store {
+    /// Under what the connection is kept; taken when the store is dropped.
+    key: Option<Key>,
+    location: Location,
+    pub(crate) options: Options,
+    pub(crate) kept: Kept,
+    /// Rows collected since the store was opened.
+    pub(crate) collected: u64,
+    /// A connection waits through the runtime of its thread, and stays there.
+    of_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let nothing = Kept {
+            connection: None,
+            requests: 0,
+            clock_offset: 0,
+        };
+        if let Some(key) = self.key.take() {
+            kept::give_back(key, std::mem::replace(&mut self.kept, nothing));
+        }
+    }
+}
+
+impl Store {
+    /// Opens a store: with a connection that another one left, or a new one.
+    pub(crate) fn connected(
+        location: &str,
+        options: Options,
+        now: Timestamp,
+    ) -> Result<Store, Error> {
+        if options.sync_timeout == 0 {
+            return Err(Error::invalid(
+                "options: `syncTimeout` must be at least 1: a server takes time to answer",
+            ));
+        }
+        let parsed = Location::parse(location, options.tls_roots.as_deref())?;
+        let key = Key {
+            location: location.to_owned(),
+            options: options.clone(),
+        };
+        let end = Instant::now() + Duration::from_millis(options.sync_timeout);
+        let mut kept = kept::take(&key);
+        if !kept
+            .connection
+            .as_mut()
+            .is_some_and(|open| open.is_alive(end))
+        {
+            let open = connect(&parsed, &options, Some(now), end)?;
+            kept.clock_offset = open.clock_offset;
+            kept.connection = Some(open);
+        }
+        Ok(Store {
+            key: Some(key),
+            location: parsed,
+            options,
+            kept,
+            collected: 0,
+            of_thread: PhantomData,
+        })
+    }
+
+    /// Does one call: connects if there is no connection, and runs the work again where that
+    /// is safe. Work is not, once it is unknown whether it was done.
+    pub(crate) fn call<T>(
+        &mut self,
+        now: Timestamp,
+        work: impl AsyncFn(&mut Operations<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let limit = Duration::from_millis(self.options.sync_timeout);
+        self.call_until(Instant::now() + limit, now, work)
+    }
+
+    fn call_until<T>(
+        &mut self,
+        end: Instant,
+        now: Timestamp,
+        work: impl AsyncFn(&mut Operations<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let (mut tries, mut is_second) = (0, false);
+        loop {
+            let kept = self.kept.connection.take();
+            let alive = kept.and_then(|mut open| open.is_alive(end).then_some(open));
+            let mut open = match alive {
+                Some(open) => open,
+                None => connect(&self.location, &self.options, None, end)?,
+            };
+            self.kept.clock_offset = open.clock_offset;
+            open.link.start();
+            let mut operations = Operations {
+                link: &mut open.link,
+                statements: &open.statements,
+                rules: Rules {
+                    options: &self.options,
+                    now,
+                },
+            };
+            let failure = match network::block_on(end, work(&mut operations)) {
+                Ok(Ok(done)) => {
+                    open.note_use();
+                    self.kept.connection = Some(open);
+                    return Ok(done);
+                }
+                Ok(Err(failure)) => failure,
+                // The connection is dropped with an answer outstanding, which the next
+                // request would get.
+                Err(Elapsed) if open.link.is_in_doubt() => {
+                    return Err(unknown(Error::Other(
+                        "the server has not answered within `syncTimeout`".into(),
+                    )));
+                }
+                Err(Elapsed) => return Err(Error::Busy),
+            };
+            match failure.remedy() {
+                Remedy::Failed => {
+                    self.kept.connection = Some(open);
+                    return Err(failure.into_error());
+                }
+                Remedy::Again => {
+                    self.kept.connection = Some(open);
+                    tries += 1;
+                    give_way(tries, end);
+                    if tries > MOST_TRIES || Instant::now() >= end {
+                        return Err(failure.into_error());
+                    }
+                }
+                Remedy::Elsewhere => network::pause(PAUSE, end),
+                Remedy::Lost if open.link.is_in_doubt() => {
+                    return Err(unknown(failure.into_error()));
+                }
+                Remedy::Lost if is_second => return Err(failure.into_error()),
+                Remedy::Lost => is_second = true,
+            }
+        }
+    }
+
+    /// Does one request, and counts it.
+    pub(crate) fn request<T>(
+        &mut self,
+        now: Timestamp,
+        work: impl AsyncFn(&mut Operations<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let done = self.call(now, work)?;
+        self.count(now, 1);
+        Ok(done)
+    }
+
+    /// Counts requests towards `gcFrequency`, and runs a collection step if one is due. A
+    /// failed step does not fail them; the next request retries.
+    pub(crate) fn count(&mut self, now: Timestamp, requests: u64) {
+        self.kept.requests = self.kept.requests.saturating_add(requests);
+        let Some(limit) = collection::step(&self.options, self.kept.requests, requests) else {
+            return;
+        };
+        let time = Duration::from_millis(self.options.sync_timeout).min(COLLECTION);
+        let _ = self.collect_within(time, now, limit);
+    }
+
+    /// Removes at most `limit` expired rows, and defers about as many that were renewed, in
+    /// transactions of at most [`CHUNK`] rows. What was removed when one of them fails stays
+    /// removed.
+    pub(crate) fn collect_within(
+        &mut self,
+        time: Duration,
+        now: Timestamp,
+        limit: u64,
+    ) -> Result<Collected, Error> {
+        let end = Instant::now() + time;
+        let (mut collected, mut deferred) = (NOTHING_YET, 0);
+        while collected.more
+            && collected.removed < limit
+            && deferred < limit.saturating_add(EXTRA_DEFERRALS)
+        {
+            let most = CHUNK.min(limit - collected.removed);
+            let step = self.call_until(end, now, async |operations: &mut Operations<'_>| {
+                operations.collect(most).await
+            });
+            match step {
+                Ok(step) => {
+                    collected.removed += step.removed;
+                    collected.more = step.more;
+                    deferred += step.deferred;
+                    if step.removed + step.deferred == 0 {
+                        break;
+                    }
+                }
+                Err(error) if collected.removed == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        self.collected += collected.removed;
+        if !collected.more {
+            self.kept.requests = 0;
+        }
+        Ok(collected)
+    }
+}
+
+/// Connects as soon as a server lets it, until `end` at most.
+fn connect(
+    location: &Location,
+    options: &Options,
+    now: Option<Timestamp>,
+    end: Instant,
+) -> Result<Connection, Error> {
+    let mut last = Error::Busy;
+    loop {
+        let failure = match network::block_on(end, Connection::open(location, options, now)) {
+            Ok(Ok(open)) => return Ok(open),
+            Ok(Err(failure)) => failure,
+            Err(Elapsed) => return Err(last),
+        };
+        let remedy = failure.remedy();
+        last = failure.into_error();
+        if matches!(remedy, Remedy::Failed) && last != Error::Busy {
+            return Err(last);
+        }
+        network::pause(PAUSE, end);
+        if Instant::now() >= end {
+            return Err(last);
+        }
+    }
+}
+
+/// Waits a little, at random, once work has lost against other writers several times.
+fn give_way(tries: u32, end: Instant) {
+    if tries > 2 {
+        let random = id::random::<1>().map_or(1, |[random]| u64::from(random));
+        network::pause(Duration::from_micros(random << tries.min(7)), end);
+    }
+}
+
+/// The error of work that was sent, after which the connection was lost.
+fn unknown(error: Error) -> Error {
+    let words = match error {
+        Error::Other(words) => words,
+        other => format!("{other:?}"),
+    };
+    Error::Other(format!("{words}; whether the request was done is unknown"))
+}

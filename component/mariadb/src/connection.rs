@@ -1,0 +1,219 @@
+//! A connection to a server that can be written to, with the statements for its table.
+
+use crate::failure::{Failure, connect_failure, io_error};
+use crate::link::{Link, column};
+use crate::location::{Location, Server};
+use crate::network;
+use crate::statements::Statements;
+use crate::table;
+use mysql_async::Conn;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::options::{Durability, Options};
+use wasi_sessions_rules::types::Timestamp;
+
+/// A connection that was unused for so long is asked whether it is alive before anything is
+/// sent. A server ends a connection after some seconds at the earliest.
+const UNUSED: Duration = Duration::from_secs(1);
+
+/// A connection.
+pub struct Connection {
+    pub link: Link,
+    pub statements: Statements,
+    /// The server and its version, in words.
+    pub server: String,
+    /// How many milliseconds the clock of the server is ahead of this host's.
+    pub clock_offset: i64,
+    used: Instant,
+}
+
+impl Connection {
+    /// Connects to the first server that can be written to, and finds the table there. With
+    /// `now`, it is created or taken over if the options allow that. Detail of the failure is
+    /// that of the last server.
+    pub async fn open(
+        location: &Location,
+        options: &Options,
+        now: Option<Timestamp>,
+    ) -> Result<Connection, Failure> {
+        let mut failed = Failure::Final(Error::Busy);
+        for server in &location.servers {
+            let addresses = match network::resolve(&server.host) {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    failed = io_error(&format!("`{}`", server.host), &error).into();
+                    continue;
+                }
+            };
+            for address in addresses {
+                let address = (address, server.port).into();
+                match Connection::to(address, server, location, options, now).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => failed = error,
+                }
+            }
+        }
+        Err(failed)
+    }
+
+    async fn to(
+        address: SocketAddr,
+        server: &Server,
+        location: &Location,
+        options: &Options,
+        now: Option<Timestamp>,
+    ) -> Result<Connection, Failure> {
+        let conn = Conn::new(location.options(server, address)).await;
+        let conn = conn.map_err(|error| connect_failure(&address.to_string(), error))?;
+        let mut link = Link::new(conn);
+        let (server, clock_offset) = examine(&mut link, options).await?;
+        configure(&mut link, options, &server).await?;
+        let table = table::ready(&mut link, options, now).await?;
+        Ok(Connection {
+            link,
+            statements: Statements::new(&table),
+            server: server.words,
+            clock_offset,
+            used: Instant::now(),
+        })
+    }
+
+    /// Notes that the server has answered.
+    pub fn note_use(&mut self) {
+        self.used = Instant::now();
+    }
+
+    /// Whether the connection has not ended, as far as it is known here; asks the server, if
+    /// it was unused for long.
+    pub fn is_alive(&mut self, end: Instant) -> bool {
+        if self.used.elapsed() > UNUSED {
+            let answered = network::block_on(end, self.link.ping());
+            if !matches!(answered, Ok(Ok(()))) {
+                return false;
+            }
+            self.note_use();
+        }
+        self.link.is_connected()
+    }
+}
+
+/// What answers at the other end.
+struct Answering {
+    is_mariadb: bool,
+    words: String,
+}
+
+impl Answering {
+    /// Refuses a server that is too old.
+    fn new(version: &str) -> Result<Answering, Error> {
+        let is_mariadb = version.contains("MariaDB");
+        let number = version.split('-').next().unwrap_or_default();
+        let mut parts = number.split('.').map(|part| part.parse().unwrap_or(0_u32));
+        let number_of = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        let (name, oldest) = match is_mariadb {
+            true => ("MariaDB", (10, 6)),
+            false => ("MySQL", (8, 0)),
+        };
+        if number_of < oldest {
+            return Err(Error::Other(format!(
+                "the server is {name} {number}, and {}.{} is the oldest that will do",
+                oldest.0, oldest.1
+            )));
+        }
+        Ok(Answering {
+            is_mariadb,
+            words: format!("{name} {number}"),
+        })
+    }
+}
+
+/// Asks the server what it is, and refuses one that only reads or keeps too little. Returns
+/// also how far its clock is from that of this host.
+async fn examine(link: &mut Link, options: &Options) -> Result<(Answering, i64), Failure> {
+    let sent = wall_clock();
+    let rows = link
+        .query(
+            "SELECT VERSION(), @@global.read_only, @@global.innodb_read_only,
+               @@global.innodb_flush_log_at_trx_commit, @@global.max_allowed_packet,
+               TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
+        )
+        .await?;
+    let received = wall_clock();
+    let Some(mut row) = rows.into_iter().next() else {
+        return Err(Error::Other("the server gave no settings".into()).into());
+    };
+    let answering = Answering::new(&column::<String>(&mut row, 0)?)?;
+    let read_only: String = column(&mut row, 1)?;
+    let engine_read_only: String = column(&mut row, 2)?;
+    let is_off = |value: &str| value == "0" || value == "OFF";
+    if !is_off(&read_only) || !is_off(&engine_read_only) {
+        return Err(Failure::ReadOnly);
+    }
+    let flush: String = column(&mut row, 3)?;
+    // 3 is 1 with more syncs.
+    if options.durability == Durability::Full && flush != "1" && flush != "3" {
+        let words = format!(
+            "the server runs with `innodb_flush_log_at_trx_commit = {flush}`, with which the \
+             last writes can be lost: set it to 1, or choose the durability `relaxed`"
+        );
+        return Err(Error::Other(words).into());
+    }
+    link.largest_packet = column(&mut row, 4)?;
+    let clock: i64 = column(&mut row, 5)?;
+    Ok((answering, clock - (sent + received) / 2))
+}
+
+/// Sets what the statements depend on, whatever the server's defaults are.
+async fn configure(link: &mut Link, options: &Options, server: &Answering) -> Result<(), Failure> {
+    // The server gives up a little before the client does, which then can go on with the
+    // connection. It counts the time for locks in whole seconds.
+    let limit = options.sync_timeout.max(10);
+    let (lock, statement) = ((limit * 8 / 10 / 1000).max(1), limit * 9 / 10);
+    let own = match server.is_mariadb {
+        true => format!(
+            "max_statement_time = {}.{:03}, idle_transaction_timeout = {}",
+            statement / 1000,
+            statement % 1000,
+            limit.div_ceil(1000)
+        ),
+        false => format!("max_execution_time = {statement}, information_schema_stats_expiry = 0"),
+    };
+    // Text is bytes, which are neither checked nor converted. In `READ COMMITTED` a statement
+    // sees what was committed before it, and locks only the rows that it finds.
+    link.run(&format!(
+        "SET NAMES binary;
+         SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
+         SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1,
+           innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}, {own}"
+    ))
+    .await
+}
+
+/// The time of this host, in milliseconds: only to measure how far the server's is from it.
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused() {
+        let words = |version: &str| Answering::new(version).map(|server| server.words);
+        assert_eq!(
+            words("10.11.19-MariaDB-0+deb12u1"),
+            Ok("MariaDB 10.11.19".into())
+        );
+        assert_eq!(words("11.4.2-MariaDB"), Ok("MariaDB 11.4.2".into()));
+        assert_eq!(words("8.0.35"), Ok("MySQL 8.0.35".into()));
+        for old in ["10.5.9-MariaDB", "5.7.44-log", "nonsense"] {
+            assert!(
+                matches!(words(old), Err(Error::Other(words)) if words.contains("oldest")),
+                "{old}"
+            );
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The functions of the contract, each of which is one call.
+
+pub use crate::calls::Store;
+use crate::failure::Failure;
+use crate::operations::Operations;
+use std::time::Duration;
+use wasi_sessions_rules::engine::Engine;
+use wasi_sessions_rules::error::Error;
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::options::Options;
+use wasi_sessions_rules::rules::{check_collection, check_page};
+use wasi_sessions_rules::types::{
+    Collected, CreateRequest, Created, Milliseconds, Outcome, Page, Replies, Reply, Request,
+    RotateRequest, Session, Statistics, Timestamp,
+};
+
+impl Engine for Store {
+    const MISSING_OPTIONS: &'static [&'static str] = &["access", "key", "previousKey"];
+
+    fn open(location: &str, options: Options, now: Timestamp) -> Result<Store, Error> {
+        Store::connected(location, options, now)
+    }
+
+    fn name(&self) -> &str {
+        &self.options.model_name
+    }
+
+    fn clock_offset(&self) -> i64 {
+        self.kept.clock_offset
+    }
+
+    fn create(
+        &mut self,
+        now: Timestamp,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+        subject: Option<&str>,
+    ) -> Result<Created, Error> {
+        let request = Request::Create(CreateRequest {
+            data: data.to_vec(),
+            ttl,
+            subject: subject.map(str::to_owned),
+        });
+        match self.alone(now, request)? {
+            Reply::Created(created) => Ok(created),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    fn get(&mut self, now: Timestamp, id: &str) -> Result<Option<Session>, Error> {
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.get(id).await
+        })
+    }
+
+    fn set(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+    ) -> Result<Outcome, Error> {
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.set(id, data, ttl).await
+        })
+    }
+
+    fn update(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        data: &[u8],
+        ttl: Option<Milliseconds>,
+        expected: Option<u64>,
+    ) -> Result<Outcome, Error> {
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.update(id, data, ttl, expected).await
+        })
+    }
+
+    fn merge(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        patch: &str,
+        ttl: Option<Milliseconds>,
+    ) -> Result<Option<Session>, Error> {
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.merge(id, patch, ttl).await
+        })
+    }
+
+    fn touch(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        ttl: Option<Milliseconds>,
+    ) -> Result<Option<Timestamp>, Error> {
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.touch(id, ttl).await
+        })
+    }
+
+    fn rotate(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        subject: Option<&str>,
+    ) -> Result<Option<Created>, Error> {
+        let request = Request::Rotate(RotateRequest {
+            id: id.to_owned(),
+            subject: subject.map(str::to_owned),
+        });
+        match self.alone(now, request)? {
+            Reply::Rotated(rotated) => Ok(rotated),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    fn destroy(&mut self, now: Timestamp, id: &str) -> Result<bool, Error> {
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.destroy(id).await
+        })
+    }
+
+    fn batch(&mut self, now: Timestamp, requests: &[Request]) -> Result<Replies, Error> {
+        if requests.is_empty() {
+            return Ok(vec![]);
+        }
+        let replies = self.call(now, async |operations: &mut Operations<'_>| {
+            operations.batch(requests).await
+        })?;
+        self.count(now, requests.len() as u64);
+        Ok(replies)
+    }
+
+    fn list_sessions(
+        &mut self,
+        now: Timestamp,
+        subject: Option<&str>,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page, Error> {
+        let cursor = check_page(cursor, limit)?;
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.list(subject, cursor.as_ref(), limit).await
+        })
+    }
+
+    fn count_sessions(&mut self, now: Timestamp, subject: Option<&str>) -> Result<u64, Error> {
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.count(subject).await
+        })
+    }
+
+    fn inspect(&mut self, now: Timestamp, handle: &str) -> Result<Option<Session>, Error> {
+        let hash = IdHash::from_handle(handle);
+        self.request(now, async |operations: &mut Operations<'_>| match &hash {
+            Some(hash) => operations.find(hash).await,
+            None => Ok(None),
+        })
+    }
+
+    fn terminate(&mut self, now: Timestamp, handle: &str) -> Result<bool, Error> {
+        let hash = IdHash::from_handle(handle);
+        self.request(now, async |operations: &mut Operations<'_>| match &hash {
+            Some(hash) => operations.end(hash).await,
+            None => Ok(false),
+        })
+    }
+
+    fn terminate_subject(
+        &mut self,
+        now: Timestamp,
+        subject: &str,
+        except: Option<&str>,
+    ) -> Result<u64, Error> {
+        let except = except.and_then(IdHash::of);
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.end_subject(subject, except.as_ref()).await
+        })
+    }
+
+    fn clear(&mut self, now: Timestamp) -> Result<u64, Error> {
+        self.request(now, async |operations: &mut Operations<'_>| {
+            operations.end_all().await
+        })
+    }
+
+    fn collect(&mut self, now: Timestamp, limit: u64) -> Result<Collected, Error> {
+        check_collection(limit)?;
+        let time = Duration::from_millis(self.options.sync_timeout);
+        self.collect_within(time, now, limit)
+    }
+
+    fn stats(&mut self, now: Timestamp) -> Result<Statistics, Error> {
+        let (live, expired, size) = self.call(now, async |operations: &mut Operations<'_>| {
+            operations.stats().await
+        })?;
+        let open = self.kept.connection.as_ref();
+        Ok(Statistics {
+            name: self.options.model_name.clone(),
+            engine: open.map_or_else(|| "MariaDB".into(), |open| open.server.clone()),
+            live,
+            expired,
+            size,
+            collected: self.collected,
+        })
+    }
+
+    fn check(&mut self) -> Result<Vec<String>, Error> {
+        self.call(0, async |operations: &mut Operations<'_>| {
+            operations.check().await
+        })
+    }
+
+    fn backup(&mut self, _: &str) -> Result<(), Error> {
+        Err(Error::Other(
+            "the server has its own tools for copies: use mariadb-dump or mysqldump".into(),
+        ))
+    }
+}
+
+impl Store {
+    /// The reply to a request that may take a transaction of its own.
+    fn alone(&mut self, now: Timestamp, request: Request) -> Result<Reply, Error> {
+        self.request(now, async |operations: &mut Operations<'_>| {
+            let mut replies = operations.batch(std::slice::from_ref(&request)).await?;
+            let reply = replies.pop().unwrap_or(Err(Error::Busy));
+            reply.map_err(Failure::Final)
+        })
+    }
+}
+
+fn mismatch(reply: &Reply) -> Error {
+    let kind = std::mem::discriminant(reply);
+    Error::Other(format!("a request has a reply of another kind: {kind:?}"))
+}

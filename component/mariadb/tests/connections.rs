@@ -1,0 +1,386 @@
+//! Connections: how they are made, kept, lost and replaced.
+
+use crate::engine::{Durability, Engine, Error, Options, Outcome, Request, SetRequest, Store};
+use crate::fixture::{Database, NOW, SERVER, SETUP, SETUPS, create, is_live};
+use crate::networked::proxy::{Network, Proxy};
+use crate::server::{PASSWORD, Server};
+use std::thread;
+use std::time::Duration;
+
+/// The options of stores in servers of their own.
+fn options() -> Options {
+    Options {
+        durability: Durability::Relaxed,
+        sync_timeout: 30_000,
+        ..Options::default()
+    }
+}
+
+fn words<T: std::fmt::Debug>(answer: Result<T, Error>) -> String {
+    match answer {
+        Err(Error::Other(words)) => words,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusal(opened: Result<Store, Error>) -> String {
+    words(opened.map(drop))
+}
+
+/// Ends the connections of `tester` to a database.
+fn kill(database: &Database) {
+    let ids = database.sql(&format!(
+        "SELECT id FROM information_schema.processlist WHERE user = 'tester' AND db = '{}'",
+        database.name
+    ));
+    for id in ids.lines() {
+        database.sql(&format!("KILL {id}"));
+    }
+}
+
+/// How many connections `tester` has to a database.
+fn connections(database: &Database) -> i64 {
+    database.number(&format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'tester' AND db = '{}'",
+        database.name
+    ))
+}
+
+#[test]
+fn a_connection_is_kept_across_stores() {
+    let database = Database::new(SETUP);
+    let mut ids = vec![];
+    for _ in 0..10 {
+        ids.push(create(&mut database.open(), NOW, None));
+    }
+    assert_eq!(connections(&database), 1);
+    // Two at once have a connection each.
+    let (mut first, mut second) = (database.open(), database.open());
+    for id in &ids {
+        assert!(is_live(&mut first, NOW, id) && is_live(&mut second, NOW, id));
+    }
+}
+
+#[test]
+fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
+    for setup in SETUPS {
+        let database = Database::with(setup, |options| options.gc_frequency = 0);
+        let mut store = database.open();
+        store.set(NOW, "mine", b"", None).unwrap();
+        let lock = "UPDATE Sessions SET updated = updated + 1";
+        let other = database.server().begin(&database.name, lock);
+        let mut hurried = database.open_with(|options| options.sync_timeout = 700);
+        let id = database
+            .number("SELECT MAX(id) FROM information_schema.processlist WHERE user = 'tester'");
+        for _ in 0..2 {
+            assert_eq!(hurried.set(NOW, "mine", b"", None), Err(Error::Busy));
+            // Reads do not wait for locks.
+            assert_eq!(hurried.get(NOW, "mine").unwrap().unwrap().version, 1);
+            let set = Request::Set(SetRequest {
+                id: "new".into(),
+                data: vec![],
+                ttl: None,
+            });
+            let again = Request::Set(SetRequest {
+                id: "mine".into(),
+                data: vec![],
+                ttl: None,
+            });
+            assert_eq!(hurried.batch(NOW, &[set, again]), Err(Error::Busy));
+            assert!(!is_live(&mut hurried, NOW, "new"));
+        }
+        let still = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {id}");
+        assert_eq!(database.number(&still), 1);
+        // Its rows are left to the other.
+        let collected = hurried.collect(u64::MAX, 9).unwrap();
+        assert_eq!((collected.removed, collected.more), (0, true));
+        drop(other);
+        assert!(matches!(
+            store.set(NOW, "mine", b"", None),
+            Ok(Outcome::Written(_))
+        ));
+        assert_eq!(store.get(NOW, "mine").unwrap().unwrap().version, 2);
+    }
+}
+
+#[test]
+fn a_read_through_a_connection_that_was_killed_is_tried_once_more() {
+    let database = Database::new(SETUP);
+    let mut store = database.open();
+    let id = create(&mut store, NOW, None);
+    kill(&database);
+    assert!(is_live(&mut store, NOW, &id));
+}
+
+#[test]
+fn a_write_after_the_server_has_ended_an_idle_connection_is_done() {
+    let server = Server::start(&["--wait-timeout=1"]);
+    let url = format!("mysql://tester@127.0.0.1:{}/shop", server.port);
+    let mut store = Store::open(&url, options(), NOW).unwrap();
+    let id = create(&mut store, NOW, None);
+    let ours = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'tester'";
+    for version in 2..4 {
+        while server.sql("shop", ours) != "0" {
+            thread::yield_now();
+        }
+        let outcome = store.set(NOW, &id, b"", None);
+        assert!(
+            matches!(&outcome, Ok(Outcome::Written(written)) if written.version == version),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn a_transaction_whose_connection_breaks_before_its_commit_is_run_again() {
+    let database = Database::new(SETUP);
+    let mut store = database.open();
+    store.set(NOW, "mine", b"", None).unwrap();
+    store.rotate(NOW, "mine", None).unwrap().unwrap();
+    store.set(NOW + 100_000, "mine", b"", None).unwrap();
+    // It waits for the row that is locked here.
+    let lock = "UPDATE Sessions SET updated = updated + 1";
+    let other = database.server().begin(&database.name, lock);
+    thread::scope(|scope| {
+        let rotating = scope.spawn(|| {
+            let mut store = database.open();
+            store.rotate(NOW + 100_000, "mine", Some("alice"))
+        });
+        let waiting = "SELECT COUNT(*) FROM information_schema.processlist
+                       WHERE info LIKE '%FOR UPDATE' AND time_ms > 100 AND db = DATABASE()";
+        while database.number(waiting) == 0 {
+            thread::yield_now();
+        }
+        kill(&database);
+        drop(other);
+        let rotated = rotating.join().unwrap().unwrap().unwrap();
+        assert!(is_live(&mut store, NOW + 100_000, &rotated.id));
+    });
+    assert_eq!(store.count_sessions(NOW + 100_000, Some("alice")), Ok(1));
+}
+
+#[test]
+fn what_a_cancelled_call_left_on_the_connection_is_never_anothers_answer() {
+    let database = Database::new(SETUP);
+    drop(database.open());
+    let proxy = Proxy::start(SERVER.port);
+    let port = |port: u16| format!(":{port}/");
+    let url = database
+        .url()
+        .replace(&port(SERVER.port), &port(proxy.port));
+    let hurried = Options {
+        sync_timeout: 500,
+        ..database.options.clone()
+    };
+    let mut store = Store::open(&url, hurried.clone(), NOW).unwrap();
+    store.set(NOW, "alice", b"alice", None).unwrap();
+    store.set(NOW, "bob", b"bob", None).unwrap();
+    assert!(is_live(&mut store, NOW, "alice"));
+    proxy.set(Network::SwallowsAnswers);
+    assert_eq!(store.get(NOW, "alice"), Err(Error::Busy));
+    // Neither this store nor the next one gets the connection.
+    drop(store);
+    proxy.set(Network::Works);
+    let before = proxy.connections();
+    let mut store = Store::open(&url, hurried, NOW).unwrap();
+    assert_eq!(proxy.connections(), before + 1);
+    assert_eq!(store.get(NOW, "bob").unwrap().unwrap().data, b"bob");
+}
+
+#[test]
+fn a_restart_of_the_server_between_calls_is_not_noticed() {
+    let mut server = Server::start(&[]);
+    let url = format!("mysql://tester@127.0.0.1:{}/shop", server.port);
+    let mut store = Store::open(&url, options(), NOW).unwrap();
+    let id = create(&mut store, NOW, None);
+    for _ in 0..2 {
+        server.stop();
+        server.restart();
+        // A second without use, after which the connection is looked at first.
+        let idle = std::time::Instant::now();
+        while idle.elapsed() < Duration::from_millis(1100) {
+            thread::yield_now();
+        }
+        let outcome = store.set(NOW, &id, b"", None);
+        assert!(matches!(outcome, Ok(Outcome::Written(_))), "{outcome:?}");
+    }
+    assert_eq!(store.get(NOW, &id).unwrap().unwrap().version, 3);
+}
+
+#[test]
+fn a_replica_is_never_used_and_a_server_that_becomes_one_is_left() {
+    let replica = Server::start(&["--read-only"]);
+    let database = Database::new(SETUP);
+    let one = format!("127.0.0.1:{}", SERVER.port);
+    let both = format!("127.0.0.1:{},{one}", replica.port);
+    let url = database.url().replace(&one, &both);
+    let mut store = Store::open(&url, database.options.clone(), NOW).unwrap();
+    let id = create(&mut store, NOW, None);
+    assert!(is_live(&mut database.open(), NOW, &id));
+
+    let url = format!("mysql://tester@127.0.0.1:{}/shop", replica.port);
+    let hurried = Options {
+        sync_timeout: 1000,
+        ..options()
+    };
+    let refused = refusal(Store::open(&url, hurried.clone(), NOW));
+    assert!(refused.contains("replica"), "{refused}");
+
+    // A failover, and another back. Without that right, the user cannot write to a replica.
+    replica.sql("mysql", "REVOKE READ ONLY ADMIN ON *.* FROM tester");
+    replica.sql("mysql", "SET GLOBAL read_only = OFF");
+    let mut store = Store::open(&url, hurried, NOW).unwrap();
+    let id = create(&mut store, NOW, None);
+    replica.sql("mysql", "SET GLOBAL read_only = ON");
+    let refused = words(store.set(NOW, &id, b"", None));
+    assert!(refused.contains("replica"), "{refused}");
+    replica.sql("mysql", "SET GLOBAL read_only = OFF");
+    assert!(matches!(
+        store.set(NOW, &id, b"", None),
+        Ok(Outcome::Written(_))
+    ));
+}
+
+#[test]
+fn the_password_is_proved_and_never_part_of_an_error() {
+    let port = SERVER.port;
+    let encoded = PASSWORD.replace(' ', "%20").replace(',', "%2C");
+    let url = |password: &str, database: &str| {
+        format!("mysql://guarded:{password}@127.0.0.1:{port}/{database}")
+    };
+    assert!(Store::open(&url(&encoded, "shop"), options(), NOW).is_ok());
+    for (url, code) in [
+        (url("wr0ng-s3cret", "shop"), "1045"),
+        (url(&encoded, "missing"), "1049"),
+    ] {
+        let words = refusal(Store::open(&url, options(), NOW));
+        assert!(words.contains(code) && !words.contains("s3cret"), "{words}");
+    }
+}
+
+#[test]
+fn a_server_that_may_lose_the_last_writes_is_refused_unless_durability_is_relaxed() {
+    let server = Server::start(&["--innodb-flush-log-at-trx-commit=2"]);
+    let url = format!("mysql://tester@127.0.0.1:{}/shop", server.port);
+    let with = |durability| {
+        let options = Options {
+            durability,
+            ..options()
+        };
+        Store::open(&url, options, NOW)
+    };
+    let words = refusal(with(Durability::Full));
+    assert!(words.contains("innodb_flush_log_at_trx_commit"), "{words}");
+    assert!(with(Durability::Relaxed).is_ok());
+    server.sql("mysql", "SET GLOBAL innodb_flush_log_at_trx_commit = 1");
+    assert!(with(Durability::Full).is_ok());
+}
+
+#[test]
+fn a_payload_over_the_largest_packet_of_the_server_is_too_large() {
+    let server = Server::start(&["--max-allowed-packet=1M"]);
+    let url = format!("mysql://tester@127.0.0.1:{}/shop", server.port);
+    let mut store = Store::open(&url, options(), NOW).unwrap();
+    let largest = vec![b'x'; (1 << 20) - 8192];
+    let outcome = store.set(NOW, "mine", &largest, None);
+    assert!(matches!(outcome, Ok(Outcome::Written(_))), "{outcome:?}");
+    assert!(store.get(NOW, "mine").unwrap().unwrap().data == largest);
+    let larger = [largest.as_slice(), b"x"].concat();
+    let limit = largest.len() as u64;
+    assert_eq!(
+        store.set(NOW, "mine", &larger, None),
+        Err(Error::TooLarge(limit))
+    );
+    // The limit is lowered while the store is open.
+    server.sql("mysql", "SET GLOBAL max_allowed_packet = 524288");
+    server.sql(
+        "mysql",
+        "SET @id = (SELECT id FROM information_schema.processlist WHERE user = 'tester');
+         KILL @id",
+    );
+    assert!(is_live(&mut store, NOW, "mine"));
+    assert_eq!(
+        store.set(NOW, "mine", &largest, None),
+        Err(Error::TooLarge((1 << 19) - 8192))
+    );
+    assert_eq!(store.get(NOW, "mine").unwrap().unwrap().version, 1);
+}
+
+#[test]
+fn an_error_of_the_server_has_no_payload() {
+    let database = Database::new(SETUP);
+    let mut store = database.open();
+    store.set(NOW, "mine", b"payload", None).unwrap();
+    database.sql("CREATE UNIQUE INDEX one ON Sessions (data(20))");
+    let words = words(
+        store
+            .update(NOW, "other", b"payload", None, Some(0))
+            .and_then(|_| store.create(NOW, b"payload", None, None)),
+    );
+    assert!(
+        words.contains("1062") && !words.contains("payload"),
+        "{words}"
+    );
+}
+
+#[test]
+fn copies_are_left_to_the_tools_of_the_database() {
+    let mut store = Database::new(SETUP).open();
+    assert!(words(store.backup("copy")).contains("mariadb-dump"));
+}
+
+#[test]
+fn the_clock_of_the_server_counts() {
+    for setup in SETUPS {
+        let store = Database::new(setup).open();
+        // It is the clock of this machine.
+        let offset = store.clock_offset();
+        assert!(offset.abs() < 1000, "{offset}");
+    }
+}
+
+#[test]
+fn statistics_name_the_server() {
+    let statistics = Database::new(SETUP).open().stats(NOW).unwrap();
+    assert!(statistics.engine.starts_with("MariaDB 1"), "{statistics:?}");
+    assert!(statistics.size > 0);
+}
+
+#[test]
+fn with_tls_the_certificate_and_its_name_are_verified() {
+    let server = Server::start(&["--ssl"]);
+    let open = |host: &str, roots: Option<String>| {
+        let port = server.port;
+        let url = format!("mysql://tester@{host}:{port}/shop?ssl-mode=VERIFY_IDENTITY");
+        let options = Options {
+            tls_roots: roots,
+            sync_timeout: 5000,
+            ..options()
+        };
+        Store::open(&url, options, NOW)
+    };
+    server.sql("mysql", "ALTER USER tester REQUIRE SSL");
+    let mut store = open("localhost", Some(server.certificate())).unwrap();
+    let id = create(&mut store, NOW, None);
+    let large = vec![b'x'; 1 << 20];
+    store.set(NOW, &id, &large, None).unwrap();
+    assert!(store.get(NOW, &id).unwrap().unwrap().data == large);
+
+    for (host, roots) in [
+        ("localhost", None),
+        ("127.0.0.1", Some(server.certificate())),
+    ] {
+        let words = refusal(open(host, roots));
+        assert!(words.contains("TLS"), "{words}");
+    }
+    let plain = format!("mysql://tester@127.0.0.1:{}/shop", server.port);
+    let words = refusal(Store::open(&plain, options(), NOW));
+    assert!(words.contains("1045"), "{words}");
+    // A server without TLS is not connected to in the clear.
+    let url = format!(
+        "mysql://tester@localhost:{}/shop?ssl-mode=VERIFY_IDENTITY",
+        SERVER.port
+    );
+    let words = refusal(Store::open(&url, options(), NOW));
+    assert!(words.contains("no TLS"), "{words}");
+}

@@ -1,0 +1,182 @@
+//! A server of MariaDB on the loopback interface, in a temporary directory.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+#[path = "../../tests/networked/process.rs"]
+mod process;
+#[path = "programs.rs"]
+mod programs;
+
+use process::{Process, certify, directory, free_port, unprivileged};
+
+/// The password of the user `guarded`.
+pub const PASSWORD: &str = "s3cret, with spaces";
+
+/// A running server.
+pub struct Server {
+    pub port: u16,
+    directory: PathBuf,
+    process: Process,
+}
+
+impl Server {
+    /// Makes a directory and starts a server of it, with these settings.
+    pub fn start(settings: &[&str]) -> Server {
+        let (directory, is_root) = directory();
+        let data = directory.join("data");
+        let made = unprivileged(is_root, programs::INSTALL.as_ref())
+            .args(["--no-defaults", "--auth-root-authentication-method=normal"])
+            .args(["--skip-test-db", "--skip-name-resolve"])
+            .arg(format!("--datadir={}", data.display()))
+            .current_dir(&directory)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let port = free_port();
+        let mut server = unprivileged(is_root, programs::SERVER.as_ref());
+        server
+            .args(["--no-defaults", "--bind-address=127.0.0.1"])
+            .args(["--skip-name-resolve", "--max-connections=200"])
+            .args([
+                "--innodb-buffer-pool-size=64M",
+                "--loose-innodb-flush-method=fsync",
+            ])
+            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--socket={}", directory.join("socket").display()))
+            .arg(format!("--pid-file={}", directory.join("pid").display()))
+            .arg(format!("--port={port}"));
+        if settings.contains(&"--ssl") {
+            certify(is_root, &directory);
+            server
+                .arg(format!(
+                    "--ssl-cert={}",
+                    directory.join("server.crt").display()
+                ))
+                .arg(format!(
+                    "--ssl-key={}",
+                    directory.join("server.key").display()
+                ));
+        }
+        server.args(settings);
+        let server = Server {
+            port,
+            process: Process::start(&server, "TERM", &directory),
+            directory,
+        };
+        server.wait();
+        server.sql(
+            "mysql",
+            &format!(
+                "CREATE USER tester; GRANT ALL ON *.* TO tester WITH GRANT OPTION;
+                 CREATE USER guarded IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO guarded;
+                 CREATE DATABASE shop"
+            ),
+        );
+        server
+    }
+
+    /// Waits until the server accepts connections.
+    fn wait(&self) {
+        let mut tries = 0;
+        while !self.output("mysql", ";", "SELECT 1").status.success() {
+            tries += 1;
+            assert!(tries < 3000, "{}", self.log());
+        }
+    }
+
+    /// Stops the server, and with it all connections.
+    #[allow(dead_code)]
+    pub fn stop(&mut self) {
+        self.process.stop();
+    }
+
+    /// Starts the stopped server again.
+    #[allow(dead_code)]
+    pub fn restart(&mut self) {
+        self.process.start_again();
+        self.wait();
+    }
+
+    /// Runs statements; returns what they print, a row a line.
+    pub fn sql(&self, database: &str, statements: &str) -> String {
+        self.sql_until(database, ";", statements)
+    }
+
+    /// Runs statements that end with a delimiter of their own.
+    pub fn sql_until(&self, database: &str, delimiter: &str, statements: &str) -> String {
+        let output = self.output(database, delimiter, statements);
+        assert!(output.status.success(), "{statements}: {output:?}");
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    }
+
+    fn output(&self, database: &str, delimiter: &str, statements: &str) -> Output {
+        self.client(database)
+            .arg(format!("--delimiter={delimiter}"))
+            .args(["--execute", statements])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    fn client(&self, database: &str) -> Command {
+        let mut command = Command::new("mariadb");
+        command
+            .args(["--no-defaults", "--batch", "--skip-column-names", "--raw"])
+            .args(["--unbuffered", "--user=root"])
+            .args([
+                "--default-character-set=utf8mb4",
+                "--init-command=SET autocommit = 1",
+            ])
+            .arg(format!(
+                "--socket={}",
+                self.directory.join("socket").display()
+            ))
+            .arg(format!("--database={database}"));
+        command
+    }
+
+    /// Runs statements in a transaction that stays open until the session is dropped.
+    #[allow(dead_code)]
+    pub fn begin(&self, database: &str, statements: &str) -> Session {
+        let mut command = self.client(database);
+        let mut client = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = client.stdin.as_mut().unwrap();
+        writeln!(input, "BEGIN; {statements};\nSELECT 'done';").unwrap();
+        let mut line = String::new();
+        let output = client.stdout.as_mut().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        assert_eq!(line, "done\n");
+        Session(client)
+    }
+
+    /// The certificate of a server with `--ssl`, in PEM.
+    #[allow(dead_code)]
+    pub fn certificate(&self) -> String {
+        fs::read_to_string(self.directory.join("server.crt")).unwrap()
+    }
+
+    /// What the server logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+}
+
+/// A session of the server with an open transaction.
+pub struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
