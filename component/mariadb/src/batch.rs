@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::link::hash;
 use crate::operations::{Operations, session};
 use std::collections::BTreeSet;
+use wasi_sessions_rules::batch::{hash_of, hashes_to_lock, replies_to_reads};
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::types::{
     CreateRequest, DestroyRequest, Effect, GetRequest, MergeRequest, Replies, Reply, Request,
@@ -101,8 +102,7 @@ impl Operations<'_> {
 
     /// Answers requests that only read, from one snapshot.
     async fn read_all(&mut self, requests: &[Request]) -> Result<Replies, Failure> {
-        let hashes: Vec<Option<IdHash>> = requests.iter().map(hash_of).collect();
-        let wanted: Vec<IdHash> = hashes.iter().copied().flatten().collect();
+        let wanted: Vec<IdHash> = requests.iter().filter_map(hash_of).collect();
         let mut found = vec![];
         if !wanted.is_empty() {
             let text = self.statements.find_many(&wanted, self.now());
@@ -110,11 +110,7 @@ impl Operations<'_> {
                 found.push((hash(&mut row, 0)?, session(&mut row, 1)?));
             }
         }
-        let reply = |wanted: &Option<IdHash>| {
-            let session = found.iter().find(|(hash, _)| Some(*hash) == *wanted);
-            Ok(Reply::Session(session.map(|(_, session)| session.clone())))
-        };
-        Ok(hashes.iter().map(reply).collect())
+        Ok(replies_to_reads(requests, &found))
     }
 
     async fn apply(&mut self, request: &Request) -> Result<Reply, Failure> {
@@ -152,26 +148,4 @@ fn refused(
         Err(Failure::Final(error)) if error.is_refusal() => Ok(Err(error)),
         done => done.map(Ok),
     }
-}
-
-fn hash_of(request: &Request) -> Option<IdHash> {
-    match request {
-        Request::Create(_) => None,
-        Request::Get(GetRequest { id })
-        | Request::Set(SetRequest { id, .. })
-        | Request::Update(UpdateRequest { id, .. })
-        | Request::Merge(MergeRequest { id, .. })
-        | Request::Touch(TouchRequest { id, .. })
-        | Request::Rotate(RotateRequest { id, .. })
-        | Request::Destroy(DestroyRequest { id }) => IdHash::of(id),
-    }
-}
-
-/// The sessions that a batch may change, in the order of their hashes.
-fn hashes_to_lock(requests: &[Request]) -> Vec<IdHash> {
-    let writes = requests.iter().filter(|one| one.effect() != Effect::Reads);
-    let mut hashes: Vec<IdHash> = writes.filter_map(hash_of).collect();
-    hashes.sort_unstable_by_key(|hash| hash.0);
-    hashes.dedup();
-    hashes
 }

@@ -3,7 +3,6 @@
 
 use crate::connection::Connection;
 use crate::failure::{Failure, Remedy};
-use crate::kept::{self, Kept, Key};
 use crate::location::Location;
 use crate::network::{self, Elapsed};
 use crate::operations::Operations;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use wasi_sessions_rules::collection;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id;
+use wasi_sessions_rules::kept::{Kept, Key, Unused};
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::rules::Rules;
 use wasi_sessions_rules::types::{Collected, Timestamp};
@@ -25,18 +25,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The most time that a collection adds to the request that carries it.
 const COLLECTION: Duration = Duration::from_secs(1);
 
-/// The most rows that one transaction of a collection removes or defers.
-const CHUNK: u64 = 1000;
-
-/// Renewed rows that a collection defers beyond its limit, so that one with a small limit
-/// gets past them.
-const EXTRA_DEFERRALS: u64 = 16;
-
-/// What a collection has done before its first step.
-const NOTHING_YET: Collected = Collected {
-    removed: 0,
-    more: true,
-};
+thread_local! {
+    static UNUSED: Unused<Connection> = const { Unused::new() };
+}
 
 /// An open store; dropping it keeps the connection for the next one.
 pub struct Store {
@@ -44,7 +35,7 @@ pub struct Store {
     key: Option<Key>,
     location: Location,
     pub(crate) options: Options,
-    pub(crate) kept: Kept,
+    pub(crate) kept: Kept<Connection>,
     /// Rows collected since the store was opened.
     pub(crate) collected: u64,
     /// A connection waits through the runtime of its thread, and stays there.
@@ -53,13 +44,10 @@ pub struct Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let nothing = Kept {
-            connection: None,
-            requests: 0,
-            clock_offset: 0,
-        };
+        let kept = self.kept.leave();
         if let Some(key) = self.key.take() {
-            kept::give_back(key, std::mem::replace(&mut self.kept, nothing));
+            // While the thread ends there is no place for it.
+            let _ = UNUSED.try_with(|unused| unused.give_back(key, kept));
         }
     }
 }
@@ -82,7 +70,7 @@ impl Store {
             options: options.clone(),
         };
         let end = Instant::now() + Duration::from_millis(options.sync_timeout);
-        let mut kept = kept::take(&key);
+        let mut kept = UNUSED.with(|unused| unused.take(&key));
         if !kept
             .connection
             .as_mut()
@@ -147,9 +135,10 @@ impl Store {
                 // The connection is dropped with an answer outstanding, which the next
                 // request would get.
                 Err(Elapsed) if open.link.is_in_doubt() => {
-                    return Err(unknown(Error::Other(
+                    return Err(Error::Other(
                         "the server has not answered within `syncTimeout`".into(),
-                    )));
+                    )
+                    .with_unknown_outcome());
                 }
                 Err(Elapsed) => return Err(Error::Busy),
             };
@@ -168,7 +157,7 @@ impl Store {
                 }
                 Remedy::Elsewhere => network::pause(PAUSE, end),
                 Remedy::Lost if open.link.is_in_doubt() => {
-                    return Err(unknown(failure.into_error()));
+                    return Err(failure.into_error().with_unknown_outcome());
                 }
                 Remedy::Lost if is_second => return Err(failure.into_error()),
                 Remedy::Lost => is_second = true,
@@ -198,9 +187,7 @@ impl Store {
         let _ = self.collect_within(time, now, limit);
     }
 
-    /// Removes at most `limit` expired rows, and defers about as many that were renewed, in
-    /// transactions of at most [`CHUNK`] rows. What was removed when one of them fails stays
-    /// removed.
+    /// Collects in chunks, for so long at most.
     pub(crate) fn collect_within(
         &mut self,
         time: Duration,
@@ -208,28 +195,11 @@ impl Store {
         limit: u64,
     ) -> Result<Collected, Error> {
         let end = Instant::now() + time;
-        let (mut collected, mut deferred) = (NOTHING_YET, 0);
-        while collected.more
-            && collected.removed < limit
-            && deferred < limit.saturating_add(EXTRA_DEFERRALS)
-        {
-            let most = CHUNK.min(limit - collected.removed);
-            let step = self.call_until(end, now, async |operations: &mut Operations<'_>| {
+        let collected = collection::in_chunks(limit, |most| {
+            self.call_until(end, now, async |operations: &mut Operations<'_>| {
                 operations.collect(most).await
-            });
-            match step {
-                Ok(step) => {
-                    collected.removed += step.removed;
-                    collected.more = step.more;
-                    deferred += step.deferred;
-                    if step.removed + step.deferred == 0 {
-                        break;
-                    }
-                }
-                Err(error) if collected.removed == 0 => return Err(error),
-                Err(_) => break,
-            }
-        }
+            })
+        })?;
         self.collected += collected.removed;
         if !collected.more {
             self.kept.requests = 0;
@@ -270,13 +240,4 @@ fn give_way(tries: u32, end: Instant) {
         let random = id::random::<1>().map_or(1, |[random]| u64::from(random));
         network::pause(Duration::from_micros(random << tries.min(7)), end);
     }
-}
-
-/// The error of work that was sent, after which the connection was lost.
-fn unknown(error: Error) -> Error {
-    let words = match error {
-        Error::Other(words) => words,
-        other => format!("{other:?}"),
-    };
-    Error::Other(format!("{words}; whether the request was done is unknown"))
 }

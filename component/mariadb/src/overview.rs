@@ -4,22 +4,13 @@ use crate::failure::Failure;
 use crate::link::{column, hash, signed, text, unsigned};
 use crate::operations::{Operations, bytes};
 use mysql_async::{Value, params};
+use wasi_sessions_rules::collection::Chunk;
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::rules::LARGEST_PAGE;
 use wasi_sessions_rules::types::{Entry, Page};
 
 /// The most rows that one page of a listing reads, live or not.
 const MOST_SCANNED: usize = 10_000;
-
-/// What one transaction of a collection did.
-pub struct Step {
-    /// Expired rows that are gone.
-    pub removed: u64,
-    /// Renewed rows that are due later.
-    pub deferred: u64,
-    /// There are rows that are due.
-    pub more: bool,
-}
 
 impl Operations<'_> {
     /// Ends all sessions of a subject but the one with the hash `except`; returns how many.
@@ -172,7 +163,7 @@ impl Operations<'_> {
 
     /// Removes and defers at most `most` rows that are due, in one transaction. Rows that
     /// another collection has locked are left to it.
-    pub async fn collect(&mut self, most: u64) -> Result<Step, Failure> {
+    pub async fn collect(&mut self, most: u64) -> Result<Chunk, Failure> {
         self.link.begin().await?;
         let (removed, deferred) = match self.collect_due(most).await {
             Ok(counts) => {
@@ -187,7 +178,7 @@ impl Operations<'_> {
         let now = params! { "now" => self.now() };
         let statements = self.statements;
         let more = self.number(&statements.any_due, now).await? > 0;
-        Ok(Step {
+        Ok(Chunk {
             removed,
             deferred,
             more,

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::operations::Operations;
 use crate::pipeline::{Sending, in_order};
 use std::mem;
+use wasi_sessions_rules::batch::{hash_of, hashes_to_lock, replies_to_reads};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::types::{
@@ -22,8 +23,8 @@ impl Operations<'_> {
         if requests.iter().all(|one| one.effect() == Effect::Reads) {
             return self.read_all(requests).await;
         }
-        let ids = ids_to_lock(requests);
-        let keys: Vec<&[u8]> = ids.iter().map(|hash| hash.0.as_slice()).collect();
+        let hashes = hashes_to_lock(requests);
+        let keys: Vec<&[u8]> = hashes.iter().map(|hash| hash.0.as_slice()).collect();
         let mut replies = vec![];
         let mut steps: Vec<Step> = vec![self.command("BEGIN")];
         // Locks the rows in a fixed order: batches that write the same sessions in different
@@ -73,17 +74,12 @@ impl Operations<'_> {
 
     /// Answers requests that only read, from one snapshot.
     async fn read_all(&self, requests: &[Request]) -> Result<Replies, Failure> {
-        let hashes: Vec<Option<IdHash>> = requests.iter().map(hash_of).collect();
-        let wanted: Vec<IdHash> = hashes.iter().copied().flatten().collect();
+        let wanted: Vec<IdHash> = requests.iter().filter_map(hash_of).collect();
         let found = match wanted.is_empty() {
             true => vec![],
             false => self.find_many(&wanted).await?,
         };
-        let reply = |wanted: &Option<IdHash>| {
-            let session = found.iter().find(|(hash, _)| Some(*hash) == *wanted);
-            Ok(Reply::Session(session.map(|(_, session)| session.clone())))
-        };
-        Ok(hashes.iter().map(reply).collect())
+        Ok(replies_to_reads(requests, &found))
     }
 
     async fn apply(&self, request: &Request) -> Result<Reply, Failure> {
@@ -134,26 +130,4 @@ fn has_two_statements(request: &Request) -> bool {
         | Request::Rotate(_)
         | Request::Destroy(_) => false,
     }
-}
-
-fn hash_of(request: &Request) -> Option<IdHash> {
-    match request {
-        Request::Create(_) => None,
-        Request::Get(GetRequest { id })
-        | Request::Set(SetRequest { id, .. })
-        | Request::Update(UpdateRequest { id, .. })
-        | Request::Merge(MergeRequest { id, .. })
-        | Request::Touch(TouchRequest { id, .. })
-        | Request::Rotate(RotateRequest { id, .. })
-        | Request::Destroy(DestroyRequest { id }) => IdHash::of(id),
-    }
-}
-
-/// The sessions that a batch may change.
-fn ids_to_lock(requests: &[Request]) -> Vec<IdHash> {
-    let writes = requests.iter().filter(|one| one.effect() != Effect::Reads);
-    let mut hashes: Vec<IdHash> = writes.filter_map(hash_of).collect();
-    hashes.sort_unstable_by_key(|hash| hash.0);
-    hashes.dedup();
-    hashes
 }

@@ -3,7 +3,6 @@
 
 use crate::connection::Connection;
 use crate::failure::{Failure, Remedy};
-use crate::kept::{self, Kept, Key};
 use crate::location::Location;
 use crate::network::{self, Elapsed};
 use crate::operations::Operations;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use wasi_sessions_rules::collection;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id;
+use wasi_sessions_rules::kept::{Kept, Key, Unused};
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::rules::Rules;
 use wasi_sessions_rules::types::{Collected, Effect, Reply, Request, Timestamp};
@@ -25,18 +25,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The most time that a collection adds to the request that carries it.
 const COLLECTION: Duration = Duration::from_secs(1);
 
-/// The most rows that one transaction of a collection removes or defers.
-const CHUNK: u64 = 1000;
-
-/// How many renewed rows a collection may defer in addition to its limit: with a small limit
-/// it would otherwise hardly advance.
-const EXTRA_DEFERRALS: u64 = 16;
-
-/// The result of a collection before its first step.
-const NOTHING_YET: Collected = Collected {
-    removed: 0,
-    more: true,
-};
+thread_local! {
+    static UNUSED: Unused<Connection> = const { Unused::new() };
+}
 
 /// An open store; dropping it keeps the connection for the next store.
 pub struct Store {
@@ -44,20 +35,17 @@ pub struct Store {
     key: Option<Key>,
     location: Location,
     pub(crate) options: Options,
-    pub(crate) kept: Kept,
+    pub(crate) kept: Kept<Connection>,
     /// Rows collected since the store was opened.
     pub(crate) collected: u64,
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let nothing = Kept {
-            connection: None,
-            requests: 0,
-            clock_offset: 0,
-        };
+        let kept = self.kept.leave();
         if let Some(key) = self.key.take() {
-            kept::give_back(key, std::mem::replace(&mut self.kept, nothing));
+            // While the thread ends there is no place for it.
+            let _ = UNUSED.try_with(|unused| unused.give_back(key, kept));
         }
     }
 }
@@ -87,7 +75,7 @@ impl Store {
             location: location.to_owned(),
             options: options.clone(),
         };
-        let mut kept = kept::take(&key);
+        let mut kept = UNUSED.with(|unused| unused.take(&key));
         if !kept.connection.as_mut().is_some_and(Connection::is_alive) {
             let limit = Duration::from_millis(options.sync_timeout);
             let progress = RefCell::new(Progress::Connecting(Error::Busy));
@@ -189,7 +177,7 @@ impl Store {
                     }
                     Remedy::Lost if effect == Effect::Reads && !is_second => is_second = true,
                     Remedy::Lost if effect == Effect::Reads => return Err(failure.into_error()),
-                    Remedy::Lost => return Err(unknown(failure.into_error())),
+                    Remedy::Lost => return Err(failure.into_error().with_unknown_outcome()),
                 }
             }
         });
@@ -198,9 +186,10 @@ impl Store {
             Err(Elapsed) => Err(match progress.into_inner() {
                 Progress::Connecting(error) => error,
                 Progress::Sent if effect == Effect::Reads => Error::Busy,
-                Progress::Sent => unknown(Error::Other(
-                    "the server has not answered within `syncTimeout`".into(),
-                )),
+                Progress::Sent => {
+                    Error::Other("the server has not answered within `syncTimeout`".into())
+                        .with_unknown_outcome()
+                }
             }),
         }
     }
@@ -238,9 +227,7 @@ impl Store {
         let _ = self.collect_within(time, now, limit);
     }
 
-    /// Removes at most `limit` expired rows, and defers about as many renewed ones, in
-    /// transactions of at most [`CHUNK`] rows. If one of them fails, the earlier ones are
-    /// kept.
+    /// Collects in chunks, for so long at most.
     pub(crate) fn collect_within(
         &mut self,
         time: Duration,
@@ -248,29 +235,12 @@ impl Store {
         limit: u64,
     ) -> Result<Collected, Error> {
         let end = Instant::now() + time;
-        let (mut collected, mut deferred) = (NOTHING_YET, 0);
-        while collected.more
-            && collected.removed < limit
-            && deferred < limit.saturating_add(EXTRA_DEFERRALS)
-        {
-            let most = CHUNK.min(limit - collected.removed);
+        let collected = collection::in_chunks(limit, |most| {
             let left = end.saturating_duration_since(Instant::now());
-            let step = self.call_within(left, now, Effect::Ends, async |operations| {
+            self.call_within(left, now, Effect::Ends, async |operations| {
                 operations.collect(most).await
-            });
-            match step {
-                Ok(step) => {
-                    collected.removed += step.removed;
-                    collected.more = step.more;
-                    deferred += step.deferred;
-                    if step.removed + step.deferred == 0 {
-                        break;
-                    }
-                }
-                Err(error) if collected.removed == 0 => return Err(error),
-                Err(_) => break,
-            }
-        }
+            })
+        })?;
         self.collected += collected.removed;
         if !collected.more {
             self.kept.requests = 0;
@@ -322,13 +292,4 @@ async fn give_way(tries: u32) {
         let random = id::random::<1>().map_or(1, |[random]| u64::from(random));
         network::sleep(Duration::from_micros(random << tries.min(7))).await;
     }
-}
-
-/// The error for work that was sent and has no known outcome.
-fn unknown(error: Error) -> Error {
-    let words = match error {
-        Error::Other(words) => words,
-        other => format!("{other:?}"),
-    };
-    Error::Other(format!("{words}; whether the request was done is unknown"))
 }

@@ -25,8 +25,6 @@ mod operations;
 mod batch;
 mod overview;
 
-mod kept;
-
 mod calls;
 
 mod store;

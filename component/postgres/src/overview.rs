@@ -5,18 +5,9 @@ use crate::operations::{Operations, hash, signed, text_of, unsigned};
 use crate::pipeline::{Sending, in_order};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
+use wasi_sessions_rules::collection::Chunk;
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::types::{Entry, Page};
-
-/// What one transaction of a collection did.
-pub struct Step {
-    /// Expired rows removed.
-    pub removed: u64,
-    /// Renewed rows deferred.
-    pub deferred: u64,
-    /// Whether more rows are due.
-    pub more: bool,
-}
 
 impl Operations<'_> {
     /// Ends all sessions of a subject except the one with the hash `except`; returns how many.
@@ -131,7 +122,7 @@ impl Operations<'_> {
     /// Removes and defers at most `most` rows that are due, in one transaction and one round
     /// trip. Skips rows that another transaction has locked. Does not wait for the disk: a
     /// loss of power only brings expired rows back.
-    pub async fn collect(&self, most: u64) -> Result<Step, Failure> {
+    pub async fn collect(&self, most: u64) -> Result<Chunk, Failure> {
         let (now, most) = (self.now(), signed(most));
         let command = |text| async move {
             self.client.batch_execute(text).await?;
@@ -159,7 +150,7 @@ impl Operations<'_> {
             }
         }
         match (failed, &answers[..]) {
-            (None, [counts, any_due]) => Ok(Step {
+            (None, [counts, any_due]) => Ok(Chunk {
                 removed: unsigned(counts, 0)?,
                 deferred: unsigned(counts, 1)?,
                 more: any_due.get(0),

@@ -1,5 +1,6 @@
 //! When a request runs a collection step, and how large the step is.
 
+use crate::error::Error;
 use crate::options::Options;
 use crate::types::Collected;
 
@@ -33,4 +34,52 @@ pub fn step(options: &Options, counted: u64, requests: u64) -> Option<u64> {
     // catch up.
     let most = requests.saturating_mul(options.gc_step);
     Some(options.gc_step.max(requests.saturating_mul(2)).min(most))
+}
+
+/// The most rows that one transaction removes or defers in a database that others use.
+const CHUNK: u64 = 1000;
+
+/// How many renewed rows a collection may defer in addition to its limit: with a small limit
+/// it would otherwise hardly advance.
+const EXTRA_DEFERRALS: u64 = 16;
+
+/// What one transaction of a collection did.
+pub struct Chunk {
+    /// Expired rows removed.
+    pub removed: u64,
+    /// Renewed rows deferred.
+    pub deferred: u64,
+    /// Whether more rows are due.
+    pub more: bool,
+}
+
+/// Removes at most `limit` expired rows, and defers about as many renewed ones, in
+/// transactions of a limited number of rows. If one of them fails, the earlier ones are kept.
+pub fn in_chunks(
+    limit: u64,
+    mut transaction: impl FnMut(u64) -> Result<Chunk, Error>,
+) -> Result<Collected, Error> {
+    let mut deferred = 0;
+    let mut collected = Collected {
+        removed: 0,
+        more: true,
+    };
+    while collected.more
+        && collected.removed < limit
+        && deferred < limit.saturating_add(EXTRA_DEFERRALS)
+    {
+        match transaction(CHUNK.min(limit - collected.removed)) {
+            Ok(chunk) => {
+                collected.removed += chunk.removed;
+                collected.more = chunk.more;
+                deferred += chunk.deferred;
+                if chunk.removed + chunk.deferred == 0 {
+                    break;
+                }
+            }
+            Err(error) if collected.removed == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(collected)
 }

@@ -26,6 +26,15 @@ impl Error {
         Error::InvalidArgument(message.into())
     }
 
+    /// The error for work that was sent and has no known outcome.
+    pub fn with_unknown_outcome(self) -> Error {
+        let words = match self {
+            Error::Other(words) => words,
+            other => format!("{other:?}"),
+        };
+        Error::Other(format!("{words}; whether the request was done is unknown"))
+    }
+
     /// Whether a request of a batch with this error is merely refused, while the other
     /// requests go on. Any other error rolls back the whole batch.
     pub fn is_refusal(&self) -> bool {

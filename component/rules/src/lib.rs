@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod collection;
 pub mod engine;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod error;
 mod hostile;
 pub mod id;
 mod json;
+pub mod kept;
 pub mod key;
 pub mod options;
 pub mod row;

@@ -1,0 +1,84 @@
+//! A pool of what closed stores leave for the next ones of the same instance: connections,
+//! since connecting costs as much as a hundred requests, and counts of requests.
+
+use crate::id;
+use crate::options::Options;
+use std::cell::RefCell;
+
+/// The most unused connections that are kept.
+const MOST: usize = 4;
+
+/// Identifies stores that may share connections: the same location and options.
+#[derive(PartialEq, Eq)]
+pub struct Key {
+    /// The URL. It may contain a password.
+    pub location: String,
+    /// The options.
+    pub options: Options,
+}
+
+/// The state of a store between its calls.
+pub struct Kept<C> {
+    /// The connection; `None` before the first call and after a failure.
+    pub connection: Option<C>,
+    /// Requests since the last complete collection.
+    pub requests: u64,
+    /// The last known difference of the clocks; see `Engine::clock_offset`.
+    pub clock_offset: i64,
+}
+
+impl<C> Kept<C> {
+    /// No connection yet. A component may live for one request: it starts to count anywhere
+    /// before `gcFrequency`, so that one in that many instances collects. A process counts
+    /// from 0.
+    fn new(options: &Options) -> Kept<C> {
+        let is_process = cfg!(not(target_arch = "wasm32"));
+        Kept {
+            connection: None,
+            requests: match options.gc_frequency {
+                frequency if is_process || frequency == 0 => 0,
+                frequency => id::random::<8>().map_or(0, u64::from_le_bytes) % frequency,
+            },
+            clock_offset: 0,
+        }
+    }
+
+    /// All of it, of which nothing is left here.
+    pub fn leave(&mut self) -> Kept<C> {
+        Kept {
+            connection: self.connection.take(),
+            ..*self
+        }
+    }
+}
+
+/// What stores that were dropped have left, for the next ones.
+pub struct Unused<C>(RefCell<Vec<(Key, Kept<C>)>>);
+
+impl<C> Unused<C> {
+    /// Nothing.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Unused<C> {
+        Unused(RefCell::new(Vec::new()))
+    }
+
+    /// Takes the connection and count that a store with the same key gave back, or starts
+    /// without a connection.
+    pub fn take(&self, key: &Key) -> Kept<C> {
+        let mut unused = self.0.borrow_mut();
+        let index = unused.iter().rposition(|(other, _)| other == key);
+        match index {
+            Some(index) => unused.remove(index).1,
+            None => Kept::new(&key.options),
+        }
+    }
+
+    /// Keeps what a store leaves; the connection that has been unused longest makes room.
+    pub fn give_back(&self, key: Key, kept: Kept<C>) {
+        let mut unused = self.0.borrow_mut();
+        if unused.len() == MOST {
+            unused.remove(0);
+        }
+        unused.push((key, kept));
+    }
+}
