@@ -1,11 +1,13 @@
-//! Builds the web component that `serve` embeds, and looks for the browser and the server
-//! of PostgreSQL that tests use.
+//! Builds the web component that `serve` embeds, and looks for the browser and the servers
+//! that tests use.
 
 use std::path::Path;
 
 #[path = "../host/build/wasi.rs"]
 mod wasi;
 
+#[path = "../component/mariadb/tests/programs.rs"]
+mod mariadb;
 #[path = "../component/postgres/tests/programs.rs"]
 mod postgres;
 
@@ -22,7 +24,22 @@ fn main() {
         println!("cargo::error={error}");
     }
     find_browser();
+    find_mariadb();
     find_postgres();
+}
+
+/// Sets `cfg(mariadb)`, without which the test with that server says that it is ignored. The
+/// component for it is not built everywhere.
+fn find_mariadb() {
+    println!("cargo::rustc-check-cfg=cfg(mariadb)");
+    if mariadb::are_installed() && wasi::has_sockets() {
+        println!("cargo::rustc-cfg=mariadb");
+    }
+    // A file that is missing would count as changed for ever.
+    let watched = [mariadb::SERVER, "/usr/sbin"];
+    for path in watched.iter().filter(|one| Path::new(one).exists()).take(1) {
+        println!("cargo::rerun-if-changed={path}");
+    }
 }
 
 /// Sets `cfg(postgres)`, without which the test with that server says that it is ignored.

@@ -63,11 +63,15 @@ mod connections;
 mod hostile;
 #[cfg(unix)]
 mod http;
+#[cfg(unix)]
+mod mariadb;
 mod original;
 #[cfg(unix)]
 mod postgres;
 #[cfg(unix)]
 mod readme;
+#[cfg(unix)]
+mod sandbox;
 #[cfg(unix)]
 mod serve;
 mod shipped;

@@ -3,16 +3,13 @@
 
 use std::net::SocketAddr;
 
-use wasmtime::component::{Component, Linker, ResourceAny, ResourceTable};
-use wasmtime::{Engine, Store};
-use wasmtime_wasi::sockets::SocketAddrUse;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-
 #[allow(dead_code)]
 #[path = "../component/postgres/tests/server.rs"]
 mod server;
 
 use crate::guests;
+use crate::sandbox::bindings::exports::wasi_sessions::store::sessions::{Error, Outcome};
+use crate::sandbox::{Instance, call};
 use server::{PASSWORD, Server};
 
 mod command_line;
@@ -22,88 +19,6 @@ mod place;
 mod sites;
 mod store;
 mod together;
-
-// The documentation is in the WIT files.
-#[allow(missing_docs)]
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "session-store",
-        exports: { default: async },
-    });
-}
-
-use bindings::exports::wasi_sessions::store::sessions::{Error, Outcome};
-
-struct State {
-    wasi: WasiCtx,
-    table: ResourceTable,
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
-
-/// An instance of the component that may connect to one address.
-struct Instance {
-    store: Store<State>,
-    component: bindings::SessionStore,
-}
-
-impl Instance {
-    async fn start(allowed: SocketAddr, password: &str) -> Instance {
-        let engine = Engine::default();
-        let component = Component::from_file(&engine, guests::POSTGRES).unwrap();
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
-        let wasi = WasiCtx::builder()
-            .allow_tcp(true)
-            .allow_udp(false)
-            .socket_addr_check(move |address, purpose| {
-                Box::pin(async move {
-                    match purpose {
-                        SocketAddrUse::TcpConnect => address == allowed,
-                        // The system chooses the local address of the connection.
-                        SocketAddrUse::TcpBind => address.ip().is_unspecified(),
-                        _ => false,
-                    }
-                })
-            })
-            .env("PGPASSWORD", password)
-            .build();
-        let state = State {
-            wasi,
-            table: ResourceTable::new(),
-        };
-        let mut store = Store::new(&engine, state);
-        let component = bindings::SessionStore::instantiate_async(&mut store, &component, &linker);
-        let component = component.await.unwrap();
-        Instance { store, component }
-    }
-
-    async fn open(&mut self, url: &str, options: &str) -> Result<ResourceAny, Error> {
-        let sessions = self.component.wasi_sessions_store_sessions();
-        let stores = sessions.store();
-        stores
-            .call_open(&mut self.store, url, options)
-            .await
-            .unwrap()
-    }
-}
-
-/// Calls a function of an open store, which must not trap.
-macro_rules! call {
-    ($instance:expr, $open:expr, $function:ident($($argument:expr),*)) => {{
-        let sessions = $instance.component.wasi_sessions_store_sessions();
-        let store = sessions.store();
-        store.$function(&mut $instance.store, $open $(, $argument)*).await.unwrap()
-    }};
-}
 
 /// The number of connections that the server has from the component.
 fn connections(server: &Server) -> String {
@@ -116,7 +31,7 @@ fn connections(server: &Server) -> String {
 async fn a_component_keeps_sessions_in_a_server_that_restarts_and_reaches_no_other_address() {
     let mut server = Server::start(&[]);
     let address = SocketAddr::from(([127, 0, 0, 1], server.port));
-    let mut instance = Instance::start(address, PASSWORD).await;
+    let mut instance = Instance::start(guests::POSTGRES, address, ("PGPASSWORD", PASSWORD)).await;
     let url = format!("postgres://postgres@{address}/postgres?application_name=store");
     let options = r#"{"syncTimeout": 30000}"#;
     let open = instance.open(&url, options).await.unwrap();

@@ -57,9 +57,38 @@ const FOREIGN_PREFIXES: [&str; 9] = [
     "RUSTFLAGS",
 ];
 
+/// For rustc, in a component that uses sockets of the standard library through tokio.
+#[allow(dead_code)]
+pub const SOCKETS: &str = "--cfg=tokio_unstable";
+
+/// Whether components can use sockets of the standard library. Rust's target has them;
+/// the C library beside Debian's Rust does not.
+#[allow(dead_code)]
+pub fn has_sockets() -> bool {
+    find_toolchain().is_ok_and(|toolchain| toolchain.rustflags.is_empty())
+}
+
+fn find_toolchain() -> Result<Toolchain, String> {
+    let oldest = variable("CARGO_PKG_RUST_VERSION");
+    Toolchain::find(
+        variable("CARGO"),
+        variable("RUSTC"),
+        &oldest.to_string_lossy(),
+    )
+}
+
 /// Builds the component of `package` and returns its file. Cargo reruns the build script if
 /// one of the folders `sources` in the workspace changes.
 pub fn build(package: &str, sources: &[&str]) -> Result<PathBuf, String> {
+    build_with(package, sources, None)
+}
+
+/// The same with one more flag for rustc.
+pub fn build_with(
+    package: &str,
+    sources: &[&str],
+    rustflag: Option<&str>,
+) -> Result<PathBuf, String> {
     let workspace = workspace();
     let common = ["Cargo.toml", "Cargo.lock", "host/build", "wit"];
     for source in common.iter().chain(sources) {
@@ -69,17 +98,11 @@ pub fn build(package: &str, sources: &[&str]) -> Result<PathBuf, String> {
     for variable in ["CC_wasm32_wasip2", "WASI_SDK_PATH"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    let oldest = variable("CARGO_PKG_RUST_VERSION");
-    let found = Toolchain::find(
-        variable("CARGO"),
-        variable("RUSTC"),
-        &oldest.to_string_lossy(),
-    );
-    let toolchain = found.map_err(|missing| {
+    let toolchain = find_toolchain().map_err(|missing| {
         format!("{package} cannot be built: {missing} is missing, which ./setup installs")
     })?;
     let target_directory = target_directory().join("component");
-    let output = cargo(&toolchain)
+    let output = cargo(&toolchain, rustflag)
         .args(["build", "--quiet", "--locked", "--profile", "component"])
         .args(["--package", package, "--target", TARGET])
         .arg("--target-dir")
@@ -100,13 +123,13 @@ pub fn build(package: &str, sources: &[&str]) -> Result<PathBuf, String> {
 }
 
 /// The toolchain's cargo in the workspace, without the environment of the host's build.
-fn cargo(toolchain: &Toolchain) -> Command {
+fn cargo(toolchain: &Toolchain, rustflag: Option<&str>) -> Command {
     let mut cargo = Command::new(&toolchain.cargo);
     for (name, _) in env::vars_os().filter(|(name, _)| is_foreign(name)) {
         cargo.env_remove(name);
     }
     let rustflags = toolchain.rustflags.iter().map(String::as_str);
-    let rustflags: Vec<_> = rustflags.chain([SMALL]).collect();
+    let rustflags: Vec<_> = rustflags.chain([SMALL]).chain(rustflag).collect();
     cargo
         .current_dir(workspace())
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\u{1f}"))

@@ -1,5 +1,7 @@
 //! Builds the components that only tests run.
 
+use std::path::PathBuf;
+
 #[path = "../../host/build/wasi.rs"]
 mod wasi;
 
@@ -28,11 +30,28 @@ fn main() {
             "POSTGRES_COMPONENT_FILE",
         ),
     ] {
-        let component = wasi::build(package, sources);
-        let embedded = component.and_then(|file| wasi::embed(&file, name));
-        // `cargo::error` makes cargo print the line and fail.
-        if let Err(error) = embedded {
-            println!("cargo::error={error}");
-        }
+        embed(wasi::build(package, sources), name);
+    }
+    let mariadb = [
+        "component/exports",
+        "component/mariadb/Cargo.toml",
+        "component/mariadb/src",
+        "component/rules",
+    ];
+    let package = "wasi-sessions-mariadb";
+    match wasi::has_sockets() {
+        true => embed(
+            wasi::build_with(package, &mariadb, Some(wasi::SOCKETS)),
+            "MARIADB_COMPONENT_FILE",
+        ),
+        false => println!("cargo::warning={package} is left out: it needs Rust's own target"),
+    }
+}
+
+fn embed(component: Result<PathBuf, String>, name: &str) {
+    let embedded = component.and_then(|file| wasi::embed(&file, name));
+    // `cargo::error` makes cargo print the line and fail.
+    if let Err(error) = embedded {
+        println!("cargo::error={error}");
     }
 }

@@ -32,6 +32,9 @@ pub const COUNTER: &str = env!("COUNTER_COMPONENT_FILE");
 /// The file of the component over PostgreSQL.
 pub const POSTGRES: &str = env!("POSTGRES_COMPONENT_FILE");
 
+/// The file of the component over MariaDB; `None` without Rust's own target, which it needs.
+pub const MARIADB: Option<&str> = option_env!("MARIADB_COMPONENT_FILE");
+
 /// The file of the web demo.
 pub const WEB_DEMO: &str = env!("WEB_DEMO_COMPONENT_FILE");
 
