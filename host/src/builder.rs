@@ -228,7 +228,10 @@ async fn open_in(
         file: None,
         reason: Cause::new(error),
     })?;
-    let engine = Engine::Directory { owner, directory };
+    let engine = Engine::Directory {
+        owner: Box::new(owner),
+        directory,
+    };
     Ok(Sessions::new(engine, cache, options))
 }
 

@@ -59,7 +59,7 @@ struct Open {
 pub(crate) enum Engine {
     /// One owner of a directory.
     Directory {
-        owner: OwnerThread,
+        owner: Box<OwnerThread>,
         /// The directory, as an absolute path without links.
         directory: PathBuf,
     },
