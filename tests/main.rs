@@ -69,6 +69,10 @@ mod original;
 #[cfg(unix)]
 mod postgres;
 #[cfg(unix)]
+#[allow(dead_code)]
+#[path = "../component/tests/networked/process.rs"]
+mod process;
+#[cfg(unix)]
 mod readme;
 #[cfg(unix)]
 mod sandbox;

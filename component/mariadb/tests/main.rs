@@ -7,6 +7,9 @@ mod contract;
 #[cfg(server)]
 #[path = "../../tests/networked/mod.rs"]
 mod networked;
+#[cfg(server)]
+#[path = "../../tests/networked/process.rs"]
+mod process;
 
 #[cfg(server)]
 mod connections;

@@ -5,12 +5,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-#[path = "../../tests/networked/process.rs"]
-mod process;
 #[path = "programs.rs"]
 mod programs;
 
-use process::{Process, certify, directory, free_port, unprivileged};
+use crate::process::{Process, certify, directory, free_port, unprivileged};
 
 /// The password of the user `guarded`.
 pub const PASSWORD: &str = "s3cret, with spaces";

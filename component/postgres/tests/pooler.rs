@@ -2,8 +2,8 @@
 
 use crate::engine::{Engine, Error, Options, Store};
 use crate::fixture::NOW;
+use crate::process::{free_port, unprivileged};
 use crate::server::Server;
-use crate::server::process::{free_port, unprivileged};
 use std::fs;
 use std::os::unix::fs::chown;
 use std::process::Child;

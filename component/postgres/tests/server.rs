@@ -6,12 +6,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-#[path = "../../tests/networked/process.rs"]
-pub mod process;
 #[path = "programs.rs"]
 mod programs;
 
-use process::{NOBODY, Process, certify, directory, free_port, unprivileged};
+use crate::process::{NOBODY, Process, certify, directory, free_port, unprivileged};
 
 /// The password of the user `postgres`, who logs in by SCRAM.
 pub const PASSWORD: &str = "s3cret, with spaces";
