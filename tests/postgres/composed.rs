@@ -63,12 +63,12 @@ fn visit_together(instances: usize, each: usize, application: &'static str) -> B
             let mut counted = vec![];
             for _ in 0..each {
                 // 503: the request waited for longer than `syncTimeout`, and is retried.
-                let answer = loop {
-                    let answer = instance.answer(&SITE, "/", Some(&cookie)).await.unwrap();
-                    if answer.status != 503 {
-                        break answer;
+                let mut answer = instance.answer(&SITE, "/", Some(&cookie)).await.unwrap();
+                for _ in 0..20 {
+                    if answer.status == 503 {
+                        answer = instance.answer(&SITE, "/", Some(&cookie)).await.unwrap();
                     }
-                };
+                }
                 counted.push(Answer::visits(&answer));
             }
             counted

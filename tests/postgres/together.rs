@@ -108,7 +108,7 @@ fn a_read_does_not_wait_for_writes_that_wait() {
 #[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
 fn a_lock_that_is_not_free_in_time_is_busy_and_nothing_was_done() {
     let options = Options {
-        sync_timeout: Duration::from_millis(500),
+        sync_timeout: Duration::from_secs(2),
         ..options()
     };
     let table = options.table_name.clone();

@@ -60,6 +60,8 @@ pub(crate) struct Dispatcher {
     quiet: Instant,
     /// Whether there was a request since the last complete collection.
     active: bool,
+    /// Whether the last handle was dropped.
+    is_closed: bool,
 }
 
 /// The next command; `None` when the last handle is gone. Does not sleep before `linger`,
@@ -103,6 +105,7 @@ impl Dispatcher {
             tasks: JoinSet::new(),
             quiet: Instant::now(),
             active: idle.step.is_some(),
+            is_closed: false,
             idle,
         }
     }
@@ -110,14 +113,13 @@ impl Dispatcher {
     /// Runs jobs until the last handle is dropped and all jobs are done. It must run in a
     /// [`LocalSet`](tokio::task::LocalSet).
     pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let mut is_closed = false;
         loop {
             self.assign();
             let is_quiet = self.is_quiet();
-            if is_closed && is_quiet {
+            if self.is_closed && is_quiet {
                 break;
             }
-            let collects = self.active && is_quiet && !is_closed;
+            let collects = self.active && is_quiet && !self.is_closed;
             let linger = is_quiet.then_some(self.quiet + LINGER);
             tokio::select! {
                 ended = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
@@ -126,14 +128,14 @@ impl Dispatcher {
                     // jobs are dropped, and their callers get `Closed`.
                     _ => return,
                 },
-                command = receive(&mut commands, linger), if !is_closed => match command {
+                command = receive(&mut commands, linger), if !self.is_closed => match command {
                     Some(command) => {
                         self.enqueue(command);
                         while let Ok(command) = commands.try_recv() {
                             self.enqueue(command);
                         }
                     }
-                    None => is_closed = true,
+                    None => self.close(),
                 },
                 () = sleep_until(self.quiet + self.idle.after), if collects => self.collect(),
             }
@@ -141,6 +143,13 @@ impl Dispatcher {
         for guest in self.free {
             guest.close().await;
         }
+    }
+
+    /// Does not begin another step of a collection, so that closing does not wait until all
+    /// garbage is collected.
+    fn close(&mut self) {
+        self.is_closed = true;
+        self.writes.retain(|job| !matches!(job, Job::Collect(_)));
     }
 
     /// Whether no job waits and no connection is at work.
@@ -226,7 +235,7 @@ impl Dispatcher {
                 for waiting in done.alone.into_iter().rev() {
                     queue.push_front(Job::Alone(waiting));
                 }
-                if done.more && self.is_quiet() {
+                if done.more && self.is_quiet() && !self.is_closed {
                     self.collect();
                 }
                 self.quiet = Instant::now();

@@ -33,6 +33,7 @@ impl Plan {
     ) -> Result<Self, Error> {
         database.check()?;
         let kind = Kind::of(&database.url)?;
+        Kind::check(&database.url)?;
         let options = settings
             .options
             .to_server_json(database.tls_roots.as_deref())?;

@@ -47,6 +47,22 @@ impl Kind {
         })
     }
 
+    /// Refuses a URL with reserved characters that are not percent-encoded, since a part of
+    /// a password could be taken for a server's name, which errors show.
+    pub(crate) fn check(url: &str) -> Result<(), Error> {
+        let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+        let is_unclear = rest
+            .split_once('@')
+            .is_some_and(|(user, rest)| user.contains(['/', '?']) || rest.contains('@'));
+        if is_unclear {
+            return Err(Error::InvalidArgument(
+                "location: is not the URL of a database; percent-encode reserved characters in it"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     /// The component over this kind of database; fails if this build does not contain it.
     pub(crate) fn component(&self) -> Result<&'static [u8], Error> {
         self.component.ok_or_else(|| {
@@ -158,6 +174,23 @@ mod tests {
             ("postgres://", ""),
         ] {
             assert_eq!(shown(url), servers, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_in_which_a_password_could_be_a_server_is_refused() {
+        for url in [
+            "postgres://u:p@ss@db/d",
+            "postgres://u:p@ss/word@db/d",
+            "postgres://u:a@b?c@db/d",
+            "postgres://db/d?user=u&password=p@ss",
+            "postgres://db:5432/d?user=u&password=p@ss",
+        ] {
+            let words = Kind::check(url).unwrap_err().to_string();
+            assert!(words.contains("percent-encode"), "{words}");
+        }
+        for url in ["postgres://u:p%40ss@db:1,c/d?x=y", "postgres:///d?host=db"] {
+            assert_eq!(Kind::check(url), Ok(()), "{url}");
         }
     }
 
