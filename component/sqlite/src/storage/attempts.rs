@@ -114,7 +114,8 @@ impl Storage {
         }
     }
 
-    /// Opens the database for the first time; waits while it is locked.
+    /// Opens the database for the first time; waits while it is locked. A lost lock is not
+    /// retried, though opening twice does no harm: it took longer than most `syncTimeout`s.
     pub(super) fn open_when_free(&self, now: Timestamp) -> Result<(), Error> {
         let mut tries = self.first_try(Room::Any)?;
         loop {

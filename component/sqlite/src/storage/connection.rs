@@ -54,10 +54,8 @@ impl Storage {
     fn connect_alone(&self, opening: Option<Timestamp>) -> Result<(), Error> {
         let location = &self.location;
         if mark::is_copy(location)? {
-            mark::adopt(location, || match &self.lock {
-                Some(lock) => lock.confirm(),
-                None => Ok(()),
-            })?;
+            let lock = self.lock.as_ref();
+            mark::adopt(location, || lock.map_or(Ok(()), |lock| lock.confirm()))?;
         }
         if self.may_have_unsynced_names(opening.is_some()) {
             self.sync_names()?;

@@ -63,14 +63,49 @@ pub fn adopt(location: &str, confirm: impl Fn() -> Result<(), Error>) -> Result<
         std::fs::remove_file(path).map_err(failed)?;
     }
     sync_directory(location).map_err(failed)?;
+    // The file is opened before the last `confirm`: if another backup is moved to
+    // `location` after it, that backup keeps its mark.
+    let file = open(location).map_err(failed)?;
     confirm()?;
-    write(location, [0; 4]).map_err(failed)
+    write_to(file, [0; 4]).map_err(failed)
 }
 
 /// Writes the bytes of the mark, or zeros to remove it, and syncs the file.
 pub fn write(location: &str, mark: [u8; 4]) -> io::Result<()> {
-    let mut file = File::options().read(true).write(true).open(location)?;
+    write_to(open(location)?, mark)
+}
+
+fn open(location: &str) -> io::Result<File> {
+    File::options().read(true).write(true).open(location)
+}
+
+fn write_to(mut file: File, mark: [u8; 4]) -> io::Result<()> {
     file.seek(SeekFrom::Start(OFFSET as u64))?;
     file.write_all(&mark)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_backup_moved_in_place_after_the_last_confirmation_keeps_its_mark() {
+        let directory = tempfile::tempdir().unwrap();
+        let [location, other] = ["sessions.db", "other.db"].map(|name| {
+            let path = directory.path().join(name);
+            let mut header = [0; 100];
+            header[..MAGIC.len()].copy_from_slice(MAGIC);
+            header[OFFSET..][..MARK.len()].copy_from_slice(&MARK);
+            fs::write(&path, header).unwrap();
+            path.to_str().unwrap().to_owned()
+        });
+        let moved = || {
+            fs::rename(&other, &location).unwrap();
+            Ok(())
+        };
+        adopt(&location, moved).unwrap();
+        assert!(is_copy(&location).unwrap());
+    }
 }
