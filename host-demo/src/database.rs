@@ -123,6 +123,14 @@ fn is_inside(path: &Path, directory: &Path) -> bool {
 /// The directory for compiled code, in the cache directory of the XDG specification: an
 /// absolute `$XDG_CACHE_HOME`, or else `.cache` in the user's home.
 pub fn cache_directory() -> Option<PathBuf> {
+    if cfg!(test) {
+        // Unit tests keep out of the user's cache: theirs is beside the test program.
+        return Some(
+            env::current_exe()
+                .ok()?
+                .with_file_name("wasi-sessions-cache"),
+        );
+    }
     let caches = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|caches| caches.is_absolute())
