@@ -49,7 +49,11 @@ async fn read_all(store: &mut impl Store) -> anyhow::Result<()> {
             writeln!(io::stdout(), "answered")?;
         }
     }
-    Ok(writeln!(io::stdout(), "{}", resident())?)
+    Ok(writeln!(
+        io::stdout(),
+        "{}",
+        resident().unwrap_or_default()
+    )?)
 }
 
 /// Measures the time from the start of a process to its first answer, with and without
