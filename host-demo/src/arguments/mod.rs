@@ -89,13 +89,13 @@ pub enum Task {
     Command(Command),
     /// Measure the store and SQLite itself, on the disk of --directory or a temporary one
     Bench(Plan),
-    /// Load the store with all operations for minutes, and compare every answer with a model
+    /// Load the store with many operations for minutes, and compare the answers with a model
     ///
     /// Threads and tasks ask at the same time, while the clock moves, expired sessions
     /// are collected, copies are made and restored, and the store is closed and opened
     /// again. A line is printed now and then. The soak fails at the first answer that is
-    /// not as expected, and at its end if memory, database or log have grown all the
-    /// time. It works in a temporary directory, made in --directory if that is given.
+    /// not as expected, and at its end if memory, database or WAL have grown
+    /// meanwhile. It works in a temporary directory, made in --directory if that is given.
     Soak(soak::Plan),
     /// Serve a web component whose sessions the store keeps, by default a demo
     ///

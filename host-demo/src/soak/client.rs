@@ -57,12 +57,12 @@ impl Client {
 
     /// Sends requests until the load ends; ends the load at the first difference.
     pub async fn run(mut self, load: Arc<Load>) -> (Self, anyhow::Result<()>) {
+        let _end = load.ends_on_drop();
         while !load.is_over() {
-            let number = self.number;
             let done = self.ask(&load).await;
-            if let Err(error) = done.with_context(|| format!("client {number}")) {
-                load.end();
-                return (self, Err(error));
+            if done.is_err() {
+                let number = self.number;
+                return (self, done.with_context(|| format!("client {number}")));
             }
             load.count(1);
         }

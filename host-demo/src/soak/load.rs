@@ -23,6 +23,14 @@ pub struct Load {
     ended: Condvar,
 }
 
+struct EndOnDrop<'a>(&'a Load);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Load {
     /// The load on an open store: with the store's clock, the sessions that all clients
     /// share, and the number of operations so far.
@@ -56,6 +64,11 @@ impl Load {
     pub fn end(&self) {
         *self.state() = true;
         self.ended.notify_all();
+    }
+
+    /// Ends the load when the result is dropped, also by a panic.
+    pub fn ends_on_drop(&self) -> impl Drop {
+        EndOnDrop(self)
     }
 
     /// Whether the load was ended.

@@ -19,18 +19,19 @@ mod tests;
 mod whole;
 
 use std::mem;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
+use wasi_sessions::Durability;
 
 use crate::caller::Caller;
+use crate::ending::ensure;
 use crate::location::Location;
 use crate::output::Output;
 use crate::random::Random;
@@ -50,21 +51,17 @@ const TASKS: usize = 12;
 /// The longest time for which the store stays open.
 const LONGEST_OPEN: Duration = Duration::from_secs(20);
 
+/// How long the last requests may take after the load has ended.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Before it is closed, the store is copied once in this many times, at random.
 const COPIED: usize = 3;
 
 /// Runs a soak; fails if an answer is not as expected, or if memory or disk space grows.
 pub fn run(plan: &Plan, location: &Location, output: &mut Output) -> anyhow::Result<()> {
     let mut soak = Soak::new(plan, location)?;
-    let duration = plan.duration();
-    let mut gauges = Gauges::start(duration, soak.store.database.path());
-    let open_for = (duration / 20).min(LONGEST_OPEN);
-    let differs = || format!("with seed {}", plan.seed);
-    while Instant::now() < gauges.end() {
-        soak.open_for(open_for, &mut gauges, output)
-            .with_context(differs)?;
-    }
-    gauges.judge(soak.operations.load(Ordering::Relaxed), output)
+    let done = soak.run(plan.duration(), output);
+    done.with_context(|| format!("with seed {}", plan.seed))
 }
 
 /// A soak, while its store is closed.
@@ -110,6 +107,16 @@ impl Soak {
         })
     }
 
+    fn run(&mut self, duration: Duration, output: &mut Output) -> anyhow::Result<()> {
+        // The component is compiled before the time starts.
+        drop(self.store.open(Durability::Full)?);
+        let mut gauges = Gauges::start(duration, self.store.database.path());
+        while Instant::now() < gauges.end() {
+            self.open_for((duration / 20).min(LONGEST_OPEN), &mut gauges, output)?;
+        }
+        gauges.judge(self.operations.load(Ordering::Relaxed), output)
+    }
+
     /// Opens the store, compares it, puts load on it for a while, compares it again, and
     /// closes it.
     fn open_for(
@@ -118,7 +125,11 @@ impl Soak {
         gauges: &mut Gauges,
         output: &mut Output,
     ) -> anyhow::Result<()> {
-        let sessions = self.store.open()?;
+        let durability = match self.random.below(2) {
+            0 => Durability::Relaxed,
+            _ => Durability::Full,
+        };
+        let sessions = self.store.open(durability)?;
         let clock = self.store.clock.clone();
         let clock = &*clock;
         whole::compare(&sessions, clock, &mut self.clients, &self.shared)
@@ -129,8 +140,8 @@ impl Soak {
             self.shared.clone(),
             self.operations.clone(),
         ));
-        let until = gauges.end().min(Instant::now() + time);
-        self.put(&load, || {
+        let until = Instant::now() + time;
+        self.run_clients(&load, || {
             while !load.waits_until(until.min(gauges.next())) {
                 if Instant::now() >= gauges.next() {
                     gauges.measure(&load.sessions, load.operations(), output)?;
@@ -145,51 +156,69 @@ impl Soak {
             .context("before it was closed")?;
         if self.random.below(COPIED) == 0 {
             let copied = self.store.copy(&load.sessions)?;
-            whole::compare(copied.sessions(), clock, &mut self.clients, &self.shared)
+            whole::compare(&copied.sessions, clock, &mut self.clients, &self.shared)
                 .context("in a copy")?;
+            whole::clear(&copied.sessions).context("in a copy")?;
         }
         Ok(())
     }
 
     /// Runs all clients, the clock and an operator on the store, until `watch` returns or an
-    /// answer is not as expected.
-    fn put(
+    /// answer is not as expected. Fails if a request is not answered.
+    fn run_clients(
         &mut self,
         load: &Arc<Load>,
         watch: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let [of_clock, of_operator] = [(); 2].map(|()| Random::new(self.random.next()));
-        let (store, runtime) = (&self.store, self.runtime.handle());
-        let (as_threads, as_tasks): (Vec<_>, Vec<_>) = mem::take(&mut self.clients)
-            .into_iter()
-            .partition(|client| client.caller() == Caller::Thread);
-        let mut tasks = JoinSet::new();
-        for client in as_tasks {
-            tasks.spawn_on(client.run(load.clone()), runtime);
+        let mut running = self.clients.len() + 2;
+        let (ended, endings) = mpsc::channel();
+        // Threads are not scoped, since a request without an answer never ends.
+        for client in mem::take(&mut self.clients) {
+            let (caller, ended, load) = (client.caller(), ended.clone(), load.clone());
+            let run = async move {
+                let (client, done) = client.run(load).await;
+                // Nothing receives it if another client was not answered.
+                let _ = ended.send((Some(client), done));
+            };
+            let runtime = self.runtime.handle().clone();
+            match caller {
+                Caller::Task => drop(runtime.spawn(run)),
+                Caller::Thread => drop(thread::spawn(move || runtime.block_on(run))),
+            }
         }
-        let (mut ran, watched) = thread::scope(|scope| {
-            let clock = scope.spawn(|| load.move_clock(of_clock));
-            let operator = scope.spawn(|| operator::run(load, store, of_operator));
-            let threads: Vec<_> = as_threads
-                .into_iter()
-                .map(|client| scope.spawn(|| runtime.block_on(client.run(load.clone()))))
-                .collect();
-            let watched = watch();
-            load.end();
-            let ran: Vec<_> = threads.into_iter().map(joined).collect();
-            joined(clock);
-            (ran, watched.and(joined(operator)))
+        // Each drops its load before it reports the end, since the store is opened again then.
+        let (clock_ended, clock_load) = (ended.clone(), load.clone());
+        thread::spawn(move || {
+            clock_load.move_clock(of_clock);
+            drop(clock_load);
+            let _ = clock_ended.send((None, Ok(())));
         });
-        ran.extend(runtime.block_on(tasks.join_all()));
-        for (client, done) in ran {
-            self.clients.push(client);
-            done?;
-        }
-        watched
-    }
-}
+        let (operator_load, store) = (load.clone(), self.store.clone());
+        thread::spawn(move || {
+            let done = operator::run(&operator_load, &store, of_operator);
+            drop(operator_load);
+            let _ = ended.send((None, done));
+        });
 
-/// Waits for a thread; returns its result, or resumes its panic.
-fn joined<T>(thread: ScopedJoinHandle<T>) -> T {
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        let end = load.ends_on_drop();
+        let mut done = watch();
+        drop(end);
+        let deadline = Instant::now() + PATIENCE;
+        while running > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            done = match endings.recv_timeout(left) {
+                Ok((client, result)) => {
+                    self.clients.extend(client);
+                    done.and(result)
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    return done.and(ensure(false, "a request was not answered"));
+                }
+                Err(RecvTimeoutError::Disconnected) => bail!("a client has panicked"),
+            };
+            running -= 1;
+        }
+        done
+    }
 }

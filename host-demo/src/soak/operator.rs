@@ -15,16 +15,13 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// Runs random operations until the load ends; ends the load at the first difference.
 pub fn run(load: &Load, store: &Store, mut random: Random) -> anyhow::Result<()> {
+    let _end = load.ends_on_drop();
     loop {
         let pause = LONGEST_PAUSE.mul_f64(random.below(1000) as f64 / 1e3);
         if load.waits_until(Instant::now() + pause) {
             return Ok(());
         }
-        let done = operate(load, store, &mut random).context("operator");
-        if done.is_err() {
-            load.end();
-            return done;
-        }
+        operate(load, store, &mut random).context("operator")?;
         load.count(1);
     }
 }
@@ -71,6 +68,6 @@ pub fn is_sound(sessions: &Sessions) -> anyhow::Result<()> {
 fn copy(load: &Load, store: &Store) -> anyhow::Result<()> {
     let known: Vec<u64> = load.shared.known().collect();
     let copied = store.copy(&load.sessions)?;
-    is_sound(copied.sessions())?;
-    load.shared.compare(copied.sessions(), &known)
+    is_sound(&copied.sessions)?;
+    load.shared.compare(&copied.sessions, &known)
 }

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
+use tokio::time::timeout;
 use wasi_sessions::{Outcome, Reply, Session, Sessions};
 
 use super::ask::{Ask, Payload};
@@ -56,9 +58,19 @@ impl SharedIds {
         let place = random.below(SHARED);
         let before = self.versions(place).latest;
         let ask = choose(random, Self::id(place), unique, before);
-        let reply = ask.alone(sessions, caller).await;
-        let noted = self.note(place, before, &ask, &reply?);
-        noted.with_context(|| format!("{} of a shared session", ask.name()))
+        let name = || format!("{} of a shared session", ask.name());
+        let reply = if random.below(16) == 0 {
+            let answer = ask.alone(sessions, Caller::Task);
+            match timeout(Duration::ZERO, answer).await {
+                Ok(reply) => reply,
+                // It was dropped: the request is done completely or not at all.
+                Err(_) => return Ok(()),
+            }
+        } else {
+            ask.alone(sessions, caller).await
+        };
+        let reply = reply.with_context(name)?;
+        self.note(place, before, &ask, &reply).with_context(name)
     }
 
     /// Compares an answer; `before` is the latest version that was known before the request.
@@ -68,7 +80,9 @@ impl SharedIds {
                 ensure(before == 0, "it is missing")
             }
             (Ask::Get { .. }, Reply::Session(Some(session))) => self.read(place, before, session),
-            (Ask::Merge { .. }, Reply::Session(Some(session))) => {
+            (Ask::Merge { number: merged, .. }, Reply::Session(Some(session))) => {
+                let is_merged = number(&session.data) == Some(*merged);
+                ensure(is_merged, "the payload of a merge")?;
                 self.read(place, before + 1, session)
             }
             (Ask::Set { payload, .. }, Reply::Outcome(Outcome::Written(written))) => {

@@ -1,12 +1,12 @@
 //! The store of a soak: how it is opened, and copies of it.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use wasi_sessions::{Options, Sessions};
+use tempfile::TempDir;
+use wasi_sessions::{Durability, Options, Sessions};
 
 use super::clock::Clock;
 use crate::database::Database;
@@ -24,6 +24,7 @@ const GC_FREQUENCY: u64 = 1_000;
 const GC_STEP: u64 = 20;
 
 /// A database that is opened repeatedly.
+#[derive(Clone)]
 pub struct Store {
     pub database: Database,
     pub clock: Arc<Clock>,
@@ -31,43 +32,44 @@ pub struct Store {
     pub beside: PathBuf,
 }
 
-/// A copy of the store, which is removed when this is dropped.
+/// A copy of the store, which is closed and then removed when this is dropped.
 pub struct Copied {
-    sessions: Option<Sessions>,
-    directory: PathBuf,
+    pub sessions: Sessions,
+    _directory: TempDir,
 }
 
 impl Store {
     /// Opens the store.
-    pub fn open(&self) -> anyhow::Result<Sessions> {
-        self.open_in(&self.database)
+    pub fn open(&self, durability: Durability) -> anyhow::Result<Sessions> {
+        self.open_in(&self.database, durability)
     }
 
     /// Makes a backup, restores it into another directory, and opens that.
     pub fn copy(&self, sessions: &Sessions) -> anyhow::Result<Copied> {
-        let file = self.beside.join("copy.db");
+        let directory = TempDir::new_in(&self.beside)?;
+        let file = directory.path().join("copy.db");
         sessions.backup(&file).wait().context("backup")?;
         let database = Database {
-            directory: self.beside.join("copy"),
+            directory: directory.path().join("copy"),
             ..self.database.clone()
         };
-        let restored = database.builder(self.options()).restore(&file).wait();
-        restored.context("restore")?;
-        fs::remove_file(&file)?;
+        let builder = database.builder(self.options(Durability::Full));
+        builder.restore(&file).wait().context("restore")?;
         Ok(Copied {
-            sessions: Some(self.open_in(&database)?),
-            directory: database.directory,
+            sessions: self.open_in(&database, Durability::Full)?,
+            _directory: directory,
         })
     }
 
-    fn open_in(&self, database: &Database) -> anyhow::Result<Sessions> {
+    fn open_in(&self, database: &Database, durability: Durability) -> anyhow::Result<Sessions> {
         let clock = self.clock.clone();
-        let builder = database.builder(self.options());
+        let builder = database.builder(self.options(durability));
         database.opened(builder.clock(move || clock.now()).open())
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, durability: Durability) -> Options {
         Options {
+            durability,
             gc_frequency: GC_FREQUENCY,
             gc_step: GC_STEP,
             browser_session_lifetime: Duration::from_millis(BROWSER_SESSION),
@@ -77,23 +79,5 @@ impl Store {
             max_per_subject: Some(MOST_OF_A_SUBJECT as u64),
             ..self.database.options()
         }
-    }
-}
-
-impl Copied {
-    /// The open copy.
-    pub fn sessions(&self) -> &Sessions {
-        self.sessions
-            .as_ref()
-            .expect("it is open until it is dropped")
-    }
-}
-
-impl Drop for Copied {
-    fn drop(&mut self) {
-        // The copy is closed before its files are removed.
-        drop(self.sessions.take());
-        // If this fails, making the next copy fails.
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }

@@ -1,5 +1,7 @@
 //! Tests that the soak detects differences: the store is right, and the model is made wrong.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::*;
 use crate::ending::No;
 use clock::Span;
@@ -18,7 +20,7 @@ fn soak() -> (Soak, Arc<Load>, TempDir) {
     };
     let soak = Soak::new(&Plan::short(), &location).unwrap();
     let (clock, shared) = (soak.store.clock.clone(), soak.shared.clone());
-    let sessions = soak.store.open().unwrap();
+    let sessions = soak.store.open(Durability::Full).unwrap();
     let load = Load::new(sessions, clock, shared, Arc::default());
     (soak, Arc::new(load), directory)
 }
@@ -84,6 +86,14 @@ fn clients_find_by_themselves_what_is_not_as_they_know_it() {
         held.version += 1;
     }
     assert!(is_difference(ask(&mut soak, &load, 1000)));
+}
+
+#[test]
+fn a_panic_ends_the_load() {
+    let (mut soak, load, _directory) = soak();
+    let panic = AssertUnwindSafe(|| soak.run_clients(&load, || panic!("a panic of the test")));
+    assert!(catch_unwind(panic).is_err());
+    assert!(load.is_over());
 }
 
 #[test]

@@ -16,7 +16,8 @@ use crate::ending::ensure;
 /// The number of sessions in a page of a listing.
 const PAGE: u32 = 500;
 
-/// Compares each session with the models of the clients, and fails if there are others.
+/// Compares the store, collects all garbage, and compares it again. The clock must not move
+/// meanwhile.
 pub fn compare(
     sessions: &Sessions,
     clock: &Clock,
@@ -24,6 +25,22 @@ pub fn compare(
     shared: &SharedIds,
 ) -> anyhow::Result<()> {
     is_sound(sessions)?;
+    compare_sessions(sessions, clock, clients, shared)?;
+    sessions.collect_all().wait().context("collect")?;
+    let stats = sessions.stats().wait().context("stats")?;
+    ensure(stats.expired == 0, "garbage is left after a collection")?;
+    is_sound(sessions)?;
+    let compared = compare_sessions(sessions, clock, clients, shared);
+    compared.context("after a collection")
+}
+
+/// Compares each session with the models of the clients, and fails if there are others.
+fn compare_sessions(
+    sessions: &Sessions,
+    clock: &Clock,
+    clients: &mut [Client],
+    shared: &SharedIds,
+) -> anyhow::Result<()> {
     for client in &mut *clients {
         let number = client.number;
         let compared = client.compare(sessions, clock);
@@ -31,6 +48,8 @@ pub fn compare(
     }
     let known: Vec<u64> = shared.known().collect();
     shared.compare(sessions, &known)?;
+    // A request that was dropped may have started a session that was read first now.
+    let known = shared.known();
 
     let begun = clock.begin();
     let listed = listed(sessions)?;
@@ -39,11 +58,7 @@ pub fn compare(
     let count = count.context("count-sessions")?;
     let moment = clock.since(begun);
     let (mut left, mut expected) = (listed, Span::exactly(0));
-    for (place, _) in known
-        .iter()
-        .enumerate()
-        .filter(|(_, version)| **version > 0)
-    {
+    for (place, _) in known.enumerate().filter(|(_, version)| *version > 0) {
         let is_listed = left.remove(&handle(&SharedIds::id(place)));
         ensure(is_listed, "a shared session is missing in the listing")?;
         expected = expected + 1;
@@ -66,6 +81,16 @@ pub fn compare(
         expected.has(stats.live),
         "the live sessions in the statistics",
     )
+}
+
+/// Ends all sessions of a store that no client uses.
+pub fn clear(sessions: &Sessions) -> anyhow::Result<()> {
+    let count = || sessions.count_sessions(None).wait();
+    let before = count().context("count-sessions")?;
+    let ended = sessions.clear().wait().context("clear")?;
+    ensure(ended == before, "the number of sessions that were cleared")?;
+    let left = count().context("count-sessions")?;
+    ensure(left == 0, "a session is left after all were cleared")
 }
 
 /// The handles of all sessions.
