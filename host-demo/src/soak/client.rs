@@ -4,10 +4,9 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use wasi_sessions::{Entry, Sessions};
+use wasi_sessions::{Entry, Reply, Sessions};
 
 use super::ask::{Ask, Payload};
-use super::clock::{Clock, Moment};
 use super::held::handle;
 use super::load::Load;
 use super::model::Model;
@@ -69,66 +68,57 @@ impl Client {
         (self, Ok(()))
     }
 
-    /// Makes one random request, batch or call of `admin`, and compares the answer.
+    /// Makes one random request, batch or call of `admin` while the clock is stopped, and
+    /// compares the answer.
     pub async fn ask(&mut self, load: &Load) -> anyhow::Result<()> {
+        let clock = load.clock.stop().await;
+        let (sessions, now) = (&load.sessions, clock.now);
         if self.random.below(64) == 0 {
-            let begun = load.clock.begin();
-            self.model.forget(load.clock.since(begun));
+            self.model.forget(now);
         }
         match self.random.below(100) {
             0..12 => {
                 // No other client writes this number.
                 let unique = (self.number as u64) << 40 | self.next_number();
                 load.shared
-                    .ask(&load.sessions, self.caller, &mut self.random, unique)
+                    .ask(sessions, self.caller, &mut self.random, unique)
                     .await
             }
-            12..20 => self.batch(load).await,
-            20..25 => self.administer(load).await,
-            _ => {
-                let ask = self.choose(true);
-                self.alone(load, ask).await
-            }
+            12..20 => self.batch(sessions, now).await,
+            20..25 => self.administer(sessions, now).await,
+            _ => self.alone(sessions, now).await,
         }
     }
 
     /// Reads each session and each ended id of the model, and compares the answers.
-    pub fn compare(&mut self, sessions: &Sessions, clock: &Clock) -> anyhow::Result<()> {
+    pub async fn compare(&mut self, sessions: &Sessions, now: u64) -> anyhow::Result<()> {
         let ids = self.model.sessions.keys().chain(self.model.ended.keys());
         let ids: Vec<String> = ids.cloned().collect();
         for id in ids {
-            let begun = clock.begin();
-            let found = sessions.get(&id).wait().context("get")?;
-            let moment = clock.since(begun);
-            self.model.found(&id, found.as_ref(), moment)?;
+            let found = sessions.get(&id).await.context("get")?;
+            self.model.found(&id, found.as_ref(), now)?;
         }
         Ok(())
     }
 
-    async fn alone(&mut self, load: &Load, ask: Ask) -> anyhow::Result<()> {
-        let begun = load.clock.begin();
-        let reply = ask.alone(&load.sessions, self.caller).await;
-        let moment = load.clock.since(begun);
+    async fn alone(&mut self, sessions: &Sessions, now: u64) -> anyhow::Result<()> {
+        let ask = self.choose(true);
+        let reply = ask.alone(sessions, self.caller).await;
         let reply = reply.with_context(|| ask.name())?;
-        let noted = self.model.note(&ask, &reply, moment);
+        let noted = self.model.note(&ask, &reply, now);
         noted.with_context(|| ask.name())?;
-        match ask.bound(&reply) {
-            Some(bound) => self.limited(load, bound, moment).await,
-            None => Ok(()),
-        }
+        self.limited(sessions, &ask, &reply, now).await
     }
 
-    async fn batch(&mut self, load: &Load) -> anyhow::Result<()> {
+    async fn batch(&mut self, sessions: &Sessions, now: u64) -> anyhow::Result<()> {
         let length = 2 + self.random.below(LARGEST_BATCH - 1);
         // Only the last request binds a subject: the effects of two bindings on
-        // `maxPerSubject` could hardly be told apart.
+        // `maxPerSubject` could hardly be distinguished.
         let asks: Vec<Ask> = (1..=length)
             .map(|number| self.choose(number == length))
             .collect();
         let requests = asks.iter().map(Ask::request).collect();
-        let begun = load.clock.begin();
-        let replies = self.caller.answer(load.sessions.batch(requests)).await;
-        let moment = load.clock.since(begun);
+        let replies = self.caller.answer(sessions.batch(requests)).await;
         let replies = replies.context("batch")?;
         ensure(
             replies.len() == asks.len(),
@@ -137,64 +127,59 @@ impl Client {
         for (ask, reply) in asks.iter().zip(replies) {
             let name = || format!("{} in a batch", ask.name());
             let reply = reply.with_context(name)?;
-            let noted = self.model.note(ask, &reply, moment);
+            let noted = self.model.note(ask, &reply, now);
             noted.with_context(name)?;
-            if let Some(bound) = ask.bound(&reply) {
-                self.limited(load, bound, moment).await?;
-            }
+            self.limited(sessions, ask, &reply, now).await?;
         }
         Ok(())
     }
 
-    /// Lists the sessions that a subject has after a session was bound to it, and compares
-    /// them with `maxPerSubject`.
+    /// If a session was bound to a subject, lists the sessions that the subject has now, and
+    /// compares them with `maxPerSubject`.
     async fn limited(
         &mut self,
-        load: &Load,
-        (subject, id): (&str, &str),
-        bound: Moment,
+        sessions: &Sessions,
+        ask: &Ask,
+        reply: &Reply,
+        now: u64,
     ) -> anyhow::Result<()> {
-        let begun = load.clock.begin();
-        let entries = self.list(load, subject).await?;
-        let moment = load.clock.since(begun);
-        let limited = self.model.limited(subject, id, bound, &entries, moment);
+        let Some((subject, id)) = ask.bound(reply) else {
+            return Ok(());
+        };
+        let entries = self.list(sessions, subject).await?;
+        let limited = self.model.limited(subject, id, &entries, now);
         limited.context("the limit of a subject")
     }
 
     /// Calls a random function of the contract that lists, counts or ends this client's
     /// sessions, and compares the answer.
-    async fn administer(&mut self, load: &Load) -> anyhow::Result<()> {
-        let (sessions, caller) = (&load.sessions, self.caller);
+    async fn administer(&mut self, sessions: &Sessions, now: u64) -> anyhow::Result<()> {
+        let caller = self.caller;
         let subject = self.subject();
-        let begun = load.clock.begin();
         match self.random.below(6) {
             0 | 1 => {
-                let entries = self.list(load, &subject).await?;
-                let moment = load.clock.since(begun);
-                let listed = self.model.listed(&subject, &entries, moment);
+                let entries = self.list(sessions, &subject).await?;
+                let listed = self.model.listed(&subject, &entries, now);
                 listed.context("list-sessions")
             }
             2 => {
                 let count = caller.answer(sessions.count_sessions(Some(&subject))).await;
-                let expected = self.model.count(&subject, load.clock.since(begun));
-                let is_right = expected.has(count.context("count-sessions")?);
+                let is_right = count.context("count-sessions")? == self.model.count(&subject, now);
                 ensure(is_right, "the number of a subject's sessions")
             }
             3 => {
                 let id = self.some_id();
                 let found = caller.answer(sessions.inspect(&handle(&id))).await;
-                let moment = load.clock.since(begun);
                 let found = found.context("inspect")?;
-                let noted = self.model.found(&id, found.as_ref(), moment);
+                let noted = self.model.found(&id, found.as_ref(), now);
                 noted.context("inspect")
             }
             4 => {
                 let id = self.some_id();
                 let ended = caller.answer(sessions.terminate(&handle(&id))).await;
-                let moment = load.clock.since(begun);
                 match ended.context("terminate")? {
-                    true => self.model.was_ended(&id, moment),
-                    false => self.model.found(&id, None, moment),
+                    true => self.model.was_ended(&id, now),
+                    false => self.model.found(&id, None, now),
                 }
                 .context("terminate")
             }
@@ -203,29 +188,16 @@ impl Client {
                 let except = except.as_deref();
                 let ended = sessions.terminate_subject(&subject, except);
                 let ended = caller.answer(ended).await.context("terminate-subject")?;
-                let moment = load.clock.since(begun);
-                let noted = self.model.ended_subject(&subject, except, ended, moment);
+                let noted = self.model.ended_subject(&subject, except, ended, now);
                 noted.context("terminate-subject")
             }
         }
     }
 
-    /// All pages of a subject's sessions.
-    async fn list(&mut self, load: &Load, subject: &str) -> anyhow::Result<Vec<Entry>> {
+    /// All sessions of a subject.
+    async fn list(&mut self, sessions: &Sessions, subject: &str) -> anyhow::Result<Vec<Entry>> {
         let limit = 1 + self.random.below(20) as u32;
-        let (mut entries, mut cursor) = (Vec::new(), None::<String>);
-        loop {
-            let page = load
-                .sessions
-                .list_sessions(Some(subject), cursor.as_deref(), limit);
-            let page = self.caller.answer(page).await.context("list-sessions")?;
-            ensure(page.entries.len() <= limit as usize, "the size of a page")?;
-            entries.extend(page.entries);
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(entries);
-            }
-        }
+        listing(sessions, self.caller, Some(subject), limit).await
     }
 
     /// A random request. It binds a session to a subject only if `binds` is set.
@@ -276,8 +248,7 @@ impl Client {
         }
     }
 
-    /// A random id: of a session, of an ended session, or one that was never used. Not of a
-    /// session that may have been ended or not.
+    /// A random id: of a session, of an ended session, or one that was never used.
     fn some_id(&mut self) -> String {
         let ended = &self.model.ended;
         let (sessions, count) = (&self.model.sessions, self.model.sessions.len());
@@ -289,9 +260,7 @@ impl Client {
             2 => None,
             _ if count > 0 => {
                 let place = self.random.below(count);
-                let (id, held) = sessions.iter().nth(place).unzip();
-                let is_doubtful = held.is_some_and(|held| held.is_doubtful);
-                id.filter(|_| !is_doubtful).cloned()
+                sessions.keys().nth(place).cloned()
             }
             _ => None,
         };
@@ -334,5 +303,25 @@ impl Client {
     fn next_number(&mut self) -> u64 {
         self.made += 1;
         self.made
+    }
+}
+
+/// The sessions of a subject, or all, from pages of `limit` sessions.
+pub async fn listing(
+    sessions: &Sessions,
+    caller: Caller,
+    subject: Option<&str>,
+    limit: u32,
+) -> anyhow::Result<Vec<Entry>> {
+    let (mut entries, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let page = sessions.list_sessions(subject, cursor.as_deref(), limit);
+        let page = caller.answer(page).await.context("list-sessions")?;
+        ensure(page.entries.len() <= limit as usize, "the size of a page")?;
+        entries.extend(page.entries);
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(entries);
+        }
     }
 }

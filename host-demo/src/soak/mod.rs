@@ -1,5 +1,5 @@
-//! The soak: runs all operations concurrently for a long time and compares each answer with
-//! a model, while the clock moves. Between loads the store is compared, copied and opened
+//! The soak: runs operations concurrently for a long time and compares each answer with a
+//! model. The clock moves between requests. Between loads the store is compared, copied and opened
 //! again. Memory and disk space must stay flat.
 
 mod ask;
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use wasi_sessions::Durability;
+use wasi_sessions::{Durability, Sessions};
 
 use crate::caller::Caller;
 use crate::ending::ensure;
@@ -130,10 +130,7 @@ impl Soak {
             _ => Durability::Full,
         };
         let sessions = self.store.open(durability)?;
-        let clock = self.store.clock.clone();
-        let clock = &*clock;
-        whole::compare(&sessions, clock, &mut self.clients, &self.shared)
-            .context("after it was opened")?;
+        self.compare(&sessions).context("after it was opened")?;
         let load = Arc::new(Load::new(
             sessions,
             self.store.clock.clone(),
@@ -152,15 +149,21 @@ impl Soak {
             }
             Ok(())
         })?;
-        whole::compare(&load.sessions, clock, &mut self.clients, &self.shared)
-            .context("before it was closed")?;
+        let compared = self.compare(&load.sessions);
+        compared.context("before it was closed")?;
         if self.random.below(COPIED) == 0 {
             let copied = self.store.copy(&load.sessions)?;
-            whole::compare(&copied.sessions, clock, &mut self.clients, &self.shared)
-                .context("in a copy")?;
+            self.compare(&copied.sessions).context("in a copy")?;
             whole::clear(&copied.sessions).context("in a copy")?;
         }
         Ok(())
+    }
+
+    /// Compares a store with what is known.
+    fn compare(&mut self, sessions: &Sessions) -> anyhow::Result<()> {
+        let (clients, shared) = (&mut self.clients, &self.shared);
+        let compared = whole::compare(sessions, &self.store.clock, clients, shared);
+        self.runtime.block_on(compared)
     }
 
     /// Runs all clients, the clock and an operator on the store, until `watch` returns or an

@@ -5,49 +5,35 @@ use std::collections::BTreeMap;
 
 use wasi_sessions::Entry;
 
-use super::clock::{Moment, Presence, Span};
 use super::held::{Held, handle};
 use super::model::Model;
 use super::store::MOST_OF_A_SUBJECT;
 use crate::ending::ensure;
 
 impl Model {
-    /// The ids of a subject's sessions.
-    fn of_subject(&self, subject: &str) -> Vec<String> {
-        let of = |held: &Held| held.subject.as_deref() == Some(subject);
-        let sessions = self.sessions.iter().filter(|(_, held)| of(held));
-        sessions.map(|(id, _)| id.clone()).collect()
+    /// The live sessions of a subject.
+    fn of_subject(&self, subject: &str, now: u64) -> impl Iterator<Item = (&String, &Held)> {
+        let is_of = move |held: &Held| held.subject.as_deref() == Some(subject);
+        let sessions = self.sessions.iter();
+        sessions.filter(move |(_, held)| held.expires > now && is_of(held))
     }
 
     /// How many sessions a subject has.
-    pub fn count(&self, subject: &str, moment: Moment) -> Span {
-        let mut count = Span::exactly(0);
-        for id in self.of_subject(subject) {
-            match self.presence(&id, moment) {
-                Presence::Yes => count = count + 1,
-                Presence::Maybe => count.most += 1,
-                Presence::No => {}
-            }
-        }
-        count
+    pub fn count(&self, subject: &str, now: u64) -> u64 {
+        self.of_subject(subject, now).count() as u64
     }
 
     /// Compares a subject's sessions with a complete listing.
-    pub fn listed(&self, subject: &str, entries: &[Entry], moment: Moment) -> anyhow::Result<()> {
+    pub fn listed(&self, subject: &str, entries: &[Entry], now: u64) -> anyhow::Result<()> {
         let mut left: BTreeMap<&str, &Entry> = BTreeMap::new();
         for entry in entries {
             let before = left.insert(&entry.handle, entry);
             ensure(before.is_none(), "a session that is listed twice")?;
         }
-        for id in self.of_subject(subject) {
-            match (
-                left.remove(handle(&id).as_str()),
-                self.presence(&id, moment),
-            ) {
-                (Some(_), Presence::No) => ensure(false, "an expired session in a listing")?,
-                (None, Presence::Yes) => ensure(false, "a session is missing in a listing")?,
-                (Some(entry), _) => self.sessions[&id].check_entry(entry)?,
-                (None, _) => {}
+        for (id, held) in self.of_subject(subject, now) {
+            match left.remove(handle(id).as_str()) {
+                Some(entry) => held.check_entry(entry)?,
+                None => ensure(false, "a session is missing in a listing")?,
             }
         }
         ensure(left.is_empty(), "an unknown session in a listing")
@@ -59,75 +45,49 @@ impl Model {
         subject: &str,
         except: Option<&str>,
         ended: u64,
-        moment: Moment,
+        now: u64,
     ) -> anyhow::Result<()> {
-        let mut expected = Span::exactly(0);
-        for id in self.of_subject(subject) {
-            match self.presence(&id, moment) {
-                _ if except == Some(&id) => {}
-                Presence::No => {}
-                Presence::Yes => {
-                    expected = expected + 1;
-                    self.end(&id, moment);
-                }
-                Presence::Maybe => {
-                    expected.most += 1;
-                    self.doubt(&id);
-                }
-            }
+        let others = self.of_subject(subject, now);
+        let others = others.filter(|(id, _)| except != Some(id.as_str()));
+        let expected: Vec<String> = others.map(|(id, _)| id.clone()).collect();
+        for id in &expected {
+            self.end(id, now);
         }
-        ensure(
-            expected.has(ended),
-            "the number of sessions that were ended",
-        )
+        let is_right = ended == expected.len() as u64;
+        ensure(is_right, "the number of sessions that were ended")
     }
 
     /// Updates the model after the session `newest` was bound to a subject: `entries`, a
-    /// listing of the subject afterwards, shows which sessions `maxPerSubject` ended. Fails
-    /// unless they are the oldest of the others, and no more than necessary.
+    /// listing of the subject at the same time, shows which sessions `maxPerSubject` ended.
+    /// Fails unless they are the oldest of the others, and as many as necessary.
     pub fn limited(
         &mut self,
         subject: &str,
         newest: &str,
-        bound: Moment,
         entries: &[Entry],
-        moment: Moment,
+        now: u64,
     ) -> anyhow::Result<()> {
-        let listed = |id: &str| {
+        let is_listed = |id: &str| {
             let handle = handle(id);
-            entries.iter().find(|entry| entry.handle == handle)
+            entries.iter().any(|entry| entry.handle == handle)
         };
-        let (mut most_before, mut left, mut ended) = (0, 0, Vec::new());
-        let mut oldest_left = u64::MAX;
-        for id in self.of_subject(subject) {
-            let (before, now) = (self.presence(&id, bound), self.presence(&id, moment));
-            most_before += usize::from(before != Presence::No);
-            match (listed(&id), before, now) {
-                (Some(entry), Presence::Yes, _) => {
-                    left += 1;
-                    if id != newest {
-                        oldest_left = oldest_left.min(entry.created);
-                    }
-                }
-                (None, Presence::Yes, Presence::Yes) => ended.push(id),
-                (None, Presence::Yes | Presence::Maybe, _) => self.doubt(&id),
-                _ => {}
-            }
-        }
+        let others = self.of_subject(subject, now);
+        let others = others.filter(|(id, _)| *id != newest);
+        let (left, ended): (Vec<_>, Vec<_>) = others.partition(|(id, _)| is_listed(id));
+        let surplus = (left.len() + ended.len() + 1).saturating_sub(MOST_OF_A_SUBJECT);
+        let is_number = ended.len() == surplus;
+        ensure(is_number, "the number ended for a subject's limit")?;
+        let oldest_left = left.iter().map(|(_, held)| held.created).min();
+        let newest_ended = ended.iter().map(|(_, held)| held.created).max();
+        let are_oldest = oldest_left.is_none_or(|oldest| newest_ended <= Some(oldest));
         ensure(
-            left <= MOST_OF_A_SUBJECT,
-            "more sessions than one subject may have",
+            are_oldest,
+            "a newer session was ended for a subject's limit",
         )?;
-        let surplus = most_before.saturating_sub(MOST_OF_A_SUBJECT);
-        ensure(
-            ended.len() <= surplus,
-            "too many sessions ended for a subject's limit",
-        )?;
+        let ended: Vec<String> = ended.into_iter().map(|(id, _)| id.clone()).collect();
         for id in &ended {
-            let is_older = self.sessions[id].created.least <= oldest_left;
-            ensure(is_older, "a newer session was ended for a subject's limit")?;
-            self.end(id, bound);
+            self.end(id, now);
         }
-        self.listed(subject, entries, moment)
+        self.listed(subject, entries, now)
     }
 }

@@ -6,81 +6,73 @@ use std::collections::BTreeSet;
 use anyhow::Context;
 use wasi_sessions::Sessions;
 
-use super::client::Client;
-use super::clock::{Clock, Presence, Span};
+use super::client::{Client, listing};
+use super::clock::Clock;
 use super::held::handle;
 use super::operator::is_sound;
 use super::shared::SharedIds;
+use crate::caller::Caller;
 use crate::ending::ensure;
 
 /// The number of sessions in a page of a listing.
 const PAGE: u32 = 500;
 
-/// Compares the store, collects all garbage, and compares it again. The clock must not move
-/// meanwhile.
-pub fn compare(
+/// Compares the store, collects all garbage, and compares it again.
+pub async fn compare(
     sessions: &Sessions,
     clock: &Clock,
     clients: &mut [Client],
     shared: &SharedIds,
 ) -> anyhow::Result<()> {
+    let clock = clock.stop().await;
+    let now = clock.now;
     is_sound(sessions)?;
-    compare_sessions(sessions, clock, clients, shared)?;
-    sessions.collect_all().wait().context("collect")?;
-    let stats = sessions.stats().wait().context("stats")?;
+    compare_sessions(sessions, now, clients, shared).await?;
+    sessions.collect_all().await.context("collect")?;
+    let stats = sessions.stats().await.context("stats")?;
     ensure(stats.expired == 0, "garbage is left after a collection")?;
     is_sound(sessions)?;
-    let compared = compare_sessions(sessions, clock, clients, shared);
+    let compared = compare_sessions(sessions, now, clients, shared).await;
     compared.context("after a collection")
 }
 
 /// Compares each session with the models of the clients, and fails if there are others.
-fn compare_sessions(
+async fn compare_sessions(
     sessions: &Sessions,
-    clock: &Clock,
+    now: u64,
     clients: &mut [Client],
     shared: &SharedIds,
 ) -> anyhow::Result<()> {
     for client in &mut *clients {
         let number = client.number;
-        let compared = client.compare(sessions, clock);
+        let compared = client.compare(sessions, now).await;
         compared.with_context(|| format!("of client {number}"))?;
     }
     let known: Vec<u64> = shared.known().collect();
     shared.compare(sessions, &known)?;
     // A request that was dropped may have started a session that was read first now.
-    let known = shared.known();
-
-    let begun = clock.begin();
-    let listed = listed(sessions)?;
-    let stats = sessions.stats().wait().context("stats")?;
-    let count = sessions.count_sessions(None).wait();
-    let count = count.context("count-sessions")?;
-    let moment = clock.since(begun);
-    let (mut left, mut expected) = (listed, Span::exactly(0));
-    for (place, _) in known.enumerate().filter(|(_, version)| *version > 0) {
-        let is_listed = left.remove(&handle(&SharedIds::id(place)));
-        ensure(is_listed, "a shared session is missing in the listing")?;
-        expected = expected + 1;
-    }
+    let known = shared.known().enumerate();
+    let started = known.filter(|(_, version)| *version > 0);
+    let mut expected: BTreeSet<String> = started
+        .map(|(place, _)| handle(&SharedIds::id(place)))
+        .collect();
     let held = clients.iter().flat_map(|client| &client.model.sessions);
-    for (id, held) in held {
-        let is_listed = left.remove(&handle(id));
-        match held.presence(moment) {
-            Presence::Yes => {
-                ensure(is_listed, "a session is missing in the listing")?;
-                expected = expected + 1;
-            }
-            Presence::Maybe => expected.most += 1,
-            Presence::No => ensure(!is_listed, "an expired session in the listing")?,
-        }
-    }
-    ensure(left.is_empty(), "an unknown session in the listing")?;
-    ensure(expected.has(count), "the number of sessions")?;
-    ensure(
-        expected.has(stats.live),
-        "the live sessions in the statistics",
-    )
+    let live = held.filter(|(_, held)| held.expires > now);
+    expected.extend(live.map(|(id, _)| handle(id)));
+
+    let entries = listing(sessions, Caller::Task, None, PAGE).await?;
+    let count = entries.len();
+    let listed: BTreeSet<String> = entries.into_iter().map(|entry| entry.handle).collect();
+    ensure(listed.len() == count, "a session that is listed twice")?;
+    let is_complete = listed.is_superset(&expected);
+    ensure(is_complete, "a session is missing in the listing")?;
+    ensure(listed == expected, "an unknown session in the listing")?;
+    let count = sessions.count_sessions(None).await;
+    let is_count = count.context("count-sessions")? == listed.len() as u64;
+    ensure(is_count, "the number of sessions")?;
+    let stats = sessions.stats().await.context("stats")?;
+    let is_live = stats.live == listed.len() as u64;
+    ensure(is_live, "the live sessions in the statistics")
 }
 
 /// Ends all sessions of a store that no client uses.
@@ -91,23 +83,4 @@ pub fn clear(sessions: &Sessions) -> anyhow::Result<()> {
     ensure(ended == before, "the number of sessions that were cleared")?;
     let left = count().context("count-sessions")?;
     ensure(left == 0, "a session is left after all were cleared")
-}
-
-/// The handles of all sessions.
-fn listed(sessions: &Sessions) -> anyhow::Result<BTreeSet<String>> {
-    let (mut handles, mut cursor) = (BTreeSet::new(), None::<String>);
-    loop {
-        let page = sessions.list_sessions(None, cursor.as_deref(), PAGE);
-        let page = page.wait().context("list-sessions")?;
-        for entry in page.entries {
-            ensure(
-                handles.insert(entry.handle),
-                "a session that is listed twice",
-            )?;
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(handles);
-        }
-    }
 }
