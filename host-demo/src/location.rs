@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use tempfile::TempDir;
 use wasi_sessions::Options;
 
 use crate::database::Database;
@@ -45,6 +46,18 @@ pub struct Location {
     /// Without it, the key is in the environment variable WASI_SESSIONS_PREVIOUS_KEY
     #[arg(long, global = true, value_name = "FILE")]
     pub previous_key_file: Option<PathBuf>,
+}
+
+/// A temporary directory for measurements: in `directory`, or else where the system has its
+/// temporary directories.
+pub fn temporary(directory: Option<&Path>) -> anyhow::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("wasi-sessions-");
+    let made = match directory {
+        Some(directory) => builder.tempdir_in(directory),
+        None => builder.tempdir(),
+    };
+    made.context("cannot create a temporary directory")
 }
 
 impl Location {

@@ -15,10 +15,10 @@ mod store;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::location::temporary;
 use crate::output::Output;
 use held::LIFE;
 use plan::Name;
@@ -48,16 +48,10 @@ impl Bench<'_> {
 /// Runs the plan on the disk of `directory` or of the temporary directory, and prints the
 /// results.
 pub fn run(plan: &Plan, directory: Option<&Path>, output: &mut Output) -> anyhow::Result<()> {
-    let mut home = tempfile::Builder::new();
-    home.prefix("wasi-sessions-");
-    let home = match directory {
-        Some(directory) => home.tempdir_in(directory),
-        None => home.tempdir(),
-    };
     let mut bench = Bench {
         plan,
         report: Report::start(output)?,
-        home: home.context("cannot create a temporary directory")?,
+        home: temporary(directory)?,
         runtime: Runtime::new()?,
     };
     of_a_usual_store(&mut bench)?;

@@ -10,7 +10,6 @@ mod held;
 mod load;
 mod model;
 mod operator;
-mod plan;
 mod shared;
 mod store;
 mod subjects;
@@ -26,13 +25,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::Args;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use wasi_sessions::{Durability, Sessions};
 
 use crate::caller::Caller;
 use crate::ending::ensure;
-use crate::location::Location;
+use crate::location::{Location, temporary};
 use crate::output::Output;
 use crate::random::Random;
 use client::Client;
@@ -42,7 +42,28 @@ use load::Load;
 use shared::SharedIds;
 use store::Store;
 
-pub use plan::Plan;
+/// How long the soak lasts, and which choices it makes.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// How long it lasts; fractions are allowed
+    #[arg(long = "minutes", value_name = "N", default_value = "1", value_parser = minutes)]
+    pub duration: Duration,
+    /// The seed of the random choices. The same seed makes the same choices, but threads
+    /// meet in another order each time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Parses a number of minutes, up to a year.
+fn minutes(text: &str) -> Result<Duration, String> {
+    const MOST: f64 = 525_600.0;
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes > 0.0 && minutes <= MOST => {
+            Ok(Duration::from_secs_f64(minutes * 60.0))
+        }
+        _ => Err(format!("it must be a number above 0, up to {MOST}")),
+    }
+}
 
 /// Clients that block a thread each, and clients that are tasks.
 const THREADS: usize = 4;
@@ -60,7 +81,7 @@ const COPIED: usize = 3;
 /// Runs a soak; fails if an answer is not as expected, or if memory or disk space grows.
 pub fn run(plan: &Plan, location: &Location, output: &mut Output) -> anyhow::Result<()> {
     let mut soak = Soak::new(plan, location)?;
-    let done = soak.run(plan.duration(), output);
+    let done = soak.run(plan.duration, output);
     done.with_context(|| format!("with seed {}", plan.seed))
 }
 
@@ -77,13 +98,7 @@ struct Soak {
 
 impl Soak {
     fn new(plan: &Plan, location: &Location) -> anyhow::Result<Self> {
-        let mut home = tempfile::Builder::new();
-        home.prefix("wasi-sessions-");
-        let home = match &location.directory {
-            Some(directory) => home.tempdir_in(directory),
-            None => home.tempdir(),
-        };
-        let home = home.context("a temporary directory cannot be created")?;
+        let home = temporary(location.directory.as_deref())?;
         let store = Store {
             database: location.database_in(&home.path().join("store"))?,
             clock: Arc::new(Clock::start()),

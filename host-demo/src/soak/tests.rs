@@ -17,7 +17,11 @@ fn soak() -> (Soak, Arc<Load>, TempDir) {
         key_file: None,
         previous_key_file: None,
     };
-    let soak = Soak::new(&Plan::short(), &location).unwrap();
+    let plan = Plan {
+        duration: Duration::from_secs(1),
+        seed: 1,
+    };
+    let soak = Soak::new(&plan, &location).unwrap();
     let (clock, shared) = (soak.store.clock.clone(), soak.shared.clone());
     let sessions = soak.store.open(Durability::Full).unwrap();
     let load = Load::new(sessions, clock, shared, Arc::default());
@@ -37,6 +41,15 @@ fn compare(soak: &mut Soak, load: &Load) -> anyhow::Result<()> {
 
 fn is_difference(done: anyhow::Result<()>) -> bool {
     done.is_err_and(|error| error.downcast_ref::<No>().is_some())
+}
+
+#[test]
+fn minutes_may_have_a_fraction_and_are_more_than_none() {
+    assert_eq!(minutes("0.05"), Ok(Duration::from_secs(3)));
+    assert_eq!(minutes("30"), Ok(Duration::from_secs(1800)));
+    for wrong in ["", "0", "-1", "NaN", "inf", "1e9", "1m"] {
+        assert!(minutes(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]
