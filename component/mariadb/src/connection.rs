@@ -136,7 +136,8 @@ async fn examine(link: &mut Link, options: &Options) -> Result<(Answering, i64),
         .query(
             "SELECT VERSION(), @@global.read_only, @@global.innodb_read_only,
                @@global.innodb_flush_log_at_trx_commit, @@global.max_allowed_packet,
-               TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
+               TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000,
+               @@global.log_bin, @@global.sync_binlog",
         )
         .await?;
     let received = wall_clock();
@@ -150,18 +151,29 @@ async fn examine(link: &mut Link, options: &Options) -> Result<(Answering, i64),
     if !is_off(&read_only) || !is_off(&engine_read_only) {
         return Err(Failure::ReadOnly);
     }
-    let flush: String = column(&mut row, 3)?;
-    // 3 is 1 with more syncs.
-    if options.durability == Durability::Full && flush != "1" && flush != "3" {
-        let words = format!(
-            "the server runs with `innodb_flush_log_at_trx_commit = {flush}`, with which the \
-             last writes can be lost: set it to 1, or choose the durability `relaxed`"
-        );
-        return Err(Error::Other(words).into());
+    let (flush, sync): (String, String) = (column(&mut row, 3)?, column(&mut row, 7)?);
+    let has_binary_log = !is_off(&column::<String>(&mut row, 6)?);
+    if options.durability == Durability::Full {
+        check_durability(&flush, has_binary_log.then_some(sync.as_str()))?;
     }
     link.largest_packet = column(&mut row, 4)?;
     let clock: i64 = column(&mut row, 5)?;
     Ok((answering, clock - (sent + received) / 2))
+}
+
+/// Refuses settings with which a crash can lose a commit that was answered. `binary_log` is
+/// `sync_binlog`, if there is a binary log: recovery rolls back what is missing there.
+fn check_durability(flush: &str, binary_log: Option<&str>) -> Result<(), Error> {
+    let (name, value) = match binary_log {
+        // 3 is 1 with more syncs.
+        _ if flush != "1" && flush != "3" => ("innodb_flush_log_at_trx_commit", flush),
+        Some(sync) if sync != "1" => ("sync_binlog", sync),
+        _ => return Ok(()),
+    };
+    Err(Error::Other(format!(
+        "the server runs with `{name} = {value}`, with which the last writes can be lost: set it \
+         to 1, or choose the durability `relaxed`"
+    )))
 }
 
 /// Sets what the statements depend on, whatever the server's defaults are.

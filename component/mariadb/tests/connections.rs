@@ -262,7 +262,11 @@ fn the_password_is_proved_and_never_part_of_an_error() {
 
 #[test]
 fn a_server_that_may_lose_the_last_writes_is_refused_unless_durability_is_relaxed() {
-    let server = Server::start(&["--innodb-flush-log-at-trx-commit=2"]);
+    let server = Server::start(&[
+        "--innodb-flush-log-at-trx-commit=2",
+        "--log-bin=binary",
+        "--sync-binlog=0",
+    ]);
     let url = format!("mysql://tester@127.0.0.1:{}/shop", server.port);
     let with = |durability| {
         let options = Options {
@@ -275,6 +279,9 @@ fn a_server_that_may_lose_the_last_writes_is_refused_unless_durability_is_relaxe
     assert!(words.contains("innodb_flush_log_at_trx_commit"), "{words}");
     assert!(with(Durability::Relaxed).is_ok());
     server.sql("mysql", "SET GLOBAL innodb_flush_log_at_trx_commit = 1");
+    let words = refusal(with(Durability::Full));
+    assert!(words.contains("`sync_binlog = 0`"), "{words}");
+    server.sql("mysql", "SET GLOBAL sync_binlog = 1");
     assert!(with(Durability::Full).is_ok());
 }
 
