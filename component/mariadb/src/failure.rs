@@ -51,9 +51,9 @@ impl Failure {
             Failure::Database(_) => return Remedy::Lost,
         };
         match code {
-            // Changed since the snapshot; lock wait time-out; deadlock; to be prepared again;
-            // deadlock of named locks.
-            1020 | 1205 | 1213 | 1615 | 3058 => Remedy::Again,
+            // Changed since the snapshot; deadlock; to be prepared again; deadlock of named
+            // locks. Not the lock wait time-out, 1205: a second wait would outlast the call.
+            1020 | 1213 | 1615 | 3058 => Remedy::Again,
             // A packet that is too large since the limit was lowered; an unknown prepared
             // statement; a server or a transaction that only reads; idle for too long.
             1153 | 1243 | 1290 | 1792 | 1836 | 4031 => Remedy::Elsewhere,

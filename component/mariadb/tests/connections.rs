@@ -1,6 +1,6 @@
 //! Connections: how they are made, kept, lost and replaced.
 
-use crate::engine::{Durability, Engine, Error, Options, Outcome, Request, SetRequest, Store};
+use crate::engine::{Durability, Engine, Error, Options, Outcome, Store};
 use crate::fixture::{Database, NOW, SERVER, SETUP, SETUPS, create, is_live};
 use crate::networked::proxy::{Network, Proxy};
 use crate::server::{PASSWORD, Server};
@@ -58,50 +58,6 @@ fn a_connection_is_kept_across_stores() {
     let (mut first, mut second) = (database.open(), database.open());
     for id in &ids {
         assert!(is_live(&mut first, NOW, id) && is_live(&mut second, NOW, id));
-    }
-}
-
-#[test]
-fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
-    for setup in SETUPS {
-        let database = Database::with(setup, |options| options.gc_frequency = 0);
-        let mut store = database.open();
-        store.set(NOW, "mine", b"", None).unwrap();
-        let lock = "UPDATE Sessions SET updated = updated + 1";
-        let other = database.server().begin(&database.name, lock);
-        let mut hurried = database.open_with(|options| options.sync_timeout = 700);
-        let id = database.number(
-            "SELECT MAX(id) FROM information_schema.processlist
-             WHERE user = 'tester' AND db = DATABASE()",
-        );
-        for _ in 0..2 {
-            assert_eq!(hurried.set(NOW, "mine", b"", None), Err(Error::Busy));
-            // Reads do not wait for locks.
-            assert_eq!(hurried.get(NOW, "mine").unwrap().unwrap().version, 1);
-            let set = Request::Set(SetRequest {
-                id: "new".into(),
-                data: vec![],
-                ttl: None,
-            });
-            let again = Request::Set(SetRequest {
-                id: "mine".into(),
-                data: vec![],
-                ttl: None,
-            });
-            assert_eq!(hurried.batch(NOW, &[set, again]), Err(Error::Busy));
-            assert!(!is_live(&mut hurried, NOW, "new"));
-        }
-        let still = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {id}");
-        assert_eq!(database.number(&still), 1);
-        // Its rows are left to the other.
-        let collected = hurried.collect(u64::MAX, 9).unwrap();
-        assert_eq!((collected.removed, collected.more), (0, true));
-        drop(other);
-        assert!(matches!(
-            store.set(NOW, "mine", b"", None),
-            Ok(Outcome::Written(_))
-        ));
-        assert_eq!(store.get(NOW, "mine").unwrap().unwrap().version, 2);
     }
 }
 

@@ -18,6 +18,8 @@ mod engine;
 #[cfg(server)]
 mod fixture;
 #[cfg(server)]
+mod locks;
+#[cfg(server)]
 mod server;
 #[cfg(server)]
 mod tables;
