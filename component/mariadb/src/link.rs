@@ -135,6 +135,15 @@ impl Link {
         Ok(())
     }
 
+    /// Does work in a transaction that locks the gaps between the rows that it reads, too:
+    /// until it ends, no row that it would have found is inserted.
+    pub async fn begin_with_gap_locks(&mut self) -> Result<(), Failure> {
+        self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION")
+            .await?;
+        self.is_in_transaction = true;
+        Ok(())
+    }
+
     /// Ends the transaction.
     pub async fn commit(&mut self) -> Result<(), Failure> {
         self.is_in_transaction = false;

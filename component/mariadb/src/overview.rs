@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::link::{column, hash, signed, text, unsigned};
 use crate::operations::{Operations, bytes};
-use mysql_async::{Value, params};
+use mysql_async::{Params, Value, params};
 use wasi_sessions_rules::collection::Chunk;
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::rules::LARGEST_PAGE;
@@ -25,18 +25,31 @@ impl Operations<'_> {
             "now" => self.now(),
             "tombstone" => self.tombstone(),
         };
-        let statement = &self.statements.end_subject;
-        Ok(self.link.write(statement, params).await?.rows)
+        let statements = self.statements;
+        self.end_many(&statements.end_subject, params).await
     }
 
     /// Ends every session; returns how many.
     pub async fn end_all(&mut self) -> Result<u64, Failure> {
         let params = params! { "now" => self.now(), "tombstone" => self.tombstone() };
-        Ok(self
-            .link
-            .write(&self.statements.end_all, params)
-            .await?
-            .rows)
+        let statements = self.statements;
+        self.end_many(&statements.end_all, params).await
+    }
+
+    /// Runs a statement that ends sessions. Its gap locks make a rotation wait whose new row
+    /// it would miss.
+    async fn end_many(&mut self, statement: &str, params: Params) -> Result<u64, Failure> {
+        self.link.begin_with_gap_locks().await?;
+        match self.link.write(statement, params).await {
+            Ok(written) => {
+                self.link.commit().await?;
+                Ok(written.rows)
+            }
+            Err(failure) => {
+                self.link.undo().await;
+                Err(failure)
+            }
+        }
     }
 
     /// At most `limit` live sessions, all or one subject's, in the order of their hashes,
@@ -137,7 +150,7 @@ impl Operations<'_> {
         Ok((live, expired, size))
     }
 
-    async fn number(&mut self, text: &str, params: mysql_async::Params) -> Result<u64, Failure> {
+    async fn number(&mut self, text: &str, params: Params) -> Result<u64, Failure> {
         let row = self.link.row(text, params).await?;
         row.map_or(Ok(0), |mut row| unsigned(&mut row, 0))
     }
