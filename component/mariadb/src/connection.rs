@@ -197,6 +197,7 @@ async fn configure(link: &mut Link, options: &Options, server: &Answering) -> Re
         "SET NAMES binary;
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
          SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1,
+           completion_type = 0, sql_safe_updates = 0, sql_select_limit = 18446744073709551615,
            innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}, {own}"
     ))
     .await

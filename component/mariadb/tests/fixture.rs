@@ -52,7 +52,7 @@ pub fn position(handle: &str) -> String {
 /// The servers of this process; they end with it.
 pub static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start(&[]));
 static UNUSUAL: LazyLock<Server> = LazyLock::new(|| {
-    Server::start(&[
+    let server = Server::start(&[
         "--transaction-isolation=SERIALIZABLE",
         "--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH,\
          SIMULTANEOUS_ASSIGNMENT",
@@ -65,7 +65,11 @@ static UNUSUAL: LazyLock<Server> = LazyLock::new(|| {
         "--log-bin=binary",
         "--server-id=1",
         "--binlog-format=MIXED",
-    ])
+        "--completion-type=CHAIN",
+    ]);
+    let settings = "SET GLOBAL sql_safe_updates = 1, GLOBAL sql_select_limit = 1";
+    server.sql("mysql", settings);
+    server
 });
 
 /// The port of the server with the ordinary setup.

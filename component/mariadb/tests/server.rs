@@ -129,7 +129,8 @@ impl Server {
             .args(["--unbuffered", "--user=root"])
             .args([
                 "--default-character-set=utf8mb4",
-                "--init-command=SET autocommit = 1",
+                "--init-command=SET autocommit = 1, completion_type = 0, sql_safe_updates = 0,
+                 sql_select_limit = 18446744073709551615",
             ])
             .arg(format!(
                 "--socket={}",
