@@ -29,6 +29,8 @@ impl Server {
             .args(["--no-defaults", "--auth-root-authentication-method=normal"])
             .args(["--skip-test-db", "--skip-name-resolve"])
             .arg(format!("--datadir={}", data.display()))
+            // A server that starts removes temporary files, of other servers, too.
+            .env("TMPDIR", &directory)
             .current_dir(&directory)
             .output()
             .unwrap();
@@ -43,6 +45,7 @@ impl Server {
                 "--loose-innodb-flush-method=fsync",
             ])
             .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--tmpdir={}", directory.display()))
             .arg(format!("--socket={}", directory.join("socket").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .arg(format!("--port={port}"));
