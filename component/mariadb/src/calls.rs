@@ -217,15 +217,18 @@ fn connect(
 ) -> Result<Connection, Error> {
     let mut last = Error::Busy;
     loop {
-        let failure = match network::block_on(end, Connection::open(location, options, now)) {
-            Ok(Ok(open)) => return Ok(open),
-            Ok(Err(failure)) => failure,
-            Err(Elapsed) => return Err(last),
+        let failure = match Connection::open(location, options, now, end) {
+            Ok(open) => return Ok(open),
+            Err(failure) => failure,
         };
         let remedy = failure.remedy();
-        last = failure.into_error();
-        if matches!(remedy, Remedy::Failed) && last != Error::Busy {
-            return Err(last);
+        let error = failure.into_error();
+        if error != Error::Busy {
+            if matches!(remedy, Remedy::Failed) {
+                return Err(error);
+            }
+            // It says more than a last attempt for which there is no time.
+            last = error;
         }
         network::pause(PAUSE, end);
         if Instant::now() >= end {

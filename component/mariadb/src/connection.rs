@@ -3,7 +3,7 @@
 use crate::failure::{Failure, connect_failure, io_error};
 use crate::link::{Link, column};
 use crate::location::{Location, Server};
-use crate::network;
+use crate::network::{self, Elapsed};
 use crate::statements::Statements;
 use crate::table;
 use mysql_async::Conn;
@@ -29,16 +29,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first server that can be written to, and finds the table there. With
-    /// `now`, it is created or taken over if the options allow that. Detail of the failure is
-    /// that of the last server.
-    pub async fn open(
+    /// Connects to the first server that can be written to, until `end` at most, and finds the
+    /// table there. With `now`, it is created or taken over if the options allow that. Each
+    /// server, and each of its addresses, has an equal share of the time that is left. Detail
+    /// of the failure is that of the last server that has answered.
+    pub fn open(
         location: &Location,
         options: &Options,
         now: Option<Timestamp>,
+        end: Instant,
     ) -> Result<Connection, Failure> {
         let mut failed = Failure::Final(Error::Busy);
-        for server in &location.servers {
+        for (index, server) in location.servers.iter().enumerate() {
+            let of_server = share(end, location.servers.len() - index);
             let addresses = match network::resolve(&server.host) {
                 Ok(addresses) => addresses,
                 Err(error) => {
@@ -46,11 +49,14 @@ impl Connection {
                     continue;
                 }
             };
-            for address in addresses {
-                let address = (address, server.port).into();
-                match Connection::to(address, server, location, options, now).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => failed = error,
+            for (index, address) in addresses.iter().enumerate() {
+                let until = share(of_server, addresses.len() - index);
+                let address = (*address, server.port).into();
+                let opening = Connection::to(address, server, location, options, now);
+                match network::block_on(until, opening) {
+                    Ok(Ok(connection)) => return Ok(connection),
+                    Ok(Err(error)) => failed = error,
+                    Err(Elapsed) => {}
                 }
             }
         }
@@ -85,10 +91,11 @@ impl Connection {
     }
 
     /// Whether the connection has not ended, as far as it is known here; asks the server, if
-    /// it was unused for long.
+    /// it was unused for long. That takes at most a quarter of the time until `end`: the rest
+    /// is for another connection.
     pub fn is_alive(&mut self, end: Instant) -> bool {
         if self.used.elapsed() > UNUSED {
-            let answered = network::block_on(end, self.link.ping());
+            let answered = network::block_on(share(end, 4), self.link.ping());
             if !matches!(answered, Ok(Ok(()))) {
                 return false;
             }
@@ -96,6 +103,13 @@ impl Connection {
         }
         self.link.is_connected()
     }
+}
+
+/// The end of the first of so many attempts that share the time until `end`.
+fn share(end: Instant, attempts: usize) -> Instant {
+    let now = Instant::now();
+    let left = end.saturating_duration_since(now);
+    now + left / u32::try_from(attempts).unwrap_or(u32::MAX).max(1)
 }
 
 /// What answers at the other end.

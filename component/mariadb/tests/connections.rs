@@ -5,7 +5,9 @@ use crate::fixture::{Database, NOW, SERVER, SETUP, SETUPS, create, is_live};
 use crate::networked::proxy::{Network, Proxy};
 use crate::server::{PASSWORD, Server};
 use std::thread;
-use std::time::Duration;
+
+/// Takes more than the second after which an unused connection is asked with a ping.
+const LONG_UNUSED: &str = "DO SLEEP(1.1)";
 
 /// The options of stores in servers of their own.
 fn options() -> Options {
@@ -154,15 +156,36 @@ fn a_restart_of_the_server_between_calls_is_not_noticed() {
     for _ in 0..2 {
         server.stop();
         server.restart();
-        // A second without use, after which the connection is looked at first.
-        let idle = std::time::Instant::now();
-        while idle.elapsed() < Duration::from_millis(1100) {
-            thread::yield_now();
-        }
+        server.sql("shop", LONG_UNUSED);
         let outcome = store.set(NOW, &id, b"", None);
         assert!(matches!(outcome, Ok(Outcome::Written(_))), "{outcome:?}");
     }
     assert_eq!(store.get(NOW, &id).unwrap().unwrap().version, 3);
+}
+
+#[test]
+fn a_server_that_swallows_everything_leaves_time_for_the_next() {
+    let database = Database::new(SETUP);
+    drop(database.open());
+    let proxy = Proxy::start(SERVER.port);
+    let one = format!("127.0.0.1:{}", SERVER.port);
+    let both = format!("127.0.0.1:{},{one}", proxy.port);
+    let url = database.url().replace(&one, &both);
+    let hurried = Options {
+        sync_timeout: 4000,
+        ..database.options.clone()
+    };
+    let mut through = Store::open(&url, hurried.clone(), NOW).unwrap();
+    assert_eq!(proxy.connections(), 1);
+    proxy.set(Network::SwallowsAll);
+    let mut past = Store::open(&url, hurried, NOW).unwrap();
+    assert_eq!(proxy.connections(), 2);
+    past.set(NOW, "mine", b"", None).unwrap();
+    // The ping, too, leaves time.
+    database.sql(LONG_UNUSED);
+    let outcome = through.set(NOW, "mine", b"", None);
+    assert!(matches!(outcome, Ok(Outcome::Written(_))), "{outcome:?}");
+    assert_eq!(proxy.connections(), 3);
 }
 
 #[test]
