@@ -16,6 +16,8 @@ pub struct Link {
     /// The largest packet that the server accepts, in bytes.
     pub largest_packet: u64,
     is_in_transaction: bool,
+    /// A transaction or a lock could not be ended: the connection must not be used again.
+    is_broken: bool,
     /// A statement was sent that keeps what it writes, a commit for one: whether it was done
     /// is unknown until it is answered.
     is_in_doubt: bool,
@@ -36,13 +38,14 @@ impl Link {
             conn,
             largest_packet: 0,
             is_in_transaction: false,
+            is_broken: false,
             is_in_doubt: false,
         }
     }
 
-    /// Whether nothing is known to have ended the connection.
+    /// Whether the connection can be used again, as far as it is known here.
     pub fn is_connected(&self) -> bool {
-        !self.conn.is_disconnected()
+        !self.is_broken && !self.conn.is_disconnected()
     }
 
     /// Forgets what earlier work left in doubt.
@@ -70,8 +73,8 @@ impl Link {
         Ok(self.conn.ping().await?)
     }
 
-    /// Runs statements as they are, which are not prepared; keeps nothing in doubt, so they
-    /// must be safe to run twice.
+    /// Runs statements that are not prepared. A lost answer is not reported as unknown: only
+    /// for statements that may run twice.
     pub async fn run(&mut self, text: &str) -> Result<(), Failure> {
         Ok(self.conn.query_drop(text).await?)
     }
@@ -151,11 +154,10 @@ impl Link {
         Ok(())
     }
 
-    /// Ends the transaction after a failure. That failure says more than one of the rollback,
-    /// after which the connection is of no use and is found to be so.
+    /// Ends the transaction after a failure, which says more than a failure of the rollback.
     pub async fn undo(&mut self) {
         self.is_in_transaction = false;
-        let _ = self.run("ROLLBACK").await;
+        self.is_broken |= self.run("ROLLBACK").await.is_err();
     }
 
     /// Takes the lock of a thing of this database, and waits at most so many milliseconds. It
@@ -175,9 +177,9 @@ impl Link {
         }
     }
 
-    /// Releases all locks. If that fails, the connection is of no use and its end does.
+    /// Releases all locks. If that fails, the end of the connection does.
     pub async fn unlock(&mut self) {
-        let _ = self.run("DO RELEASE_ALL_LOCKS()").await;
+        self.is_broken |= self.run("DO RELEASE_ALL_LOCKS()").await.is_err();
     }
 }
 
