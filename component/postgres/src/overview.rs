@@ -17,22 +17,55 @@ impl Operations<'_> {
         except: Option<&IdHash>,
     ) -> Result<u64, Failure> {
         let except = except.map(|hash| hash.0.as_slice());
-        let text = self.statements.end_many(true);
         let params: &[(&(dyn ToSql + Sync), Type)] = &[
             (&self.now(), Type::INT8),
             (&self.tombstone(), Type::INT8),
             (&subject.as_bytes(), Type::BYTEA),
             (&except, Type::BYTEA),
         ];
-        Ok(self.client.execute_typed(&text, params).await?)
+        self.end_many(&self.statements.end_many(true), params).await
     }
 
     /// Ends every session; returns how many.
     pub async fn end_all(&self) -> Result<u64, Failure> {
-        let text = self.statements.end_many(false);
         let params: &[(&(dyn ToSql + Sync), Type)] =
             &[(&self.now(), Type::INT8), (&self.tombstone(), Type::INT8)];
-        Ok(self.client.execute_typed(&text, params).await?)
+        self.end_many(&self.statements.end_many(false), params)
+            .await
+    }
+
+    /// Runs a statement that ends many sessions, while nothing else writes to the table; one
+    /// round trip. Without the lock, the statement would wait for a rotation in progress, but
+    /// not see the session's new row, which is not in its snapshot.
+    async fn end_many(
+        &self,
+        text: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<u64, Failure> {
+        // A weaker mode would let a batch lock rows that the statement waits for, and then
+        // wait for the table: a deadlock.
+        let lock = format!(
+            "BEGIN; LOCK TABLE {} IN EXCLUSIVE MODE",
+            self.statements.table
+        );
+        let command = |text| async move {
+            self.client.batch_execute(text).await?;
+            Ok(0)
+        };
+        let steps: Vec<Sending<'_, Result<u64, Failure>>> = vec![
+            Box::pin(command(&lock)),
+            Box::pin(async { Ok(self.client.execute_typed(text, params).await?) }),
+            Box::pin(command("COMMIT")),
+        ];
+        let mut ended = 0;
+        let mut failed = None;
+        for answer in in_order(steps).await {
+            match answer {
+                Ok(count) => ended += count,
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        failed.map_or(Ok(ended), Err)
     }
 
     /// At most `limit` live sessions, all or one subject's, in the order of their hashes,

@@ -14,6 +14,8 @@ mod process;
 #[cfg(server)]
 mod connections;
 #[cfg(server)]
+mod endings;
+#[cfg(server)]
 mod engine;
 #[cfg(server)]
 mod fixture;
