@@ -176,7 +176,7 @@ impl Store {
                         network::sleep(PAUSE).await;
                     }
                     Remedy::Lost if effect == Effect::Reads && !is_second => is_second = true,
-                    Remedy::Lost if effect == Effect::Reads => return Err(failure.into_error()),
+                    Remedy::Lost if effect == Effect::Reads => return Err(Error::Busy),
                     Remedy::Lost => return Err(failure.into_error().with_unknown_outcome()),
                 }
             }

@@ -92,6 +92,8 @@ fn database_error(error: &tokio_postgres::Error) -> Error {
         SqlState::LOCK_NOT_AVAILABLE
         | SqlState::CANNOT_CONNECT_NOW
         | SqlState::TOO_MANY_CONNECTIONS
+        // `statement_timeout`; the server has undone the statement.
+        | SqlState::QUERY_CANCELED
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Error::Busy,
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => {
