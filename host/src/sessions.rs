@@ -35,12 +35,12 @@ use crate::{
 /// [`browser_session_lifetime`](crate::Options::browser_session_lifetime); a `ttl` given
 /// earlier is not remembered.
 ///
-/// Requests wait in a bounded queue and are begun in the order in which their answers were
-/// first polled. A store in a directory does one after the other. A store on a server does
-/// as many at once as it has connections, so requests of which neither awaits the other are
-/// done in any order. Requests that wait at the same time share a transaction, so that many
-/// callers share one fsync (group commit). If the queue is full, tasks wait for a permit
-/// (back-pressure); a thread that blocks in [`wait`](Answer::wait) needs none.
+/// Requests wait in a bounded queue. A store in a directory does one after the other, in the
+/// order in which their answers were first polled. A store on a server does as many at once
+/// as it has connections, reads and writes apart, so requests of which neither awaits the
+/// other are done in any order. Requests that wait at the same time share a transaction, so
+/// that many callers share one fsync (group commit). If the queue is full, tasks wait for a
+/// permit (back-pressure); a thread that blocks in [`wait`](Answer::wait) needs none.
 ///
 /// Dropping the last handle and the last [`Answer`] closes the store: that drop blocks its
 /// thread, usually for milliseconds, until queued requests are done, the database is closed
@@ -94,7 +94,8 @@ impl Sessions {
     ///
     /// A session that was read before is answered from memory, even if it was written
     /// since, on the thread that polls the answer. The answer reflects every request that
-    /// was answered before this poll, and does not wait for queued requests.
+    /// was answered before this poll, and does not wait for queued requests. A store on a
+    /// server asks the server each time.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
         Answer::read(PendingRead {
             sessions: self.clone(),

@@ -44,7 +44,7 @@ impl Sessions {
 
     /// The number of live sessions, all or one subject's. Other requests wait
     /// meanwhile: a quarter of a second for a million sessions, 2 seconds for a
-    /// subject with a million.
+    /// subject with a million. On a server it occupies one connection.
     pub fn count_sessions(&self, subject: Option<&str>) -> Answer<u64> {
         let subject = owned(subject);
         self.admin(Ends::Nothing, async move |admin, store, opened| {
@@ -74,7 +74,7 @@ impl Sessions {
     /// Ends all sessions of a subject except the one with the id `except`, which need not
     /// exist; answers how many. It is one transaction, and its memory does not depend on
     /// the number of sessions. Other requests wait meanwhile: about 15 seconds for a
-    /// million sessions.
+    /// million sessions. On a server other writes wait, and reads go on.
     pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
         let subject = limits::shortened(subject).to_owned();
         let except = owned(except);
@@ -168,7 +168,8 @@ impl Sessions {
     /// Reads the whole database and lists what is damaged; empty if nothing is.
     /// Other requests wait meanwhile: 1 to 2 seconds for each 100 MB. Fails with
     /// [`Error::Replaced`] if the files of the database were removed, moved or
-    /// replaced. On a server it reads what SQL can see of the table.
+    /// replaced. On a server it reads what SQL can see of the table, and occupies one
+    /// connection.
     pub fn check(&self) -> Answer<Vec<String>> {
         let sessions = self.clone();
         Answer::new(|blocking| async move {
