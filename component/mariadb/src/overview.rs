@@ -6,7 +6,7 @@ use crate::operations::{Operations, bytes};
 use mysql_async::{Params, Value, params};
 use wasi_sessions_rules::collection::Chunk;
 use wasi_sessions_rules::id::IdHash;
-use wasi_sessions_rules::rules::LARGEST_PAGE;
+use wasi_sessions_rules::rules::{LARGEST_PAGE, check_subject};
 use wasi_sessions_rules::types::{Entry, Page};
 
 /// The most rows that one page of a listing reads, live or not.
@@ -19,6 +19,9 @@ impl Operations<'_> {
         subject: &str,
         except: Option<&IdHash>,
     ) -> Result<u64, Failure> {
+        if check_subject(Some(subject)).is_err() {
+            return Ok(0);
+        }
         let params = params! {
             "subject" => subject.as_bytes(),
             "except" => except.map(bytes),
@@ -63,6 +66,12 @@ impl Operations<'_> {
     ) -> Result<Page, Failure> {
         let now = self.rules.now;
         let (mut entries, mut scanned) = (vec![], 0);
+        if check_subject(subject).is_err() {
+            return Ok(Page {
+                entries,
+                next: None,
+            });
+        }
         let mut after = cursor.map(bytes).unwrap_or_default().to_vec();
         loop {
             // One more than are wanted says whether others follow.
@@ -121,15 +130,14 @@ impl Operations<'_> {
 
     /// How many sessions are live, all or one subject's.
     pub async fn count(&mut self, subject: Option<&str>) -> Result<u64, Failure> {
-        let now = self.now();
+        let (now, statements) = (self.now(), self.statements);
         match subject {
             None => {
-                let statements = self.statements;
                 self.number(&statements.count, params! { "now" => now })
                     .await
             }
+            Some(_) if check_subject(subject).is_err() => Ok(0),
             Some(subject) => {
-                let statements = self.statements;
                 let params = params! { "now" => now, "subject" => subject.as_bytes() };
                 self.number(&statements.count_subject, params).await
             }
