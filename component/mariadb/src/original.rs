@@ -6,10 +6,11 @@
 //! made of steps, any of which can be the last: the original is renamed, its sessions are
 //! copied to a new table, that gets the name, and the original is dropped.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Remedy};
 use crate::link::{Link, column, signed};
 use crate::schema::{create, quoted};
 use mysql_async::params;
+use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::types::Timestamp;
 
@@ -45,7 +46,9 @@ pub async fn obstacle(
         .row(
             "SELECT COUNT(IF(column_name IN ('id', 'data', 'expires'), 1, NULL)) = 3 AND
                COUNT(IF(column_name NOT IN ('id', 'data', 'expires', 'createdAt', 'updatedAt')
-                 OR extra LIKE '% GENERATED%', 1, NULL)) = 0,
+                 OR extra LIKE '% GENERATED%', 1, NULL)) = 0
+               AND COUNT(IF(column_key = 'PRI', 1, NULL)) = 1
+               AND COUNT(IF(column_name = 'id' AND column_key = 'PRI', 1, NULL)) = 1,
                COUNT(IF(column_name = 'expires'
                  AND data_type IN ('smallint', 'mediumint', 'int', 'bigint'), 1, NULL)) = 1,
                COUNT(IF(column_name IN ('id', 'data') AND data_type IN
@@ -91,7 +94,7 @@ pub async fn obstacle(
     let row = link
         .row(
             &format!(
-                "SELECT CAST(COALESCE(MAX(expires), 0) AS SIGNED),
+                "SELECT COALESCE(MAX(expires) > {LAST_SECOND}, 0),
                    COALESCE(MAX(LENGTH(CONVERT(data USING utf8mb4))), 0)
                  FROM {}",
                 quoted(table)
@@ -99,11 +102,11 @@ pub async fn obstacle(
             (),
         )
         .await?;
-    let (latest, largest): (i64, u64) = match row {
+    let (is_late, largest): (bool, u64) = match row {
         Some(mut row) => (column(&mut row, 0)?, column(&mut row, 1)?),
-        None => (0, 0),
+        None => (false, 0),
     };
-    Ok(if latest > LAST_SECOND {
+    Ok(if is_late {
         Some(
             "has a second after the year 5138 in `expires`: divide it by 1000 if it is in \
              milliseconds, or"
@@ -134,6 +137,31 @@ pub async fn adopt(
         link.run(&format!("RENAME TABLE {table} TO {original}"))
             .await?;
     }
+    let done = finish(link, name, leftover, now).await;
+    done.map_err(|failure| match failure.remedy() {
+        Remedy::Failed => advise(failure.into_error(), &original).into(),
+        _ => failure,
+    })
+}
+
+/// Says where the sessions are, if a takeover has failed after its first step.
+fn advise(error: Error, original: &str) -> Error {
+    match error {
+        Error::Other(words) => Error::Other(format!(
+            "{words}; the takeover goes on at the next `open`: until then the original is \
+             {original}, to be renamed back only if the new table is not there"
+        )),
+        other => other,
+    }
+}
+
+async fn finish(
+    link: &mut Link,
+    name: &str,
+    leftover: Leftover,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let original = quoted(&set_aside(name));
     if !matches!(leftover, Leftover::Copied) {
         copy(link, name, &original, now).await?;
     }

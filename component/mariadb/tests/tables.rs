@@ -92,6 +92,17 @@ fn a_table_of_which_something_would_be_lost_is_refused_and_not_changed() {
         ),
         ("UPDATE Sessions SET expires = expires * 1000", "1000"),
         (
+            "ALTER TABLE Sessions MODIFY expires BIGINT UNSIGNED;
+             UPDATE Sessions SET expires = 18446744073709551615",
+            "1000",
+        ),
+        ("ALTER TABLE Sessions DROP PRIMARY KEY", "no sessions"),
+        (
+            "UPDATE Sessions SET expires = 0 WHERE expires IS NULL;
+             ALTER TABLE Sessions DROP PRIMARY KEY, ADD PRIMARY KEY (id, expires)",
+            "no sessions",
+        ),
+        (
             "ALTER TABLE Sessions MODIFY data LONGTEXT;
           UPDATE Sessions SET data = REPEAT('x', 1048577)",
             "maxData",
@@ -118,6 +129,19 @@ fn a_table_of_which_something_would_be_lost_is_refused_and_not_changed() {
     let database = Database::new(SETUP);
     database.sql("CREATE VIEW Sessions AS SELECT 1 AS id");
     assert!(refusal(&database, true).contains("no plain table"));
+}
+
+#[test]
+fn a_takeover_that_fails_says_where_the_sessions_are() {
+    let database = Database::new(SETUP);
+    database.sql(&format!(
+        "{ORIGINAL} RENAME TABLE Sessions TO `-Sessions`;
+         CREATE VIEW `+Sessions` AS SELECT 1 AS id"
+    ));
+    let why = refusal(&database, true);
+    assert!(why.contains("`-Sessions`"), "{why}");
+    database.sql("DROP VIEW `+Sessions`");
+    assert_taken_over(&mut database.open());
 }
 
 #[test]
