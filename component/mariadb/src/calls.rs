@@ -159,8 +159,10 @@ impl Store {
                 Remedy::Lost if open.link.is_in_doubt() => {
                     return Err(failure.into_error().with_unknown_outcome());
                 }
-                Remedy::Lost if is_second => return Err(failure.into_error()),
-                Remedy::Lost => is_second = true,
+                Remedy::Lost | Remedy::Reconnect if is_second => {
+                    return Err(failure.into_error());
+                }
+                Remedy::Lost | Remedy::Reconnect => is_second = true,
             }
         }
     }

@@ -21,8 +21,11 @@ pub enum Failure {
 pub enum Remedy {
     /// Run the work again: nothing of it was kept.
     Again,
-    /// Drop the connection and run the work again: the server did nothing and will not.
+    /// Drop the connection and run the work again, on a server that can be written to: this
+    /// one did nothing.
     Elsewhere,
+    /// Drop the connection and run the work again, once: the server did nothing.
+    Reconnect,
     /// Drop the connection. What became of the last statement is unknown.
     Lost,
     /// The work has failed and nothing of it was kept.
@@ -54,9 +57,11 @@ impl Failure {
             // Changed since the snapshot; deadlock; to be prepared again; deadlock of named
             // locks. Not the lock wait time-out, 1205: a second wait would outlast the call.
             1020 | 1213 | 1615 | 3058 => Remedy::Again,
+            // A server or a transaction that only reads.
+            1290 | 1792 | 1836 => Remedy::Elsewhere,
             // A packet that is too large since the limit was lowered; an unknown prepared
-            // statement; a server or a transaction that only reads; idle for too long.
-            1153 | 1243 | 1290 | 1792 | 1836 | 4031 => Remedy::Elsewhere,
+            // statement; idle for too long.
+            1153 | 1243 | 4031 => Remedy::Reconnect,
             // The server shuts down; the connection was killed.
             1053 | 1927 => Remedy::Lost,
             _ => Remedy::Failed,
