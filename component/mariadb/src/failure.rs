@@ -86,7 +86,11 @@ impl Failure {
 }
 
 fn server_error(error: &ServerError) -> Error {
-    let ServerError { code, message, .. } = error;
+    let ServerError {
+        code,
+        message,
+        state,
+    } = error;
     match code {
         // The disk is full; the table is full; error 28 of the system, no space.
         1021 | 1114 => Error::StorageFull,
@@ -96,11 +100,16 @@ fn server_error(error: &ServerError) -> Error {
         // Too many connections, of the server or the user; locks that were not free; the time
         // of the statement was over.
         1020 | 1040 | 1203 | 1205 | 1213 | 1226 | 1969 | 3024 | 3058 => Error::Busy,
-        // Their texts repeat values or the statement.
-        1062 | 1064 | 1264 | 1292 | 1366 | 1367 | 1406 | 1525 | 1586 | 1690 => Error::Other(
-            format!("the server refuses a value or a statement ({code})"),
-        ),
-        _ => Error::Other(format!("the server says: {message} ({code})")),
+        // No access to the database, for the user, to the host, to a table; no such database or
+        // table; a missing right; a server that only reads; a foreign key; the format of the
+        // binary log. Their texts have names alone.
+        1044 | 1045 | 1049 | 1130 | 1142 | 1143 | 1146 | 1227 | 1290 | 1451 | 1665 => {
+            Error::Other(format!("the server says: {message} ({code})"))
+        }
+        // A text of the server can repeat a value or the statement.
+        _ => Error::Other(format!(
+            "the server refuses the statement ({code}, {state})"
+        )),
     }
 }
 

@@ -300,14 +300,23 @@ fn an_error_of_the_server_has_no_payload() {
     let mut store = database.open();
     store.set(NOW, "mine", b"payload", None).unwrap();
     database.sql("CREATE UNIQUE INDEX one ON Sessions (data(20))");
-    let words = words(
+    let refused = words(
         store
             .update(NOW, "other", b"payload", None, Some(0))
             .and_then(|_| store.create(NOW, b"payload", None, None)),
     );
     assert!(
-        words.contains("1062") && !words.contains("payload"),
-        "{words}"
+        refused.contains("1062") && !refused.contains("payload"),
+        "{refused}"
+    );
+    // Nor one of an application's own.
+    let trigger = "CREATE TRIGGER harm BEFORE INSERT ON Sessions FOR EACH ROW
+                   SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = NEW.data";
+    database.server().sql_until(&database.name, "//", trigger);
+    let refused = words(store.create(NOW, b"payload 2", None, None));
+    assert!(
+        refused.contains("1644, 45000") && !refused.contains("payload"),
+        "{refused}"
     );
 }
 
