@@ -337,6 +337,19 @@ fn the_clock_of_the_server_counts() {
 }
 
 #[test]
+fn a_server_whose_clock_is_ahead_is_an_hour_ahead() {
+    let ahead = "--init-connect=SET timestamp = UNIX_TIMESTAMP(NOW(6)) + 3600";
+    let server = Server::start(&[ahead]);
+    // Users who may do everything are spared `init_connect`.
+    let sql = "CREATE USER plain; GRANT ALL ON shop.* TO plain";
+    server.sql("mysql", sql);
+    let url = format!("mysql://plain@127.0.0.1:{}/shop", server.port);
+    let store = Store::open(&url, options(), NOW).unwrap();
+    let offset = store.clock_offset();
+    assert!((offset - 3_600_000).abs() <= 1000, "{offset}");
+}
+
+#[test]
 fn statistics_name_the_server() {
     let statistics = Database::new(SETUP).open().stats(NOW).unwrap();
     assert!(statistics.engine.starts_with("MariaDB 1"), "{statistics:?}");
