@@ -73,12 +73,49 @@ impl<C> Unused<C> {
         }
     }
 
-    /// Keeps what a store leaves; the connection that has been unused longest makes room.
+    /// Keeps what a store leaves. An entry without a connection makes room, or else the
+    /// connection that has been unused longest.
     pub fn give_back(&self, key: Key, kept: Kept<C>) {
         let mut unused = self.0.borrow_mut();
-        if unused.len() == MOST {
-            unused.remove(0);
-        }
         unused.push((key, kept));
+        if unused.len() > MOST {
+            let is_empty = |(_, kept): &(Key, Kept<C>)| kept.connection.is_none();
+            let evicted = unused.iter().position(is_empty).unwrap_or(0);
+            unused.remove(evicted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u32) -> Key {
+        Key {
+            location: number.to_string(),
+            options: Options::default(),
+        }
+    }
+
+    #[test]
+    fn an_entry_without_a_connection_makes_room_first() {
+        let unused = Unused::new();
+        let give_back = |number, connection| {
+            let mut kept = Kept::new(&Options::default());
+            kept.connection = connection;
+            unused.give_back(key(number), kept);
+        };
+        give_back(0, Some(0));
+        give_back(1, None);
+        for number in 2..5 {
+            give_back(number, Some(number));
+        }
+        give_back(5, None);
+        for number in [0, 2, 3, 4] {
+            assert_eq!(unused.take(&key(number)).connection, Some(number));
+        }
+        for number in [0, 1, 5] {
+            assert_eq!(unused.take(&key(number)).connection, None);
+        }
     }
 }
