@@ -3,6 +3,9 @@
 use mysql_async::{Opts, OptsBuilder, SslOpts};
 use percent_encoding::percent_decode_str;
 use std::net::SocketAddr;
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use url::Url;
 use wasi_sessions_rules::error::Error;
 
@@ -150,10 +153,14 @@ fn tls(roots: Option<&str>) -> Result<SslOpts, Error> {
     let Some(roots) = roots else {
         return Ok(tls);
     };
-    if !roots.contains("-----BEGIN CERTIFICATE-----") {
-        return Err(Error::invalid(
-            "options: `tlsRoots` has no certificate in PEM",
-        ));
+    let unusable = |why| Error::invalid(format!("options: `tlsRoots` {why}"));
+    let mut trusted = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(roots.as_bytes()) {
+        let added = certificate.ok().and_then(|one| trusted.add(one).ok());
+        added.ok_or_else(|| unusable("has an entry that is not a certificate"))?;
+    }
+    if trusted.is_empty() {
+        return Err(unusable("has no certificate in PEM"));
     }
     let roots = roots.as_bytes().to_vec();
     Ok(tls
@@ -252,9 +259,13 @@ mod tests {
     #[test]
     fn roots_without_a_certificate_are_refused() {
         let url = "mysql://u@db.example/d";
-        let refused = Location::parse(url, Some("")).err();
-        assert!(
-            matches!(refused, Some(Error::InvalidArgument(words)) if words.contains("`tlsRoots`"))
-        );
+        let damaged = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        for roots in ["", "no PEM", damaged, &damaged.replace("MIIB", "&")] {
+            let refused = Location::parse(url, Some(roots)).err();
+            assert!(
+                matches!(refused, Some(Error::InvalidArgument(words)) if words.contains("`tlsRoots`")),
+                "{roots}"
+            );
+        }
     }
 }
