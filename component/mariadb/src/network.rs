@@ -15,7 +15,7 @@ thread_local! {
         .expect("a runtime needs only file descriptors");
 }
 
-/// The time of a future was over before it was done.
+/// The future was not done by its deadline.
 pub struct Elapsed;
 
 /// Polls the future until it is done, until `end` at most.
