@@ -7,7 +7,6 @@ use crate::operations::{Operations, session};
 use std::collections::BTreeSet;
 use wasi_sessions_rules::batch::{hash_of, hashes_to_lock, replies_to_reads};
 use wasi_sessions_rules::id::IdHash;
-use wasi_sessions_rules::rules::check_subject;
 use wasi_sessions_rules::types::{
     CreateRequest, DestroyRequest, Effect, GetRequest, MergeRequest, Replies, Reply, Request,
     RotateRequest, SetRequest, TouchRequest, UpdateRequest,
@@ -37,19 +36,6 @@ impl Operations<'_> {
             Request::Rotate(_) => true,
             Request::Create(_) => self.limited_subject(request).is_some(),
             _ => false,
-        }
-    }
-
-    /// The subject whose sessions the request may end, because it has too many; `None` for one
-    /// that will be refused.
-    fn limited_subject<'r>(&self, request: &'r Request) -> Option<&'r str> {
-        self.rules.options.max_per_subject?;
-        match request {
-            Request::Create(CreateRequest { subject, .. })
-            | Request::Rotate(RotateRequest { subject, .. }) => subject
-                .as_deref()
-                .filter(|subject| check_subject(Some(subject)).is_ok()),
-            _ => None,
         }
     }
 

@@ -24,6 +24,8 @@ mod connection;
 
 mod operations;
 
+mod new_ids;
+
 mod batch;
 mod overview;
 

@@ -10,11 +10,9 @@ use crate::link::{Link, column, signed, text, unsigned};
 use crate::statements::Statements;
 use mysql_async::{Row, params};
 use wasi_sessions_rules::error::Error;
-use wasi_sessions_rules::id::{self, IdHash};
-use wasi_sessions_rules::rules::{Rules, check_subject};
-use wasi_sessions_rules::types::{
-    Created, END_OF_TIME, Milliseconds, Outcome, Session, Timestamp, Written,
-};
+use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::rules::Rules;
+use wasi_sessions_rules::types::{END_OF_TIME, Milliseconds, Outcome, Session, Timestamp, Written};
 
 /// A connection and the rules, for one request.
 pub struct Operations<'a> {
@@ -24,42 +22,12 @@ pub struct Operations<'a> {
 }
 
 /// A row that counts, without its payload.
-enum Head {
+pub enum Head {
     Live { version: u64, expires: Timestamp },
     Tombstone,
 }
 
 impl Operations<'_> {
-    /// Starts a session under a new id. What its subject then has beyond `maxPerSubject` is
-    /// ended, for which this must be part of a transaction with the lock of the subject.
-    pub async fn create(
-        &mut self,
-        data: &[u8],
-        ttl: Option<Milliseconds>,
-        subject: Option<&str>,
-    ) -> Result<Created, Failure> {
-        self.check_data(data)?;
-        check_subject(subject)?;
-        let (id, hash) = id::fresh()?;
-        let session = self.rules.start(data, ttl, subject);
-        let params = params! {
-            "hash" => bytes(&hash),
-            "now" => self.now(),
-            "until" => signed(session.expires),
-            "subject" => subject.map(str::as_bytes),
-            "data" => data,
-        };
-        self.link.write(&self.statements.insert, params).await?;
-        if let Some((subject, others)) = self.rules.limit(subject, session.expires) {
-            self.end_oldest(subject, &hash, others).await?;
-        }
-        Ok(Created {
-            id,
-            version: 1,
-            expires: session.expires,
-        })
-    }
-
     /// The session, if it exists.
     pub async fn get(&mut self, id: &str) -> Result<Option<Session>, Failure> {
         match IdHash::of(id) {
@@ -75,7 +43,8 @@ impl Operations<'_> {
         row.map(|mut row| session(&mut row, 0)).transpose()
     }
 
-    async fn head(&mut self, statement: &str, hash: &IdHash) -> Result<Option<Head>, Failure> {
+    /// The row with this hash if it counts, by a statement that may lock it.
+    pub async fn head(&mut self, statement: &str, hash: &IdHash) -> Result<Option<Head>, Failure> {
         let params = params! { "hash" => bytes(hash), "now" => self.now() };
         let Some(mut row) = self.link.row(statement, params).await? else {
             return Ok(None);
@@ -317,43 +286,6 @@ impl Operations<'_> {
         }
     }
 
-    /// Moves the session to a new id and, if a subject is given, binds it. Part of a
-    /// transaction, in which the subject is locked if it has a limit.
-    pub async fn rotate(
-        &mut self,
-        id: &str,
-        subject: Option<&str>,
-    ) -> Result<Option<Created>, Failure> {
-        check_subject(subject)?;
-        let Some(old) = IdHash::of(id) else {
-            return Ok(None);
-        };
-        let (id, new) = id::fresh()?;
-        let statements = self.statements;
-        let found = self.head(&statements.lock_head, &old).await?;
-        let Some(Head::Live { version, expires }) = found else {
-            return Ok(None);
-        };
-        let bound = u64::from(subject.is_some());
-        let params = params! {
-            "hash" => bytes(&old),
-            "new" => bytes(&new),
-            "now" => self.now(),
-            "bound" => bound,
-            "subject" => subject.map(str::as_bytes),
-        };
-        self.link.write(&self.statements.copy, params).await?;
-        self.end(&old).await?;
-        if let Some((subject, others)) = self.rules.limit(subject, expires) {
-            self.end_oldest(subject, &new, others).await?;
-        }
-        Ok(Some(Created {
-            id,
-            version: version + bound,
-            expires,
-        }))
-    }
-
     /// Ends the session; false if it does not exist.
     pub async fn destroy(&mut self, id: &str) -> Result<bool, Failure> {
         match IdHash::of(id) {
@@ -373,24 +305,6 @@ impl Operations<'_> {
         Ok(ended.rows > 0)
     }
 
-    /// Ends what a subject has beside the newest session and `others` more.
-    async fn end_oldest(
-        &mut self,
-        subject: &str,
-        newest: &IdHash,
-        others: u64,
-    ) -> Result<(), Failure> {
-        let params = params! {
-            "hash" => bytes(newest),
-            "subject" => subject.as_bytes(),
-            "others" => others,
-            "now" => self.now(),
-            "tombstone" => self.tombstone(),
-        };
-        self.link.write(&self.statements.end_oldest, params).await?;
-        Ok(())
-    }
-
     /// Now, as the database has it.
     pub fn now(&self) -> i64 {
         signed(self.rules.now)
@@ -406,7 +320,8 @@ impl Operations<'_> {
         signed(self.rules.options.absolute_lifetime.unwrap_or(END_OF_TIME))
     }
 
-    fn check_data(&self, data: &[u8]) -> Result<(), Error> {
+    /// Refuses a payload that is too large for the options or for the server.
+    pub fn check_data(&self, data: &[u8]) -> Result<(), Error> {
         self.rules.check_data(data)?;
         self.link.check_data(data)
     }
