@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::Error;
-use crate::sandbox::network::{Host, Server};
+use crate::sandbox::reachable::{Host, Server};
 
 /// A kind of database, by the scheme of its URLs.
 pub(crate) struct Kind {

@@ -14,5 +14,6 @@ pub(crate) mod instance;
 pub(crate) mod launcher;
 pub(crate) mod mark;
 pub(crate) mod network;
+pub(crate) mod reachable;
 pub(crate) mod state;
 pub(crate) mod wal;

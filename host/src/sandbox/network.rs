@@ -2,9 +2,7 @@
 //! replaces WASI's functions for name lookups, so that an instance can look up no other name
 //! and can connect only to the addresses that were found.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -13,7 +11,7 @@ use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
 };
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, Host as Network, IpAddress};
 use wasmtime_wasi::p2::{Network as NetworkHandle, SocketResult};
-use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsView};
+use wasmtime_wasi::sockets::WasiSocketsView;
 
 use crate::sandbox::state::State;
 
@@ -21,91 +19,6 @@ use crate::sandbox::state::State;
 /// versions differed, no address would be recorded, and an instance could connect to no server
 /// by its name.
 const LOOKUP: &str = "wasi:sockets/ip-name-lookup@0.2.12";
-
-/// A server that an instance may connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Server {
-    pub(crate) host: Host,
-    pub(crate) port: u16,
-}
-
-/// A server's host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Host {
-    Address(IpAddr),
-    Name(String),
-}
-
-/// The servers that an instance may connect to, and the addresses found for their names.
-#[derive(Default)]
-pub(crate) struct Reachable {
-    servers: Vec<Server>,
-    /// The addresses that the last lookup of each name found.
-    found: Mutex<HashMap<String, Vec<IpAddr>>>,
-}
-
-impl Reachable {
-    pub(crate) fn new(servers: &[Server]) -> Self {
-        Self {
-            servers: servers.to_owned(),
-            found: Mutex::default(),
-        }
-    }
-
-    /// Whether any server is given by its name, which must be looked up.
-    pub(crate) fn has_names(&self) -> bool {
-        let is_name = |server: &Server| matches!(server.host, Host::Name(_));
-        self.servers.iter().any(is_name)
-    }
-
-    /// Whether an address may be used for this purpose. A socket that connects is bound
-    /// first, to an address that the system chooses.
-    pub(crate) fn allows(&self, address: SocketAddr, purpose: SocketAddrUse) -> bool {
-        match purpose {
-            SocketAddrUse::TcpConnect => self.servers.iter().any(|server| {
-                server.port == address.port() && self.is_at(&server.host, address.ip())
-            }),
-            SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
-            _ => false,
-        }
-    }
-
-    fn is_at(&self, host: &Host, address: IpAddr) -> bool {
-        match host {
-            Host::Address(own) => *own == address,
-            Host::Name(name) => self
-                .found()
-                .get(name)
-                .is_some_and(|found| found.contains(&address)),
-        }
-    }
-
-    fn has_name(&self, name: &str) -> bool {
-        let mut hosts = self.servers.iter().map(|server| &server.host);
-        hosts.any(|host| matches!(host, Host::Name(own) if own == name))
-    }
-
-    fn found(&self) -> MutexGuard<'_, HashMap<String, Vec<IpAddr>>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The name lookups of an instance.
-#[derive(Default)]
-pub(crate) struct Lookups {
-    reachable: Arc<Reachable>,
-    /// The name of each lookup, by its handle.
-    names: HashMap<u32, String>,
-}
-
-impl Lookups {
-    pub(crate) fn of(reachable: Arc<Reachable>) -> Self {
-        Self {
-            reachable,
-            names: HashMap::new(),
-        }
-    }
-}
 
 /// Replaces the functions of WASI that look up names.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -148,12 +61,11 @@ fn start(
     network: Resource<NetworkHandle>,
     name: String,
 ) -> SocketResult<Resource<ResolveAddressStream>> {
-    if !state.lookups.reachable.has_name(&name) {
+    if !state.lookups.allows(&name) {
         return Err(ErrorCode::AccessDenied.into());
     }
     let lookup = Lookup::resolve_addresses(&mut state.sockets(), network, name.clone())?;
-    state.lookups.reachable.found().remove(&name);
-    state.lookups.names.insert(lookup.rep(), name);
+    state.lookups.begin(lookup.rep(), name);
     Ok(lookup)
 }
 
@@ -164,72 +76,12 @@ fn next(
 ) -> SocketResult<Option<IpAddress>> {
     let handle = lookup.rep();
     let next = HostResolveAddressStream::resolve_next_address(&mut state.sockets(), lookup)?;
-    if let Some(address) = next
-        && let Some(name) = state.lookups.names.get(&handle)
-    {
+    if let Some(address) = next {
         let address = match address {
             IpAddress::Ipv4((a, b, c, d)) => IpAddr::from([a, b, c, d]),
             IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => IpAddr::from([a, b, c, d, e, f, g, h]),
         };
-        let mut found = state.lookups.reachable.found();
-        found.entry(name.clone()).or_default().push(address);
+        state.lookups.add(handle, address);
     }
     Ok(next)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    fn reachable() -> Reachable {
-        Reachable::new(&[
-            Server {
-                host: Host::Address([127, 0, 0, 1].into()),
-                port: 5432,
-            },
-            Server {
-                host: Host::Name("db.example".to_owned()),
-                port: 6432,
-            },
-        ])
-    }
-
-    #[test]
-    fn only_the_servers_can_be_connected_to() {
-        let reachable = reachable();
-        let connect = |text| reachable.allows(address(text), SocketAddrUse::TcpConnect);
-        assert!(connect("127.0.0.1:5432"));
-        for other in ["127.0.0.1:5433", "127.0.0.2:5432", "[::1]:5432"] {
-            assert!(!connect(other), "{other}");
-        }
-        // A name allows only the addresses that were found for it, with that server's port.
-        assert!(!connect("192.0.2.7:6432"));
-        let found = vec![[192, 0, 2, 7].into()];
-        reachable.found().insert("db.example".to_owned(), found);
-        assert!(connect("192.0.2.7:6432"));
-        assert!(!connect("192.0.2.7:5432") && !connect("127.0.0.1:6432"));
-    }
-
-    #[test]
-    fn nothing_but_a_connection_can_be_made() {
-        let reachable = reachable();
-        let any = |text, purpose| reachable.allows(address(text), purpose);
-        assert!(any("0.0.0.0:0", SocketAddrUse::TcpBind));
-        assert!(any("[::]:0", SocketAddrUse::TcpBind));
-        assert!(!any("0.0.0.0:80", SocketAddrUse::TcpBind));
-        assert!(!any("127.0.0.1:0", SocketAddrUse::TcpBind));
-        for purpose in [
-            SocketAddrUse::TcpListen,
-            SocketAddrUse::TcpAccept,
-            SocketAddrUse::UdpBind,
-            SocketAddrUse::UdpSend,
-            SocketAddrUse::UdpReceive,
-        ] {
-            assert!(!any("127.0.0.1:5432", purpose) && !any("0.0.0.0:0", purpose));
-        }
-    }
 }

@@ -17,7 +17,7 @@ use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView
 use crate::clock::StoreClock;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::guest_files::GuestFiles;
-use crate::sandbox::network::{Lookups, Reachable, Server};
+use crate::sandbox::reachable::{Lookups, Reachable, Server};
 use crate::settings::{Random, Settings};
 
 /// Runs a call of the component to completion on this thread. WASI's file operations block
