@@ -75,8 +75,11 @@ pub enum Error {
     /// `sync` creates it.
     #[error("{0}")]
     MissingTable(String),
-    /// Any other error, as a message for a log. If a server did not answer a write, the
-    /// message says that the outcome is unknown: the write was done once or not at all.
+    /// A write was sent to a server, which did not answer it: it was done once or not at all.
+    /// A retry can do it a second time. The message is for a log.
+    #[error("{0}")]
+    Unknown(String),
+    /// Any other error, as a message for a log.
     #[error("{0}")]
     Other(String),
     /// The component trapped or ran out of memory while the request was in
@@ -95,6 +98,9 @@ fn at(file: Option<&Path>) -> String {
     file.map_or_else(String::new, |file| format!(", at `{}`", file.display()))
 }
 
+/// The end of the component's message for a write that was sent to a server but not answered.
+const UNKNOWN: &str = "whether the request was done is unknown";
+
 impl From<contract::Error> for Error {
     fn from(error: contract::Error) -> Self {
         match error {
@@ -104,6 +110,7 @@ impl From<contract::Error> for Error {
             contract::Error::StorageFull => Self::StorageFull,
             contract::Error::Corrupt(place) => Self::Corrupt(place),
             contract::Error::MissingTable(place) => Self::MissingTable(place),
+            contract::Error::Other(reason) if reason.ends_with(UNKNOWN) => Self::Unknown(reason),
             contract::Error::Other(reason) => Self::Other(reason),
         }
     }

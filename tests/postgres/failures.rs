@@ -22,6 +22,8 @@ fn no_error_has_the_password() {
         Database::new(format!("postgres://u:{wrong}@host:port/d")),
         Database::new(format!("postgres://u:{wrong}@127.0.0.1/d?sslmode=prefer")),
         Database::new(format!("other://u:{wrong}@127.0.0.1/d")),
+        Database::new(format!("postgres://u:p@{wrong}/word@127.0.0.1/d")),
+        Database::new(format!("postgres://u:p/{wrong}@127.0.0.1/d")),
     ] {
         let shown = format!("{database:?}");
         let error = over(database).open().wait().unwrap_err();
@@ -122,7 +124,7 @@ impl Writer {
             number += 1;
             match sessions.set(&self.id, number.to_string(), None).wait() {
                 Ok(_) => self.answered.store(number, Ordering::SeqCst),
-                Err(Error::Other(words)) if words.contains("unknown") => unknown += 1,
+                Err(Error::Unknown(_)) => unknown += 1,
                 Err(error) => panic!("{error}"),
             }
             // A read does not fail: it is retried, or waits for a connection.

@@ -204,7 +204,9 @@ impl From<Error> for contract::Error {
             Error::StorageFull => Self::StorageFull,
             Error::Corrupt(place) => Self::Corrupt(place),
             Error::MissingTable(place) => Self::MissingTable(place),
-            Error::Crashed | Error::Closed | Error::Other(_) => Self::Other(error.to_string()),
+            Error::Crashed | Error::Closed | Error::Unknown(_) | Error::Other(_) => {
+                Self::Other(error.to_string())
+            }
             Error::InUse { .. } | Error::Directory { .. } | Error::Start(_) => {
                 Self::Other("the session store could not be started".to_owned())
             }

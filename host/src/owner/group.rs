@@ -166,12 +166,12 @@ impl Group {
 /// Whether an error fails all requests of a group without a retry: their outcome is unknown,
 /// or each retry would wait in vain for as long as the group did.
 fn concerns_all(error: &Error) -> bool {
-    match error {
-        Error::Crashed | Error::Closed | Error::Busy | Error::Unreachable { .. } => true,
-        Error::Other(words) => words.ends_with(UNKNOWN),
-        _ => false,
-    }
+    matches!(
+        error,
+        Error::Crashed
+            | Error::Closed
+            | Error::Busy
+            | Error::Unknown(_)
+            | Error::Unreachable { .. }
+    )
 }
-
-/// The end of the error message for a write that was sent to a server but not answered.
-const UNKNOWN: &str = "whether the request was done is unknown";

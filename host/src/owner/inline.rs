@@ -153,7 +153,7 @@ mod tests {
             ttl: None,
         });
         let known = |id: &str| (id == "id").then_some(500);
-        let work = Inline::of(&[touch.clone()], &relaxed(), known).unwrap();
+        let work = Inline::of(std::slice::from_ref(&touch), &relaxed(), known).unwrap();
         assert_eq!((work.bytes, work.freed), (500, 500));
         // The set may have written more.
         let work = Inline::of(&[set(600), touch], &relaxed(), known).unwrap();

@@ -90,6 +90,26 @@ impl Lookups {
             names: HashMap::new(),
         }
     }
+
+    /// Whether this name may be looked up: it is a server's.
+    pub(crate) fn allows(&self, name: &str) -> bool {
+        self.reachable.has_name(name)
+    }
+
+    /// Records a new lookup of a server's name. What earlier lookups found is not reachable
+    /// any more.
+    pub(crate) fn begin(&mut self, handle: u32, name: String) {
+        self.reachable.found().remove(&name);
+        self.names.insert(handle, name);
+    }
+
+    /// Records an address that a lookup found; from then on it is reachable.
+    pub(crate) fn add(&mut self, handle: u32, address: IpAddr) {
+        if let Some(name) = self.names.get(&handle) {
+            let mut found = self.reachable.found();
+            found.entry(name.clone()).or_default().push(address);
+        }
+    }
 }
 
 #[cfg(test)]
