@@ -150,8 +150,8 @@ impl Instance {
             let handler = proxy.wasi_http_incoming_handler();
             handler.call_handle(store, request, response).await
         };
-        // The guest runs on while its answer is read.
-        let (handled, answer) = tokio::join!(handle, async move {
+        // The guest runs on while its answer is read. If it traps, no answer comes.
+        let ((), answer) = tokio::try_join!(handle, async move {
             let (head, body) = receiver.await??.into_parts();
             let cookie = head.headers.get("set-cookie").map(|cookie| {
                 let cookie = cookie.to_str().unwrap();
@@ -163,8 +163,7 @@ impl Instance {
                 cookie,
                 body: String::from_utf8(body.into()).unwrap(),
             })
-        });
-        handled?;
-        answer
+        })?;
+        Ok(answer)
     }
 }
