@@ -40,7 +40,7 @@ impl Operations<'_> {
     }
 
     async fn write_all(&mut self, requests: &[Request]) -> Result<Replies, Failure> {
-        // In this order for all: who waits for a row has all locks of subjects already.
+        // Every batch locks subjects before rows, so that two batches do not deadlock.
         let subjects: BTreeSet<&str> = requests
             .iter()
             .filter_map(|one| self.limited_subject(one))
@@ -130,7 +130,7 @@ impl Operations<'_> {
     }
 }
 
-/// A refusal as the reply to its request; any other failure stays one.
+/// A refusal as the reply to its request; any other failure unchanged.
 fn refused(
     done: Result<Reply, Failure>,
 ) -> Result<Result<Reply, wasi_sessions_rules::error::Error>, Failure> {

@@ -1,5 +1,5 @@
-//! An open store and its calls, each with one deadline for connecting, waiting for locks
-//! and all that is run again.
+//! An open store and its calls, each with one deadline that includes connecting, waiting
+//! for locks and retries.
 
 use crate::connection::Connection;
 use crate::failure::{Failure, Remedy};
@@ -16,7 +16,7 @@ use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::rules::Rules;
 use wasi_sessions_rules::types::{Collected, Timestamp};
 
-/// How often work is run again that lost against other writers.
+/// The most retries of work that conflicts with other writers.
 const MOST_TRIES: u32 = 100;
 
 /// The pause between two attempts to connect.
@@ -29,16 +29,16 @@ thread_local! {
     static UNUSED: Unused<Connection> = const { Unused::new() };
 }
 
-/// An open store; dropping it keeps the connection for the next one.
+/// An open store; dropping it keeps the connection for the next store.
 pub struct Store {
-    /// Under what the connection is kept; taken when the store is dropped.
+    /// The key under which the connection is kept when the store is dropped.
     key: Option<Key>,
     location: Location,
     pub(crate) options: Options,
     pub(crate) kept: Kept<Connection>,
     /// Rows collected since the store was opened.
     pub(crate) collected: u64,
-    /// A connection waits through the runtime of its thread, and stays there.
+    /// Not `Send`: a connection belongs to the runtime of the thread that opened it.
     of_thread: PhantomData<*const ()>,
 }
 
@@ -46,14 +46,14 @@ impl Drop for Store {
     fn drop(&mut self) {
         let kept = self.kept.leave();
         if let Some(key) = self.key.take() {
-            // While the thread ends there is no place for it.
+            // Fails while the thread ends; then the connection is dropped.
             let _ = UNUSED.try_with(|unused| unused.give_back(key, kept));
         }
     }
 }
 
 impl Store {
-    /// Opens a store: with a connection that another one left, or a new one.
+    /// Opens a store with a connection that another store left, or with a new one.
     pub(crate) fn connected(
         location: &str,
         options: Options,
@@ -90,8 +90,8 @@ impl Store {
         })
     }
 
-    /// Does one call: connects if there is no connection, and runs the work again where that
-    /// is safe. Work is not, once it is unknown whether it was done.
+    /// Runs one call: connects if there is no connection, and retries the work where that is
+    /// safe. Work is not retried once its outcome is unknown.
     pub(crate) fn call<T>(
         &mut self,
         now: Timestamp,
@@ -167,7 +167,7 @@ impl Store {
         }
     }
 
-    /// Does one request, and counts it.
+    /// Runs one request, and counts it.
     pub(crate) fn request<T>(
         &mut self,
         now: Timestamp,
@@ -179,7 +179,7 @@ impl Store {
     }
 
     /// Counts requests towards `gcFrequency`, and runs a collection step if one is due. A
-    /// failed step does not fail them; the next request retries.
+    /// failed step does not fail the requests; the next request retries.
     pub(crate) fn count(&mut self, now: Timestamp, requests: u64) {
         self.kept.requests = self.kept.requests.saturating_add(requests);
         let Some(limit) = collection::step(&self.options, self.kept.requests, requests) else {
@@ -189,7 +189,7 @@ impl Store {
         let _ = self.collect_within(time, now, limit);
     }
 
-    /// Collects in chunks, for so long at most.
+    /// Collects in chunks, for at most `time`.
     pub(crate) fn collect_within(
         &mut self,
         time: Duration,
@@ -210,7 +210,8 @@ impl Store {
     }
 }
 
-/// Connects as soon as a server lets it, until `end` at most.
+/// Connects; retries until a server accepts, until `end`, or until an error that no retry
+/// would help.
 fn connect(
     location: &Location,
     options: &Options,
@@ -229,7 +230,7 @@ fn connect(
             if matches!(remedy, Remedy::Failed) {
                 return Err(error);
             }
-            // It says more than a last attempt for which there is no time.
+            // More informative than the error of a last attempt that has no time left.
             last = error;
         }
         network::pause(PAUSE, end);
@@ -239,7 +240,7 @@ fn connect(
     }
 }
 
-/// Waits a little, at random, once work has lost against other writers several times.
+/// Waits for a random time that grows with the number of tries, from the third one on.
 fn give_way(tries: u32, end: Instant) {
     if tries > 2 {
         let random = id::random::<1>().map_or(1, |[random]| u64::from(random));

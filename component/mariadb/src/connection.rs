@@ -21,7 +21,7 @@ const UNUSED: Duration = Duration::from_secs(1);
 pub struct Connection {
     pub link: Link,
     pub statements: Statements,
-    /// The server and its version, in words.
+    /// The server's name and version, for statistics.
     pub server: String,
     /// How many milliseconds the clock of the server is ahead of this host's.
     pub clock_offset: i64,
@@ -31,8 +31,8 @@ pub struct Connection {
 impl Connection {
     /// Connects to the first server that can be written to, until `end` at most, and finds the
     /// table there. With `now`, it is created or taken over if the options allow that. Each
-    /// server, and each of its addresses, has an equal share of the time that is left. Detail
-    /// of the failure is that of the last server that has answered.
+    /// server, and each of its addresses, has an equal share of the time that is left. The
+    /// failure is that of the last server that has answered.
     pub fn open(
         location: &Location,
         options: &Options,
@@ -85,7 +85,7 @@ impl Connection {
         })
     }
 
-    /// Notes that the server has answered.
+    /// Records that the server has answered.
     pub fn note_use(&mut self) {
         self.used = Instant::now();
     }
@@ -105,14 +105,14 @@ impl Connection {
     }
 }
 
-/// The end of the first of so many attempts that share the time until `end`.
+/// The deadline of the next attempt, if `attempts` share the time until `end`.
 fn share(end: Instant, attempts: usize) -> Instant {
     let now = Instant::now();
     let left = end.saturating_duration_since(now);
     now + left / u32::try_from(attempts).unwrap_or(u32::MAX).max(1)
 }
 
-/// What answers at the other end.
+/// The product at the other end of the connection.
 struct Answering {
     is_mariadb: bool,
     words: String,

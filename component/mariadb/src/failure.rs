@@ -7,9 +7,9 @@ use wasi_sessions_rules::error::Error;
 /// A failure of work on a connection.
 #[derive(Debug)]
 pub enum Failure {
-    /// The answer of the contract to a request, or a fault that no retry mends.
+    /// An error of the contract, or a fault that no retry would help.
     Final(Error),
-    /// The row changed between two looks at it. Nothing was written.
+    /// The row changed between its read and its write. Nothing was written.
     Raced,
     /// The server cannot be written to: it is a replica.
     ReadOnly,
@@ -26,7 +26,7 @@ pub enum Remedy {
     Elsewhere,
     /// Drop the connection and run the work again, once: the server did nothing.
     Reconnect,
-    /// Drop the connection. What became of the last statement is unknown.
+    /// Drop the connection. The outcome of the last statement is unknown.
     Lost,
     /// The work has failed and nothing of it was kept.
     Failed,
@@ -117,7 +117,7 @@ fn server_error(error: &ServerError) -> Error {
 pub fn connect_failure(server: &str, error: mysql_async::Error) -> Failure {
     Failure::Final(match error {
         mysql_async::Error::Io(IoError::Io(error)) => io_error(server, &error),
-        // Without a word, as a server does that starts or stops, or a proxy.
+        // Closed without an error packet, as by a proxy or by a server that starts or stops.
         mysql_async::Error::Driver(DriverError::ConnectionClosed) => Error::Busy,
         mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
             Error::Other(format!("{server} has no TLS"))

@@ -68,7 +68,7 @@ impl Link {
         }
     }
 
-    /// Asks the server for an answer, which says that it is there.
+    /// Pings the server.
     pub async fn ping(&mut self) -> Result<(), Failure> {
         Ok(self.conn.ping().await?)
     }
@@ -110,7 +110,7 @@ impl Link {
         params: impl Into<Params> + Send,
     ) -> Result<Written, Failure> {
         let params: Params = params.into();
-        // To be prepared is no reason for doubt.
+        // Preparing a statement writes nothing, so no outcome can be in doubt.
         let statement = self.conn.prep(text).await?;
         self.is_in_doubt |= !self.is_in_transaction;
         self.conn.exec_drop(&statement, params).await?;
@@ -154,14 +154,15 @@ impl Link {
         Ok(())
     }
 
-    /// Ends the transaction after a failure, which says more than a failure of the rollback.
+    /// Rolls the transaction back after a failure. A failure of the rollback itself is not
+    /// reported, since the first failure is the cause.
     pub async fn undo(&mut self) {
         self.is_in_transaction = false;
         self.is_broken |= self.run("ROLLBACK").await.is_err();
     }
 
-    /// Takes the lock of a thing of this database, and waits at most so many milliseconds. It
-    /// is held until [`Link::unlock`], or the end of the connection.
+    /// Takes a named lock of this database; waits for at most this many milliseconds. It is
+    /// held until [`Link::unlock`], or the end of the connection.
     pub async fn lock(&mut self, kind: &str, thing: &str, wait: u64) -> Result<(), Failure> {
         // Such locks are the server's, and have names of at most 64 characters.
         let text = "SELECT GET_LOCK(CONCAT('wasi-sessions ', LEFT(SHA2(

@@ -15,7 +15,7 @@ thread_local! {
         .expect("a runtime needs only file descriptors");
 }
 
-/// The future was not done by its deadline.
+/// The deadline has passed.
 pub struct Elapsed;
 
 /// Polls the future until it is done, until `end` at most.
@@ -40,7 +40,7 @@ pub fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
     Ok(addresses.map(|address| address.ip()).collect())
 }
 
-/// Waits for so long, until `end` at most.
+/// Waits for this time, but at most until `end`.
 pub fn pause(time: Duration, end: Instant) {
     std::thread::sleep(time.min(end.saturating_duration_since(Instant::now())));
 }

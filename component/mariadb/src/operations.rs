@@ -198,7 +198,7 @@ impl Operations<'_> {
         }
         match self.find(hash).await? {
             None => Ok(Outcome::Gone),
-            // It came to this version after the look at it.
+            // The session has got this version since it was read.
             Some(session) if session.version == version => Err(Failure::Raced),
             Some(session) => Ok(Outcome::Stale(session)),
         }
@@ -255,7 +255,7 @@ impl Operations<'_> {
         let Some(hash) = IdHash::of(id) else {
             return Ok(None);
         };
-        // Without a `ttl` the payload says how long, and must not change meanwhile.
+        // Without a `ttl` the life is in the payload, which must not change meanwhile.
         let (until, version) = match ttl {
             Some(_) => (self.rules.until(ttl, &[]), None),
             None => match self.find(&hash).await? {
@@ -305,7 +305,7 @@ impl Operations<'_> {
         Ok(ended.rows > 0)
     }
 
-    /// Now, as the database has it.
+    /// Now, as the database stores it.
     pub fn now(&self) -> i64 {
         signed(self.rules.now)
     }

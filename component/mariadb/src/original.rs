@@ -18,7 +18,7 @@ use wasi_sessions_rules::types::Timestamp;
 /// milliseconds.
 const LAST_SECOND: i64 = 100_000_000_000;
 
-/// What a takeover left that was interrupted.
+/// What an interrupted takeover has left.
 #[derive(Clone, Copy)]
 pub enum Leftover {
     /// It has not begun: the original has its own name.
@@ -29,7 +29,7 @@ pub enum Leftover {
     Copied,
 }
 
-/// How the original is called during the takeover: as no `tableName` can be.
+/// The original's name during the takeover, which no `tableName` can have.
 pub fn set_aside(table: &str) -> String {
     format!("-{table}")
 }
@@ -133,7 +133,7 @@ pub async fn adopt(
 ) -> Result<(), Failure> {
     let (table, original) = (quoted(name), quoted(&set_aside(name)));
     if matches!(leftover, Leftover::Nothing) {
-        // Whoever still writes to it fails from now on.
+        // From here on, writes of the original application fail.
         link.run(&format!("RENAME TABLE {table} TO {original}"))
             .await?;
     }

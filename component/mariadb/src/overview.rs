@@ -74,7 +74,7 @@ impl Operations<'_> {
         }
         let mut after = cursor.map(bytes).unwrap_or_default().to_vec();
         loop {
-            // One more than are wanted says whether others follow.
+            // Reads one more than are wanted, to find out whether others follow.
             let most = (limit as usize + 1 - entries.len())
                 .max(scanned.min(LARGEST_PAGE as usize))
                 .min(MOST_SCANNED - scanned);

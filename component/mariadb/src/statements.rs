@@ -195,7 +195,7 @@ impl Statements {
         )
     }
 
-    /// Has collection look again at the rows with these hashes when they expire.
+    /// Defers the rows with these hashes: collection finds them again when they expire.
     pub fn defer(&self, hashes: &[IdHash]) -> String {
         format!(
             "UPDATE {} SET due = expires WHERE hash IN ({})",

@@ -15,7 +15,7 @@ enum Found {
     Nothing,
     /// The table of koa-generic-session-sequelize.
     Original,
-    /// What a takeover left that was interrupted.
+    /// What an interrupted takeover has left.
     Interrupted(Leftover),
     /// A table of this store, with this version of the schema.
     Version(u32),
@@ -44,7 +44,7 @@ pub async fn ready(
     let Some(now) = now.filter(|_| !matches!(found, Found::Version(_))) else {
         return Ok(quoted(&name));
     };
-    // Migrations of one database take turns.
+    // Migrations of one database run one after the other.
     link.lock("schema", "", options.sync_timeout).await?;
     let done = migrate(link, options, now).await;
     link.unlock().await;
