@@ -3,6 +3,21 @@
 use crate::engine::{Engine, Session, Store};
 use sha2::{Digest, Sha256};
 
+/// The time at which most tests run.
+pub const NOW: u64 = 1_700_000_000_000;
+
+/// Where requests are counted for collections. No engine has all of these.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)]
+pub enum Counting {
+    /// In the open store.
+    Store,
+    /// In the database; only requests that write.
+    Database,
+    /// In the process, as long as it keeps the connection.
+    Process,
+}
+
 /// The handle of the session with this id.
 pub fn handle(id: &str) -> String {
     hex::encode(Sha256::digest(format!("session-id:{id}")))

@@ -1,15 +1,12 @@
 //! A database in a server that all tests share.
 
-pub use crate::contract::samples::{create, handle, is_live, started};
+pub use crate::contract::samples::{Counting, NOW, create, handle, is_live, started};
 
 use crate::engine::{Durability, Engine, Error, Options, Store};
 use crate::server::Server;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-/// The moment at which most tests happen.
-pub const NOW: u64 = 1_700_000_000_000;
 
 /// The defaults of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,18 +24,6 @@ pub const CASES: u32 = 48;
 
 /// The last handle in the order of listings, which is that of all bytes.
 pub const LAST_HANDLE: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
-
-/// What counts requests towards a collection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)]
-pub enum Counting {
-    /// The open store does.
-    Store,
-    /// The database does, of the requests that write.
-    Database,
-    /// The process does, as long as it keeps the connection.
-    Process,
-}
 
 pub fn counting(_: Setup) -> Counting {
     Counting::Process

@@ -1,9 +1,7 @@
 //! What waits for the locks of others, and for how long.
 
-use crate::engine::{Engine, Error, Outcome, Request, SetRequest, Store};
-use crate::fixture::{Database, NOW, SETUP, SETUPS, create, is_live};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::thread;
+use crate::engine::{Engine, Error, Outcome, Request, SetRequest};
+use crate::fixture::{Database, NOW, SETUPS, is_live};
 
 #[test]
 fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
@@ -48,45 +46,4 @@ fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
         ));
         assert_eq!(store.get(NOW, "mine").unwrap().unwrap().version, 2);
     }
-}
-
-/// Ends sessions of `alice` with `end` while 20 connections rotate them, several times over.
-fn assert_none_escapes(end: impl Fn(&mut Store)) {
-    let database = Database::with(SETUP, |options| options.gc_frequency = 0);
-    let mut store = database.open();
-    for _ in 0..10 {
-        let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            for _ in 0..20 {
-                let mut id = create(&mut store, NOW, Some("alice"));
-                let (database, is_over) = (&database, &is_over);
-                scope.spawn(move || {
-                    let mut store = database.open();
-                    while !is_over.load(SeqCst) {
-                        match store.rotate(NOW, &id, None).unwrap() {
-                            Some(created) => id = created.id,
-                            None => return,
-                        }
-                    }
-                });
-            }
-            end(&mut store);
-            is_over.store(true, SeqCst);
-        });
-        assert_eq!(store.count_sessions(NOW, None), Ok(0));
-    }
-}
-
-#[test]
-fn a_session_that_is_rotated_does_not_escape_the_end_of_its_subject() {
-    assert_none_escapes(|store| {
-        store.terminate_subject(NOW, "alice", None).unwrap();
-    });
-}
-
-#[test]
-fn a_session_that_is_rotated_does_not_escape_the_end_of_all() {
-    assert_none_escapes(|store| {
-        store.clear(NOW).unwrap();
-    });
 }

@@ -1,14 +1,13 @@
 //! A server of MariaDB on the loopback interface, in a temporary directory.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 #[path = "programs.rs"]
 mod programs;
 
-use crate::process::{Process, certify, directory, free_port, unprivileged};
+use crate::process::{Process, Session, certify, directory, free_port, printed, unprivileged};
 
 /// The password of the user `guarded`.
 pub const PASSWORD: &str = "s3cret, with spaces";
@@ -109,11 +108,7 @@ impl Server {
     /// Runs statements that end with a delimiter of their own.
     pub fn sql_until(&self, database: &str, delimiter: &str, statements: &str) -> String {
         let output = self.output(database, delimiter, statements);
-        assert!(output.status.success(), "{statements}: {output:?}");
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .trim_end()
-            .to_owned()
+        printed(statements, output)
     }
 
     fn output(&self, database: &str, delimiter: &str, statements: &str) -> Output {
@@ -146,19 +141,7 @@ impl Server {
     /// Runs statements in a transaction that stays open until the session is dropped.
     #[allow(dead_code)]
     pub fn begin(&self, database: &str, statements: &str) -> Session {
-        let mut command = self.client(database);
-        let mut client = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = client.stdin.as_mut().unwrap();
-        writeln!(input, "BEGIN; {statements};\nSELECT 'done';").unwrap();
-        let mut line = String::new();
-        let output = client.stdout.as_mut().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
-        assert_eq!(line, "done\n");
-        Session(client)
+        Session::begin(self.client(database), statements, "SELECT 'done';")
     }
 
     /// The certificate of a server with `--ssl`, in PEM.
@@ -170,15 +153,5 @@ impl Server {
     /// What the server logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-}
-
-/// A session of the server with an open transaction.
-pub struct Session(Child);
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().unwrap();
     }
 }

@@ -1,15 +1,12 @@
 //! Databases for the tests: each is a schema on a server that all tests share.
 
-pub use crate::contract::samples::{create, handle, is_live, started};
+pub use crate::contract::samples::{Counting, NOW, create, handle, is_live, started};
 
 use crate::engine::{Durability, Engine, Error, Options, Store};
 use crate::server::Server;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-/// The time at which most tests run.
-pub const NOW: u64 = 1_700_000_000_000;
 
 /// The default isolation of transactions: PostgreSQL's own, and that of some compatible
 /// databases.
@@ -22,18 +19,6 @@ pub const CASES: u32 = 48;
 
 /// The last handle in the order of listings, in which bytes are unsigned.
 pub const LAST_HANDLE: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
-
-/// Where requests are counted for collections.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)]
-pub enum Counting {
-    /// In the open store.
-    Store,
-    /// In the database; only requests that write.
-    Database,
-    /// In the process, as long as it keeps the connection.
-    Process,
-}
 
 pub fn counting(_: Setup) -> Counting {
     Counting::Process

@@ -14,8 +14,6 @@ mod process;
 #[cfg(server)]
 mod connections;
 #[cfg(server)]
-mod endings;
-#[cfg(server)]
 mod engine;
 #[cfg(server)]
 mod fixture;

@@ -1,15 +1,16 @@
 //! A PostgreSQL server on the loopback interface, in a temporary directory.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 #[path = "programs.rs"]
 mod programs;
 
-use crate::process::{NOBODY, Process, certify, directory, free_port, unprivileged};
+use crate::process::{
+    NOBODY, Process, Session, certify, directory, free_port, printed, unprivileged,
+};
 
 /// The password of the user `postgres`, who logs in by SCRAM.
 pub const PASSWORD: &str = "s3cret, with spaces";
@@ -111,11 +112,7 @@ impl Server {
     /// Runs statements; returns their output, one line for each row.
     pub fn sql(&self, database: &str, statements: &str) -> String {
         let output = self.sql_output(database, statements);
-        assert!(output.status.success(), "{statements}: {output:?}");
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .trim_end()
-            .to_owned()
+        printed(statements, output)
     }
 
     fn sql_output(&self, database: &str, statements: &str) -> Output {
@@ -141,19 +138,7 @@ impl Server {
     /// Runs statements in a transaction that stays open until the session is dropped.
     #[allow(dead_code)]
     pub fn begin(&self, statements: &str) -> Session {
-        let mut command = self.psql("postgres");
-        let mut psql = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = psql.stdin.as_mut().unwrap();
-        writeln!(input, "BEGIN; {statements};\n\\echo done").unwrap();
-        let mut line = String::new();
-        let output = psql.stdout.as_mut().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
-        assert_eq!(line, "done\n");
-        Session(psql)
+        Session::begin(self.psql("postgres"), statements, "\\echo done")
     }
 
     /// The certificate of a server with `ssl=on`, in PEM.
@@ -165,15 +150,5 @@ impl Server {
     /// The server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-}
-
-/// A session of the server with an open transaction.
-pub struct Session(Child);
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().unwrap();
     }
 }

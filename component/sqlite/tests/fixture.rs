@@ -1,6 +1,6 @@
 //! Databases for the tests, each in a new directory.
 
-pub use crate::contract::samples::{create, handle, is_live, started};
+pub use crate::contract::samples::{Counting, NOW, create, handle, is_live, started};
 
 use crate::engine::{Access, Durability, Engine, Error, Options, Store};
 use base64::engine::general_purpose::STANDARD;
@@ -13,9 +13,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tempfile::TempDir;
 use wasi_sessions_component::gather_writes;
 use wasi_sessions_rules::key::{Key, PreviousKey};
-
-/// The time at which most tests run.
-pub const NOW: u64 = 1_700_000_000_000;
 
 /// Both kinds of access.
 pub const BOTH: [Access; 2] = [Access::Exclusive, Access::Shared];
@@ -30,18 +27,6 @@ pub const CASES: u32 = 256;
 
 /// The last handle in the order of listings, which is that of the signed rowids.
 pub const LAST_HANDLE: &str = "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
-
-/// Where requests are counted for collections.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Counting {
-    /// In the open store.
-    Store,
-    /// In the database; only requests that write.
-    Database,
-    /// In the process, as long as it keeps the connection.
-    #[allow(dead_code)]
-    Process,
-}
 
 pub fn counting(setup: Setup) -> Counting {
     match setup {

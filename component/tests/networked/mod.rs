@@ -5,4 +5,5 @@
 
 mod concurrency;
 mod connections;
+mod endings;
 pub mod proxy;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// The user that the server runs as if the tests run as root: servers refuse that.
@@ -128,4 +128,41 @@ pub fn certify(is_root: bool, directory: &Path) {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
+}
+
+/// What a client printed that ran these statements, without the last line break.
+pub fn printed(statements: &str, output: Output) -> String {
+    assert!(output.status.success(), "{statements}: {output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.trim_end().to_owned()
+}
+
+/// A session of a server with an open transaction, which ends when this is dropped.
+pub struct Session(Child);
+
+impl Session {
+    /// Runs statements in a transaction, with a client that reads them from its standard
+    /// input. `echo` is the command by which the client prints `done`.
+    #[allow(dead_code)]
+    pub fn begin(mut client: Command, statements: &str, echo: &str) -> Session {
+        let mut client = client
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = client.stdin.as_mut().unwrap();
+        writeln!(input, "BEGIN; {statements};\n{echo}").unwrap();
+        let mut line = String::new();
+        let output = client.stdout.as_mut().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        assert_eq!(line, "done\n");
+        Session(client)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
 }
