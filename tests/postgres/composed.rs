@@ -7,14 +7,13 @@ use std::sync::{Arc, LazyLock};
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use wasmtime_wasi::WasiCtx;
-use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::place::{SERVER, connections, url};
 use super::server::{PASSWORD, Server};
 use crate::composed::plain_host::{Answer, Deadline, Instance, site};
 use crate::guests::{POSTGRES, State};
+use crate::sandbox::reaching;
 
 /// The number of concurrent requests.
 const AT_ONCE: usize = 32;
@@ -25,17 +24,7 @@ static SITE: LazyLock<ProxyPre<State>> = LazyLock::new(|| site(&fs::read(POSTGRE
 fn instance(server: &Server, application: &str) -> Instance {
     let allowed = SocketAddr::from(([127, 0, 0, 1], server.port));
     let location = format!("{}?application_name={application}", url(server));
-    let wasi = WasiCtx::builder()
-        .allow_tcp(true)
-        .socket_addr_check(move |address, purpose| {
-            Box::pin(async move {
-                match purpose {
-                    SocketAddrUse::TcpConnect => address == allowed,
-                    SocketAddrUse::TcpBind => address.ip().is_unspecified(),
-                    _ => false,
-                }
-            })
-        })
+    let wasi = reaching(allowed)
         .env("PGPASSWORD", PASSWORD)
         .env("SESSION_STORE", location)
         .build();
