@@ -7,7 +7,6 @@ mod launcher;
 mod location;
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use tokio::runtime;
 use tokio::sync::mpsc;
@@ -25,6 +24,7 @@ use crate::owner::caller::Caller;
 use crate::owner::command::{Tell, Waiting};
 use crate::owner::group::Budget;
 use crate::owner::permits::{Queue, Queued, Serving};
+use crate::owner::store_thread::{self, StoreThread};
 use crate::sandbox::instance::{Called, Guest};
 use crate::sandbox::state::State;
 use crate::settings::Settings;
@@ -43,12 +43,14 @@ pub(crate) enum Access {
 /// The connections of an open store. Dropping this waits until queued jobs are done and the
 /// connections are closed.
 pub(crate) struct Connections {
+    /// Dropped before `_thread`, which then runs the jobs that are left, closes the
+    /// connections and ends.
+    commands: mpsc::UnboundedSender<Command>,
+    _thread: StoreThread,
     queue: Arc<Queue>,
     pub(crate) budget: Budget,
     /// The servers as text.
     pub(crate) servers: String,
-    commands: Option<mpsc::UnboundedSender<Command>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Connections {
@@ -72,20 +74,17 @@ impl Connections {
         let (sender, commands) = mpsc::unbounded_channel();
         let (ready, opened) = Caller::new();
         let served = queue.clone();
-        let thread = thread::Builder::new()
-            .name("wasi-sessions".to_owned())
-            .spawn(move || {
-                let _serving = Serving::store(&served);
-                run(plan, most, budget, idle, commands, ready);
-            })
-            .map_err(|error| Error::Start(Cause::new(error)))?;
+        let thread = store_thread::spawn(move || {
+            let _serving = Serving::store(&served);
+            run(plan, most, budget, idle, commands, ready);
+        })?;
         opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(Self {
+            commands: sender,
+            _thread: StoreThread::new(thread),
             queue,
             budget,
             servers,
-            commands: Some(sender),
-            thread: Some(thread),
         })
     }
 
@@ -139,13 +138,12 @@ impl Connections {
         job: impl FnOnce(Queued) -> Job,
         blocking: &Blocking,
     ) -> Result<(), Error> {
-        let commands = self.commands.as_ref().ok_or(Error::Closed)?;
         let job = job(self.queue.enter(blocking).await?);
         let command = match access {
             Access::Reads => Command::Read(job),
             Access::Writes => Command::Write(job),
         };
-        commands.send(command).map_err(|_| Error::Closed)
+        self.commands.send(command).map_err(|_| Error::Closed)
     }
 }
 
@@ -164,24 +162,6 @@ fn calling<'g, T: Send + 'static>(
         let tell: Tell = Box::new(move || caller.answer(done));
         (tell, trapped)
     })
-}
-
-impl Drop for Connections {
-    fn drop(&mut self) {
-        // Without a sender the thread runs the jobs that are left, closes the connections and
-        // ends.
-        self.commands = None;
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
-        // A clock or a waker of the application may drop the last handle on this very
-        // thread, which cannot join itself.
-        if thread.thread().id() != thread::current().id() {
-            // Ignored: if the thread panicked, the panic hook has reported it, and its
-            // callers got `Closed`.
-            let _ = thread.join();
-        }
-    }
 }
 
 /// The thread's main function: opens the first connection, reports the result to `ready`,

@@ -7,6 +7,7 @@ mod inline;
 pub(crate) mod limits;
 pub(crate) mod permits;
 mod shared;
+pub(crate) mod store_thread;
 pub(crate) mod thread;
 
 use std::path::Path;

@@ -18,11 +18,12 @@ use crate::owner::group::{Budget, Group};
 use crate::owner::inline::Inline;
 use crate::owner::permits::{Queued, Serving};
 use crate::owner::shared::SharedOwner;
+use crate::owner::store_thread::{self, StoreThread};
 use crate::owner::{Owner, Replies};
 use crate::settings::{Files, Settings};
 use crate::sync::atomic::Ordering;
 use crate::sync::runtime::{self, Runtime};
-use crate::sync::thread::{self, JoinHandle};
+use crate::sync::thread;
 use crate::sync::{Instant, MutexGuard, mpsc, timeout};
 use crate::{Error, Options};
 
@@ -37,11 +38,13 @@ const INLINE_COST: u32 = 7;
 /// The thread of an open store. Dropping this waits until queued commands are done and the
 /// database is closed.
 pub(crate) struct OwnerThread {
+    /// Dropped before `_thread`, which then runs the commands that are left, closes the
+    /// store and ends.
+    queue: mpsc::UnboundedSender<Command>,
+    _thread: StoreThread,
     shared_owner: Arc<SharedOwner>,
     pub(crate) budget: Budget,
     options: Options,
-    queue: Option<mpsc::UnboundedSender<Command>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl OwnerThread {
@@ -64,17 +67,15 @@ impl OwnerThread {
         };
         let step = options.gc_step.try_into().unwrap_or(u32::MAX);
         let open = move || Owner::open(&files, settings, clock, cache);
-        let thread = thread::Builder::new()
-            .name("wasi-sessions".to_owned())
-            .spawn(move || run(open, after_work, step, &shared, budget, commands, ready))
-            .map_err(|error| Error::Start(Cause::new(error)))?;
+        let body = move || run(open, after_work, step, &shared, budget, commands, ready);
+        let thread = store_thread::spawn(body)?;
         opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(Self {
+            queue,
+            _thread: StoreThread::new(thread),
             shared_owner,
             budget,
             options,
-            queue: Some(queue),
-            thread: Some(thread),
         })
     }
 
@@ -177,10 +178,8 @@ impl OwnerThread {
     /// it schedules an idle collection.
     fn note_work(&self) {
         self.shared_owner.active.store(true, Ordering::SeqCst);
-        if self.shared_owner.resting.swap(false, Ordering::SeqCst)
-            && let Some(queue) = &self.queue
-        {
-            let _ = queue.send(Command::Active);
+        if self.shared_owner.resting.swap(false, Ordering::SeqCst) {
+            let _ = self.queue.send(Command::Active);
         }
     }
 
@@ -190,27 +189,8 @@ impl OwnerThread {
         command: impl FnOnce(Queued) -> Command,
         blocking: &Blocking,
     ) -> Result<(), Error> {
-        let queue = self.queue.as_ref().ok_or(Error::Closed)?;
         let command = command(self.shared_owner.queue.enter(blocking).await?);
-        queue.send(command).map_err(|_| Error::Closed)
-    }
-}
-
-impl Drop for OwnerThread {
-    fn drop(&mut self) {
-        // Without a sender the thread runs the commands that are left, closes the store and
-        // ends.
-        self.queue = None;
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
-        // A clock or a waker of the application may drop the last handle on this very
-        // thread, which cannot join itself.
-        if thread.thread().id() != thread::current().id() {
-            // Ignored: if the thread panicked, the panic hook has reported it, and its
-            // callers got `Closed`.
-            let _ = thread.join();
-        }
+        self.queue.send(command).map_err(|_| Error::Closed)
     }
 }
 
