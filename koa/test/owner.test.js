@@ -22,9 +22,10 @@ test('when a worker dies, requests in flight fail and the next worker runs the q
   const started = workers(t);
   const store = await openStore(t);
   await store.set('a', { x: 1 });
+  // The worker dies before it reads the message.
+  started[0].postMessage = () => started[0].terminate();
   const lost = store.set('b', {});
   const waiting = store.set('c', { x: 3 });
-  started[0].terminate();
   await assert.rejects(lost, { code: 'crashed' });
   assert.equal((await waiting).outcome, 'written');
   assert.deepEqual(await store.get('a'), { x: 1 });
