@@ -106,9 +106,14 @@ fn stalled_bodies_give_way_to_new_clients() {
     let site = guest(&home, &["--connections", "2"]);
     let mut bodies = [site.begin("/length"), site.begin("/length")];
     assert_eq!(site.get("/hello").status, 200);
-    bodies[1].write_all(b"-last").unwrap();
-    assert_eq!(rest(&mut bodies[0]), "");
-    assert!(rest(&mut bodies[1]).starts_with("HTTP/1.1 200 "));
+    // One has given way, and the other one can continue.
+    let [first, second] = bodies.each_mut().map(|body| {
+        let _ = body.write_all(b"-last");
+        rest(body)
+    });
+    let answered = first.starts_with("HTTP/1.1 200 ") != second.starts_with("HTTP/1.1 200 ");
+    let closed = first.is_empty() != second.is_empty();
+    assert!(answered && closed, "{first:?}, {second:?}");
 }
 
 #[test]

@@ -61,7 +61,6 @@ impl Client {
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        self.progress.write();
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -112,6 +111,7 @@ impl AsyncWrite for Client {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.progress.write();
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.limited(context, written)
     }
@@ -121,6 +121,7 @@ impl AsyncWrite for Client {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.progress.write();
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
         self.limited(context, written)
     }

@@ -26,6 +26,9 @@ struct ConnectionState {
     since: Instant,
     /// Whether bytes of a response are still to be written.
     unsent: bool,
+    /// When the last write began. A client that has read a response cannot have read it
+    /// earlier, so connections become idle in the order in which their clients see it.
+    written: Instant,
     /// Whether the connection was asked to give way.
     chosen: bool,
     /// The request whose response is not sent yet.
@@ -65,6 +68,7 @@ impl Progress {
                 phase: Phase::Fresh,
                 since: Instant::now(),
                 unsent: false,
+                written: Instant::now(),
                 chosen: false,
                 line: None,
                 requests: 0,
@@ -141,9 +145,11 @@ impl Progress {
         }
     }
 
-    /// Records that there are bytes to write.
+    /// Records that bytes are about to be written.
     pub(super) fn write(&self) {
-        self.state().unsent = true;
+        let mut state = self.state();
+        state.unsent = true;
+        state.written = Instant::now();
     }
 
     /// Records that all bytes so far are written. At the end of a response, logs it; only
@@ -158,7 +164,8 @@ impl Progress {
             Some(_) => Phase::Upload,
             None => Phase::Idle,
         };
-        state.enter(next);
+        state.phase = next;
+        state.since = state.written;
         let line = state.line.take();
         drop(state);
         if let Some(line) = line {
