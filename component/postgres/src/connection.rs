@@ -3,8 +3,8 @@
 use crate::failure::{Failure, connect_error};
 use crate::location::{Location, Server};
 use crate::network::{self, Stream};
+use crate::schema;
 use crate::statements::Statements;
-use crate::table;
 use crate::tls::{Connector, Encrypted};
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -195,7 +195,7 @@ async fn prepare(
         return Err(Error::Other(words.into()).into());
     }
     let clock_offset = row.get::<_, i64>(7) - (sent + received) / 2;
-    let table = table::ready(client, options, now).await?;
+    let table = schema::ready(client, options, now).await?;
     Ok((Statements::prepare(client, &table).await?, clock_offset))
 }
 

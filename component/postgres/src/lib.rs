@@ -16,6 +16,7 @@ mod location;
 mod statements;
 
 mod original;
+mod schema;
 mod table;
 
 mod connection;

@@ -1,7 +1,6 @@
 //! Replacements for system calls of SQLite's own file systems, for all connections of
 //! the process.
 
-use super::file::Done;
 use rusqlite::ffi::{self, sqlite3_vfs};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
@@ -41,8 +40,8 @@ thread_local! {
 }
 
 /// Runs an operation of SQLite's own file system. Fails if the operation could not sync
-/// a directory, which SQLite ignores.
-pub fn with_directory(operation: impl FnOnce() -> Done) -> Done {
+/// a directory, which SQLite ignores. Errors are SQLite's codes.
+pub fn with_directory(operation: impl FnOnce() -> Result<(), c_int>) -> Result<(), c_int> {
     FAILED.set(false);
     operation()?;
     match FAILED.take() {
