@@ -106,8 +106,11 @@ fn sessions_can_be_ended_repeatedly_on_a_full_disk() {
             let ended = store.terminate_subject(NOW, "alice", Some(&ids[0]));
             match ended {
                 Ok(ended) => assert_eq!(ended, ids.len() as u64 - 1),
-                // Ending very many sessions in one transaction needs more than the reserve.
-                Err(error) => assert_eq!((error, size), (Error::StorageFull, 200), "{case}"),
+                // Ending thousands of sessions in one transaction needs more than the reserve.
+                Err(error) => {
+                    assert_eq!(error, Error::StorageFull, "{case}");
+                    assert!(ids.len() > 2000, "{case}: {}", ids.len());
+                }
             }
             for id in ids.drain(1..) {
                 store.destroy(NOW, &id).unwrap();

@@ -1,9 +1,9 @@
 //! Estimates how much can be written before SQLite's next checkpoint, from the component's
 //! writes and syncs.
 
-/// SQLite's `wal_autocheckpoint`: a transaction after which the write-ahead log (WAL) has at
-/// least this many frames ends with a checkpoint.
-const CHECKPOINT: u64 = 1000;
+/// The component's `wal_autocheckpoint`: a transaction after which the write-ahead log (WAL)
+/// has at least this many frames ends with a checkpoint.
+const CHECKPOINT: u64 = 256;
 
 /// The length of a frame's header, in bytes; a page follows.
 const FRAME_HEADER: u64 = 24;
@@ -108,13 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn a_log_has_room_for_less_than_a_thousand_pages() {
-        assert!(log(1).has_room(998, 0, 0));
-        assert!(!log(1).has_room(999, 0, 0));
-        assert!(log(900).has_room(99, 0, 0));
-        assert!(!log(900).has_room(100, 0, 0));
-        assert!(log(900).has_room(50, 49 * FRAME / 2, 0));
-        assert!(!log(900).has_room(50, 50 * FRAME / 2, 0));
+    fn a_log_has_room_for_less_pages_than_cause_a_checkpoint() {
+        assert!(log(1).has_room(CHECKPOINT - 2, 0, 0));
+        assert!(!log(1).has_room(CHECKPOINT - 1, 0, 0));
+        let almost_full = || log(CHECKPOINT - 100);
+        assert!(almost_full().has_room(99, 0, 0));
+        assert!(!almost_full().has_room(100, 0, 0));
+        assert!(almost_full().has_room(50, 49 * FRAME / 2, 0));
+        assert!(!almost_full().has_room(50, 50 * FRAME / 2, 0));
         assert!(!log(1).has_room(u64::MAX, u64::MAX, u64::MAX));
     }
 
@@ -124,31 +125,31 @@ mod tests {
         let room = |database: u64, freed: u64| {
             let mut wal = log(1);
             wal.note_database(database);
-            (0..1000)
+            (0..CHECKPOINT)
                 .rev()
                 .find(|pages| wal.has_room(*pages, 0, freed))
                 .unwrap()
         };
         let all = room(0, 0);
-        assert_eq!(all, 998);
+        assert_eq!(all, CHECKPOINT - 2);
         // One page of the pointer map describes 819 pages.
         assert_eq!(all - room(PAGE, 1), 1);
-        assert_eq!(all - room(PAGE, 1 << 20), 3);
-        assert_eq!(all - room(100 * 819 * PAGE, 1 << 20), 103);
-        assert_eq!(all - room(u64::MAX, 1 << 20), 257);
+        assert_eq!(all - room(PAGE, 1 << 20), 2);
+        assert_eq!(all - room(100 * 819 * PAGE, 1 << 20), 102);
+        assert_eq!(all - room(u64::MAX, 1 << 19), 129);
         // A page of the free list has 1016 entries.
-        assert_eq!(all - room(PAGE, 1017 * PAGE), 4);
+        assert_eq!(all - room(PAGE, 1017 * PAGE), 3);
         assert!(!log(1).has_room(0, 0, u64::MAX));
     }
 
     #[test]
     fn a_restarted_log_has_room_again() {
-        let mut wal = log(999);
+        let mut wal = log(CHECKPOINT - 1);
         assert!(!wal.has_room(1, 0, 0));
         wal.note_write(&log_header(1024), 0);
         wal.note_write(&[0; 1048], 32);
-        assert!(wal.has_room(997, 0, 0));
-        assert!(!wal.has_room(999, 0, 0));
+        assert!(wal.has_room(CHECKPOINT - 3, 0, 0));
+        assert!(!wal.has_room(CHECKPOINT - 1, 0, 0));
     }
 
     fn log_header(page: u32) -> [u8; 32] {

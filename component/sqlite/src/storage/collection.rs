@@ -9,8 +9,7 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::types::{Collected, Timestamp};
 
 /// The number of pages in the WAL at which a collection checkpoints, so that no request
-/// waits long for the checkpoint. Otherwise SQLite checkpoints at 1000 pages: then a page
-/// that was written many times is copied only once.
+/// waits long for the checkpoint. Lower than [`super::wal::CHECKPOINT`].
 const MANY_PAGES: u64 = 160;
 
 /// The most pages that one step gives back to the file system. SQLite may have to move

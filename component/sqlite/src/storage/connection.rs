@@ -13,6 +13,7 @@ use super::mark;
 use super::schema;
 use super::table::Found;
 use super::vfs::sync_directory;
+use super::wal::CHECKPOINT;
 use rusqlite::config::DbConfig;
 use std::fs;
 use std::io::ErrorKind;
@@ -198,6 +199,7 @@ impl Storage {
                 }
                 self.prepare_new_file()?;
                 self.pragma("journal_mode = WAL", Some("wal"))?;
+                self.pragma(&format!("wal_autocheckpoint = {CHECKPOINT}"), None)?;
                 found
             }
             Access::Shared => {

@@ -6,6 +6,15 @@ use super::database::Storage;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Durability;
 
+/// SQLite's `wal_autocheckpoint`: a transaction after which the WAL has at least this many
+/// pages ends with a checkpoint. The host knows this number, too (`sandbox/wal.rs`).
+///
+/// A checkpoint waits for the disk, and requests wait for it. With 64 clients and an fsync of
+/// 0.25 ms, the 99th percentile of durable updates was 10 to 13 ms with SQLite's 1000 pages,
+/// and is 5 to 7 ms with these, for a tenth of the throughput: pages that are written again
+/// and again are copied more often.
+pub(super) const CHECKPOINT: u64 = 256;
+
 impl Storage {
     /// Relaxes the durability for a collection step, which need not wait for the disk:
     /// a loss of power only brings expired rows back. Not for a shared database, which
