@@ -17,7 +17,7 @@ const PROGRAMS: &str = "/usr/bin";
 const BROWSER: [&str; 2] = ["/usr/bin/chromedriver", "/usr/bin/chromium"];
 
 fn main() {
-    let component = wasi::build("web-demo", &["web-demo"]);
+    let component = wasi::build("web-demo", &["web-demo"], None);
     let embedded = component.and_then(|file| wasi::embed(&file, "WEB_DEMO_COMPONENT_FILE"));
     // Cargo shows what is logged so as one line, and fails.
     if let Err(error) = embedded {

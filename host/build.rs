@@ -1,12 +1,17 @@
 //! Builds or finds the components that the crate embeds: the one over SQLite, and with the
-//! feature `postgres` the one over PostgreSQL.
+//! features `mariadb` and `postgres` those over MariaDB and PostgreSQL.
 //!
 //! In the repository the components are built from their sources. The published package
-//! has them in `component.wasm` and `postgres.wasm` beside this file, and needs no WASI
-//! toolchain. With `WASI_SESSIONS_COMPONENT=<file>` or `WASI_SESSIONS_POSTGRES=<file>`
-//! that file is embedded instead; a relative path is resolved from the workspace.
+//! has them in `component.wasm`, `mariadb.wasm` and `postgres.wasm` beside this file, and
+//! needs no WASI toolchain. With `WASI_SESSIONS_COMPONENT=<file>`,
+//! `WASI_SESSIONS_MARIADB=<file>` or `WASI_SESSIONS_POSTGRES=<file>` that file is embedded
+//! instead; a relative path is resolved from the workspace.
+//!
+//! The component over MariaDB is built only where Rust has its own target for WASI. Elsewhere
+//! the feature `mariadb` embeds nothing, with a warning, and the crate refuses MariaDB's URLs.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +28,7 @@ fn main() {
         given: "WASI_SESSIONS_COMPONENT",
         packaged: "component.wasm",
         embedded: "WASI_SESSIONS_COMPONENT_FILE",
+        has_sockets: false,
     });
     if env::var_os("CARGO_FEATURE_POSTGRES").is_some() {
         embed(&Component {
@@ -31,7 +37,29 @@ fn main() {
             given: "WASI_SESSIONS_POSTGRES",
             packaged: "postgres.wasm",
             embedded: "WASI_SESSIONS_POSTGRES_FILE",
+            has_sockets: false,
         });
+    }
+    println!("cargo::rustc-check-cfg=cfg(mariadb_component)");
+    if env::var_os("CARGO_FEATURE_MARIADB").is_some() {
+        let mariadb = Component {
+            package: "wasi-sessions-mariadb",
+            sources: &["component/mariadb/Cargo.toml", "component/mariadb/src"],
+            given: "WASI_SESSIONS_MARIADB",
+            packaged: "mariadb.wasm",
+            embedded: "WASI_SESSIONS_MARIADB_FILE",
+            has_sockets: true,
+        };
+        if mariadb.is_built() && !wasi::has_sockets() {
+            println!(
+                "cargo::warning={} is left out: it needs Rust's own target, \
+                 `rustup target add wasm32-wasip2`",
+                mariadb.package
+            );
+        } else {
+            println!("cargo::rustc-cfg=mariadb_component");
+            embed(&mariadb);
+        }
     }
 }
 
@@ -47,17 +75,32 @@ struct Component {
     packaged: &'static str,
     /// The variable that names its file to the crate.
     embedded: &'static str,
+    /// Whether it uses sockets of the standard library.
+    has_sockets: bool,
+}
+
+impl Component {
+    /// The file in the environment that is to be embedded, if any.
+    fn given(&self) -> Option<OsString> {
+        println!("cargo::rerun-if-env-changed={}", self.given);
+        env::var_os(self.given).filter(|file| !file.is_empty())
+    }
+
+    /// Whether it is built from its sources.
+    fn is_built(&self) -> bool {
+        self.given().is_none() && !is_package()
+    }
 }
 
 fn embed(component: &Component) {
-    println!("cargo::rerun-if-env-changed={}", component.given);
-    let file = match env::var_os(component.given) {
-        Some(file) if !file.is_empty() => prebuilt(&wasi::workspace().join(file)),
-        _ if is_package() => prebuilt(&manifest_directory().join(component.packaged)),
-        _ => {
+    let file = match component.given() {
+        Some(file) => prebuilt(&wasi::workspace().join(file)),
+        None if is_package() => prebuilt(&manifest_directory().join(component.packaged)),
+        None => {
             let common = ["component/exports", "component/rules"];
             let sources: Vec<_> = common.iter().chain(component.sources).copied().collect();
-            wasi::build(component.package, &sources)
+            let rustflag = component.has_sockets.then_some(wasi::SOCKETS);
+            wasi::build(component.package, &sources, rustflag)
         }
     };
     let embedded = file.and_then(|file| wasi::embed(&file, component.embedded));

@@ -23,8 +23,9 @@ pub struct Location {
     /// temporary folder in it
     #[arg(long, global = true, value_name = "DIR")]
     pub directory: Option<PathBuf>,
-    /// Instead of a directory, a database on a server, such as postgres://user@host/database. Its
-    /// password is in the environment variable PGPASSWORD
+    /// Instead of a directory, a database on a server: postgres://user@host/database, with its
+    /// password in the environment variable PGPASSWORD, or mariadb://user@host/database, with
+    /// MYSQL_PWD
     #[arg(long, global = true, value_name = "URL",
           value_parser = NonEmptyStringValueParser::new())]
     pub store: Option<String>,

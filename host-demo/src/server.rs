@@ -9,9 +9,6 @@ use wasi_sessions::{Builder, Database, Error, Options, Sessions};
 
 use crate::database::{self, cache_directory};
 
-/// The environment variable with the password, which PostgreSQL's own programs read, too.
-const PASSWORD: &str = "PGPASSWORD";
-
 /// A database on a server, and the options of its store.
 pub struct Server {
     database: Database,
@@ -22,7 +19,7 @@ impl Server {
     /// The database with this URL. The password is in the URL or in the environment.
     pub fn new(url: &str, tls_roots: Option<&Path>, options: Options) -> anyhow::Result<Self> {
         let mut database = Database::new(url);
-        if let Some(password) = password()? {
+        if let Some(password) = password(&database)? {
             database = database.password(password);
         }
         if let Some(file) = tls_roots {
@@ -63,11 +60,15 @@ impl Server {
     }
 }
 
-fn password() -> anyhow::Result<Option<String>> {
-    match env::var(PASSWORD) {
+/// The password in the environment variable that the database's own programs read, too.
+fn password(database: &Database) -> anyhow::Result<Option<String>> {
+    let Some(variable) = database.password_variable() else {
+        return Ok(None);
+    };
+    match env::var(variable) {
         Ok(password) => Ok(Some(password)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => bail!("{PASSWORD} is not UTF-8"),
+        Err(VarError::NotUnicode(_)) => bail!("{variable} is not UTF-8"),
     }
 }
 

@@ -89,10 +89,22 @@ fn minor(version: &str) -> Option<u32> {
     version.split('.').nth(1)?.parse().ok()
 }
 
+/// The folder beside `rustc` with a folder for each target that is installed.
+#[allow(dead_code)]
+pub fn targets(rustc: &OsStr) -> Option<PathBuf> {
+    let targets = target_libraries(rustc)?;
+    let targets = targets.parent()?.parent()?;
+    targets.exists().then(|| targets.to_owned())
+}
+
+/// The folder of the target's standard library beside `rustc`, whether it exists or not.
+fn target_libraries(rustc: &OsStr) -> Option<PathBuf> {
+    printed(rustc, &["--print", "target-libdir", "--target", TARGET]).map(PathBuf::from)
+}
+
 /// Whether the target's standard library is installed beside `rustc`.
 fn has_target(rustc: &OsStr) -> bool {
-    let libraries = printed(rustc, &["--print", "target-libdir", "--target", TARGET]);
-    let files = libraries.and_then(|libraries| fs::read_dir(libraries).ok());
+    let files = target_libraries(rustc).and_then(|libraries| fs::read_dir(libraries).ok());
     files
         .into_iter()
         .flatten()

@@ -62,10 +62,15 @@ const FOREIGN_PREFIXES: [&str; 9] = [
 pub const SOCKETS: &str = "--cfg=tokio_unstable";
 
 /// Whether components can use sockets of the standard library. Rust's target has them;
-/// the C library beside Debian's Rust does not.
+/// the C library beside Debian's Rust does not. Cargo reruns the build script when the target
+/// is installed.
 #[allow(dead_code)]
 pub fn has_sockets() -> bool {
-    find_toolchain().is_ok_and(|toolchain| toolchain.rustflags.is_empty())
+    let has_sockets = find_toolchain().is_ok_and(|toolchain| toolchain.rustflags.is_empty());
+    if !has_sockets && let Some(targets) = toolchain::targets(&variable("RUSTC")) {
+        println!("cargo::rerun-if-changed={}", targets.display());
+    }
+    has_sockets
 }
 
 fn find_toolchain() -> Result<Toolchain, String> {
@@ -77,18 +82,9 @@ fn find_toolchain() -> Result<Toolchain, String> {
     )
 }
 
-/// Builds the component of `package` and returns its file. Cargo reruns the build script if
-/// one of the folders `sources` in the workspace changes.
-pub fn build(package: &str, sources: &[&str]) -> Result<PathBuf, String> {
-    build_with(package, sources, None)
-}
-
-/// The same with one more flag for rustc.
-pub fn build_with(
-    package: &str,
-    sources: &[&str],
-    rustflag: Option<&str>,
-) -> Result<PathBuf, String> {
+/// Builds the component of `package`, with one more flag for rustc, and returns its file.
+/// Cargo reruns the build script if one of the folders `sources` in the workspace changes.
+pub fn build(package: &str, sources: &[&str], rustflag: Option<&str>) -> Result<PathBuf, String> {
     let workspace = workspace();
     let common = ["Cargo.toml", "Cargo.lock", "host/build", "wit"];
     for source in common.iter().chain(sources) {

@@ -29,9 +29,11 @@ pub struct Database {
 }
 
 impl Database {
-    /// The database with this URL, `postgres://user@host:port,other-host:port/database`. It
-    /// needs the crate's feature `postgres`. `component/postgres/README.md` says what a URL
-    /// may contain, and when the connection is encrypted.
+    /// The database with this URL, `scheme://user@host:port,other-host:port/database`. The
+    /// scheme is `postgres` or `postgresql`, which need the crate's feature `postgres`, or
+    /// `mariadb` or `mysql`, which need its feature `mariadb`. The READMEs of
+    /// `component/postgres` and `component/mariadb` say what a URL may contain, and when the
+    /// connection is encrypted.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Zeroizing::new(url.into()),
@@ -42,7 +44,7 @@ impl Database {
     }
 
     /// The password, unless the URL contains it. The component gets it as the environment
-    /// variable `PGPASSWORD`.
+    /// variable [`password_variable`](Self::password_variable).
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(Zeroizing::new(password.into()));
         self

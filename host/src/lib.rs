@@ -23,9 +23,10 @@
 //! environment, standard streams or network. This crate itself reads no arguments or
 //! environment, and prints nothing.
 //!
-//! With the feature `postgres` a store can be in a PostgreSQL database that several
-//! machines share: [`Builder::over`] opens it, behind the same handle. Its component gets
-//! TCP to the servers of the database's URL in place of the directory.
+//! With the feature `postgres` a store can be in a PostgreSQL database, and with the feature
+//! `mariadb` in one of MariaDB or MySQL, that several machines share: [`Builder::over`] opens
+//! it, behind the same handle. Its component gets TCP to the servers of the database's URL in
+//! place of the directory.
 //!
 //! With the feature `tower-sessions` a [`Sessions`] is a `SessionStore` for axum
 //! and other frameworks on tower:

@@ -160,7 +160,7 @@ fn what_only_a_directory_has_is_refused() {
         (builder(&SERVER).read_cache(1), "read_cache"),
         (builder(&SERVER).options(with_key), "key"),
         (over(database(&SERVER).connections(0)), "connections"),
-        (Builder::over("mysql://user@host/d"), "postgres://"),
+        (Builder::over("other://user@host/d"), "postgres://"),
     ] {
         let error = refusal(builder);
         assert!(matches!(error, Error::InvalidArgument(_)), "{error}");

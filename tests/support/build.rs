@@ -30,7 +30,7 @@ fn main() {
             "POSTGRES_COMPONENT_FILE",
         ),
     ] {
-        embed(wasi::build(package, sources), name);
+        embed(wasi::build(package, sources, None), name);
     }
     let mariadb = [
         "component/exports",
@@ -41,7 +41,7 @@ fn main() {
     let package = "wasi-sessions-mariadb";
     match wasi::has_sockets() {
         true => embed(
-            wasi::build_with(package, &mariadb, Some(wasi::SOCKETS)),
+            wasi::build(package, &mariadb, Some(wasi::SOCKETS)),
             "MARIADB_COMPONENT_FILE",
         ),
         false => println!("cargo::warning={package} is left out: it needs Rust's own target"),

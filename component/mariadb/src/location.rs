@@ -43,9 +43,9 @@ impl Location {
     /// part. `roots` are certificates in PEM; without them the public ones are trusted.
     pub fn parse(url: &str, roots: Option<&str>) -> Result<Location, Error> {
         let rest = url
-            .strip_prefix("mysql://")
-            .or_else(|| url.strip_prefix("mariadb://"))
-            .ok_or_else(|| Error::invalid("location: must start with `mysql://`"))?;
+            .strip_prefix("mariadb://")
+            .or_else(|| url.strip_prefix("mysql://"))
+            .ok_or_else(|| Error::invalid("location: must start with `mariadb://`"))?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));

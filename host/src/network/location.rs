@@ -5,35 +5,53 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::Error;
 use crate::sandbox::reachable::{Host, Server};
+use crate::{Database, Error};
 
 /// A kind of database, by the scheme of its URLs.
 pub(crate) struct Kind {
+    /// The schemes; errors name the first one.
     schemes: &'static [&'static str],
-    /// The component; `None` if this build does not contain it.
-    component: Option<&'static [u8]>,
-    /// The crate's feature that embeds the component.
-    feature: &'static str,
+    /// The component, or what this build lacks to have it.
+    component: Result<&'static [u8], &'static str>,
     /// The port if the URL has none.
     port: u16,
+    /// Whether the parameters `host`, `hostaddr` and `port` of a URL name servers, too.
+    has_server_parameters: bool,
     /// The environment variable in which the component looks for the password.
     pub(crate) password: &'static str,
 }
 
 /// The kinds of databases.
-static KINDS: &[Kind] = &[Kind {
-    schemes: &["postgres://", "postgresql://"],
-    component: POSTGRES,
-    feature: "postgres",
-    port: 5432,
-    password: "PGPASSWORD",
-}];
+static KINDS: &[Kind] = &[
+    Kind {
+        schemes: &["postgres://", "postgresql://"],
+        component: POSTGRES,
+        port: 5432,
+        has_server_parameters: true,
+        password: "PGPASSWORD",
+    },
+    Kind {
+        schemes: &["mariadb://", "mysql://"],
+        component: MARIADB,
+        port: 3306,
+        has_server_parameters: false,
+        password: "MYSQL_PWD",
+    },
+];
 
 #[cfg(feature = "postgres")]
-static POSTGRES: Option<&[u8]> = Some(include_bytes!(env!("WASI_SESSIONS_POSTGRES_FILE")));
+const POSTGRES: Result<&[u8], &str> = Ok(include_bytes!(env!("WASI_SESSIONS_POSTGRES_FILE")));
 #[cfg(not(feature = "postgres"))]
-static POSTGRES: Option<&[u8]> = None;
+const POSTGRES: Result<&[u8], &str> = Err("the crate's feature `postgres`");
+
+#[cfg(mariadb_component)]
+const MARIADB: Result<&[u8], &str> = Ok(include_bytes!(env!("WASI_SESSIONS_MARIADB_FILE")));
+#[cfg(all(feature = "mariadb", not(mariadb_component)))]
+const MARIADB: Result<&[u8], &str> =
+    Err("the component over MariaDB, which is built only where Rust has its target wasm32-wasip2");
+#[cfg(not(feature = "mariadb"))]
+const MARIADB: Result<&[u8], &str> = Err("the crate's feature `mariadb`");
 
 impl Kind {
     /// The kind of database that a URL is for. The error contains no part of the URL, since a
@@ -65,12 +83,8 @@ impl Kind {
 
     /// The component over this kind of database; fails if this build does not contain it.
     pub(crate) fn component(&self) -> Result<&'static [u8], Error> {
-        self.component.ok_or_else(|| {
-            let feature = self.feature;
-            Error::InvalidArgument(format!(
-                "location: needs the crate's feature `{feature}`, which this build does not have"
-            ))
-        })
+        self.component
+            .map_err(|lacks| Error::InvalidArgument(format!("location: this build lacks {lacks}")))
     }
 
     /// The servers that a URL of this kind names. Leaves out those whose name, address or
@@ -86,7 +100,10 @@ impl Kind {
             hosts.push(host.to_owned());
             ports.push(port.map_or(Some(self.port), |port| port.parse().ok()));
         }
-        let query = rest.split_once('?').map_or("", |(_, query)| query);
+        let query = match rest.split_once('?') {
+            Some((_, query)) if self.has_server_parameters => query,
+            _ => "",
+        };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
                 "host" => hosts.push(value.into_owned()),
@@ -110,6 +127,15 @@ impl Kind {
             })
         };
         (0..count).filter_map(server).collect()
+    }
+}
+
+impl Database {
+    /// The environment variable in which the programs of this kind of database look for a
+    /// password: `PGPASSWORD`, or for MariaDB and MySQL `MYSQL_PWD`. `None` if the scheme of
+    /// the URL is unknown. This crate itself reads no environment.
+    pub fn password_variable(&self) -> Option<&'static str> {
+        Kind::of(&self.url).ok().map(|kind| kind.password)
     }
 }
 
@@ -172,9 +198,43 @@ mod tests {
             ("postgres://u@127.0.0.1:port/d", ""),
             ("postgres://u:pass@word@localhost/d", ""),
             ("postgres://", ""),
+            ("mysql://u:p@localhost/d", "localhost:3306"),
+            (
+                "mariadb://u:p@db.example:1,127.0.0.2,[::1]:7/d?ssl-mode=DISABLED",
+                "db.example:1, 127.0.0.2:3306, [::1]:7",
+            ),
+            (
+                "mariadb://u@db/d?host=x&hostaddr=127.0.0.1&port=1",
+                "db:3306",
+            ),
         ] {
             assert_eq!(shown(url), servers, "{url}");
         }
+    }
+
+    #[test]
+    fn the_environment_variable_with_the_password_depends_on_the_kind_of_database() {
+        for (url, variable) in [
+            ("postgresql://user@host/d", Some("PGPASSWORD")),
+            ("mariadb://user@host/d", Some("MYSQL_PWD")),
+            ("mysql://user@host/d", Some("MYSQL_PWD")),
+            ("other://user@host/d", None),
+        ] {
+            assert_eq!(Database::new(url).password_variable(), variable, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_build_without_the_component_says_what_it_lacks() {
+        let kind = Kind {
+            component: Err("the crate's feature `other`"),
+            ..KINDS[0]
+        };
+        let words = kind.component().unwrap_err().to_string();
+        assert!(
+            words.ends_with("this build lacks the crate's feature `other`"),
+            "{words}"
+        );
     }
 
     #[test]
@@ -198,7 +258,7 @@ mod tests {
     fn a_url_of_another_kind_is_refused_without_repeating_it() {
         for url in ["", "sessions.db", "sqlite://secret", "POSTGRES:secret"] {
             let words = Kind::of(url).err().unwrap().to_string();
-            assert!(words.contains("`postgres://`"), "{words}");
+            assert!(words.ends_with("`postgres://` or `mariadb://`"), "{words}");
             assert!(!words.contains("secret"), "{words}");
         }
     }
