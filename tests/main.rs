@@ -65,6 +65,8 @@ mod hostile;
 mod http;
 #[cfg(unix)]
 mod mariadb;
+#[cfg(unix)]
+mod networked;
 mod original;
 #[cfg(unix)]
 mod postgres;

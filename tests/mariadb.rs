@@ -1,9 +1,9 @@
-//! The component over MariaDB in its sandbox, against a real server.
+//! Tests of the component over MariaDB in a sandbox of the tests' own, with a real server.
 
 use crate::guests;
 use crate::sandbox::Instance;
 use crate::sandbox::bindings::exports::wasi_sessions::store::sessions::Error;
-use server::{PASSWORD, Server};
+pub use server::{PASSWORD, Server};
 use std::net::SocketAddr;
 
 #[allow(dead_code)]

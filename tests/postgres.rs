@@ -1,5 +1,4 @@
-//! Tests of the component over PostgreSQL with a real server: in a sandbox of the tests' own,
-//! under the crate and the command line, and composed with the web demo.
+//! Tests of the component over PostgreSQL in a sandbox of the tests' own, with a real server.
 
 use std::net::SocketAddr;
 
@@ -9,15 +8,7 @@ mod server;
 
 use crate::guests;
 use crate::sandbox::Instance;
-use server::{PASSWORD, Server};
-
-mod command_line;
-mod composed;
-mod failures;
-mod place;
-mod sites;
-mod store;
-mod together;
+pub use server::{PASSWORD, Server};
 
 /// The number of connections that the server has from the component.
 fn connections(server: &Server) -> String {

@@ -7,40 +7,43 @@ use std::time::{Duration, Instant};
 
 use wasi_sessions::{Builder, Database, Error, Options, Sessions};
 
-use super::place::{SERVER, builder, database, options, over, url};
-use super::server::Server;
+use super::server::{Server, options, over};
 use crate::fixture::{create, data};
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn no_error_has_the_password() {
+on_each_server! {
+    no_error_has_the_password,
+    servers_that_accept_no_connection_are_named,
+    an_address_that_the_host_does_not_read_in_the_url_cannot_be_connected_to,
+    a_restart_of_the_server_under_load_loses_nothing_that_was_answered,
+    a_component_that_crashes_fails_its_request_and_is_started_again,
+    a_clock_that_panics_closes_the_store,
+}
+
+fn no_error_has_the_password(server: &Server) {
     let wrong = "wrong-and-secret";
-    let with_password = url(&SERVER).replace("postgres@", &format!("postgres:{wrong}@"));
+    let url = server.url();
+    let with_password = url.replace('@', &format!(":{wrong}@"));
+    let (scheme, unverified) = (server.kind().scheme, server.kind().unverified);
     for database in [
-        Database::new(url(&SERVER)).password(wrong),
+        Database::new(&*url).password(wrong),
         Database::new(with_password),
-        Database::new(format!("postgres://u:{wrong}@host:port/d")),
-        Database::new(format!("postgres://u:{wrong}@127.0.0.1/d?sslmode=prefer")),
+        Database::new(format!("{scheme}://u:{wrong}@host:port/d")),
+        Database::new(format!("{scheme}://u:{wrong}@127.0.0.1/d?{unverified}")),
         Database::new(format!("other://u:{wrong}@127.0.0.1/d")),
-        Database::new(format!("postgres://u:p@{wrong}/word@127.0.0.1/d")),
-        Database::new(format!("postgres://u:p/{wrong}@127.0.0.1/d")),
+        Database::new(format!("{scheme}://u:p@{wrong}/word@127.0.0.1/d")),
+        Database::new(format!("{scheme}://u:p/{wrong}@127.0.0.1/d")),
     ] {
         let shown = format!("{database:?}");
         let error = over(database).open().wait().unwrap_err();
         let texts = format!("{shown} {error} {error:?}");
         assert!(!texts.contains("secret"), "{texts}");
     }
-    let refused = over(Database::new(url(&SERVER)).password(wrong))
-        .open()
-        .wait();
+    let refused = over(Database::new(url).password(wrong)).open().wait();
     let words = refused.unwrap_err().to_string();
-    assert!(words.contains("password authentication failed"), "{words}");
-    let sessions = builder(&SERVER).open().wait().unwrap();
+    assert!(words.contains(server.kind().denied), "{words}");
+    let sessions = server.builder().open().wait().unwrap();
     let shown = format!("{sessions:?}");
-    assert!(
-        shown.contains(&format!("127.0.0.1:{}", SERVER.port)),
-        "{shown}"
-    );
+    assert!(shown.contains(&server.address().to_string()), "{shown}");
     assert!(!shown.contains("s3cret"), "{shown}");
 }
 
@@ -52,35 +55,30 @@ fn impatient(url: String) -> Builder {
     })
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn servers_that_accept_no_connection_are_named() {
+fn servers_that_accept_no_connection_are_named(server: &Server) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };
-    let url = format!("postgres://u:secret@127.0.0.1:{closed},127.0.0.1:{port}/d");
+    let scheme = server.kind().scheme;
+    let url = format!("{scheme}://u:secret@127.0.0.1:{closed},127.0.0.1:{port}/d");
     let servers = format!("127.0.0.1:{closed}, 127.0.0.1:{port}");
     let failed = impatient(url).open().wait().unwrap_err();
     assert_eq!(failed, Error::Unreachable { servers });
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn an_address_that_the_host_does_not_read_in_the_url_cannot_be_connected_to() {
+fn an_address_that_the_host_does_not_read_in_the_url_cannot_be_connected_to(server: &Server) {
     // The component decodes this host name, and the crate does not.
-    let url = url(&SERVER).replace("127.0.0.1", "%31%32%37.0.0.1");
+    let url = server.url().replace("127.0.0.1", "%31%32%37.0.0.1");
     let refused = impatient(url).open().wait().unwrap_err().to_string();
     assert!(refused.contains("does not let it connect"), "{refused}");
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_restart_of_the_server_under_load_loses_nothing_that_was_answered() {
-    let mut server = Server::start(&[]);
-    let sessions = builder(&server).open().wait().unwrap();
+fn a_restart_of_the_server_under_load_loses_nothing_that_was_answered(server: &Server) {
+    let mut server = server.another();
+    let sessions = server.builder().open().wait().unwrap();
     let writers = [(); 8].map(|()| Writer {
         id: create(&sessions, "0"),
         answered: AtomicU64::new(0),
@@ -154,10 +152,8 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_component_that_crashes_fails_its_request_and_is_started_again() {
-    let sessions = over(database(&SERVER).connections(1))
+fn a_component_that_crashes_fails_its_request_and_is_started_again(server: &Server) {
+    let sessions = over(server.database().connections(1))
         .memory_limit(16 << 20)
         .options(Options {
             max_data: 64 << 20,
@@ -175,11 +171,10 @@ fn a_component_that_crashes_fails_its_request_and_is_started_again() {
     assert_eq!(sessions.count_sessions(None).wait(), Ok(3));
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_clock_that_panics_closes_the_store() {
+fn a_clock_that_panics_closes_the_store(server: &Server) {
     static PANICS: AtomicBool = AtomicBool::new(false);
-    let sessions = builder(&SERVER)
+    let sessions = server
+        .builder()
         .options(options())
         .clock(|| match PANICS.load(Ordering::SeqCst) {
             true => panic!("no time"),

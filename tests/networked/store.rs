@@ -4,15 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use wasi_sessions::{Builder, Error, Key, NewSession, Options, Outcome, Reply, Request, Sessions};
+use wasi_sessions::{
+    Builder, Database, Error, Key, NewSession, Options, Outcome, Reply, Request, Sessions,
+};
 
-use super::place::{SERVER, builder, database, open, options, over, store, url};
+use super::server::{Server, options, over};
 use crate::fixture::{HOUR, LIFE, create, create_for, data, listed, moment, session, written};
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_session_goes_through_its_life() {
-    let sessions = store();
+on_each_server! {
+    a_session_goes_through_its_life,
+    sessions_are_listed_and_ended,
+    a_subject_has_as_many_sessions_as_it_may,
+    each_request_of_a_batch_has_a_reply_of_its_own,
+    expired_sessions_are_absent_and_are_collected,
+    what_only_a_directory_has_is_refused,
+    stores_on_one_database_see_each_others_ends_at_once,
+    a_missing_table_is_an_error_of_its_own_without_sync,
+    a_server_is_found_by_its_name,
+}
+
+fn a_session_goes_through_its_life(server: &Server) {
+    let sessions = server.store();
     let visitor = sessions.create("{}").wait().unwrap();
     let first = session(&sessions, &visitor.id);
     assert_eq!((first.data, first.version), (b"{}".to_vec(), 1));
@@ -45,10 +57,8 @@ fn a_session_goes_through_its_life() {
     assert_eq!(late, Ok(Outcome::Gone));
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn sessions_are_listed_and_ended() {
-    let sessions = store();
+fn sessions_are_listed_and_ended(server: &Server) {
+    let sessions = server.store();
     let ids = ["alice", "alice", "alice", "bob", "carol"].map(|who| create_for(&sessions, who));
     assert_eq!(listed(&sessions, None).len(), 5);
     let of_alice = listed(&sessions, Some("alice"));
@@ -69,17 +79,16 @@ fn sessions_are_listed_and_ended() {
     );
     assert!(data(&sessions, kept).is_some());
     let stats = sessions.stats().wait().unwrap();
-    assert!(stats.engine.starts_with("PostgreSQL "), "{}", stats.engine);
+    let engine = &stats.engine;
+    assert!(engine.starts_with(server.kind().product), "{engine}");
     assert_eq!(stats.live, 3);
     assert_eq!(sessions.check().wait(), Ok(vec![]));
     assert_eq!(sessions.clear().wait(), Ok(3));
     assert_eq!(sessions.count_sessions(None).wait(), Ok(0));
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_subject_has_as_many_sessions_as_it_may() {
-    let sessions = open(Options {
+fn a_subject_has_as_many_sessions_as_it_may(server: &Server) {
+    let sessions = server.open(Options {
         max_per_subject: Some(2),
         ..options()
     });
@@ -88,10 +97,8 @@ fn a_subject_has_as_many_sessions_as_it_may() {
     assert_eq!(there, [false, true, true]);
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn each_request_of_a_batch_has_a_reply_of_its_own() {
-    let sessions = store();
+fn each_request_of_a_batch_has_a_reply_of_its_own(server: &Server) {
+    let sessions = server.store();
     let id = create(&sessions, "before");
     let set = |id: &str, length| Request::Set {
         id: id.to_owned(),
@@ -118,14 +125,12 @@ fn each_request_of_a_batch_has_a_reply_of_its_own() {
     assert_eq!(sessions.batch(vec![]).wait(), Ok(vec![]));
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn expired_sessions_are_absent_and_are_collected() {
+fn expired_sessions_are_absent_and_are_collected(server: &Server) {
     let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = Arc::new(AtomicU64::new(real.as_millis() as u64));
     let shown = now.clone();
     // Only one connection: a second one would measure the offset of the server's clock again.
-    let sessions = over(database(&SERVER).connections(1))
+    let sessions = over(server.database().connections(1))
         .options(options())
         .clock(move || moment(shown.load(Ordering::SeqCst)))
         .open()
@@ -146,9 +151,7 @@ fn expired_sessions_are_absent_and_are_collected() {
     assert_eq!((stats.live, stats.expired), (10, 0));
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn what_only_a_directory_has_is_refused() {
+fn what_only_a_directory_has_is_refused(server: &Server) {
     let refusal = |builder: Builder| builder.open().wait().unwrap_err();
     let key = Key::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
     let with_key = Options {
@@ -156,30 +159,28 @@ fn what_only_a_directory_has_is_refused() {
         ..Options::default()
     };
     for (builder, word) in [
-        (builder(&SERVER).file_name("a.db"), "file_name"),
-        (builder(&SERVER).read_cache(1), "read_cache"),
-        (builder(&SERVER).options(with_key), "key"),
-        (over(database(&SERVER).connections(0)), "connections"),
+        (server.builder().file_name("a.db"), "file_name"),
+        (server.builder().read_cache(1), "read_cache"),
+        (server.builder().options(with_key), "key"),
+        (over(server.database().connections(0)), "connections"),
         (Builder::over("other://user@host/d"), "postgres://"),
     ] {
         let error = refusal(builder);
         assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
         assert!(error.to_string().contains(word), "{error}");
     }
-    let restored = builder(&SERVER).restore("a.db").wait();
+    let restored = server.builder().restore("a.db").wait();
     assert!(matches!(restored, Err(Error::InvalidArgument(_))));
-    let sessions = builder(&SERVER).read_cache(0).open().wait().unwrap();
+    let sessions = server.builder().read_cache(0).open().wait().unwrap();
     let Err(Error::Other(words)) = sessions.backup("a.db").wait() else {
         panic!("a copy");
     };
-    assert!(words.contains("pg_dump"), "{words}");
+    assert!(words.contains(server.kind().dump), "{words}");
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn stores_on_one_database_see_each_others_ends_at_once() {
+fn stores_on_one_database_see_each_others_ends_at_once(server: &Server) {
     let options = options();
-    let [one, other]: [Sessions; 2] = [(); 2].map(|()| open(options.clone()));
+    let [one, other]: [Sessions; 2] = [(); 2].map(|()| server.open(options.clone()));
     for round in 0..50 {
         let id = create_for(&one, "alice");
         assert_eq!(session(&other, &id).version, 1);
@@ -194,25 +195,21 @@ fn stores_on_one_database_see_each_others_ends_at_once() {
     }
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_missing_table_is_an_error_of_its_own_without_sync() {
+fn a_missing_table_is_an_error_of_its_own_without_sync(server: &Server) {
     let options = Options {
         sync: false,
         ..options()
     };
-    let missing = builder(&SERVER).options(options).open().wait();
+    let missing = server.builder().options(options).open().wait();
     assert!(
         matches!(missing, Err(Error::MissingTable(_))),
         "{missing:?}"
     );
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_server_is_found_by_its_name() {
-    let url = url(&SERVER).replace("127.0.0.1", "localhost");
-    let named = wasi_sessions::Database::new(url).password(super::server::PASSWORD);
+fn a_server_is_found_by_its_name(server: &Server) {
+    let url = server.url().replace("127.0.0.1", "localhost");
+    let named = Database::new(url).password(server.kind().password);
     let sessions = over(named).options(options()).open().wait().unwrap();
     let id = create(&sessions, "named");
     assert_eq!(data(&sessions, &id).as_deref(), Some("named"));

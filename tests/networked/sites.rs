@@ -1,24 +1,25 @@
 //! Tests of two servers of the web demo on one database.
 
-use super::place::{SERVER, options, url};
-use super::server::PASSWORD;
+use super::server::{Server, options};
 use crate::command::bare;
 use crate::served::Site;
 use crate::visitors::Visitor;
 
-fn serve(table: &str) -> Site {
+on_each_server! {
+    a_log_out_at_one_site_is_a_log_out_at_the_other_at_once,
+}
+
+fn serve(server: &Server, table: &str) -> Site {
     let mut serve = bare(&["serve", "--address", "127.0.0.1:0", "--table", table]);
     serve
-        .args(["--store", &url(&SERVER)])
-        .env("PGPASSWORD", PASSWORD);
+        .args(["--store", &server.url()])
+        .env(server.kind().variable, server.kind().password);
     Site::spawn(serve)
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_log_out_at_one_site_is_a_log_out_at_the_other_at_once() {
+fn a_log_out_at_one_site_is_a_log_out_at_the_other_at_once(server: &Server) {
     let table = options().table_name;
-    let sites = [(); 2].map(|()| serve(&table));
+    let sites = [(); 2].map(|()| serve(server, &table));
     for round in 0..10 {
         let (here, there) = (&sites[round % 2], &sites[1 - round % 2]);
         let mut alice = Visitor::logged_in(here, "alice");
@@ -33,8 +34,8 @@ fn a_log_out_at_one_site_is_a_log_out_at_the_other_at_once() {
     let cookie = Visitor::logged_in(&sites[0], "bob").cookie;
     let [first, second] = sites;
     let log = first.stop() + &second.stop();
-    assert!(!log.contains(PASSWORD), "{log}");
-    let again = serve(&table);
+    assert!(!log.contains(server.kind().password), "{log}");
+    let again = serve(server, &table);
     assert_eq!(
         Visitor::new(&again)
             .bringing(&cookie)

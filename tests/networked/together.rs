@@ -1,6 +1,7 @@
 //! Tests of many callers at once: tasks and threads, reads beside writes, cancelled requests.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::thread;
@@ -10,10 +11,18 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use wasi_sessions::{Database, Error, NewSession, Options, Outcome, Sessions, Stores};
 
-use super::place::{SERVER, builder, connections, options, over, store, url};
-use super::server::PASSWORD;
+use super::server::{Server, options, over};
 use crate::fixture::{LIFE, create, data, session};
 use crate::guests::Guests;
+
+on_each_server! {
+    tasks_and_threads_use_a_store_at_once_over_a_few_connections,
+    a_read_does_not_wait_for_writes_that_wait,
+    writes_that_wait_share_a_transaction,
+    a_lock_that_is_not_free_in_time_is_busy_and_nothing_was_done,
+    a_cancelled_wait_does_not_cancel_the_request,
+    guests_are_linked_with_a_store_on_a_server,
+}
 
 /// Increments the number in a session `times` times; retries after conflicts.
 async fn count(sessions: &Sessions, id: &str, times: u64) {
@@ -30,13 +39,12 @@ async fn count(sessions: &Sessions, id: &str, times: u64) {
     }
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn tasks_and_threads_use_a_store_at_once_over_a_few_connections() {
-    let url = url(&SERVER) + "?application_name=together";
-    let database = Database::new(url).password(PASSWORD).connections(3);
+fn tasks_and_threads_use_a_store_at_once_over_a_few_connections(server: &Server) {
+    let database = Database::new(server.create("together"))
+        .password(server.kind().password)
+        .connections(3);
     let sessions = over(database).options(options()).open().wait().unwrap();
-    assert_eq!(connections(&SERVER, "together"), 1);
+    assert_eq!(server.connections("together"), 1);
     let shared = Arc::new(create(&sessions, "0"));
     let runtime = Runtime::new().unwrap();
     let mut tasks = JoinSet::new();
@@ -67,25 +75,23 @@ fn tasks_and_threads_use_a_store_at_once_over_a_few_connections() {
     });
     runtime.block_on(tasks.join_all());
     assert_eq!(session(&sessions, &shared).data, b"40");
-    let open = connections(&SERVER, "together");
+    let open = server.connections("together");
     assert!((2..=3).contains(&open), "{open}");
     drop(sessions);
     // The server notices a little later that a connection was closed.
     let mut tries = 0;
-    while connections(&SERVER, "together") > 0 {
+    while server.connections("together") > 0 {
         tries += 1;
         assert!(tries < 1000, "connections are left");
     }
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_read_does_not_wait_for_writes_that_wait() {
+fn a_read_does_not_wait_for_writes_that_wait(server: &Server) {
     let options = options();
     let table = options.table_name.clone();
-    let sessions = builder(&SERVER).options(options).open().wait().unwrap();
+    let sessions = server.builder().options(options).open().wait().unwrap();
     let ids = [(); 8].map(|()| create(&sessions, "before"));
-    let lock = SERVER.begin(&format!(r#"UPDATE "{table}" SET version = version"#));
+    let lock = server.lock(&table);
     thread::scope(|scope| {
         let writes = ids
             .each_ref()
@@ -104,32 +110,57 @@ fn a_read_does_not_wait_for_writes_that_wait() {
     assert_eq!(data(&sessions, &ids[7]).as_deref(), Some("after"));
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_lock_that_is_not_free_in_time_is_busy_and_nothing_was_done() {
+fn writes_that_wait_share_a_transaction(server: &Server) {
+    // The server counts the transactions of all its connections.
+    let server = server.another();
+    let options = options();
+    let table = options.table_name.clone();
+    let only = over(server.database().connections(1)).options(options);
+    let sessions = only.open().wait().unwrap();
+    let ids = [(); 20].map(|()| create(&sessions, "before"));
+    let lock = server.lock(&table);
+    let before = server.transactions();
+    let mut context = Context::from_waker(Waker::noop());
+    let writes = ids.each_ref().map(|id| {
+        let mut write = sessions.set(id, "after", None);
+        assert!(Pin::new(&mut write).poll(&mut context).is_pending());
+        write
+    });
+    drop(lock);
+    for write in writes {
+        assert!(matches!(write.wait(), Ok(Outcome::Written(_))));
+    }
+    let transactions = server.transactions() - before;
+    assert!(transactions < 10, "{transactions} for 20 writes");
+    assert_eq!(data(&sessions, &ids[19]).as_deref(), Some("after"));
+}
+
+fn a_lock_that_is_not_free_in_time_is_busy_and_nothing_was_done(server: &Server) {
     let options = Options {
         sync_timeout: Duration::from_secs(2),
         ..options()
     };
     let table = options.table_name.clone();
-    let sessions = builder(&SERVER).options(options).open().wait().unwrap();
+    let sessions = server.builder().options(options).open().wait().unwrap();
     let id = create(&sessions, "before");
-    let lock = SERVER.begin(&format!(r#"UPDATE "{table}" SET version = version"#));
+    let lock = server.lock(&table);
     assert_eq!(sessions.set(&id, "after", None).wait(), Err(Error::Busy));
     drop(lock);
     assert_eq!(data(&sessions, &id).as_deref(), Some("before"));
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn a_cancelled_wait_does_not_cancel_the_request() {
-    let sessions = store();
+fn a_cancelled_wait_does_not_cancel_the_request(server: &Server) {
+    let options = options();
+    let table = options.table_name.clone();
+    let sessions = server.open(options);
     let ids = [(); 20].map(|()| create(&sessions, "before"));
     let mut context = Context::from_waker(Waker::noop());
+    let lock = server.lock(&table);
     for id in &ids {
         let mut set = Box::pin(sessions.set(id, "after", None));
         assert!(set.as_mut().poll(&mut context).is_pending());
     }
+    drop(lock);
     for id in &ids {
         let mut tries = 0;
         while data(&sessions, id).as_deref() != Some("after") {
@@ -139,10 +170,8 @@ fn a_cancelled_wait_does_not_cancel_the_request() {
     }
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn guests_are_linked_with_a_store_on_a_server() {
-    let sessions = store();
+fn guests_are_linked_with_a_store_on_a_server(server: &Server) {
+    let sessions = server.store();
     let id = create(&sessions, "linked");
     let guests = Guests::new(Stores::new().with("sessions.db", sessions.clone()));
     let runtime = Runtime::new().unwrap();

@@ -2,23 +2,27 @@
 
 use std::process::Stdio;
 
-use super::place::{SERVER, options, url};
-use super::server::PASSWORD;
+use super::server::{Server, options};
 use crate::command::{Ran, bare};
 
+on_each_server! {
+    the_commands_work_on_a_server,
+    what_only_a_directory_has_is_refused,
+}
+
 /// Runs `wasi-sessions` on a table of the server.
-fn run(table: &str, arguments: &[&str]) -> Ran {
+fn run(server: &Server, table: &str, arguments: &[&str]) -> Ran {
     let mut command = bare(arguments);
-    command.args(["--store", &url(&SERVER), "--table", table]);
-    let command = command.env("PGPASSWORD", PASSWORD).stdin(Stdio::null());
+    command.args(["--store", &server.url(), "--table", table]);
+    let command = command
+        .env(server.kind().variable, server.kind().password)
+        .stdin(Stdio::null());
     command.output().unwrap().into()
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn the_commands_work_on_a_server() {
+fn the_commands_work_on_a_server(server: &Server) {
     let table = options().table_name;
-    let run = |arguments: &[&str]| run(&table, arguments);
+    let run = |arguments: &[&str]| run(server, &table, arguments);
     assert_eq!(
         run(&["list"]).error(),
         format!("no table `{table}` in the database")
@@ -40,32 +44,34 @@ fn the_commands_work_on_a_server() {
     assert!(run(&["collect"]).line().starts_with("0 rows removed"));
 }
 
-#[test]
-#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
-fn what_only_a_directory_has_is_refused() {
+fn what_only_a_directory_has_is_refused(server: &Server) {
     let table = options().table_name;
-    run(&table, &["create", "{}"]).line();
+    run(server, &table, &["create", "{}"]).line();
     for (arguments, words) in [
-        (&["backup", "copy"][..], "pg_dump"),
+        (&["backup", "copy"][..], server.kind().dump),
         (&["restore", "copy"], "a server has its own tools"),
     ] {
-        let ran = run(&table, arguments);
+        let ran = run(server, &table, arguments);
         assert_eq!(ran.code, 3, "{}", ran.errors);
         assert!(ran.error().contains(words), "{}", ran.errors);
     }
-    let mut keyed = bare(&["list", "--store", &url(&SERVER)]);
-    keyed.env("PGPASSWORD", PASSWORD);
+    let mut keyed = bare(&["list", "--store", &server.url()]);
+    keyed.env(server.kind().variable, server.kind().password);
     keyed.env(
         "WASI_SESSIONS_KEY",
         "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
     );
     let keyed: Ran = keyed.output().unwrap().into();
     assert!(keyed.error().contains("`key`"), "{}", keyed.errors);
-    let mut wrong = bare(&["list", "--store", &url(&SERVER)]);
-    let wrong: Ran = wrong.env("PGPASSWORD", "secret").output().unwrap().into();
+    let mut wrong = bare(&["list", "--store", &server.url()]);
+    let wrong: Ran = wrong
+        .env(server.kind().variable, "secret")
+        .output()
+        .unwrap()
+        .into();
     assert_eq!(wrong.code, 3);
     assert!(
-        wrong.error().contains("password authentication failed"),
+        wrong.error().contains(server.kind().denied),
         "{}",
         wrong.errors
     );
