@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, Subcommand};
+use native_stores::Layout;
 
-use crate::bench::Layout;
 use crate::location::at_least;
 
 /// What to do with a database.

@@ -10,18 +10,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use native_stores::Store;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use wasi_sessions::{Durability, Options, Sessions};
 
 use super::Bench;
 use super::held::Held;
+use super::ours::Client;
 use super::plan::Name;
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
 use super::rounds::{TURN, repeat, turns};
 use super::single::{compare_all, read, update};
-use super::store::{Client, Store};
 use crate::caller::Caller;
 use crate::random::Random;
 

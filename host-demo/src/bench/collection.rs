@@ -13,11 +13,11 @@ use wasi_sessions::{Durability, Options};
 
 use super::Bench;
 use super::held::LIFE;
+use super::ours::Client;
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
 use super::rounds::median;
 use super::single::{read, update};
-use super::store::Client;
 use crate::caller::Caller;
 use crate::output::milliseconds;
 use crate::random::Random;

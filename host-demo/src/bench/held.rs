@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use native_stores::{Session, key};
 use sha2::{Digest, Sha256};
-use wasi_sessions::Session;
-
-use super::native::key;
 
 /// The length of every payload, in bytes.
 const LENGTH: usize = 500;

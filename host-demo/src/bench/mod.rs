@@ -4,14 +4,13 @@
 mod clients;
 mod collection;
 mod held;
-mod native;
+mod ours;
 mod plan;
 mod population;
 mod process;
 mod report;
 mod rounds;
 mod single;
-mod store;
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +24,6 @@ use plan::Name;
 use population::Population;
 use report::Report;
 
-pub use native::Layout;
 pub use plan::Plan;
 pub use process::read_sessions;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use native_stores::Layout;
 
-use super::native::Layout;
 use crate::location::at_least;
 
 /// The options of `bench`.

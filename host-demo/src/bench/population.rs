@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
+use native_stores::{Layout, Sqlite};
 use wasi_sessions::{Durability, Options, Outcome, Reply, Request, Sessions};
 
 use super::held::{Held, ids};
-use super::native::{Layout, Native};
 use crate::database::Database;
 
 /// How many sessions one transaction writes while a store is filled.
@@ -122,8 +122,9 @@ impl Population {
     }
 
     /// The native store.
-    pub fn open_native(&self, durability: Durability) -> anyhow::Result<Native> {
-        Native::open(&self.native().path(), self.layout, durability)
+    pub fn open_native(&self, durability: Durability) -> anyhow::Result<Sqlite> {
+        let is_durable = durability == Durability::Full;
+        Sqlite::open(&self.native().path(), self.layout, is_durable)
     }
 }
 

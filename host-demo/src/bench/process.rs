@@ -9,16 +9,15 @@ use std::{env, fs};
 
 use anyhow::{Context, anyhow, ensure};
 use indicatif::ProgressBar;
+use native_stores::{Layout, Sqlite, Store};
 use tokio::runtime::Builder;
-use wasi_sessions::Durability;
 
 use super::Bench;
 use super::held::Held;
-use super::native::{Layout, Native};
+use super::ours::Client;
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
 use super::rounds::rounds;
-use super::store::{Client, Store};
 use crate::caller::Caller;
 use crate::database::Database;
 use crate::memory::resident;
@@ -31,7 +30,7 @@ use crate::secrets;
 pub fn read_sessions(database: &Database, native: Option<Layout>) -> anyhow::Result<()> {
     let runtime = Builder::new_current_thread().build()?;
     if let Some(layout) = native {
-        let mut native = Native::open(&database.path(), layout, Durability::Full)?;
+        let mut native = Sqlite::open(&database.path(), layout, true)?;
         runtime.block_on(read_all(&mut native))
     } else {
         let sessions = database.open()?;

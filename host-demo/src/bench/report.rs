@@ -141,7 +141,7 @@ impl<'a> Report<'a> {
             "rounds": plan.rounds,
             "milliseconds": plan.slice().as_millis() as u64,
             "native": plan.native.name(),
-            "engine": format!("SQLite {}", rusqlite::version()),
+            "engine": format!("SQLite {}", native_stores::sqlite_version()),
             "rows": self.rows,
         });
         self.output.result(

@@ -1,15 +1,16 @@
 //! One client, a task or a thread that waits for each answer before its next request.
 
 use anyhow::ensure;
+use native_stores::Store;
 use wasi_sessions::{Durability, Options};
 
 use super::Bench;
 use super::held::{Held, LIFE, compare, payload};
+use super::ours::Client;
 use super::plan::Name;
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
 use super::rounds::{TURN, repeat, turns};
-use super::store::{Client, Store};
 use crate::caller::Caller;
 use crate::random::Random;
 

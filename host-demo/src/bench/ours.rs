@@ -1,26 +1,12 @@
-//! The operations that are measured on both sides, ours and the native one.
+//! A client of our store, with the operations that are measured.
 
 use std::time::Duration;
 
 use anyhow::bail;
-use wasi_sessions::{NewSession, Outcome, Session, Sessions};
+use native_stores::{Session, Store};
+use wasi_sessions::{NewSession, Outcome, Sessions};
 
 use crate::caller::Caller;
-
-/// A store as one client uses it. A life is in milliseconds.
-pub trait Store {
-    /// Starts a session under a new id; returns the id.
-    async fn create(&mut self, data: Vec<u8>, life: u64) -> anyhow::Result<String>;
-
-    /// The live session, if there is one.
-    async fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>>;
-
-    /// Writes a session; false if there is none.
-    async fn update(&mut self, id: &str, data: Vec<u8>, life: u64) -> anyhow::Result<bool>;
-
-    /// Renews a session; false if there is none.
-    async fn touch(&mut self, id: &str, life: u64) -> anyhow::Result<bool>;
-}
 
 /// A client of our store.
 pub struct Client {
@@ -37,7 +23,15 @@ impl Store for Client {
     }
 
     async fn get(&mut self, id: &str) -> anyhow::Result<Option<Session>> {
-        Ok(self.caller.answer(self.sessions.get(id)).await?)
+        let session = self.caller.answer(self.sessions.get(id)).await?;
+        Ok(session.map(|session| Session {
+            data: session.data,
+            subject: session.subject,
+            version: session.version as i64,
+            created: session.created as i64,
+            updated: session.updated as i64,
+            expires: session.expires as i64,
+        }))
     }
 
     async fn update(&mut self, id: &str, data: Vec<u8>, life: u64) -> anyhow::Result<bool> {

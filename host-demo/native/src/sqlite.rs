@@ -1,8 +1,6 @@
-//! The baseline: the same store on SQLite itself, without sandbox, thread or cache,
-//! with prepared statements and one statement for each operation.
+//! A store on SQLite.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::ensure;
 use base64::Engine;
@@ -10,12 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::ValueEnum;
 use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use sha2::{Digest, Sha256};
-use wasi_sessions::{Durability, Session, Timestamp};
 
-use super::store::Store;
+use crate::{Session, Store, key, now};
 
-/// How the native side keeps its sessions.
+/// How a store on SQLite keeps its sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Layout {
     /// The layout and the settings that were fastest in measurements, as in the component:
@@ -61,37 +57,26 @@ impl ToSql for Key<'_> {
     }
 }
 
-/// The hash of an id in two parts: the table's key, and the rest. As in the component, so
-/// that both tables have the same order.
-pub fn key(id: &str) -> (i64, [u8; 24]) {
-    let hash: [u8; 32] = Sha256::new()
-        .chain_update("session-id:")
-        .chain_update(id)
-        .finalize()
-        .into();
-    let (mut place, mut rest) = ([0; 8], [0; 24]);
-    place.copy_from_slice(&hash[..8]);
-    rest.copy_from_slice(&hash[8..]);
-    (i64::from_be_bytes(place), rest)
+/// SQLite's version.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
 }
 
-/// An open native database.
-pub struct Native {
+/// An open database of SQLite.
+pub struct Sqlite {
     connection: Connection,
     layout: Layout,
 }
 
-impl Native {
-    /// Opens the database in this file, which is created if it is missing.
-    pub fn open(file: &Path, layout: Layout, durability: Durability) -> anyhow::Result<Self> {
+impl Sqlite {
+    /// Opens the database in this file, which is created if it is missing. A write is durable
+    /// once it is answered, or else soon after.
+    pub fn open(file: &Path, layout: Layout, is_durable: bool) -> anyhow::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags)?;
-        let synchronous = match durability {
-            Durability::Full => "FULL",
-            Durability::Relaxed => "NORMAL",
-        };
+        let synchronous = if is_durable { "FULL" } else { "NORMAL" };
         let (settings, key) = match layout {
             Layout::Tuned => (
                 "PRAGMA locking_mode = EXCLUSIVE;
@@ -155,7 +140,7 @@ impl Native {
     }
 }
 
-impl Store for Native {
+impl Store for Sqlite {
     async fn create(&mut self, data: Vec<u8>, life: u64) -> anyhow::Result<String> {
         let mut random = [0; 32];
         getrandom::fill(&mut random)?;
@@ -174,10 +159,10 @@ impl Store for Native {
             Ok(Session {
                 data: row.get(0)?,
                 subject: row.get(1)?,
-                version: row.get::<_, i64>(2)? as u64,
-                created: row.get::<_, i64>(3)? as Timestamp,
-                updated: row.get::<_, i64>(4)? as Timestamp,
-                expires: row.get::<_, i64>(5)? as Timestamp,
+                version: row.get(2)?,
+                created: row.get(3)?,
+                updated: row.get(4)?,
+                expires: row.get(5)?,
             })
         });
         Ok(session.optional()?)
@@ -203,9 +188,4 @@ impl Store for Native {
         let ((place, rest), now) = (self.layout.key(id), now()?);
         Ok(touch.execute(params![place, rest, now, now + life as i64])? == 1)
     }
-}
-
-/// Milliseconds since 1970.
-fn now() -> anyhow::Result<i64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64)
 }
