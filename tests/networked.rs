@@ -33,7 +33,7 @@ macro_rules! on_each_server {
 mod command_line;
 mod composed;
 mod failures;
-mod server;
+pub mod server;
 mod sites;
 mod store;
 mod together;

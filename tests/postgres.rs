@@ -10,6 +10,8 @@ use crate::guests;
 use crate::sandbox::Instance;
 pub use server::{PASSWORD, Server};
 
+mod bench;
+
 /// The number of connections that the server has from the component.
 fn connections(server: &Server) -> String {
     let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store'";

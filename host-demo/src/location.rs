@@ -75,9 +75,12 @@ impl Location {
 
     /// The database on a server, if one was given.
     pub fn server(&self) -> anyhow::Result<Option<Server>> {
-        let Some(url) = &self.store else {
-            return Ok(None);
-        };
+        let url = self.store.as_deref();
+        url.map(|url| self.server_at(url)).transpose()
+    }
+
+    /// The database at another URL.
+    pub fn server_at(&self, url: &str) -> anyhow::Result<Server> {
         let options = Options {
             table_name: self.table.clone(),
             // The store refuses keys, since it would not encrypt with them.
@@ -85,7 +88,7 @@ impl Location {
             previous_key: secrets::previous_key(self.previous_key_file.as_deref())?,
             ..Options::default()
         };
-        Server::new(url, self.tls_roots.as_deref(), options).map(Some)
+        Server::new(url, self.tls_roots.as_deref(), options)
     }
 
     /// Why these options exclude each other, if they do.

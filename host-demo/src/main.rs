@@ -36,9 +36,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut output = Output::new(arguments.json);
     match arguments.command {
         None => story::tell(&arguments.location, &arguments.scale, &mut output)?,
-        Some(Task::Bench(plan)) => {
-            bench::run(&plan, arguments.location.directory.as_deref(), &mut output)?;
-        }
+        Some(Task::Bench(plan)) => bench::run(&plan, &arguments.location, &mut output)?,
         Some(Task::Soak(plan)) => soak::run(&plan, &arguments.location, &mut output)?,
         Some(Task::Serve(site)) => serve::run(site, &arguments.location, &mut output)?,
         Some(Task::Component { output: file }) => shipped::component(&file, &mut output)?,

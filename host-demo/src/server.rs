@@ -61,7 +61,7 @@ impl Server {
 }
 
 /// The password in the environment variable that the database's own programs read, too.
-fn password(database: &Database) -> anyhow::Result<Option<String>> {
+pub fn password(database: &Database) -> anyhow::Result<Option<String>> {
     let Some(variable) = database.password_variable() else {
         return Ok(None);
     };

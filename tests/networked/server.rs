@@ -116,7 +116,7 @@ impl Server {
     }
 
     /// Runs statements; returns what they print.
-    fn sql(&self, statements: &str) -> String {
+    pub fn sql(&self, statements: &str) -> String {
         match self {
             Server::MariaDb(server) => server.sql(self.first_database(), statements),
             Server::Postgres(server) => server.sql(self.first_database(), statements),

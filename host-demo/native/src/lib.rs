@@ -1,14 +1,17 @@
-//! The baselines of the bench: a session store directly on SQLite, without sandbox, thread or
-//! cache, with prepared statements and one statement for each operation.
+//! The baselines of the bench: a session store directly on SQLite, and one on PostgreSQL,
+//! without sandbox, thread or cache, with prepared statements and one statement for each
+//! operation.
 
 #![forbid(unsafe_code)]
 
+mod postgres;
 mod sqlite;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+pub use postgres::{Postgres, Schema};
 pub use sqlite::{Layout, Sqlite, sqlite_version};
 
 /// The operations that are measured on SQLite, as one client uses them. A life is in

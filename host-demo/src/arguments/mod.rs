@@ -88,6 +88,11 @@ pub enum Task {
     #[command(flatten)]
     Command(Command),
     /// Measure the store and SQLite itself, on the disk of --directory or a temporary one
+    ///
+    /// With --store, measures the store and tokio-postgres with prepared statements, which has
+    /// up to 32 connections, in a PostgreSQL database without TLS. The tables are in a schema
+    /// `wasi_sessions_bench_…`, which is created and, at the end, dropped; a bench that is
+    /// interrupted leaves it behind.
     Bench(Plan),
     /// Load the store with many operations for minutes, and compare the answers with a model
     ///
@@ -170,10 +175,12 @@ impl Arguments {
             refused(ErrorKind::MissingRequiredArgument, NEEDS_PLACE)
         } else if let Some(reason) = location.contradiction() {
             refused(ErrorKind::ArgumentConflict, reason)
-        } else if location.store.is_some()
-            && matches!(self.command, Some(Task::Bench(_) | Task::Soak(_)))
+        } else if location.store.is_some() && matches!(self.command, Some(Task::Soak(_))) {
+            let reason = "--store belongs to `serve`, `bench` and the commands on a database";
+            refused(ErrorKind::ArgumentConflict, reason)
+        } else if let Some(Task::Bench(plan)) = &self.command
+            && let Some(reason) = plan.contradiction(location.store.is_some())
         {
-            let reason = "--store belongs to `serve` and to the commands on a database";
             refused(ErrorKind::ArgumentConflict, reason)
         } else if self.scale.sessions.or(self.scale.users).is_some() {
             let reason = "--sessions and --users belong to the story, which has no command";

@@ -42,6 +42,7 @@ fn a_database_is_in_a_directory_or_on_a_server() {
     for line in [
         format!("list --store {url} --table t --tls-roots f"),
         format!("--store {url} serve"),
+        format!("bench --store {url} --only read --only set --only mix"),
     ] {
         let arguments = parse(&line).unwrap();
         assert_eq!(arguments.location.store.as_deref(), Some(url), "{line}");
@@ -52,7 +53,6 @@ fn a_database_is_in_a_directory_or_on_a_server() {
         format!("list --store {url} --file f"),
         "list --directory d --tls-roots f".to_owned(),
         "list --store".to_owned(),
-        format!("bench --store {url}"),
         format!("soak --store {url}"),
         format!("--store {url}"),
     ] {
@@ -92,6 +92,10 @@ fn conflicting_and_incomplete_options_are_refused() {
         "--sessions 500 bench",
         "bench --sessions 0",
         "bench --only everything",
+        "bench --only set",
+        "bench --store postgres://u@h/d --only touch",
+        "bench --store postgres://u@h/d --large 1",
+        "bench --store postgres://u@h/d --native plain",
         "terminate --directory d",
         "terminate x --directory d --subject s",
         "terminate x --directory d --except y",

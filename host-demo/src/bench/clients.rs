@@ -21,19 +21,20 @@ use super::ours::Client;
 use super::plan::Name;
 use super::population::Population;
 use super::report::{Sides, Unit, Workload};
+use super::requests::{Request, Requests};
 use super::rounds::{TURN, repeat, turns};
 use super::single::{compare_all, read, update};
 use crate::caller::Caller;
 use crate::random::Random;
 
 /// The number of clients in workloads with many.
-const MANY: usize = 64;
+pub const MANY: usize = 64;
 
 /// A side's turn with many clients: long compared with the time that they take to start.
-const LONG_TURN: Duration = Duration::from_millis(25);
+pub const LONG_TURN: Duration = Duration::from_millis(25);
 
 /// The percentage of updates in the mix.
-const MIXED: usize = 10;
+pub const MIXED: usize = 10;
 
 /// Measures the mix with one client and with many, and updates with many.
 pub fn run(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
@@ -157,13 +158,15 @@ impl Asking {
 
     /// Runs all clients for a turn; returns the times of their operations.
     async fn all_clients(&self, turn: Duration) -> anyhow::Result<Vec<Duration>> {
-        let started = Instant::now();
+        let requests = (0..self.clients)
+            .map(|client| Requests::new(client, self.clients, self.held.len(), self.updates, turn));
+        let requests: Vec<_> = requests.collect();
         let mut times = Vec::new();
         if self.caller == Caller::Task {
             let mut tasks = JoinSet::new();
-            for client in 0..self.clients {
+            for requests in requests {
                 let asking = self.clone();
-                tasks.spawn(async move { asking.one_client(client, started, turn).await });
+                tasks.spawn(async move { asking.one_client(requests).await });
             }
             while let Some(done) = tasks.join_next().await {
                 times.extend(done??);
@@ -171,11 +174,8 @@ impl Asking {
             return Ok(times);
         }
         thread::scope(|scope| {
-            let clients = (0..self.clients).map(|client| {
-                scope.spawn(move || {
-                    self.runtime
-                        .block_on(self.one_client(client, started, turn))
-                })
+            let clients = requests.into_iter().map(|requests| {
+                scope.spawn(move || self.runtime.block_on(self.one_client(requests)))
             });
             let clients: Vec<_> = clients.collect();
             for client in clients {
@@ -185,32 +185,14 @@ impl Asking {
         })
     }
 
-    async fn one_client(
-        &self,
-        client: usize,
-        started: Instant,
-        turn: Duration,
-    ) -> anyhow::Result<Vec<Duration>> {
-        // Each client has its own sessions, those whose index modulo the number of clients
-        // is its number. So it knows their payloads.
-        let own = self.held.len() / self.clients;
-        let mut random = Random::new(client as u64);
+    async fn one_client(&self, mut requests: Requests) -> anyhow::Result<Vec<Duration>> {
         let mut store = self.client();
-        let mut times = Vec::new();
-        let mut before = Instant::now();
-        // At least one request, even if the client starts late.
-        loop {
-            let index = random.below(own) * self.clients + client;
-            match random.below(100) < self.updates {
-                true => update(&mut store, &self.held, index).await?,
-                false => read(&mut store, &self.held, index).await?,
-            }
-            let now = Instant::now();
-            times.push(now - before);
-            before = now;
-            if started.elapsed() >= turn {
-                return Ok(times);
+        for request in requests.by_ref() {
+            match request {
+                Request::Read(index) => read(&mut store, &self.held, index).await?,
+                Request::Write(index) => update(&mut store, &self.held, index).await?,
             }
         }
+        Ok(requests.times)
     }
 }

@@ -45,7 +45,7 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
         READ | WRITTEN => LIFE,
         _ => 1,
     };
-    let filled = Population::fill(bench.directory("collect"), bench.plan.native, count, life)?;
+    let filled = Population::fill(bench.directory("collect"), bench.plan.native(), count, life)?;
     for caller in Caller::ALL {
         let (mut ours, mut native) = (Took::default(), Took::default());
         for round in 0..bench.plan.rounds {

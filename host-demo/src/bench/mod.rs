@@ -1,5 +1,5 @@
-//! The bench: measures each workload on the store and on SQLite itself, in turn and in one
-//! process.
+//! The bench: measures each workload on the store and on SQLite or PostgreSQL itself, in turn
+//! and in one process.
 
 mod clients;
 mod collection;
@@ -9,7 +9,9 @@ mod plan;
 mod population;
 mod process;
 mod report;
+mod requests;
 mod rounds;
+mod server;
 mod single;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::location::temporary;
+use crate::location::{Location, temporary};
 use crate::output::Output;
 use held::LIFE;
 use plan::Name;
@@ -43,9 +45,16 @@ impl Bench<'_> {
     }
 }
 
-/// Runs the plan on the disk of `directory` or of the temporary directory, and prints the
-/// results.
-pub fn run(plan: &Plan, directory: Option<&Path>, output: &mut Output) -> anyhow::Result<()> {
+/// Runs the plan in the database with the URL, or else on the disk of the directory or of the
+/// temporary directory, and prints the results.
+pub fn run(plan: &Plan, location: &Location, output: &mut Output) -> anyhow::Result<()> {
+    match location.store {
+        Some(_) => server::run(plan, location, output),
+        None => in_directory(plan, location.directory.as_deref(), output),
+    }
+}
+
+fn in_directory(plan: &Plan, directory: Option<&Path>, output: &mut Output) -> anyhow::Result<()> {
     let mut bench = Bench {
         plan,
         report: Report::start(output)?,
@@ -59,10 +68,11 @@ pub fn run(plan: &Plan, directory: Option<&Path>, output: &mut Output) -> anyhow
     if plan.has(Name::Collect) {
         collection::run(&mut bench)?;
     }
-    if plan.large > 0 {
+    if plan.large() > 0 {
         of_a_large_store(&mut bench)?;
     }
-    Ok(bench.report.end(plan)?)
+    let engine = format!("SQLite {}", native_stores::sqlite_version());
+    Ok(bench.report.end(plan, plan.native().name(), &engine)?)
 }
 
 fn of_a_usual_store(bench: &mut Bench) -> anyhow::Result<()> {
@@ -79,7 +89,9 @@ fn of_a_usual_store(bench: &mut Bench) -> anyhow::Result<()> {
     }
     bench.report.doing("filling a store", 1);
     let directory = bench.directory("usual");
-    let population = Population::fill(directory, bench.plan.native, bench.plan.sessions, |_| LIFE)?;
+    let population = Population::fill(directory, bench.plan.native(), bench.plan.sessions, |_| {
+        LIFE
+    })?;
     single::reads_and_updates(bench, &population)?;
     single::touches(bench, &population)?;
     clients::run(bench, &population)?;
@@ -99,7 +111,8 @@ fn of_a_large_store(bench: &mut Bench) -> anyhow::Result<()> {
     }
     bench.report.doing("filling a large store", 1);
     let directory = bench.directory("large");
-    let population = Population::fill(directory, bench.plan.native, bench.plan.large, |_| LIFE)?;
+    let population =
+        Population::fill(directory, bench.plan.native(), bench.plan.large(), |_| LIFE)?;
     single::reads_and_updates(bench, &population)?;
     if bench.plan.has(Name::Memory) {
         process::memory(bench, &population)?;

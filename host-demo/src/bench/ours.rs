@@ -9,9 +9,20 @@ use wasi_sessions::{NewSession, Outcome, Sessions};
 use crate::caller::Caller;
 
 /// A client of our store.
+#[derive(Clone)]
 pub struct Client {
     pub sessions: Sessions,
     pub caller: Caller,
+}
+
+impl Client {
+    /// Writes a session, whether or not it exists; false if it was ended.
+    pub async fn set(&self, id: &str, data: Vec<u8>, life: u64) -> anyhow::Result<bool> {
+        let set = self
+            .sessions
+            .set(id, data, Some(Duration::from_millis(life)));
+        is_written(self.caller.answer(set).await?)
+    }
 }
 
 impl Store for Client {
@@ -47,11 +58,11 @@ impl Store for Client {
     }
 }
 
-/// Whether an update that expects no version found its session.
+/// Whether a write that expects no version was done.
 fn is_written(outcome: Outcome) -> anyhow::Result<bool> {
     match outcome {
         Outcome::Written(_) => Ok(true),
         Outcome::Gone => Ok(false),
-        Outcome::Stale(_) => bail!("an update that expects no version was stale"),
+        Outcome::Stale(_) => bail!("a write that expects no version was stale"),
     }
 }

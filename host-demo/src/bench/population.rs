@@ -57,21 +57,7 @@ impl Population {
             gc_frequency: 0,
             ..Options::default()
         })?;
-        for start in (0..filled.ours.len()).step_by(BATCH) {
-            let indices = start..filled.ours.len().min(start + BATCH);
-            let requests = indices.map(|index| {
-                let id = filled.ours.id(index).to_owned();
-                Request::Set {
-                    id,
-                    data: filled.ours.last(index),
-                    ttl: Some(Duration::from_millis(life(index))),
-                }
-            });
-            for reply in sessions.batch(requests.collect()).wait()? {
-                let written = matches!(reply?, Reply::Outcome(Outcome::Written(_)));
-                ensure!(written, "a session was not written");
-            }
-        }
+        fill(&sessions, &filled.ours, &life)?;
         let held = &filled.native;
         let rows = (0..held.len()).map(|index| (held.id(index), held.last(index), life(index)));
         filled.open_native(Durability::Relaxed)?.fill(rows)?;
@@ -126,6 +112,23 @@ impl Population {
         let is_durable = durability == Durability::Full;
         Sqlite::open(&self.native().path(), self.layout, is_durable)
     }
+}
+
+/// Writes the sessions to our store; `life` is the life of the session at an index.
+pub fn fill(sessions: &Sessions, held: &Held, life: impl Fn(usize) -> u64) -> anyhow::Result<()> {
+    for start in (0..held.len()).step_by(BATCH) {
+        let indices = start..held.len().min(start + BATCH);
+        let requests = indices.map(|index| Request::Set {
+            id: held.id(index).to_owned(),
+            data: held.last(index),
+            ttl: Some(Duration::from_millis(life(index))),
+        });
+        for reply in sessions.batch(requests.collect()).wait()? {
+            let written = matches!(reply?, Reply::Outcome(Outcome::Written(_)));
+            ensure!(written, "a session was not written");
+        }
+    }
+    Ok(())
 }
 
 fn database(directory: &Path, file: &str) -> Database {

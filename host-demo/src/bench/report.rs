@@ -135,13 +135,13 @@ impl<'a> Report<'a> {
     }
 
     /// Prints the legend of the table, or all results as JSON.
-    pub fn end(self, plan: &Plan) -> io::Result<()> {
+    pub fn end(self, plan: &Plan, native: &str, engine: &str) -> io::Result<()> {
         self.bar.finish_and_clear();
         let report = serde_json::json!({
             "rounds": plan.rounds,
             "milliseconds": plan.slice().as_millis() as u64,
-            "native": plan.native.name(),
-            "engine": format!("SQLite {}", native_stores::sqlite_version()),
+            "native": native,
+            "engine": engine,
             "rows": self.rows,
         });
         self.output.result(

@@ -188,7 +188,7 @@ pub fn creations(bench: &mut Bench) -> anyhow::Result<()> {
     let ways = [Durability::Full, Durability::Relaxed]
         .map(|durability| Caller::ALL.map(|caller| (durability, caller)));
     for (durability, caller) in ways.into_iter().flatten() {
-        let population = Population::empty(bench.directory("create"), bench.plan.native)?;
+        let population = Population::empty(bench.directory("create"), bench.plan.native())?;
         let options = Options {
             durability,
             ..Options::default()
