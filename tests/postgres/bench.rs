@@ -11,7 +11,9 @@ fn a_server_is_measured_beside_native_connections_and_keeps_no_table_of_the_benc
     let url = POSTGRES.url();
     let small = ["--sessions", "64", "--rounds", "1", "--milliseconds", "1"];
     let mut command = bare(&["bench", "--store", &url, "--json"]);
-    let command = command.args(small).env("PGPASSWORD", POSTGRES.kind().password);
+    let command = command
+        .args(small)
+        .env("PGPASSWORD", POSTGRES.kind().password);
     let ran: Ran = command.output().unwrap().into();
     assert_eq!(ran.errors, "");
     let report = ran.json();
