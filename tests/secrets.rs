@@ -236,6 +236,25 @@ fn a_wrong_or_missing_key_is_an_invalid_argument_that_shows_no_key() {
 }
 
 #[test]
+fn a_backup_is_restored_with_its_key_as_the_previous_key() {
+    let home = Home::new();
+    let sessions = home.open_with(sealed());
+    let id = create(&sessions, PAYLOAD);
+    let copy = home.beside("copy.db");
+    sessions.backup(&copy).wait().unwrap();
+    drop(sessions);
+    let changed = || Options {
+        key: Key::from_base64(OTHER_KEY),
+        previous_key: Key::from_base64(KEY).map(PreviousKey::Key),
+        ..Options::default()
+    };
+    let restored = home.builder().options(changed()).restore(&copy);
+    restored.wait().unwrap();
+    let sessions = home.open_with(changed());
+    assert_eq!(data(&sessions, &id).as_deref(), Some(PAYLOAD));
+}
+
+#[test]
 fn the_key_is_changed_while_the_store_is_used() {
     let home = Home::new();
     let plain = home.open();

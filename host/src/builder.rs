@@ -148,7 +148,8 @@ impl Builder {
     ///
     /// The backup is read, not changed. It is copied into the directory, which needs the
     /// space, and accepted only if the copy is an undamaged database with a table of this
-    /// name and of the current schema. Then the copy replaces the database and its
+    /// name and of the current schema. For a backup of encrypted sessions, the key that it
+    /// was made with must be [`Options::key`] or [`Options::previous_key`]. Then the copy replaces the database and its
     /// write-ahead log in one step: if the process is killed, the directory holds either
     /// the old database, unchanged, or the backup.
     ///
@@ -157,8 +158,8 @@ impl Builder {
     /// [`Error::InUse`] if an owner holds the directory,
     /// [`Error::InvalidArgument`] for a backup that is missing, is not a regular
     /// file, is this database itself, is a database in use (with a write-ahead log
-    /// or a journal beside it), or is a database of another kind, and
-    /// [`Error::Corrupt`] for a damaged backup.
+    /// or a journal beside it), is encrypted with another key, or is a database of another
+    /// kind, and [`Error::Corrupt`] for a damaged backup.
     pub fn restore(self, copy: impl AsRef<Path>) -> Answer<()> {
         let copy = copy.as_ref().to_owned();
         Answer::new(|_| async move {

@@ -167,7 +167,8 @@ impl Stage {
     /// Opens the copy with a component, which reads and checks all of it.
     fn check(&self, files: &Files, settings: Settings, source: &Source) -> Result<(), Error> {
         let options = Options {
-            // The copy must not be changed: nothing is created, migrated or collected.
+            // Nothing is created, migrated or collected in the copy. With a `previous_key`
+            // that is the backup's, this begins the change of its key.
             sync: false,
             gc_frequency: 0,
             ..settings.options.clone()
