@@ -42,6 +42,11 @@ use crate::{
 /// that many callers share one fsync (group commit). If the queue is full, tasks wait for a
 /// permit (back-pressure); a thread that blocks in [`wait`](Answer::wait) needs none.
 ///
+/// Durations given for a function were measured in a directory. On a server
+/// [`sync_timeout`](crate::Options::sync_timeout) bounds each call: one that needs longer, for
+/// example for many sessions, fails with [`Error::Busy`] if it only reads, else with
+/// [`Error::Unknown`].
+///
 /// Dropping the last handle and the last [`Answer`] closes the store: that drop blocks its
 /// thread, usually for milliseconds, until queued requests are done, the database is closed
 /// and the directory is released, or the connections are closed.
