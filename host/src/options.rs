@@ -78,7 +78,8 @@ pub struct Options {
     pub key: Option<Key>,
     /// How sessions are encrypted that [`key`](Self::key) has not encrypted yet. Leave it
     /// out once [`collect`](crate::Sessions::collect) has answered that there is no more.
-    /// Default `None`: all sessions are encrypted with `key`.
+    /// Default `None`: all sessions are encrypted with `key`. If that is so, another value
+    /// is ignored.
     pub previous_key: Option<PreviousKey>,
 }
 

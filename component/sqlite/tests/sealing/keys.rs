@@ -177,6 +177,8 @@ fn after_a_complete_collection_the_previous_key_is_not_needed() {
             assert!((9..=20).contains(&steps), "{steps}");
             assert_filled(&mut store, &ids);
             drop(store);
+            // Another one is ignored.
+            drop(database.open_with(with_keys(after, Some(3))));
             let mut store = database.open_with(with_keys(after, None));
             assert_filled(&mut store, &ids);
             assert_eq!(store.count_sessions(NOW, Some("alice")), Ok(17));
