@@ -45,6 +45,9 @@ impl Builder {
     /// A store in a database on a server, with the defaults: a [`Database`], or its URL.
     /// Several machines may share it. The component can reach only the servers of the URL.
     ///
+    /// [`Options::sync_timeout`] bounds each call, and at [`open`](Builder::open) also the
+    /// migration of a table of koa-generic-session-sequelize: give a large one more time.
+    ///
     /// ```no_run
     /// # async fn opened() -> Result<(), wasi_sessions::Error> {
     /// use wasi_sessions::{Builder, Database};

@@ -135,7 +135,8 @@ impl Sessions {
 
     /// Writes the session if it exists and, if `expected` is given, still has that version;
     /// otherwise [`Outcome::Stale`] contains the newer session. An `expected` of 0 starts
-    /// the session if there is none with this id.
+    /// the session if there is none with this id, and fails with
+    /// [`Error::InvalidArgument`] for an `id` that is empty or longer than 255 bytes.
     pub fn update(
         &self,
         id: &str,
@@ -154,7 +155,8 @@ impl Sessions {
 
     /// Applies a JSON merge patch (RFC 7396) to the payload in one step, and answers with
     /// the resulting session. Fails with [`Error::InvalidArgument`] if the patch or the
-    /// payload is not JSON.
+    /// payload is not JSON or is nested deeper than 128, and with [`Error::TooLarge`] if the
+    /// patch or the result is longer than [`max_data`](crate::Options::max_data).
     pub fn merge(&self, id: &str, patch: &str, ttl: Option<Duration>) -> Answer<Option<Session>> {
         let request = Request::Merge {
             id: id.to_owned(),
@@ -165,7 +167,9 @@ impl Sessions {
     }
 
     /// Renews the session's life without changing its payload or version; answers with the
-    /// new expiry.
+    /// new expiry. If that is later by less than
+    /// [`renewal_step`](crate::Options::renewal_step), nothing is written, and the answer is
+    /// the present expiry.
     pub fn touch(&self, id: &str, ttl: Option<Duration>) -> Answer<Option<Timestamp>> {
         let request = Request::Touch {
             id: id.to_owned(),
@@ -178,7 +182,10 @@ impl Sessions {
     }
 
     /// Moves the session to a new id in one step and, if `subject` is given, binds it to
-    /// that subject. To be called at log-in.
+    /// that subject. To be called at log-in. Ends the subject's oldest sessions beyond
+    /// [`max_per_subject`](crate::Options::max_per_subject), but never this one.
+    ///
+    /// Fails with [`Error::InvalidArgument`] for a subject that is empty or over 255 bytes.
     pub fn rotate(&self, id: &str, subject: Option<&str>) -> Answer<Option<Created>> {
         let request = Request::Rotate {
             id: id.to_owned(),

@@ -27,7 +27,9 @@ const LONGEST_STEP: Duration = Duration::from_millis(2);
 impl Sessions {
     /// A page of live sessions, all or one subject's, in a fixed order. `cursor` is the
     /// previous page's `next`; `limit` is 1 to 1000. A page reads at most 10,000 rows, live
-    /// or not, so it may have no entries and yet a `next`: only `None` is the end.
+    /// or not, so it may have no entries and yet a `next`: only `None` is the end. Fails with
+    /// [`Error::InvalidArgument`] for another `limit`, and for a `cursor` that does not have
+    /// the form of a `next`.
     pub fn list_sessions(
         &self,
         subject: Option<&str>,
