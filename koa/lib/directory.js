@@ -18,13 +18,14 @@ const RESERVED = '.wasi-sessions';
 class Directory {
   #fd;
 
-  /** Creates the directory when it is missing, for this user alone, and locks it. */
+  /** Creates the directory when it is missing, for this user alone and durably, and locks it. */
   constructor(given, file, isShared) {
     checkFile(file);
     try {
-      fs.mkdirSync(given, { recursive: true, mode: 0o700 });
+      const first = fs.mkdirSync(given, { recursive: true, mode: 0o700 });
       /** An absolute path without links, since the process may change its working directory. */
       this.path = fs.realpathSync(given);
+      if (first !== undefined) syncParents(this.path, fs.realpathSync(first));
       this.#fd = fs.openSync(this.path, O_RDONLY | (O_DIRECTORY ?? 0));
     } catch (error) {
       throw fromSystem(`cannot use the directory \`${given}\``, error);
@@ -52,6 +53,25 @@ class Directory {
 
   close() {
     fs.closeSync(this.#fd);
+  }
+}
+
+/**
+ * Syncs the parents of the new directory `last` and of its new ancestors up to `first`, so that a
+ * loss of power takes none of their names.
+ */
+function syncParents(last, first) {
+  if (process.platform === 'win32') return;
+  for (let made = last; made.startsWith(first); made = path.dirname(made)) {
+    const fd = fs.openSync(path.dirname(made), O_RDONLY | (O_DIRECTORY ?? 0));
+    try {
+      fs.fsyncSync(fd);
+    } catch (error) {
+      // Some file systems cannot sync a directory.
+      if (error.code !== 'EINVAL') throw error;
+    } finally {
+      fs.closeSync(fd);
+    }
   }
 }
 
