@@ -29,7 +29,8 @@ function installed(t) {
   const folder = directory(t);
   fs.mkdirSync(folder);
   const npm = (parameters, cwd) => execFileSync('npm', parameters, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-  const [{ filename }] = JSON.parse(npm(['pack', '--json', '--pack-destination', folder], ROOT));
+  // Without `prepack`, which would replace `dist` while other tests use it.
+  const [{ filename }] = JSON.parse(npm(['pack', '--ignore-scripts', '--json', '--pack-destination', folder], ROOT));
   fs.writeFileSync(path.join(folder, 'package.json'), '{ "private": true }');
   npm(['install', '--offline', '--no-audit', '--no-fund', `./${filename}`], folder);
   const own = path.join(folder, 'node_modules', 'koa-wasi-sessions');
