@@ -18,6 +18,9 @@ wasi-sessions import --from FILE [--table NAME] --directory DIRECTORY [--file NA
   --file NAME            the store's database in it, by default sessions.db
   --to-table NAME        the store's table, by default Sessions
 
+The environment variables WASI_SESSIONS_KEY and WASI_SESSIONS_PREVIOUS_KEY are the options \`key\`
+and \`previousKey\` of the store.
+
 Sessions that have expired, are broken, or exist already are skipped and counted.`;
 
 const OPTIONS = {
@@ -37,8 +40,10 @@ async function main() {
   if (path.resolve(from) === path.resolve(directory, file ?? 'sessions.db')) {
     throw new Error('the store migrates this file in place when it is opened; there is nothing to import');
   }
+  const { WASI_SESSIONS_KEY: key, WASI_SESSIONS_PREVIOUS_KEY: previousKey } = process.env;
+  const tableName = values['to-table'];
   // No cache: nothing is read back.
-  const store = await open({ directory, readCache: 0, ...(file && { file }), ...(values['to-table'] && { tableName: values['to-table'] }) });
+  const store = await open({ directory, readCache: 0, ...(file && { file }), ...(tableName && { tableName }), key, previousKey });
   try {
     const show = ({ total, ...counts }) => {
       const done = counts.imported + counts.present + counts.expired + counts.broken;

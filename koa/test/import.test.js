@@ -30,12 +30,13 @@ function database(t, statements) {
 }
 
 function command(...parameters) {
-  return commandWith([], ...parameters);
+  return commandWith({}, ...parameters);
 }
 
-/** Runs the command under Node with these flags. */
-function commandWith(flags, ...parameters) {
-  return spawnSync(process.execPath, [...flags, path.join(__dirname, '..', 'bin', 'wasi-sessions.js'), ...parameters], { encoding: 'utf8' });
+/** Runs the command under Node with these flags, and these variables in its environment. */
+function commandWith({ flags = [], variables = {} }, ...parameters) {
+  const program = path.join(__dirname, '..', 'bin', 'wasi-sessions.js');
+  return spawnSync(process.execPath, [...flags, program, ...parameters], { encoding: 'utf8', env: { ...process.env, ...variables } });
 }
 
 /** A record of tower-sessions with the data {"visits": 3, "large": 2^63, "deep": [true, null, -1, "ü", 1.5]}. */
@@ -113,6 +114,22 @@ for (const [name, statements] of Object.entries(SOURCES)) {
   });
 }
 
+test('sessions are imported into an encrypted store, with the key from the environment', { skip: !sqlite }, async (t) => {
+  const from = database(t, SOURCES['connect-sqlite3']());
+  const where = directory(t);
+  const [key, next] = [1, 2].map((byte) => Buffer.alloc(32, byte).toString('base64'));
+  const imported = (variables) => commandWith({ variables }, 'import', '--from', from, '--directory', where);
+  const first = imported({ WASI_SESSIONS_KEY: key });
+  assert.match(first.stdout, /: 1 imported/, first.stderr);
+  for (const wrong of [{}, { WASI_SESSIONS_KEY: '' }, { WASI_SESSIONS_KEY: next }]) {
+    const refused = imported(wrong);
+    assert.match(refused.stderr, /`key`/);
+    assert.equal(refused.stderr.includes(next), false);
+  }
+  const changed = imported({ WASI_SESSIONS_KEY: next, WASI_SESSIONS_PREVIOUS_KEY: key });
+  assert.match(changed.stdout, /: 0 imported, 1 there already/, changed.stderr);
+});
+
 test('a table of koa-generic-session-sequelize is migrated in place', { skip: !sqlite }, async (t) => {
   const file = database(t, SOURCES['koa-generic-session-sequelize']().slice(0, 3));
   const store = await open({ directory: path.dirname(file), file: path.basename(file) });
@@ -146,7 +163,7 @@ test('large sessions are imported a few at a time, and too large ones are broken
       FROM json_each('[1,2,3,4,5,6,7,8]')`, soon()],
   ]);
   const measured = ['--import', 'data:text/javascript,process.on("exit", () => console.error(process.resourceUsage().maxRSS >> 10, "MiB"))'];
-  const { stdout, stderr } = commandWith(measured, 'import', '--from', from, '--directory', directory(t));
+  const { stdout, stderr } = commandWith({ flags: measured }, 'import', '--from', from, '--directory', directory(t));
   assert.match(stdout, /90 imported, 0 there already, 0 expired, 8 broken/, stderr);
   assert.ok(Number(/(\d+) MiB/.exec(stderr)[1]) < 400, stderr);
 });
