@@ -13,6 +13,16 @@ use crate::served::Site;
 const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
 const HALF: &[u8] = b"GET /hello HTTP/1.1\r\nHo";
 
+/// Time-outs of connections that do not pass during a test.
+const LONG: [&str; 6] = [
+    "--head-timeout",
+    "1h",
+    "--idle-timeout",
+    "1h",
+    "--body-timeout",
+    "1h",
+];
+
 /// Serves the tests' own guest with these arguments.
 fn guest(home: &Home, arguments: &[&str]) -> Site {
     let component = ["--component", guests::FILE, "--admin"];
@@ -51,13 +61,11 @@ fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8(rest).unwrap()
 }
 
-/// Checks that other requests are answered soon.
+/// Checks that other requests are answered. One that waited for a time-out of the connections
+/// before it would hang, since these are [`LONG`].
 fn check_others(site: &Site) {
     for _ in 0..20 {
-        let started = Instant::now();
         assert_eq!(site.get("/hello").status, 200);
-        let taken = started.elapsed();
-        assert!(taken < Duration::from_secs(1), "{taken:?}");
     }
 }
 
@@ -79,7 +87,7 @@ fn the_longest_idle_connection_gives_way_to_a_new_one() {
 #[test]
 fn idle_connections_give_way_first_then_incomplete_heads_then_bodies() {
     let home = Home::new();
-    let site = guest(&home, &["--connections", "4"]);
+    let site = guest(&home, &[&["--connections", "4"], &LONG[..]].concat());
     let mut body = site.begin("/length");
     let mut silent = site.connect();
     let mut first = idle(&site);
@@ -133,7 +141,7 @@ fn a_new_client_waits_while_all_others_have_requests() {
 #[test]
 fn many_silent_clients_do_not_keep_others_waiting() {
     let home = Home::new();
-    let site = guest(&home, &["--connections", "40"]);
+    let site = guest(&home, &[&["--connections", "40"], &LONG[..]].concat());
     let _idle: Vec<_> = (0..60).map(|_| idle(&site)).collect();
     check_others(&site);
     let _silent: Vec<_> = (0..60).map(|_| site.connect()).collect();
@@ -160,7 +168,8 @@ fn a_component_is_served_in_four_gigabytes_of_address_space() {
 /// Serves the tests' own guest from a shell that sets a limit first.
 fn limited(home: &Home, limit: &str) -> Site {
     let serve = ["serve", "--address", "127.0.0.1:0", "--admin"];
-    let serve = command(home, &[&serve[..], &["--component", guests::FILE]].concat());
+    let guest = ["--component", guests::FILE];
+    let serve = command(home, &[&serve[..], &guest, &LONG].concat());
     let mut limited = Command::new("sh");
     limited.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
     limited.arg(serve.get_program()).args(serve.get_args());
@@ -173,7 +182,7 @@ fn limited(home: &Home, limit: &str) -> Site {
 #[test]
 fn stalled_uploads_hold_no_instance() {
     let home = Home::new();
-    let site = guest(&home, &[]);
+    let site = guest(&home, &LONG);
     let head = "POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nhalf";
     let _uploads: Vec<_> = (0..300).map(|_| after(&site, head.as_bytes())).collect();
     check_others(&site);
@@ -201,7 +210,8 @@ fn an_idle_connection_is_closed_in_time() {
     let mut idle = idle(&site);
     let started = Instant::now();
     assert_eq!(rest(&mut idle), "");
-    assert!(started.elapsed() < Duration::from_secs(5));
+    // The default is a minute.
+    assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -293,11 +303,12 @@ fn a_stop_closes_connections_without_a_request_at_once() {
     let started = Instant::now();
     let log = site.stop();
     let taken = started.elapsed();
-    assert!(taken < Duration::from_secs(4), "{taken:?}: {log}");
+    // Requests have 7 seconds.
+    assert!(taken < Duration::from_secs(7), "{taken:?}: {log}");
 }
 
 #[test]
-fn a_stop_takes_less_than_ten_seconds_whatever_clients_do() {
+fn a_stop_ends_the_requests_that_would_go_on() {
     let home = Home::new();
     let site = guest(&home, &[]);
     let _waits = after(&site, b"GET /wait HTTP/1.0\r\n\r\n");
@@ -310,5 +321,6 @@ fn a_stop_takes_less_than_ten_seconds_whatever_clients_do() {
     let started = Instant::now();
     let log = site.stop();
     let taken = started.elapsed();
-    assert!(taken < Duration::from_secs(10), "{taken:?}: {log}");
+    // A request may take 30 seconds if the server does not stop.
+    assert!(taken < Duration::from_secs(25), "{taken:?}: {log}");
 }

@@ -99,7 +99,8 @@ fn an_instance_that_computes_or_waits_too_long_is_stopped_with_504() {
         let late = site.get(path);
         assert_eq!(late.status, 504, "{path}");
         assert!(started.elapsed() >= Duration::from_millis(700), "{path}");
-        assert!(started.elapsed() < Duration::from_secs(10), "{path}");
+        // The default is 30 seconds.
+        assert!(started.elapsed() < Duration::from_secs(20), "{path}");
     }
     // A client that never sends its body gets a 408.
     let request = format!(

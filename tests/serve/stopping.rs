@@ -82,7 +82,8 @@ fn a_stop_waits_no_longer_than_a_request_may_take() {
     let _never_complete = site.begin("/create");
     let started = Instant::now();
     let log = site.stop();
-    assert!(started.elapsed() < Duration::from_secs(5), "{log}");
+    // Requests with more time have 7 seconds.
+    assert!(started.elapsed() < Duration::from_secs(7), "{log}");
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn a_younger_lock_is_respected() {
     let database = impatient();
     let mut store = database.open();
     let lock = database.file("sessions.db.lock");
-    make_lock(&lock, Duration::from_secs(11));
+    make_lock(&lock, Duration::from_secs(5));
     assert_eq!(store.clear(NOW), Err(Error::Busy));
     assert!(fs::exists(&lock).unwrap());
 }
