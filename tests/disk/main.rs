@@ -19,6 +19,7 @@ mod power_cuts;
 mod process;
 mod random;
 mod recording;
+mod resources;
 mod run;
 mod script;
 mod stopped;

@@ -4,7 +4,7 @@ use wasmtime::Result;
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource};
 
 use crate::image::Node;
-use crate::wasi::{Of, Pollable, resource};
+use crate::resources::{Of, Pollable, resource};
 use crate::world::World;
 
 /// A stream that reads or writes a file, starting at an offset.

@@ -1,29 +1,23 @@
 //! WASI in memory: the functions that the component imports, over a [`World`] with a disk, a
 //! clock that moves only when it is set, and random numbers from a seed.
 
-use wasmtime::component::ResourceType;
+use wasmtime::Result;
 use wasmtime::component::{Linker, LinkerInstance, Resource};
-use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, ErrorCode, NewTimestamp, OpenFlags, PathFlags,
 };
 
 use crate::faults::Call;
 use crate::image::{Node, ROOT};
+use crate::resources::{Of, Pollable, resource};
 use crate::streams::{self, Failure, Stream};
 use crate::world::{Entries, World, hash, time};
 
 /// An open file or directory.
 struct Descriptor(Node);
 
-/// An event to wait for, which has already happened.
-pub struct Pollable;
-
 /// A terminal, of which there is none.
 struct Terminal;
-
-/// The store of a call.
-pub type Of<'a> = StoreContextMut<'a, World>;
 
 /// Links all functions.
 pub fn add_to_linker(linker: &mut Linker<World>) -> Result<()> {
@@ -92,15 +86,6 @@ fn command_line(linker: &mut Linker<World>) -> Result<()> {
         resource::<Terminal>(&mut terminal, name)?;
     }
     Ok(())
-}
-
-/// Links a resource and its drop.
-pub fn resource<R: Send + 'static>(to: &mut LinkerInstance<World>, name: &str) -> Result<()> {
-    to.resource(name, ResourceType::host::<R>(), |mut of: Of, number| {
-        let dropped = Resource::<R>::new_own(number);
-        of.data_mut().table.delete(dropped)?;
-        Ok(())
-    })
 }
 
 /// Functions of open files.

@@ -22,6 +22,7 @@ mod reserve;
 
 mod statements;
 
+mod listing;
 mod rows;
 mod sealed_rows;
 mod sealing;

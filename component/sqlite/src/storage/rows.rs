@@ -1,4 +1,4 @@
-//! The rows of one table: every statement that reads or writes sessions.
+//! The rows of one table: every statement that reads or writes sessions, except listings.
 //!
 //! A row is a session or, after the session has ended, its tombstone. It counts while
 //! `expires > now`; each statement takes `now` as a parameter.
@@ -13,19 +13,16 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id::IdHash;
-use wasi_sessions_rules::row::{Head, Stored, is_expired};
+use wasi_sessions_rules::row::{Head, Stored};
 use wasi_sessions_rules::seal::Binding;
-use wasi_sessions_rules::types::{END_OF_TIME, Entry, Page, Session, Timestamp, Written};
+use wasi_sessions_rules::types::{END_OF_TIME, Session, Timestamp, Written};
 
 /// The number of rows that are read at a time before each is changed by its own
 /// statement.
 const CHUNK: u64 = 256;
 
-/// The most rows that one page of a listing reads, live or not.
-const MOST_SCANNED: u64 = 10_000;
-
-/// How many renewed rows a step may defer in addition to its limit: with a small limit it
-/// would otherwise hardly advance.
+/// By how much the number of deferred rows may exceed a step's limit; otherwise a step with a
+/// small limit would hardly advance past renewed rows.
 const EXTRA_DEFERRALS: u64 = 16;
 
 /// The rows of one table, inside one transaction or for one statement.
@@ -234,75 +231,6 @@ impl Rows<'_, '_> {
         Ok(())
     }
 
-    /// At most `limit` live sessions, all or one subject's, in the order of their hashes,
-    /// after `cursor`. A page ends early, perhaps without entries, once it has read
-    /// [`MOST_SCANNED`] rows.
-    pub fn list(
-        &self,
-        subject: Option<&str>,
-        cursor: Option<&IdHash>,
-        limit: u32,
-        now: Timestamp,
-    ) -> Result<Page, Error> {
-        let (mut entries, mut next) = (vec![], None);
-        let start = match cursor {
-            None => Some(i64::MIN),
-            Some(cursor) => hash_head(cursor).checked_add(1),
-        };
-        let Some(start) = start else {
-            return Ok(Page { entries, next });
-        };
-        let (mut scanned, mut last) = (0, None);
-        let read = |row: &Row| {
-            let is_live = !is_expired(expires(row)?, now) && !row.get::<_, bool>(ENDED)?;
-            if is_live && entries.len() == limit as usize {
-                next = entries.last().map(|entry: &Entry| entry.handle.clone());
-                return Ok(false);
-            }
-            if scanned == MOST_SCANNED {
-                next = last.as_ref().map(IdHash::handle);
-                return Ok(false);
-            }
-            let hash = join(row.get(5)?, row.get(0)?);
-            if is_live {
-                entries.push(self.entry(&hash, row)?);
-            }
-            scanned += 1;
-            last = Some(hash);
-            Ok(true)
-        };
-        match subject {
-            None => self.0.list.walk([start], read),
-            Some(subject) => {
-                let forms = self.forms(subject)?;
-                self.0.list_subject.walk(&*forms.after(&[&start]), read)
-            }
-        }?;
-        Ok(Page { entries, next })
-    }
-
-    /// A listing's entry for a live session.
-    fn entry(&self, hash: &IdHash, row: &Row) -> rusqlite::Result<Entry> {
-        let head = head(row)?;
-        let size = unsigned(row, 8)?;
-        let (subject, size) = match &self.0.keys {
-            None => (row.get(6)?, size),
-            Some(keys) => {
-                let subject = row.get_ref(6)?.as_str_or_null()?;
-                keys.open_entry(row.get(9)?, subject, size)?
-            }
-        };
-        Ok(Entry {
-            handle: hash.handle(),
-            subject,
-            version: head.version,
-            created: head.created,
-            updated: unsigned(row, 7)?,
-            expires: head.expires,
-            size,
-        })
-    }
-
     /// How many sessions are live, all or one subject's.
     pub fn count(&self, subject: Option<&str>, now: Timestamp) -> Result<u64, Error> {
         match subject {
@@ -360,10 +288,10 @@ impl Rows<'_, '_> {
 
 /// The columns `expires` and `ended` in the statements that find or list sessions.
 const EXPIRES: usize = 1;
-const ENDED: usize = 2;
+pub(super) const ENDED: usize = 2;
 
 /// Reads the head of a session; the statements that find or list begin with its columns.
-fn head(row: &Row) -> rusqlite::Result<Head> {
+pub(super) fn head(row: &Row) -> rusqlite::Result<Head> {
     Ok(Head {
         expires: unsigned(row, EXPIRES)?,
         version: unsigned(row, 3)?,
@@ -373,7 +301,7 @@ fn head(row: &Row) -> rusqlite::Result<Head> {
 
 /// Reads the column `expires`. A negative number, which only damage can cause, counts as
 /// 0, in the past.
-fn expires(row: &Row) -> rusqlite::Result<Timestamp> {
+pub(super) fn expires(row: &Row) -> rusqlite::Result<Timestamp> {
     Ok(row.get::<_, i64>(EXPIRES)?.max(0).unsigned_abs())
 }
 
