@@ -1,7 +1,7 @@
 //! Decides which requests a task runs itself, on its runtime's thread: small ones that do
 //! not wait for the disk.
 
-use crate::contract::types::Request;
+use crate::contract::types::{GetRequest, Request};
 use crate::request::Writes;
 use crate::{Durability, Options};
 
@@ -11,12 +11,16 @@ const MOST_REQUESTS: usize = 16;
 /// The maximum total size of the payloads in such a batch, in bytes.
 const MOST_BYTES: usize = 64 << 10;
 
+/// The maximum total size of the stored payloads that such a batch reads, in bytes. One of 1
+/// MiB takes 5 ms if it is sealed.
+const MOST_READ: u64 = 4 << 20;
+
 /// The maximum number of pages that a small request writes apart from payloads: the path
 /// from the root to the leaf in the table and in both indexes, with page splits, and the
 /// pages that record which pages are free.
 const PAGES: u64 = 20;
 
-/// An upper bound on what requests write.
+/// An upper bound on what requests read and write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Inline {
     pub(crate) requests: u64,
@@ -25,12 +29,15 @@ pub(crate) struct Inline {
     pub(crate) bytes: u64,
     /// The bytes of stored payloads whose pages are freed.
     pub(crate) freed: u64,
+    /// The bytes of stored payloads that are read and not written.
+    read: u64,
 }
 
 impl Inline {
-    /// An upper bound on what these requests write; `None` if a task must not run them
-    /// itself, whatever the state of the store. `stored` gives the length of the payload that is stored
-    /// under an id; where it is not known, it counts as the largest that is allowed.
+    /// An upper bound on what these requests read and write; `None` if a task must not run
+    /// them itself, whatever the state of the store. `stored` gives the length of the payload
+    /// that is stored under an id; where it is not known, it counts as the largest that is
+    /// allowed.
     pub(crate) fn of(
         requests: &[Request],
         options: &Options,
@@ -46,15 +53,23 @@ impl Inline {
             pages: 0,
             bytes: brought as u64,
             freed: 0,
+            read: 0,
         };
         for request in requests {
             let stored = || {
+                let id = match request {
+                    Request::Get(GetRequest { id }) => Some(id.as_str()),
+                    _ => request.changed_id(),
+                };
                 // A request before it may have written a longer one.
-                let known = request.changed_id().and_then(&stored);
+                let known = id.and_then(&stored);
                 known.map_or(options.max_data, |length| length + brought as u64)
             };
             match request.weights().writes {
-                Writes::Nothing => continue,
+                Writes::Nothing => {
+                    work.read = work.read.saturating_add(stored());
+                    continue;
+                }
                 Writes::Brought => {}
                 Writes::Stored => work.bytes = work.bytes.saturating_add(stored()),
                 Writes::Many => return None,
@@ -64,6 +79,11 @@ impl Inline {
         }
         let allowed = !work.writes() || options.durability == Durability::Relaxed;
         allowed.then_some(work)
+    }
+
+    /// Whether reading takes so long that a task must not do it.
+    pub(crate) fn reads_much(&self) -> bool {
+        self.read > MOST_READ
     }
 
     /// Whether anything is written.
@@ -109,6 +129,24 @@ mod tests {
         let read = Inline::of(&[get()], &Options::default(), unknown).unwrap();
         assert!(!read.writes());
         assert_eq!(Inline::of(&[get()], &relaxed(), unknown), Some(read));
+    }
+
+    #[test]
+    fn a_task_reads_one_session_of_unknown_size_or_more_small_ones() {
+        let reads_much = |count, options: &Options, stored: fn(&str) -> Option<u64>| {
+            let work = Inline::of(&vec![get(); count], options, stored);
+            work.unwrap().reads_much()
+        };
+        assert!(!reads_much(1, &Options::default(), unknown));
+        assert!(reads_much(MOST_REQUESTS, &Options::default(), unknown));
+        let known = |_: &str| Some(500);
+        assert!(!reads_much(MOST_REQUESTS, &Options::default(), known));
+        let large = Options {
+            max_data: 512 << 20,
+            ..Options::default()
+        };
+        assert!(reads_much(1, &large, unknown));
+        assert!(!reads_much(1, &large, known));
     }
 
     #[test]
@@ -173,6 +211,7 @@ mod tests {
             pages: 2 * PAGES,
             bytes: 7 + largest,
             freed: 2 * largest,
+            read: 0,
         };
         assert_eq!(work, expected);
     }

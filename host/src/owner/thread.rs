@@ -151,12 +151,13 @@ impl OwnerThread {
                 self.shared_owner.collecting.store(true, Ordering::SeqCst);
                 return None;
             }
-            if open.waits_for_disk(&inline) {
-                // That bound assumes the largest stored payloads. Try again with the
-                // lengths that the cache knows.
+            let is_long = |work: &Inline| work.reads_much() || open.waits_for_disk(work);
+            if is_long(&inline) {
+                // `inline` assumes stored payloads of the maximum size; try again with the
+                // lengths in the cache.
                 let stored = |id: &str| open.stored_length(id);
                 let known = Inline::of(requests, &self.options, stored)?;
-                if open.waits_for_disk(&known) {
+                if is_long(&known) {
                     return None;
                 }
             }
