@@ -1,9 +1,11 @@
 //! Tests of accounts in the web demo: names, forms, the list of sessions, and logging out.
 
-use crate::fixture::listed;
+use std::time::Duration;
+
+use crate::fixture::{Home, listed};
 use crate::visitors::{Visitor, serve};
 
-use super::demo;
+use super::{INVENTED, demo};
 
 #[test]
 fn a_name_has_1_to_64_characters() {
@@ -17,6 +19,28 @@ fn a_name_has_1_to_64_characters() {
     }
     let answer = visitor.post("/login", &[("name", &"é".repeat(64))]);
     assert_eq!(answer.leads_to(), (303, Some("/account")));
+}
+
+#[test]
+fn a_log_in_that_the_store_refuses_leaves_no_session() {
+    let home = Home::new();
+    let sessions = home.open();
+    // There is no room for the browser's name.
+    let mut full = r#"{"visits":1,"token":"token","more":""#.to_owned();
+    let room = sessions.options().max_data as usize - full.len() - 2;
+    full += &"x".repeat(room);
+    full += "\"}";
+    let life = Duration::from_secs(100 * 365 * 86_400);
+    sessions.set(INVENTED, full, Some(life)).wait().unwrap();
+    drop(sessions);
+
+    let site = serve(&home);
+    let mut visitor = Visitor::new(&site).bringing(&Some(format!("session={INVENTED}")));
+    visitor.token = "token".to_owned();
+    let answer = visitor.post("/login", &[("name", "alice")]);
+    assert_eq!(answer.status, 500, "{}", answer.body);
+    drop(site);
+    assert!(listed(&home.open(), None).is_empty());
 }
 
 #[test]

@@ -144,7 +144,8 @@ impl Sessions {
     }
 
     /// Patches a session that gains rights and rotates its id, since others may know the
-    /// old one. Returns the new id.
+    /// old one. Returns the new id. If the patch is refused, for example as too large, the
+    /// session ends: each request of a batch succeeds or fails alone, so its id was rotated.
     fn promote(
         &self,
         id: &str,
@@ -162,13 +163,21 @@ impl Sessions {
                 subject: subject.map(str::to_owned),
             }),
         ])?;
-        let mut promoted = None;
+        let (mut promoted, mut refused) = (None, None);
         for reply in replies {
-            if let Reply::Rotated(created) = reply? {
-                promoted = created.map(|created| created.id);
+            match reply {
+                Ok(Reply::Rotated(created)) => promoted = created.map(|created| created.id),
+                Ok(_) => {}
+                Err(error) => refused = Some(error),
             }
         }
-        Ok(promoted)
+        let Some(error) = refused else {
+            return Ok(promoted);
+        };
+        if let Some(id) = promoted {
+            self.log_out(&id)?;
+        }
+        Err(error)
     }
 
     /// Ends the session. Requests in flight cannot bring it back.
