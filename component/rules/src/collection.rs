@@ -23,24 +23,25 @@ impl Collection {
     }
 }
 
-/// The row limit of the collection step that follows `requests` requests; `None` if no
-/// step is due, because fewer than `gcFrequency` requests have been `counted` since the
+/// The row limit of the collection step that follows `requests` requests. `None` if
+/// `gcFrequency` is 0, or if fewer than `gcFrequency` requests have been `counted` since the
 /// last complete collection.
 pub fn step(options: &Options, counted: u64, requests: u64) -> Option<u64> {
     if options.gc_frequency == 0 || counted < options.gc_frequency {
         return None;
     }
     // Each request adds at most one row, so removing two for each lets a collection
-    // catch up.
+    // catch up. At most `gcStep` for each request.
     let most = requests.saturating_mul(options.gc_step);
     Some(options.gc_step.max(requests.saturating_mul(2)).min(most))
 }
 
-/// The most rows that one transaction removes or defers in a database that others use.
+/// The most rows that one transaction removes or defers in a database on a server, which
+/// others use at the same time.
 const CHUNK: u64 = 1000;
 
-/// How many renewed rows a collection may defer in addition to its limit: with a small limit
-/// it would otherwise hardly advance.
+/// By how much the number of deferred rows may exceed the limit; otherwise a collection with
+/// a small limit would hardly advance past renewed rows.
 const EXTRA_DEFERRALS: u64 = 16;
 
 /// What one transaction of a collection did.
@@ -54,7 +55,8 @@ pub struct Chunk {
 }
 
 /// Removes at most `limit` expired rows, and defers about as many renewed ones, in
-/// transactions of a limited number of rows. If one of them fails, the earlier ones are kept.
+/// transactions of a limited number of rows. If one fails after rows were removed, its error
+/// is dropped and the result so far is returned.
 pub fn in_chunks(
     limit: u64,
     mut transaction: impl FnMut(u64) -> Result<Chunk, Error>,

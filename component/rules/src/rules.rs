@@ -1,8 +1,9 @@
 //! The rules of sessions: what each operation does with the row that it finds.
 //!
 //! Each function is a decision without side effects. An engine checks the arguments,
-//! reads the row, calls the rule, and writes the result, all in one transaction and at
-//! one time, `now`. So a refused request writes nothing.
+//! reads the row, calls the rule, and writes the result, all in one transaction and with
+//! one time, `now`. A rule decides before anything is written, so a refused request writes
+//! nothing.
 
 use crate::error::Error;
 use crate::id::IdHash;
@@ -91,7 +92,7 @@ impl Rules<'_> {
     }
 
     /// `update`: writes the session if it exists and has the expected version
-    /// (compare-and-swap). An expected version of 0 means that there is no session.
+    /// (compare-and-swap). An expected version of 0 requires that there is no session.
     pub fn update(
         &self,
         found: Option<Stored<Head>>,
@@ -169,10 +170,10 @@ impl Rules<'_> {
         }
     }
 
-    /// `maxPerSubject`, for a session that expires at `expires` and was just bound to
-    /// `subject`: the subject, and how many of its other sessions may stay; the caller
-    /// ends the oldest others. `None` if there is no subject or no limit, or if that
-    /// session has expired already.
+    /// Applies `maxPerSubject` after a session that expires at `expires` was bound to
+    /// `subject`: returns the subject and how many of its other sessions may stay; the
+    /// caller ends the oldest beyond that. `None` without a subject or a limit, or if the
+    /// new session has already expired.
     pub fn limit<'s>(
         &self,
         subject: Option<&'s str>,
@@ -201,8 +202,8 @@ impl Rules<'_> {
     }
 
     /// The expiry of a session that is written or touched now, without
-    /// `absoluteLifetime`: now plus `ttl`, else the payload's `cookie.maxAge`, else
-    /// `browserSessionLifetime`.
+    /// `absoluteLifetime`: now plus the first of these that is set: `ttl`, the payload's
+    /// `cookie.maxAge`, `browserSessionLifetime`.
     pub fn until(&self, ttl: Option<Milliseconds>, data: &[u8]) -> Timestamp {
         let life = ttl
             .or_else(|| json::cookie_max_age(data))

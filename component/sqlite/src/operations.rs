@@ -200,8 +200,9 @@ impl Operations<'_, '_> {
         Ok(live(self.rows.find(hash, self.rules.now)?))
     }
 
-    /// Inserts the session under a new id. If `subject` was just bound to it, ends the
-    /// oldest of the subject's other sessions beyond `maxPerSubject`.
+    /// Inserts the session under a new id. `subject` is the one that this request binds, not
+    /// one the session already had; if there is one, ends the oldest of its other sessions
+    /// beyond `maxPerSubject`.
     fn insert_under_fresh_id(
         &self,
         session: &Session,

@@ -95,9 +95,9 @@ impl ReadCache {
         for request in requests {
             if let Some(id) = request.changed_id() {
                 // An expired entry counts as unknown: there may be another session under
-                // its id. The second write of a session in a batch finds the entry removed
-                // and records `None`, so that the session is not cached: the combined
-                // result is unknown.
+                // its id. If a batch writes a session twice, the second finds it removed and
+                // records `None`. It is then not cached, because the combined result is
+                // unknown.
                 let key = self.keys.of(id);
                 let before = sessions.remove(&key).map(|(_, known)| known);
                 let before = before.filter(|known| self.is_there(known, self.clock.latest()));
@@ -267,8 +267,8 @@ fn take(forgotten: &mut Forgotten, key: &CacheKey) -> Option<Known> {
 #[derive(Clone)]
 pub(crate) struct Known {
     expires: Timestamp,
-    /// One allocation with the payload, because most of the time of a hit goes into misses
-    /// of the processor's cache.
+    /// One allocation with the payload, because a cache hit spends most of its time on CPU
+    /// cache misses.
     content: ThinArc<Fixed, u8>,
 }
 
@@ -343,7 +343,7 @@ struct Generation {
 }
 
 impl Subjects {
-    /// As many generations as `sessions`, in at most 512 KiB.
+    /// One generation for each of `sessions`, but at most 65,536 (512 KiB).
     fn new(sessions: usize) -> Self {
         let indices = 0..sessions.clamp(1, 1 << 16);
         Self {

@@ -49,14 +49,14 @@ pub(crate) struct Owner {
     launcher: Launcher,
     cache: Arc<ReadCache>,
     clock: Arc<StoreClock>,
-    /// The number of requests after which one carries a collection step; 0 for never.
+    /// A request carries a collection step once this many have been counted; 0 for never.
     gc_frequency: u64,
     /// An upper bound on the requests that the component has counted since the last
     /// complete collection.
     counted: u64,
-    /// When the names of the database's files were last checked without a finding.
+    /// When the names of the database's files were last checked and found right.
     looked: Instant,
-    /// The error of every request after a check of the names failed.
+    /// Once a check of the names has failed: the error that every request gets.
     replaced: Option<Error>,
     /// Dropped last, so that the lock is held until the database is closed.
     directory: Directory,

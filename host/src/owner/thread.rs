@@ -27,12 +27,12 @@ use crate::sync::thread;
 use crate::sync::{Instant, MutexGuard, mpsc, timeout};
 use crate::{Error, Options};
 
-/// The number of callers in a group from which on tasks queue their requests instead of
-/// running them.
+/// If a group has at least this many callers, tasks queue their requests instead of running
+/// them.
 const CROWD: usize = 4;
 
-/// The units of tokio's cooperative budget of 128 that a task spends for each request that it
-/// runs itself, besides the one for polling: it yields after 16 such requests.
+/// What each request that a task runs itself costs of tokio's cooperative budget (128),
+/// besides 1 for polling: the task yields after 128 / 8 = 16 requests.
 const INLINE_COST: u32 = 7;
 
 /// The thread of an open store. Dropping this waits until queued commands are done and the
@@ -291,7 +291,7 @@ fn run(
     }
 }
 
-/// Closes the store if the thread panics in spite of all guards.
+/// Closes the store if the thread panics although `contain` catches the panics of work.
 struct ClosedByPanic<'a>(&'a SharedOwner);
 
 impl Drop for ClosedByPanic<'_> {

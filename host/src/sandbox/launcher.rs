@@ -17,13 +17,13 @@ use crate::settings::Settings;
 /// The component over SQLite, as the bytes of its `.wasm` file, which the build script
 /// built.
 ///
-/// It exports the contract and imports WASI 0.2. It can be composed with a component that
-/// imports the contract into one file that needs only a directory:
-/// `wac plug web.wasm --plug store.wasm`. [`Builder::open`](crate::Builder::open) starts
+/// It exports the contract and imports WASI 0.2. Composed with a component that imports the
+/// contract (`wac plug web.wasm --plug store.wasm`), it makes one file that needs only a
+/// directory. [`Builder::open`](crate::Builder::open) starts
 /// this crate's own instances.
 pub static COMPONENT: &[u8] = include_bytes!(env!("WASI_SESSIONS_COMPONENT_FILE"));
 
-/// Starts instances: the compiled component, and the settings of its instances.
+/// What instances are started from: the compiled component and their settings.
 pub(crate) struct Launcher {
     component: Prepared,
     file_name: String,

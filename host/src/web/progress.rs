@@ -26,12 +26,12 @@ struct ConnectionState {
     since: Instant,
     /// Whether bytes of a response are still to be written.
     unsent: bool,
-    /// When the last write began. A client that has read a response cannot have read it
-    /// earlier, so connections become idle in the order in which their clients see it.
+    /// When the last write began. A client cannot have read a response before that, so idle
+    /// times counted from it order connections as their clients see them.
     written: Instant,
     /// Whether the connection was asked to give way.
     chosen: bool,
-    /// The request whose response is not sent yet.
+    /// The log line of the request whose response is not sent yet.
     line: Option<LogLine>,
     /// The number of requests so far.
     requests: u64,
@@ -152,8 +152,8 @@ impl Progress {
         state.written = Instant::now();
     }
 
-    /// Records that all bytes so far are written. At the end of a response, logs it; only
-    /// then calls `is_client_gone`.
+    /// Records that all bytes so far are written. If that ends a response, logs it, as cut if
+    /// `is_client_gone`, which is called only in this case.
     pub(super) fn flushed(&self, is_client_gone: impl FnOnce() -> bool) {
         let mut state = self.state();
         state.unsent = false;
@@ -180,9 +180,9 @@ impl Progress {
         self.waits.notify_one();
     }
 
-    /// Records that the connection has ended. The log line of an unfinished response has the
-    /// status that was sent if the component failed (`component_failed`), else 499: the
-    /// client went away.
+    /// Records that the connection has ended. If a response is unfinished, its log line has
+    /// the status that was sent if `component_failed`; otherwise 499, because the client went
+    /// away.
     pub(super) fn end(&self, component_failed: bool) {
         let line = self.state().line.take();
         if let Some(line) = line {
@@ -285,7 +285,7 @@ const BODY_RECENTLY: Duration = Duration::from_secs(1);
 /// Asks one of these connections to give way: the one that has been idle for the longest
 /// time, else the one whose head, or else whose body, has been incomplete for the longest
 /// time. Does nothing if one was asked already, or if all have requests in progress or were
-/// recently used: more bytes of their clients may be in flight.
+/// used so recently that more of their clients' bytes may be in flight.
 pub(super) fn give_way<'a>(connections: impl Iterator<Item = &'a Arc<Progress>>) {
     let now = Instant::now();
     let mut first: Option<((Phase, Instant), &Progress)> = None;

@@ -1,5 +1,5 @@
-//! Attempts at work and their retries: alone or in a transaction, until the lock of
-//! a shared database is free, and after space was freed on a full disk.
+//! Runs work in attempts, with or without a transaction, and retries it: until the lock of
+//! a shared database is free, or once space was freed on a full disk.
 
 use super::connection::other_key;
 use super::database::Storage;
@@ -31,8 +31,8 @@ struct Tries {
     has_made_room: bool,
 }
 
-// Work is passed as `dyn` and these functions are not generic: each monomorphised
-// copy would make the component larger.
+// The loops take work as `dyn`, generic only in its result: a copy for each closure would
+// make the component larger.
 impl Storage {
     /// Retries an attempt while a shared database is locked, for at most `syncTimeout`.
     pub(super) fn wait<T>(
@@ -71,8 +71,8 @@ impl Storage {
         })
     }
 
-    /// Completes the reserve. If the disk is full, truncates the write-ahead log first
-    /// to free its space.
+    /// Completes the reserve. If the disk is full, truncates the write-ahead log to free its
+    /// space, and tries once more.
     fn make_reserve(&self) -> Result<(), Error> {
         match self.attempt(&mut || self.cover_growth()) {
             Err(Error::StorageFull) => {}
@@ -82,12 +82,12 @@ impl Storage {
         self.attempt(&mut || self.cover_growth())
     }
 
-    /// Whether to retry after this error. Before it returns true, it has waited or freed
-    /// space.
+    /// Whether to retry after this error. Before it returns true, it has waited, or has tried
+    /// to free space.
     fn tries_again(&self, tries: &mut Tries, error: &Error) -> bool {
         match (error, &self.lock, &self.reserve) {
-            // Not if the lock was lost: if that happened in the last step of a commit,
-            // the work was kept, and must not be done twice.
+            // A lost lock is not retried: if it was lost in the last step of a commit, the
+            // work is in the database and must not be done twice.
             (Error::Busy, Some(lock), _) if lock.is_lost() => false,
             (Error::Busy, Some(_), _) => {
                 let patience = Duration::from_millis(self.options.sync_timeout);
@@ -105,8 +105,8 @@ impl Storage {
                 if tries.room == Room::Freeing {
                     reserve.remove();
                 }
-                // A checkpoint that truncates the write-ahead log frees its space,
-                // if there is space to copy the pages.
+                // A checkpoint that truncates the write-ahead log frees the log's space,
+                // provided that its pages fit into the database file.
                 let _ = self.attempt(&mut || self.truncate_wal());
                 true
             }
@@ -115,7 +115,8 @@ impl Storage {
     }
 
     /// Opens the database for the first time; waits while it is locked. A lost lock is not
-    /// retried, though opening twice does no harm: it took longer than most `syncTimeout`s.
+    /// retried, though opening twice does no harm: losing a lock takes longer than most
+    /// `syncTimeout`s.
     pub(super) fn open_when_free(&self, now: Timestamp) -> Result<(), Error> {
         let mut tries = self.first_try(Room::Any)?;
         loop {
@@ -126,9 +127,9 @@ impl Storage {
         }
     }
 
-    /// Runs work that only reads, with a single statement. With exclusive access it uses
-    /// the read transaction that earlier reads left open: beginning and ending a
-    /// transaction takes as long as the read.
+    /// Runs work that is one reading statement. With exclusive access it shares the read
+    /// transaction that earlier reads left open, because beginning and ending one takes as
+    /// long as the read itself.
     pub(super) fn continue_reading<T>(
         &self,
         mut work: impl FnMut() -> Result<T, Error>,
@@ -138,7 +139,7 @@ impl Storage {
         }
         self.reconnect()?;
         match self.begin_reading().and_then(|()| work()) {
-            // A read leaves nothing to write.
+            // A successful read has nothing to flush, so `end_attempt` is not needed.
             Ok(done) => Ok(done),
             Err(error) => Err(self.end_attempt(Some(error)).unwrap_or(Error::Busy)),
         }
@@ -193,8 +194,8 @@ impl Storage {
         done
     }
 
-    /// Fails if another instance has changed the key of a shared table: this instance
-    /// would go on to seal rows with the old key.
+    /// Fails if another instance has changed the key of a shared table; otherwise this
+    /// instance would go on to seal rows with the old key.
     fn confirm_key(&self) -> Result<(), Error> {
         let is_same = match &self.lock {
             None => true,

@@ -48,7 +48,7 @@ impl Held {
     }
 }
 
-/// A moment by the monotonic and by the wall clock: the monotonic clock stops while a
+/// A moment on both clocks, monotonic and wall, because the monotonic one stops while the
 /// machine sleeps.
 pub struct Moment {
     pub monotonic: Instant,
@@ -77,8 +77,8 @@ impl Lease {
         }
     }
 
-    /// When the directory was last changed, by the file system's clock; fails if there
-    /// is no such directory.
+    /// The directory's modification time, about when the lease was last taken or taken
+    /// over, by the file system's clock; fails if there is no such directory.
     pub fn made(&self) -> io::Result<SystemTime> {
         let found = fs::symlink_metadata(&self.directory)?;
         match found.is_dir() {
@@ -98,7 +98,7 @@ impl Lease {
         let made = fs::File::create_new(prepared.join(&token));
         let token = self.directory.join(&token);
         // The rename replaces an empty directory, left by an owner that was killed, and
-        // fails for any other.
+        // fails if anything else has this name.
         if made.is_ok() && fs::rename(&prepared, &self.directory).is_ok() {
             return Ok(Some(Held { token, renewed }));
         }
