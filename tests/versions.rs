@@ -39,13 +39,25 @@ fn crates_contract_changelog_and_npm_package_have_one_version() {
     }
 }
 
+/// The number between these texts in a file.
+fn between(path: &str, before: &str, after: &str) -> u64 {
+    let text = file(path);
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{path}"));
+    rest.split_once(after).unwrap().0.parse().unwrap()
+}
+
+#[test]
+fn the_host_knows_at_how_many_pages_the_component_checkpoints() {
+    let constant = "const CHECKPOINT: u64 = ";
+    let checkpoint = |path| between(path, constant, ";");
+    assert_eq!(
+        checkpoint("host/src/sandbox/wal.rs"),
+        checkpoint("component/sqlite/src/storage/wal.rs")
+    );
+}
+
 #[test]
 fn a_lock_is_dead_at_the_same_age_in_contract_component_and_host() {
-    let between = |path: &str, before: &str, after: &str| -> u64 {
-        let text = file(path);
-        let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{path}"));
-        rest.split_once(after).unwrap().0.parse().unwrap()
-    };
     let contract = between(
         "wit/sessions.wit",
         "a lock that was not renewed for ",
