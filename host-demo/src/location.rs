@@ -25,7 +25,7 @@ pub struct Location {
     pub directory: Option<PathBuf>,
     /// Instead of a directory, a database on a server: postgres://user@host/database, with its
     /// password in the environment variable PGPASSWORD, or mariadb://user@host/database, with
-    /// MYSQL_PWD
+    /// MYSQL_PWD. Other users of the machine can see a password in the URL
     #[arg(long, global = true, value_name = "URL",
           value_parser = NonEmptyStringValueParser::new())]
     pub store: Option<String>,
