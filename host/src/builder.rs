@@ -90,7 +90,9 @@ impl Builder {
     }
 
     /// The directory in which compiled code is cached, so that later starts take
-    /// milliseconds. By default there is none, and each start compiles for seconds.
+    /// milliseconds. By default there is none, and each start compiles for seconds, in a
+    /// debug build for much longer: give Cranelift `opt-level = 2` there, for example with
+    /// `[profile.dev.package."*"]` in the program's `Cargo.toml`.
     ///
     /// A missing directory is created with permissions for this user alone. It may be
     /// shared by stores and processes, but must not be inside the store's directory. A
