@@ -75,6 +75,10 @@ mod postgres;
 #[path = "../component/tests/networked/process.rs"]
 mod process;
 #[cfg(unix)]
+#[allow(dead_code)]
+#[path = "../component/tests/networked/proxy.rs"]
+mod proxy;
+#[cfg(unix)]
 mod readme;
 #[cfg(unix)]
 mod sandbox;

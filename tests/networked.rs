@@ -38,3 +38,4 @@ mod sites;
 mod store;
 mod together;
 mod tower;
+pub mod waiting;

@@ -11,6 +11,7 @@ use crate::sandbox::Instance;
 pub use server::{PASSWORD, Server};
 
 mod bench;
+mod connections;
 
 /// The number of connections that the server has from the component.
 fn connections(server: &Server) -> String {

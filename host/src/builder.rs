@@ -192,8 +192,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::InUse`] without waiting if another owner holds the directory,
-    /// [`Error::Unreachable`] if no server accepted a connection within
-    /// [`Options::sync_timeout`], [`Error::InvalidArgument`] for a URL that is not accepted
+    /// [`Error::Unreachable`] if no server was ready within [`Options::sync_timeout`],
+    /// [`Error::InvalidArgument`] for a URL that is not accepted
     /// or a setting out of range, and the errors of opening the database.
     pub fn open(self) -> Answer<Sessions> {
         Answer::new(|_| async move {

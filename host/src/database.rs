@@ -51,8 +51,16 @@ impl Database {
     }
 
     /// The maximum number of connections, 1 to 64; 4 by default. Another one, with its own
-    /// instance of the component, is opened when a request finds all busy. If there are two
-    /// or more, one is always free of writes, so that reads do not wait for a commit.
+    /// instance of the component, is opened when a request finds all busy, and closed after
+    /// 5 seconds without use; one stays open.
+    ///
+    /// Writes can wait for a lock, and the functions for operators (such as
+    /// [`stats`](crate::Sessions::stats)) can read a whole table. With two connections, one is
+    /// always free of both, so that reads do not wait for them; with three or more, one is
+    /// also free of operators' functions, for writes. A single connection does one after the
+    /// other, so that each request can wait for
+    /// [`sync_timeout`](crate::Options::sync_timeout), and is then
+    /// [`Busy`](crate::Error::Busy).
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = most;
         self

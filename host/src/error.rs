@@ -45,16 +45,17 @@ pub enum Error {
     #[error("the session store could not be started")]
     Start(#[source] Cause),
     /// Another owner holds the database. A database on a server is busy, too, if within
-    /// [`Options::sync_timeout`](crate::Options::sync_timeout) no connection could be made, a
-    /// lock did not become free or a read was not answered. Nothing was done; trying again
-    /// later can succeed.
+    /// [`Options::sync_timeout`](crate::Options::sync_timeout) none of the store's connections
+    /// became free for the request, no connection could be made, a lock did not become free or
+    /// a read was not answered. Nothing was done; trying again later can succeed.
     #[error("the database is busy")]
     Busy,
-    /// No server of the database accepted a connection within
+    /// No server of the database was ready within
     /// [`Options::sync_timeout`](crate::Options::sync_timeout) when the store was opened, or
-    /// when the component was restarted after a crash. Nothing was done; trying again later
-    /// can succeed.
-    #[error("no server accepted a connection in time: {servers}")]
+    /// when the component was restarted after a crash: none accepted a connection, or the one
+    /// that did was starting, had no connection left or had locked the table. Nothing was
+    /// done; trying again later can succeed.
+    #[error("no server was ready in time: {servers}")]
     Unreachable {
         /// The servers of the URL.
         servers: String,

@@ -40,8 +40,11 @@ pub struct Options {
     pub sync: bool,
     /// How long to wait for a database that another owner has locked: up to an hour,
     /// default 3 seconds. Owners that use this crate never wait: the lock on the directory
-    /// refuses the second one at once. On a server this bounds the time of each request,
-    /// including connecting.
+    /// refuses the second one at once.
+    ///
+    /// On a server it bounds each request twice: a request waits at most this long for a
+    /// connection, and after that is answered [`Error::Busy`](crate::Error::Busy), without
+    /// anything done; and then it takes at most this long, including connecting.
     #[serde(serialize_with = "milliseconds::serialize")]
     pub sync_timeout: Duration,
     /// Requests after which a collection starts; 0 for never. Default 10,000.

@@ -37,8 +37,8 @@ use crate::{
 ///
 /// Requests wait in a bounded queue. A store in a directory does one after the other, in the
 /// order in which their answers were first polled. A store on a server does as many at once
-/// as it has connections, reads and writes apart, so requests of which neither awaits the
-/// other are done in any order. Requests that wait at the same time share a transaction, so
+/// as it has connections, reads, writes and the functions for operators apart, so requests of
+/// which neither awaits the other are done in any order. Requests that wait at the same time share a transaction, so
 /// that many callers share one fsync (group commit). If the queue is full, tasks wait for a
 /// permit (back-pressure); a thread that blocks in [`wait`](Answer::wait) needs none.
 ///

@@ -1,33 +1,36 @@
-//! Assigns waiting jobs to connections, reads and writes separately, and opens another
-//! connection if all are busy.
+//! Assigns waiting jobs to connections, opens another one if all are busy, and closes those
+//! that are not used.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
+use super::backlog::{Backlog, Kind};
 use super::job::{Done, Job, Work};
 use super::launcher::Launcher;
+use super::pool::Pool;
 use crate::Error;
 use crate::answer::LINGER;
 use crate::owner::group::Budget;
 use crate::sandbox::instance::Guest;
 
-/// After a connection could not be opened, none is tried for this long while others are open.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// The commands in the queue of the store's thread.
-pub(crate) enum Command {
-    Read(Job),
-    Write(Job),
+/// What bounds the jobs of a store.
+pub(crate) struct Limits {
+    /// The maximum number of connections.
+    pub(crate) connections: usize,
+    /// How long a job may wait for a connection.
+    pub(crate) wait: Duration,
+    /// The budget of a transaction.
+    pub(crate) budget: Budget,
 }
 
 /// When and how much an idle store collects.
 pub(crate) struct Idle {
-    /// The time without a request after which it collects.
+    /// The time without a request after which it collects, and the time after which a
+    /// connection that was not used is closed.
     pub(crate) after: Duration,
     /// The maximum number of rows that a step removes; `None` if an idle store does not
     /// collect.
@@ -37,24 +40,9 @@ pub(crate) struct Idle {
 /// The connections of a store, and the jobs that wait for them.
 pub(crate) struct Dispatcher {
     launcher: Rc<Launcher>,
-    budget: Budget,
     idle: Idle,
-    /// The maximum number of connections.
-    most: usize,
-    reads: VecDeque<Job>,
-    writes: VecDeque<Job>,
-    /// Whether the work that was started last only reads. While jobs of both kinds wait, they
-    /// take turns.
-    has_read: bool,
-    free: Vec<Guest>,
-    /// The number of connections at work.
-    busy: usize,
-    /// The number of connections that run writes.
-    writing: usize,
-    /// Whether another connection is being opened.
-    starting: bool,
-    /// After a failure, the earliest time at which another connection is tried.
-    retry: Instant,
+    backlog: Backlog,
+    pool: Pool<Guest>,
     tasks: JoinSet<End>,
     /// When the last job ended, or the store was opened.
     quiet: Instant,
@@ -64,44 +52,31 @@ pub(crate) struct Dispatcher {
     is_closed: bool,
 }
 
-/// The next command; `None` when the last handle is gone. Does not sleep before `linger`,
+/// The next job; `None` when the last handle is gone. Does not sleep before `linger`,
 /// because waking the thread takes about as long.
 async fn receive(
-    commands: &mut mpsc::UnboundedReceiver<Command>,
+    jobs: &mut mpsc::UnboundedReceiver<(Kind, Job)>,
     linger: Option<Instant>,
-) -> Option<Command> {
-    while linger.is_some_and(|end| Instant::now() < end) && commands.is_empty() {
+) -> Option<(Kind, Job)> {
+    while linger.is_some_and(|end| Instant::now() < end) && jobs.is_empty() {
         yield_now().await;
     }
-    commands.recv().await
+    jobs.recv().await
 }
 
 /// The result of a task.
 enum End {
-    Work { done: Done, wrote: bool },
+    Work { done: Done, kind: Kind },
     Started(Result<Guest, Error>),
+    Closed,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(
-        launcher: Launcher,
-        first: Guest,
-        most: usize,
-        budget: Budget,
-        idle: Idle,
-    ) -> Self {
+    pub(crate) fn new(launcher: Launcher, first: Guest, limits: &Limits, idle: Idle) -> Self {
         Self {
             launcher: Rc::new(launcher),
-            budget,
-            most,
-            reads: VecDeque::new(),
-            writes: VecDeque::new(),
-            has_read: false,
-            free: vec![first],
-            busy: 0,
-            writing: 0,
-            starting: false,
-            retry: Instant::now(),
+            backlog: Backlog::new(limits.budget, limits.wait),
+            pool: Pool::new(first, limits.connections),
             tasks: JoinSet::new(),
             quiet: Instant::now(),
             active: idle.step.is_some(),
@@ -112,15 +87,21 @@ impl Dispatcher {
 
     /// Runs jobs until the last handle is dropped and all jobs are done. It must run in a
     /// [`LocalSet`](tokio::task::LocalSet).
-    pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+    pub(crate) async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<(Kind, Job)>) {
         loop {
-            self.assign();
+            let now = Instant::now();
+            self.refuse_overdue(now).await;
+            self.close_unused(now);
+            if self.collects_at().is_some_and(|time| time <= now) {
+                self.collect();
+            }
+            self.assign(now);
             let is_quiet = self.is_quiet();
             if self.is_closed && is_quiet {
                 break;
             }
-            let collects = self.active && is_quiet && !self.is_closed;
             let linger = is_quiet.then_some(self.quiet + LINGER);
+            let wake = self.wake(now);
             tokio::select! {
                 ended = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
                     Some(Ok(end)) => self.settle(end).await,
@@ -128,20 +109,55 @@ impl Dispatcher {
                     // jobs are dropped, and their callers get `Closed`.
                     _ => return,
                 },
-                command = receive(&mut commands, linger), if !self.is_closed => match command {
-                    Some(command) => {
-                        self.enqueue(command);
-                        while let Ok(command) = commands.try_recv() {
-                            self.enqueue(command);
+                job = receive(&mut jobs, linger), if !self.is_closed => match job {
+                    Some((kind, job)) => {
+                        self.enqueue(kind, job);
+                        while let Ok((kind, job)) = jobs.try_recv() {
+                            self.enqueue(kind, job);
                         }
                     }
                     None => self.close(),
                 },
-                () = sleep_until(self.quiet + self.idle.after), if collects => self.collect(),
+                () = sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => {}
             }
         }
-        for guest in self.free {
+        for guest in self.pool.into_free() {
             guest.close().await;
+        }
+    }
+
+    /// The next time at which there is something to do, apart from new jobs and ends of
+    /// tasks.
+    fn wake(&self, now: Instant) -> Option<Instant> {
+        let start = match self.backlog.is_empty() {
+            true => None,
+            false => self.pool.next_start(now),
+        };
+        let unused = self
+            .pool
+            .longest_unused()
+            .map(|since| since + self.idle.after);
+        let times = [self.backlog.deadline(), start, unused, self.collects_at()];
+        times.into_iter().flatten().min()
+    }
+
+    /// Fails jobs that have waited for too long.
+    async fn refuse_overdue(&mut self, now: Instant) {
+        for job in self.backlog.take_overdue(now) {
+            job.refuse(Error::Busy).await;
+        }
+    }
+
+    /// Closes connections that were not used for a while, but for one.
+    fn close_unused(&mut self, now: Instant) {
+        let Some(before) = now.checked_sub(self.idle.after) else {
+            return;
+        };
+        while let Some(guest) = self.pool.take_unused(before) {
+            self.tasks.spawn_local(async move {
+                guest.close().await;
+                End::Closed
+            });
         }
     }
 
@@ -149,112 +165,88 @@ impl Dispatcher {
     /// garbage is collected.
     fn close(&mut self) {
         self.is_closed = true;
-        self.writes.retain(|job| !matches!(job, Job::Collect(_)));
+        self.backlog.drop_collections();
     }
 
     /// Whether no job waits and no connection is at work.
     fn is_quiet(&self) -> bool {
-        self.busy == 0 && self.reads.is_empty() && self.writes.is_empty()
+        self.pool.is_quiet() && self.backlog.is_empty()
     }
 
-    fn enqueue(&mut self, command: Command) {
-        match command {
-            Command::Read(job) => self.reads.push_back(job),
-            Command::Write(job) => self.writes.push_back(job),
-        }
+    fn enqueue(&mut self, kind: Kind, job: Job) {
+        self.backlog.push(kind, job);
         self.active = self.idle.step.is_some();
+    }
+
+    /// When the store will collect if no request comes.
+    fn collects_at(&self) -> Option<Instant> {
+        let collects = self.active && self.is_quiet() && !self.is_closed;
+        collects.then(|| self.quiet + self.idle.after)
     }
 
     /// Queues a step of the collection of an idle store.
     fn collect(&mut self) {
         self.active = false;
-        self.writes.extend(self.idle.step.map(Job::Collect));
-    }
-
-    /// Starts all jobs that can start now.
-    fn assign(&mut self) {
-        while !self.reads.is_empty() || !self.writes.is_empty() {
-            let can_write = !self.writes.is_empty() && self.writing < self.most_writing();
-            let writes = can_write && (self.has_read || self.reads.is_empty());
-            let queue = match writes {
-                true => &mut self.writes,
-                false => &mut self.reads,
-            };
-            if queue.is_empty() || self.free.is_empty() {
-                return self.start_another();
-            }
-            let (Some(work), Some(guest)) = (Job::take(queue, &self.budget), self.free.pop())
-            else {
-                return;
-            };
-            self.begin(work, guest, writes);
+        if let Some(step) = self.idle.step {
+            self.backlog.push(Kind::Call, Job::Collect(step));
         }
     }
 
-    /// How many connections may run writes at a time: all but one, which is left for reads. A
-    /// single connection runs both.
-    fn most_writing(&self) -> usize {
-        let open = self.free.len() + self.busy;
-        open.saturating_sub(1).max(1)
+    /// Starts all jobs that can start now. If one has to wait for a connection, opens
+    /// another one.
+    fn assign(&mut self, now: Instant) {
+        while !self.backlog.is_empty() {
+            let next = self.backlog.next(|kind| self.pool.allows(kind));
+            let Some((kind, guest)) = next.and_then(|kind| Some((kind, self.pool.take(kind)?)))
+            else {
+                if self.pool.start_another(now) {
+                    self.start();
+                }
+                return;
+            };
+            match self.backlog.take(kind) {
+                Some(work) => self.begin(work, guest, kind),
+                None => self.pool.give_back(kind, Some(guest), now),
+            }
+        }
     }
 
-    fn begin(&mut self, work: Work, guest: Guest, wrote: bool) {
-        self.busy += 1;
-        self.writing += usize::from(wrote);
-        self.has_read = !wrote;
+    fn begin(&mut self, work: Work, guest: Guest, kind: Kind) {
         self.tasks.spawn_local(async move {
             let done = work.run(guest).await;
-            End::Work { done, wrote }
+            End::Work { done, kind }
         });
     }
 
-    /// Opens another connection, unless one is being opened, the maximum is reached, or an
-    /// attempt has just failed; see [`PAUSE`].
-    fn start_another(&mut self) {
-        let open = self.free.len() + self.busy;
-        let may_retry = open == 0 || Instant::now() >= self.retry;
-        if self.starting || open >= self.most || !may_retry {
-            return;
-        }
-        self.starting = true;
+    /// Opens another connection.
+    fn start(&mut self) {
         let launcher = self.launcher.clone();
         self.tasks
             .spawn_local(async move { End::Started(launcher.start().await) });
     }
 
     async fn settle(&mut self, end: End) {
+        let now = Instant::now();
         match end {
-            End::Work { done, wrote } => {
-                self.busy -= 1;
-                self.writing -= usize::from(wrote);
-                self.free.extend(done.guest);
-                let queue = match wrote {
-                    true => &mut self.writes,
-                    false => &mut self.reads,
-                };
-                for waiting in done.alone.into_iter().rev() {
-                    queue.push_front(Job::Alone(waiting));
-                }
+            End::Work { done, kind } => {
+                self.pool.give_back(kind, done.guest, now);
+                self.backlog.push_first(kind, done.alone);
                 if done.more && self.is_quiet() && !self.is_closed {
                     self.collect();
                 }
-                self.quiet = Instant::now();
+                self.quiet = now;
             }
-            End::Started(Ok(guest)) => {
-                self.starting = false;
-                self.free.push(guest);
-            }
+            End::Started(Ok(guest)) => self.pool.started(Some(guest), now),
             End::Started(Err(error)) => {
-                self.starting = false;
-                self.retry = Instant::now() + PAUSE;
+                self.pool.started(None, now);
                 // If other connections are open, the jobs wait for them; otherwise they fail.
-                if self.free.is_empty() && self.busy == 0 {
-                    let (reads, writes) = (&mut self.reads, &mut self.writes);
-                    for job in reads.drain(..).chain(writes.drain(..)) {
+                if self.pool.open() == 0 {
+                    for job in self.backlog.take_all() {
                         job.refuse(error.clone()).await;
                     }
                 }
             }
+            End::Closed => {}
         }
     }
 }

@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use tokio::task::unconstrained;
 
+use super::backlog::Kind;
 use crate::Error;
 use crate::contract::types::Request;
 use crate::owner::Replies;
@@ -19,14 +23,55 @@ pub(crate) enum Job {
     /// The requests of a caller, which may share a transaction with those of other callers.
     Requests(Waiting),
     /// The requests of a caller that failed in a shared transaction: retried alone.
-    Alone(Waiting),
+    Alone(Waiting, Arc<GroupFailure>),
     /// A call of the contract's `admin`.
     Call(Call, Queued),
     /// A collection step of an idle store, which removes at most this many rows.
     Collect(u32),
 }
 
-/// A function to call with a connection, or with the error if none could be opened. It
+/// The error of a group, whose callers are retried alone. One of them may have caused it. If
+/// the first two fail with it again, its cause is the connection or the server, and the
+/// others get it without a retry: each would wait for it as long.
+pub(crate) struct GroupFailure {
+    error: Error,
+    /// How many callers failed with the same error.
+    repeated: AtomicUsize,
+    /// Whether a caller had another result.
+    differs: AtomicBool,
+}
+
+impl GroupFailure {
+    /// How many callers fail before the others do.
+    const ENOUGH: usize = 2;
+
+    pub(crate) fn new(error: Error) -> Self {
+        Self {
+            error,
+            repeated: AtomicUsize::new(0),
+            differs: AtomicBool::new(false),
+        }
+    }
+
+    /// Records the result of a caller's retry.
+    fn record(&self, done: &Result<Replies, Error>) {
+        match done {
+            Err(error) if *error == self.error => {
+                self.repeated.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => self.differs.store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// The error for the callers that were not retried yet, if it concerns them all.
+    fn of_all(&self) -> Option<&Error> {
+        let differs = self.differs.load(Ordering::Relaxed);
+        let is_enough = self.repeated.load(Ordering::Relaxed) >= Self::ENOUGH;
+        (is_enough && !differs).then_some(&self.error)
+    }
+}
+
+/// A function to call with a connection, or with the error if it is not to be run. It
 /// returns a function that answers the caller, and whether the instance has trapped.
 pub(crate) type Call = Box<dyn for<'g> FnOnce(Result<&'g mut Guest, Error>) -> Calling<'g> + Send>;
 
@@ -36,43 +81,63 @@ pub(crate) type Calling<'g> = Pin<Box<dyn Future<Output = (Tell, bool)> + 'g>>;
 pub(crate) struct Done {
     /// The connection; `None` after a trap.
     pub(crate) guest: Option<Guest>,
-    /// The callers whose requests are to be retried alone.
-    pub(crate) alone: Vec<Waiting>,
+    /// The jobs of callers whose requests are to be retried alone.
+    pub(crate) alone: Vec<Job>,
     /// Whether a collection step has left rows to collect.
     pub(crate) more: bool,
 }
 
 impl Job {
-    /// Whether the requests of a job only read.
-    pub(crate) fn reads(requests: &[Request]) -> bool {
+    /// The kind of a job with these requests.
+    pub(crate) fn kind(requests: &[Request]) -> Kind {
         let reads = |request: &Request| matches!(request.weights().writes, Writes::Nothing);
-        requests.iter().all(reads)
+        match requests.iter().all(reads) {
+            true => Kind::Read,
+            false => Kind::Write,
+        }
+    }
+
+    /// Since when the caller of the job waits, if there is one.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        match self {
+            Job::Requests(waiting) | Job::Alone(waiting, _) => Some(waiting.queued.since),
+            Job::Call(_, queued) => Some(queued.since),
+            Job::Collect(_) => None,
+        }
     }
 
     /// Takes the next job from a queue. With requests, also takes those that directly follow
-    /// and fit into the same transaction (group commit).
+    /// and fit into the same transaction (group commit). Answers callers that need no retry.
     pub(crate) fn take(queue: &mut VecDeque<Job>, budget: &Budget) -> Option<Work> {
-        Some(match queue.pop_front()? {
-            Job::Requests(first) => {
-                let mut group = Group::of(first, budget);
-                while let Some(Job::Requests(next)) = queue.front()
-                    && group.has_room_for(next)
-                    && let Some(Job::Requests(next)) = queue.pop_front()
-                {
-                    group.add(next);
+        loop {
+            return Some(match queue.pop_front()? {
+                Job::Requests(first) => {
+                    let mut group = Group::of(first, budget);
+                    while let Some(Job::Requests(next)) = queue.front()
+                        && group.has_room_for(next)
+                        && let Some(Job::Requests(next)) = queue.pop_front()
+                    {
+                        group.add(next);
+                    }
+                    Work::Group(group)
                 }
-                Work::Group(group)
-            }
-            Job::Alone(waiting) => Work::Group(Group::of(waiting, budget)),
-            Job::Call(call, queued) => Work::Call(call, queued),
-            Job::Collect(step) => Work::Collect(step),
-        })
+                Job::Alone(waiting, failure) => match failure.of_all().cloned() {
+                    Some(error) => {
+                        waiting.answer(Err(error));
+                        continue;
+                    }
+                    None => Work::Alone(waiting, failure),
+                },
+                Job::Call(call, queued) => Work::Call(call, queued),
+                Job::Collect(step) => Work::Collect(step),
+            });
+        }
     }
 
-    /// Fails a job, because no connection could be opened.
+    /// Fails a job that was not run.
     pub(crate) async fn refuse(self, error: Error) {
         match self {
-            Job::Requests(waiting) | Job::Alone(waiting) => waiting.answer(Err(error)),
+            Job::Requests(waiting) | Job::Alone(waiting, _) => waiting.answer(Err(error)),
             Job::Call(call, queued) => {
                 let (tell, _) = call(Err(error)).await;
                 drop(queued);
@@ -86,6 +151,7 @@ impl Job {
 /// One or more jobs that a connection runs together.
 pub(crate) enum Work {
     Group(Group),
+    Alone(Waiting, Arc<GroupFailure>),
     Call(Call, Queued),
     Collect(u32),
 }
@@ -99,7 +165,19 @@ impl Work {
             Work::Group(group) => {
                 let done = unconstrained(batch(&mut guest, group.requests())).await;
                 trapped = done == Err(Error::Crashed);
-                alone = group.answer(done);
+                let error = done.as_ref().err().cloned();
+                let callers = group.answer(done);
+                if let Some(error) = error {
+                    let failure = Arc::new(GroupFailure::new(error));
+                    let retry = |caller| Job::Alone(caller, failure.clone());
+                    alone = callers.into_iter().map(retry).collect();
+                }
+            }
+            Work::Alone(waiting, failure) => {
+                let done = unconstrained(batch(&mut guest, &waiting.requests)).await;
+                trapped = done == Err(Error::Crashed);
+                failure.record(&done);
+                waiting.answer(done);
             }
             Work::Call(call, queued) => {
                 let (tell, has_trapped) = unconstrained(call(Ok(&mut guest))).await;
@@ -152,3 +230,6 @@ pub(crate) fn answered<T>(called: Called<T>) -> Result<T, Error> {
         Err(_trap) => Err(Error::Crashed),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

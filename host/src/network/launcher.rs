@@ -77,7 +77,7 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// Starts an instance, which connects to a server; [`Error::Unreachable`] if none accepts
+    /// Starts an instance, which connects to a server; [`Error::Unreachable`] if none is ready
     /// in time.
     pub(crate) async fn start(&self) -> Result<Guest, Error> {
         let plan = &self.plan;

@@ -1,10 +1,12 @@
 //! A store in a database on a server: a thread with its own runtime owns a few instances of
 //! the component, each with a connection, and takes jobs from a queue.
 
+mod backlog;
 mod dispatcher;
 mod job;
 mod launcher;
 mod location;
+mod pool;
 
 use std::sync::Arc;
 
@@ -29,23 +31,17 @@ use crate::sandbox::instance::{Called, Guest};
 use crate::sandbox::state::State;
 use crate::settings::Settings;
 use crate::{Database, Error};
-use dispatcher::{Command, Dispatcher, Idle};
+use backlog::Kind;
+use dispatcher::{Dispatcher, Idle, Limits};
 use job::{Call, Calling, Job, answered};
 use launcher::Plan;
-
-/// Whether a job only reads, or writes and so may wait for a commit.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    Reads,
-    Writes,
-}
 
 /// The connections of an open store. Dropping this waits until queued jobs are done and the
 /// connections are closed.
 pub(crate) struct Connections {
     /// Dropped before `_thread`, which then runs the jobs that are left, closes the
     /// connections and ends.
-    commands: mpsc::UnboundedSender<Command>,
+    jobs: mpsc::UnboundedSender<(Kind, Job)>,
     _thread: StoreThread,
     queue: Arc<Queue>,
     pub(crate) budget: Budget,
@@ -67,20 +63,24 @@ impl Connections {
             after: settings.idle,
             step: (options.gc_frequency > 0).then_some(step),
         };
-        let most = database.connections;
+        let limits = Limits {
+            connections: database.connections,
+            wait: options.sync_timeout,
+            budget,
+        };
         let plan = Plan::new(database, settings, clock)?;
         let servers = plan.servers();
         let queue = Arc::new(Queue::new());
-        let (sender, commands) = mpsc::unbounded_channel();
+        let (sender, jobs) = mpsc::unbounded_channel();
         let (ready, opened) = Caller::new();
         let served = queue.clone();
         let thread = store_thread::spawn(move || {
             let _serving = Serving::store(&served);
-            run(plan, most, budget, idle, commands, ready);
+            run(plan, limits, idle, jobs, ready);
         })?;
         opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(Self {
-            commands: sender,
+            jobs: sender,
             _thread: StoreThread::new(thread),
             queue,
             budget,
@@ -95,10 +95,7 @@ impl Connections {
         requests: Vec<Request>,
         blocking: &Blocking,
     ) -> Result<Replies, Error> {
-        let access = match Job::reads(&requests) {
-            true => Access::Reads,
-            false => Access::Writes,
-        };
+        let kind = Job::kind(&requests);
         unconstrained(async {
             let (caller, replies) = Caller::new();
             let job = |queued| {
@@ -108,7 +105,7 @@ impl Connections {
                     queued,
                 })
             };
-            self.send(access, job, blocking).await?;
+            self.send(kind, job, blocking).await?;
             replies.await.map_err(|_| Error::Closed)?
         })
         .await
@@ -117,14 +114,13 @@ impl Connections {
     /// Calls a function of the contract's `admin`.
     pub(crate) async fn admin<T: Send + 'static>(
         &self,
-        access: Access,
         call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
         blocking: &Blocking,
     ) -> Result<T, Error> {
         unconstrained(async {
             let (caller, answer) = Caller::new();
             let call: Call = Box::new(move |guest| calling(guest, call, caller));
-            self.send(access, |queued| Job::Call(call, queued), blocking)
+            self.send(Kind::Call, |queued| Job::Call(call, queued), blocking)
                 .await?;
             answer.await.map_err(|_| Error::Closed)?
         })
@@ -134,16 +130,12 @@ impl Connections {
     /// Queues a job once there is a permit for it.
     async fn send(
         &self,
-        access: Access,
+        kind: Kind,
         job: impl FnOnce(Queued) -> Job,
         blocking: &Blocking,
     ) -> Result<(), Error> {
         let job = job(self.queue.enter(blocking).await?);
-        let command = match access {
-            Access::Reads => Command::Read(job),
-            Access::Writes => Command::Write(job),
-        };
-        self.commands.send(command).map_err(|_| Error::Closed)
+        self.jobs.send((kind, job)).map_err(|_| Error::Closed)
     }
 }
 
@@ -168,10 +160,9 @@ fn calling<'g, T: Send + 'static>(
 /// and runs jobs until the last handle is dropped.
 fn run(
     plan: Plan,
-    most: usize,
-    budget: Budget,
+    limits: Limits,
     idle: Idle,
-    commands: mpsc::UnboundedReceiver<Command>,
+    jobs: mpsc::UnboundedReceiver<(Kind, Job)>,
     ready: Caller<()>,
 ) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
@@ -187,8 +178,8 @@ fn run(
         match launcher.start().await {
             Ok(first) => {
                 ready.answer(Ok(()));
-                let dispatcher = Dispatcher::new(launcher, first, most, budget, idle);
-                dispatcher.run(commands).await;
+                let dispatcher = Dispatcher::new(launcher, first, &limits, idle);
+                dispatcher.run(jobs).await;
             }
             Err(error) => ready.answer(Err(error)),
         }

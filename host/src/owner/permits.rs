@@ -13,7 +13,7 @@ use crate::Error;
 use crate::answer::Blocking;
 use crate::owner::caller::Contained;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Semaphore, thread_local};
+use crate::sync::{Instant, Semaphore, thread_local};
 
 /// The number of permits of the queue, one for each request of a task that waits in it.
 /// When all are taken, further tasks wait for a permit.
@@ -28,6 +28,8 @@ pub(crate) struct Queue {
 /// Counts a command as waiting until it is done or cancelled.
 pub(crate) struct Queued {
     queue: Arc<Queue>,
+    /// When the caller began to wait, for a permit or in the queue.
+    pub(crate) since: Instant,
     _permit: Option<Permit>,
 }
 
@@ -61,6 +63,7 @@ impl Queue {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut queued = Queued {
             queue: self.clone(),
+            since: Instant::now(),
             _permit: None,
         };
         if !blocking.is_set() {

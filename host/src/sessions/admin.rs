@@ -10,7 +10,6 @@ use wasmtime::component::ResourceAny;
 use super::{Engine, Sessions, owned};
 use crate::answer::Blocking;
 use crate::contract::Admin;
-use crate::network::Access;
 use crate::owner::{Owner, limits};
 use crate::request::Ends;
 use crate::sandbox::instance::Called;
@@ -153,7 +152,7 @@ impl Sessions {
                 let step = async move |admin: &Admin, store: &mut Store<State>, opened| {
                     admin.call_collect(store, opened, limit).await
                 };
-                let collected = connections.admin(Access::Writes, step, blocking).await?;
+                let collected = connections.admin(step, blocking).await?;
                 Ok((collected, None))
             }
         }
@@ -183,7 +182,7 @@ impl Sessions {
                     let check = async |admin: &Admin, store: &mut Store<State>, opened| {
                         admin.call_check(store, opened).await
                     };
-                    connections.admin(Access::Reads, check, &blocking).await
+                    connections.admin(check, &blocking).await
                 }
             }
         })
@@ -214,7 +213,7 @@ impl Sessions {
                     let refusal = async |admin: &Admin, store: &mut Store<State>, opened| {
                         admin.call_backup(store, opened, "").await
                     };
-                    connections.admin(Access::Reads, refusal, &blocking).await
+                    connections.admin(refusal, &blocking).await
                 }
             }
         })
@@ -234,13 +233,7 @@ impl Sessions {
                         .call(move |owner| owner.admin(&ends, call), &blocking)
                         .await
                 }
-                Engine::Network(connections) => {
-                    let access = match ends {
-                        Ends::Nothing => Access::Reads,
-                        Ends::OfSubject(_) | Ends::Any => Access::Writes,
-                    };
-                    connections.admin(access, call, &blocking).await
-                }
+                Engine::Network(connections) => connections.admin(call, &blocking).await,
             }
         })
     }

@@ -16,11 +16,6 @@ use crate::sandbox::state::State;
 use crate::settings::Settings;
 use crate::{Database, Error};
 
-pub(crate) enum Access {
-    Reads,
-    Writes,
-}
-
 pub(crate) struct Connections {
     pub(crate) budget: Budget,
     pub(crate) servers: String,
@@ -37,7 +32,6 @@ impl Connections {
 
     pub(crate) async fn admin<T: Send + 'static>(
         &self,
-        _: Access,
         _: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
         _: &Blocking,
     ) -> Result<T, Error> {
