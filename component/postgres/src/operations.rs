@@ -312,8 +312,9 @@ impl Operations<'_> {
     }
 
     /// Runs `work`, which binds the session `newest` to a subject, under a lock for the
-    /// subject. Then ends the subject's other sessions, except the `others` created last.
-    /// Needs a transaction; one round trip.
+    /// subject. Then ends the subject's other sessions, except the `others` created last;
+    /// fails as [`Failure::Raced`] if one of them was rotated or ended meanwhile. Needs a
+    /// transaction; one round trip.
     async fn within_limit<T>(
         &self,
         subject: &str,
@@ -341,8 +342,11 @@ impl Operations<'_> {
                     (&newest, Type::BYTEA),
                     (&others, Type::INT8),
                 ];
-                self.client.query_typed(&limit, params).await?;
-                Ok(None)
+                let rows = self.client.query_typed(&limit, params).await?;
+                match rows.iter().all(|row| row.get(0)) {
+                    true => Ok(None),
+                    false => Err(Failure::Raced),
+                }
             }),
         ];
         let mut done = None;

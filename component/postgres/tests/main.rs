@@ -22,6 +22,8 @@ mod pooler;
 #[cfg(server)]
 mod server;
 #[cfg(server)]
+mod subjects;
+#[cfg(server)]
 mod tables;
 
 #[cfg(not(server))]
