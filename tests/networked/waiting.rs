@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wasi_sessions::{Answer, Created, Database, Error, Options, Sessions};
+use wasi_sessions::{Answer, Created, Database, Error, Options, Outcome, Sessions};
 
 use super::server::{Server, options, over};
 use crate::fixture::{create, data, listed};
@@ -18,6 +18,7 @@ on_each_server! {
     connections_that_are_not_used_are_closed_but_for_one,
     a_crash_answers_the_requests_in_flight_and_those_that_wait,
     closing_waits_for_the_requests_that_wait_and_loses_none,
+    large_requests_that_succeed_one_by_one_do_not_crash_the_component_together,
 }
 
 /// The time limit of a test's waiting, much longer than it takes.
@@ -194,5 +195,49 @@ fn closing_waits_for_the_requests_that_wait_and_loses_none(server: &Server) {
     let sessions = server.open(options);
     for id in &ids {
         assert_eq!(data(&sessions, id).as_deref(), Some("after"));
+    }
+}
+
+fn large_requests_that_succeed_one_by_one_do_not_crash_the_component_together(server: &Server) {
+    const COUNT: usize = 100;
+    let options = options();
+    let table = options.table_name.clone();
+    let sessions = over(server.database().connections(1))
+        .memory_limit(128 << 20)
+        .options(options)
+        .open()
+        .wait()
+        .unwrap();
+    let blocker = create(&sessions, "before");
+    // While the only connection waits for a lock, requests gather.
+    let block = || {
+        let lock = server.lock(&table);
+        (lock, send(sessions.set(&blocker, "after", None)))
+    };
+    let large = vec![7; 1 << 20];
+
+    let (lock, blocked) = block();
+    let create = |_| send(sessions.create(large.clone()));
+    let created: Vec<_> = (0..COUNT).map(create).collect();
+    drop(lock);
+    answered(blocked).unwrap();
+    let ids: Vec<String> = created
+        .into_iter()
+        .map(|created| answered(created).unwrap().id)
+        .collect();
+
+    // The writes have an answer as large as the session, too.
+    let (lock, blocked) = block();
+    let reads: Vec<_> = ids.iter().map(|id| send(sessions.get(id))).collect();
+    let update = |id: &String| send(sessions.update(id, "{}", None, Some(9)));
+    let stale: Vec<_> = ids.iter().map(update).collect();
+    drop(lock);
+    answered(blocked).unwrap();
+    for read in reads {
+        assert!(answered(read).unwrap().unwrap().data == large);
+    }
+    for stale in stale {
+        let outcome = answered(stale).unwrap();
+        assert!(matches!(outcome, Outcome::Stale(session) if session.data == large));
     }
 }

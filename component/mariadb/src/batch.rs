@@ -100,7 +100,7 @@ impl Operations<'_> {
                 found.push((hash(&mut row, 0)?, session(&mut row, 1)?));
             }
         }
-        Ok(replies_to_reads(requests, &found))
+        Ok(replies_to_reads(requests, found))
     }
 
     async fn apply(&mut self, request: &Request) -> Result<Reply, Failure> {

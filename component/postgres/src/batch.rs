@@ -79,7 +79,7 @@ impl Operations<'_> {
             true => vec![],
             false => self.find_many(&wanted).await?,
         };
-        Ok(replies_to_reads(requests, &found))
+        Ok(replies_to_reads(requests, found))
     }
 
     async fn apply(&self, request: &Request) -> Result<Reply, Failure> {

@@ -8,7 +8,10 @@
 use crate::failure::Failure;
 use crate::pipeline::{Sending, in_order};
 use crate::statements::Statements;
+use futures_core::Stream;
 use sha2::{Digest, Sha256};
+use std::future::poll_fn;
+use std::pin::pin;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use wasi_sessions_rules::error::Error;
@@ -71,10 +74,16 @@ impl Operations<'_> {
     pub async fn find_many(&self, hashes: &[IdHash]) -> Result<Vec<(IdHash, Session)>, Failure> {
         let keys: Vec<&[u8]> = hashes.iter().map(|hash| hash.0.as_slice()).collect();
         let statement = &self.statements.find_many;
-        let rows = self.client.query(statement, &[&keys, &self.now()]).await?;
-        rows.iter()
-            .map(|row| Ok((hash(row, 0)?, session(row, 1)?)))
-            .collect()
+        let parameters: [&(dyn ToSql + Sync); 2] = [&keys, &self.now()];
+        let rows = self.client.query_raw(statement, parameters).await?;
+        let mut rows = pin!(rows);
+        let mut found = vec![];
+        // Row by row, so that no more than one payload is in memory twice.
+        while let Some(row) = poll_fn(|context| rows.as_mut().poll_next(context)).await {
+            let row = row?;
+            found.push((hash(&row, 0)?, session(&row, 1)?));
+        }
+        Ok(found)
     }
 
     /// The session with this hash, if it exists.
