@@ -14,7 +14,7 @@ use wasi_sessions::{Entry, Error, NewSession, Options, Outcome};
 
 use crate::arguments::Command;
 use crate::bench;
-use crate::ending::{self, No};
+use crate::ending::{self, No, say_if_new};
 use crate::output::{Output, count, time};
 use crate::secrets;
 use crate::server::Place;
@@ -83,10 +83,9 @@ fn create(
     if let Some(subject) = subject {
         session = session.subject(subject);
     }
-    let new_file = place.missing_file()?;
-    let sessions = place.create()?;
+    let (sessions, new) = place.create()?;
     let created = sessions.create(session).wait()?;
-    say_if_new(new_file.as_deref());
+    say_if_new(new);
     let json = json!({
         "id": created.id,
         "version": created.version,
@@ -126,10 +125,10 @@ fn set(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let data = payload(data)?;
-    let new_file = place.missing_file()?;
-    match place.create()?.set(id, data, ttl).wait()? {
+    let (sessions, new) = place.create()?;
+    match sessions.set(id, data, ttl).wait()? {
         Outcome::Written(written) => {
-            say_if_new(new_file.as_deref());
+            say_if_new(new);
             let (version, expires) = (written.version, written.expires);
             Ok(output.result(
                 json!({ "version": version, "expires": expires }),
@@ -138,14 +137,6 @@ fn set(
         }
         // `set` expects no version, so it is never stale.
         Outcome::Stale(_) | Outcome::Gone => bail!(No::ended()),
-    }
-}
-
-/// Reports a new database, so that a mistyped directory is noticed. Called only on success,
-/// because an error is the only line.
-fn say_if_new(file: Option<&Path>) {
-    if let Some(file) = file {
-        ending::say(format_args!("created a new database `{}`", file.display()));
     }
 }
 

@@ -59,6 +59,14 @@ pub fn say(line: impl Display) {
     let _ = writeln!(io::stderr(), "wasi-sessions: {line}");
 }
 
+/// Reports a new database or table, so that a mistyped name is noticed. Called only on
+/// success, because an error is the only line.
+pub fn say_if_new(created: Option<String>) {
+    if let Some(created) = created {
+        say(format_args!("created a new {created}"));
+    }
+}
+
 /// The exit code that a shell reports for a program killed by SIGPIPE.
 const UNREAD: u8 = 141;
 

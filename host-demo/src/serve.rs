@@ -113,7 +113,10 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
             Place::Directory(location.database_in(temporary.path())?)
         }
     };
-    let sessions = place.create()?;
+    let (sessions, new) = place.create()?;
+    if location.store.is_some() {
+        ending::say_if_new(new);
+    }
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut server = server(&site, component, &sessions, token.as_deref());

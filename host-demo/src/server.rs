@@ -31,32 +31,44 @@ impl Server {
         Ok(Self { database, options })
     }
 
-    /// Opens the store, whose table is created if it is missing.
-    pub fn create(&self) -> anyhow::Result<Sessions> {
-        self.opened(self.options.clone())
+    /// Opens the store, whose table is created if it is missing, or migrated if it is older.
+    /// Also returns whether it was created.
+    pub fn create(&self) -> anyhow::Result<(Sessions, bool)> {
+        let (opened, is_new) = match self.opened(false) {
+            Err(Error::MissingTable(_)) => (self.opened(true), true),
+            // Possibly because the table is older.
+            Err(Error::Other(_)) => (self.opened(true), false),
+            opened => (opened, false),
+        };
+        Ok((opened.map_err(|error| self.described(error))?, is_new))
     }
 
     /// Opens an existing table; creates or migrates nothing.
     pub fn open(&self) -> anyhow::Result<Sessions> {
-        self.opened(Options {
-            sync: false,
-            ..self.options.clone()
-        })
+        self.opened(false).map_err(|error| self.described(error))
     }
 
     /// Opens the store. An error does not contain the URL, which may contain a password.
-    fn opened(&self, options: Options) -> anyhow::Result<Sessions> {
+    fn opened(&self, sync: bool) -> Result<Sessions, Error> {
+        let options = Options {
+            sync,
+            ..self.options.clone()
+        };
         let mut builder = Builder::over(self.database.clone()).options(options);
         if let Some(cache) = cache_directory() {
             builder = builder.cache_directory(cache);
         }
-        builder.open().wait().map_err(|error| match error {
+        builder.open().wait()
+    }
+
+    fn described(&self, error: Error) -> anyhow::Error {
+        match error {
             // The store's own message also advises programs, not users of the command line.
             Error::MissingTable(_) => {
                 anyhow!("no table `{}` in the database", self.options.table_name)
             }
             error => anyhow::Error::new(error).context("cannot open the store"),
-        })
+        }
     }
 }
 
@@ -81,11 +93,20 @@ pub enum Place {
 }
 
 impl Place {
-    /// Opens the store, which is created if it is missing.
-    pub fn create(&self) -> anyhow::Result<Sessions> {
+    /// Opens the store, which is created if it is missing. Also returns what was created, in
+    /// words.
+    pub fn create(&self) -> anyhow::Result<(Sessions, Option<String>)> {
         match self {
-            Self::Directory(database) => database.create(),
-            Self::Server(server) => server.create(),
+            Self::Directory(database) => {
+                let is_new = !database.exists()?;
+                let created = is_new.then(|| format!("database `{}`", database.path().display()));
+                Ok((database.create()?, created))
+            }
+            Self::Server(server) => {
+                let (sessions, is_new) = server.create()?;
+                let table = &server.options.table_name;
+                Ok((sessions, is_new.then(|| format!("table `{table}`"))))
+            }
         }
     }
 
@@ -112,14 +133,6 @@ impl Place {
             Self::Server(_) => {
                 bail!("this command is for a database in a directory; a server has its own tools")
             }
-        }
-    }
-
-    /// The file of a database in a directory that does not exist yet.
-    pub fn missing_file(&self) -> anyhow::Result<Option<PathBuf>> {
-        match self {
-            Self::Directory(database) if !database.exists()? => Ok(Some(database.path())),
-            _ => Ok(None),
         }
     }
 }

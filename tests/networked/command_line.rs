@@ -27,10 +27,13 @@ fn the_commands_work_on_a_server(server: &Server) {
         run(&["list"]).error(),
         format!("no table `{table}` in the database")
     );
-    let id = run(&["create", "--subject", "alice", "{}"])
-        .line()
-        .to_owned();
-    run(&["create", "{}"]).line();
+    let created = run(&["create", "--subject", "alice", "{}"]);
+    let id = created.line().to_owned();
+    assert_eq!(
+        created.errors,
+        format!("wasi-sessions: created a new table `{table}`\n")
+    );
+    assert_eq!(run(&["create", "{}"]).errors, "");
     assert_eq!(run(&["get", &id]).output, "{}");
     assert_eq!(run(&["set", &id, "new", "--json"]).json()["version"], 2);
     assert!(run(&["touch", &id]).line().starts_with("expires "));

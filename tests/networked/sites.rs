@@ -35,6 +35,8 @@ fn a_log_out_at_one_site_is_a_log_out_at_the_other_at_once(server: &Server) {
     let [first, second] = sites;
     let log = first.stop() + &second.stop();
     assert!(!log.contains(server.kind().password), "{log}");
+    let created = format!("created a new table `{table}`");
+    assert_eq!(log.matches(&created).count(), 1, "{log}");
     let again = serve(server, &table);
     assert_eq!(
         Visitor::new(&again)

@@ -46,7 +46,7 @@ fn in_schema(
 ) -> anyhow::Result<()> {
     let mut report = Report::start(output)?;
     report.doing("filling the tables", 1);
-    let sessions = location.server_at(&schema.url(url))?.create()?;
+    let (sessions, _) = location.server_at(&schema.url(url))?.create()?;
     let ids = ids(plan.sessions);
     let (ours, native) = (Held::new(ids.clone()), Held::new(ids));
     fill(&sessions, &ours, |_| LIFE)?;
