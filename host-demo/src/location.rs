@@ -1,10 +1,10 @@
 //! Arguments that several commands share: the location of the database, and numbers.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 use tempfile::TempDir;
 use wasi_sessions::Options;
 
@@ -26,9 +26,8 @@ pub struct Location {
     /// Instead of a directory, a database on a server: postgres://user@host/database, with its
     /// password in the environment variable PGPASSWORD, or mariadb://user@host/database, with
     /// MYSQL_PWD. Other users of the machine can see a password in the URL
-    #[arg(long, global = true, value_name = "URL",
-          value_parser = NonEmptyStringValueParser::new())]
-    pub store: Option<String>,
+    #[arg(long, global = true, value_name = "URL", value_parser = Url::parse)]
+    pub store: Option<Url>,
     /// A file with the trusted root certificates for the server's certificate, in PEM [default:
     /// the public ones]
     #[arg(long, global = true, value_name = "FILE")]
@@ -75,8 +74,8 @@ impl Location {
 
     /// The database on a server, if one was given.
     pub fn server(&self) -> anyhow::Result<Option<Server>> {
-        let url = self.store.as_deref();
-        url.map(|url| self.server_at(url)).transpose()
+        let url = self.store.as_ref();
+        url.map(|url| self.server_at(url.as_str())).transpose()
     }
 
     /// The database at another URL.
@@ -110,6 +109,31 @@ impl Location {
             key: secrets::key(self.key_file.as_deref())?,
             previous_key: secrets::previous_key(self.previous_key_file.as_deref())?,
         })
+    }
+}
+
+/// The URL of a database on a server. It may contain a password, so `Debug` does not show it.
+#[derive(Clone)]
+pub struct Url(String);
+
+impl Url {
+    /// Accepts any text; the store checks it when it is opened.
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.is_empty() {
+            true => Err("it must not be empty".to_owned()),
+            false => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// The URL as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Url").finish_non_exhaustive()
     }
 }
 

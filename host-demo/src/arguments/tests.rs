@@ -45,7 +45,7 @@ fn a_database_is_in_a_directory_or_on_a_server() {
         format!("bench --store {url} --only read --only set --only mix"),
     ] {
         let arguments = parse(&line).unwrap();
-        assert_eq!(arguments.location.store.as_deref(), Some(url), "{line}");
+        assert_eq!(arguments.location.store.unwrap().as_str(), url, "{line}");
     }
     for line in [
         "list".to_owned(),
@@ -58,6 +58,12 @@ fn a_database_is_in_a_directory_or_on_a_server() {
     ] {
         assert!(parse(&line).is_err(), "{line}");
     }
+}
+
+#[test]
+fn the_arguments_show_no_password() {
+    let arguments = parse("list --store postgres://user:secret@host/d").unwrap();
+    assert!(!format!("{arguments:?}").contains("secret"));
 }
 
 #[test]

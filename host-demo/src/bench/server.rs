@@ -27,7 +27,11 @@ const CONNECTIONS: usize = 32;
 
 /// Runs the plan in a schema of its own in the database, and prints the results.
 pub fn run(plan: &Plan, location: &Location, output: &mut Output) -> anyhow::Result<()> {
-    let url = location.store.as_deref().context("no URL was given")?;
+    let url = location
+        .store
+        .as_ref()
+        .context("no URL was given")?
+        .as_str();
     let runtime = Runtime::new()?;
     let password = server::password(&Database::new(url))?;
     let schema = runtime.block_on(Schema::create(url, password.as_deref()))?;
