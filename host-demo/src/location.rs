@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -28,6 +29,10 @@ pub struct Location {
     /// MYSQL_PWD. Other users of the machine can see a password in the URL
     #[arg(long, global = true, value_name = "URL", value_parser = Url::parse)]
     pub store: Option<Url>,
+    /// How long a request to that server may take, including connecting, such as 500ms or 5m
+    /// [default: 3s for `serve`, 30s for the commands, some of which read the whole table]
+    #[arg(long, global = true, value_name = "TIME", value_parser = time_out)]
+    pub store_timeout: Option<Duration>,
     /// A file with the trusted root certificates for the server's certificate, in PEM [default:
     /// the public ones]
     #[arg(long, global = true, value_name = "FILE")]
@@ -48,6 +53,10 @@ pub struct Location {
     pub previous_key_file: Option<PathBuf>,
 }
 
+/// How long a command's request to a server may take: longer than a server's, since `stats`,
+/// `check` and `terminate --subject` may read a large table.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A temporary directory for measurements: in `directory`, or else where the system has its
 /// temporary directories.
 pub fn temporary(directory: Option<&Path>) -> anyhow::Result<TempDir> {
@@ -63,7 +72,7 @@ pub fn temporary(directory: Option<&Path>) -> anyhow::Result<TempDir> {
 impl Location {
     /// The database that was given.
     pub fn place(&self) -> anyhow::Result<Place> {
-        match self.server()? {
+        match self.server(COMMAND_TIMEOUT)? {
             Some(server) => Ok(Place::Server(server)),
             None => {
                 let directory = self.directory.as_ref().context(NEEDS_PLACE)?;
@@ -72,16 +81,19 @@ impl Location {
         }
     }
 
-    /// The database on a server, if one was given.
-    pub fn server(&self) -> anyhow::Result<Option<Server>> {
+    /// The database on a server, if one was given. A request may take as long as the user
+    /// allows, or else `timeout`.
+    pub fn server(&self, timeout: Duration) -> anyhow::Result<Option<Server>> {
         let url = self.store.as_ref();
-        url.map(|url| self.server_at(url.as_str())).transpose()
+        url.map(|url| self.server_at(url.as_str(), timeout))
+            .transpose()
     }
 
     /// The database at another URL.
-    pub fn server_at(&self, url: &str) -> anyhow::Result<Server> {
+    pub fn server_at(&self, url: &str, timeout: Duration) -> anyhow::Result<Server> {
         let options = Options {
             table_name: self.table.clone(),
+            sync_timeout: self.store_timeout.unwrap_or(timeout),
             // The store refuses keys, since it would not encrypt with them.
             key: secrets::key(self.key_file.as_deref())?,
             previous_key: secrets::previous_key(self.previous_key_file.as_deref())?,
@@ -96,6 +108,7 @@ impl Location {
             (Some(_), Some(_)) => Some("--store replaces --directory"),
             (Some(_), None) if self.file.is_some() => Some("--file belongs to --directory"),
             (None, _) if self.tls_roots.is_some() => Some("--tls-roots belongs to --store"),
+            (None, _) if self.store_timeout.is_some() => Some("--store-timeout belongs to --store"),
             _ => None,
         }
     }
@@ -134,6 +147,15 @@ impl Url {
 impl fmt::Debug for Url {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Url").finish_non_exhaustive()
+    }
+}
+
+/// Parses a time-out such as 500ms or 1m.
+pub fn time_out(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be more than 0".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -17,10 +17,10 @@ use tempfile::TempDir;
 use tokio::runtime;
 use tracing::level_filters::LevelFilter;
 use wasi_sessions::web::{Error, Server};
-use wasi_sessions::{Sessions, Stores};
+use wasi_sessions::{Options, Sessions, Stores};
 
 use crate::ending;
-use crate::location::{Location, at_least};
+use crate::location::{Location, at_least, time_out};
 use crate::output::Output;
 use crate::secrets;
 use crate::server::Place;
@@ -101,7 +101,8 @@ pub fn run(site: Site, location: &Location, output: &mut Output) -> anyhow::Resu
     log_requests();
     // Dropped, and so removed, after the store in it is closed.
     let temporary: TempDir;
-    let place = match (location.server()?, &location.directory) {
+    let timeout = Options::default().sync_timeout;
+    let place = match (location.server(timeout)?, &location.directory) {
         (Some(server), _) => Place::Server(server),
         (None, Some(directory)) => Place::Directory(location.database_in(directory)?),
         (None, None) => {
@@ -181,14 +182,6 @@ fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&s
 }
 
 /// Parses a time-out; refuses 0, with which no request could be answered.
-fn time_out(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("it must be more than 0".to_owned()),
-        Ok(time) => Ok(time),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 /// Logs requests on standard error, one on each line.
 fn log_requests() {
     tracing_subscriber::fmt()

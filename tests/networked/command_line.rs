@@ -34,6 +34,12 @@ fn the_commands_work_on_a_server(server: &Server) {
         format!("wasi-sessions: created a new table `{table}`\n")
     );
     assert_eq!(run(&["create", "{}"]).errors, "");
+    let hurried = run(&["list", "--store-timeout", "1ms"]);
+    assert!(
+        hurried.error().contains("no server was ready in time"),
+        "{}",
+        hurried.errors
+    );
     assert_eq!(run(&["get", &id]).output, "{}");
     assert_eq!(run(&["set", &id, "new", "--json"]).json()["version"], 2);
     assert!(run(&["touch", &id]).line().starts_with("expires "));

@@ -40,7 +40,7 @@ fn no_argument_of_a_command_is_taken_for_a_global_option() {
 fn a_database_is_in_a_directory_or_on_a_server() {
     let url = "postgres://user@host/d";
     for line in [
-        format!("list --store {url} --table t --tls-roots f"),
+        format!("list --store {url} --table t --tls-roots f --store-timeout 5m"),
         format!("--store {url} serve"),
         format!("bench --store {url} --only read --only set --only mix"),
     ] {
@@ -52,6 +52,8 @@ fn a_database_is_in_a_directory_or_on_a_server() {
         format!("list --store {url} --directory d"),
         format!("list --store {url} --file f"),
         "list --directory d --tls-roots f".to_owned(),
+        "list --directory d --store-timeout 5m".to_owned(),
+        format!("list --store {url} --store-timeout 0s"),
         "list --store".to_owned(),
         format!("soak --store {url}"),
         format!("--store {url}"),

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use native_stores::{Postgres, Schema, Session, Store};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use wasi_sessions::{Database, Durability, Sessions};
+use wasi_sessions::{Database, Durability, Options, Sessions};
 
 use super::clients::{LONG_TURN, MANY, MIXED};
 use super::held::{Held, LIFE, ids};
@@ -50,7 +50,9 @@ fn in_schema(
 ) -> anyhow::Result<()> {
     let mut report = Report::start(output)?;
     report.doing("filling the tables", 1);
-    let (sessions, _) = location.server_at(&schema.url(url))?.create()?;
+    let timeout = Options::default().sync_timeout;
+    let server = location.server_at(&schema.url(url), timeout)?;
+    let (sessions, _) = server.create()?;
     let ids = ids(plan.sessions);
     let (ours, native) = (Held::new(ids.clone()), Held::new(ids));
     fill(&sessions, &ours, |_| LIFE)?;

@@ -12,6 +12,7 @@ fn soak() -> (Soak, Arc<Load>, TempDir) {
         directory: Some(directory.path().to_owned()),
         store: None,
         tls_roots: None,
+        store_timeout: None,
         file: None,
         table: "Sessions".to_owned(),
         key_file: None,
