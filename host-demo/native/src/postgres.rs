@@ -155,7 +155,7 @@ fn parse(url: &str) -> anyhow::Result<Config> {
         Host::Unix(_) => false,
     };
     let config: Config = url.parse().map_err(|_| {
-        anyhow!("the location is not the URL of a database, or asks for TLS, which the bench lacks")
+        anyhow!("the bench needs the URL of a PostgreSQL database, and one without TLS")
     })?;
     let hosts = config.get_hosts();
     let is_trusted = match config.get_ssl_mode() {
@@ -212,6 +212,7 @@ mod tests {
             "postgres://u:secret@localhost/d?sslmode=require",
             "postgres://u:secret@localhost/d?sslmode=verify-full",
             "postgres://u:secret@localhost:port/d",
+            "mariadb://u:secret@localhost/d",
         ] {
             let words = parse(url).unwrap_err().to_string();
             assert!(words.contains("TLS"), "{words}");
