@@ -154,9 +154,9 @@ impl Builder {
     /// The backup is read, not changed. It is copied into the directory, which needs the
     /// space, and accepted only if the copy is an undamaged database with a table of this
     /// name and of the current schema. For a backup of encrypted sessions, the key that it
-    /// was made with must be [`Options::key`] or [`Options::previous_key`]. Then the copy replaces the database and its
-    /// write-ahead log in one step: if the process is killed, the directory holds either
-    /// the old database, unchanged, or the backup.
+    /// was made with must be [`Options::key`] or [`Options::previous_key`]. Then the copy
+    /// replaces the database and its write-ahead log in one step: if the process is killed,
+    /// the directory holds either the old database, unchanged, or the backup.
     ///
     /// # Errors
     ///
