@@ -80,7 +80,7 @@ fn failed(error: &Error, route: Route, secure: bool) -> Answer {
         (Route::LogOut, _) => answers::logged_out_here_only(&cookies::without_id(secure)),
         (_, Error::Busy) => answers::busy(),
         _ => {
-            let words = "The sessions cannot be reached. Nothing was done.";
+            let words = "The sessions cannot be reached. Please try again.";
             answers::refused(StatusCode::INTERNAL_SERVER_ERROR, words)
         }
     }
