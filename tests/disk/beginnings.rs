@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::disk::Disk;
+use crate::faults::{Fault, Faults};
 use crate::image::Image;
 use crate::model::Contents;
 use crate::process::{DATABASE, Process};
@@ -70,6 +71,41 @@ pub fn killed(settings: Settings) -> (Image, Vec<Contents>) {
         }
     }
     (run.process.kill().seen, run.history)
+}
+
+/// A store of which several sessions are written in one transaction: closed, and killed in the
+/// middle of the transaction, at each call from which on recovery has to roll it back, or with
+/// exclusive access to read it from the WAL. Also its contents before and after it.
+pub fn killed_in_a_write(settings: Settings) -> (Image, Vec<Image>, [Contents; 2]) {
+    let mut run = ran(settings, &script::before_change_of_key());
+    run.process.close().unwrap();
+    let (closed, held) = (run.process.kill().seen, run.contents);
+    let begin = |faults| {
+        let process = Process::on(Disk::new(closed.clone()), BEFORE + 1_000_000_000, 5);
+        let mut run = Run::begin(process, settings, held.clone());
+        run.open().unwrap().unwrap();
+        run.process.world().faults = faults;
+        let stepped = run.step(&script::writes_of_kept());
+        (run, stepped.is_err())
+    };
+    let (run, _) = begin(Faults::default());
+    let both = [held.clone(), run.contents];
+    let mut images = Vec::new();
+    for after in 0.. {
+        let (run, was_killed) = begin(Faults::new(Fault::Kill, after, false));
+        let image = run.process.kill().seen;
+        let is_changed = |name: &str| image.content(name) != closed.content(name);
+        let has_wal = image
+            .content(&format!("{DATABASE}-wal"))
+            .is_some_and(|wal| wal.len() > 32);
+        if has_wal || is_changed(DATABASE) {
+            images.push(image);
+        }
+        if !was_killed {
+            return (closed, images, both);
+        }
+    }
+    unreachable!("the write ends");
 }
 
 /// A backup that replaced a database whose owner was killed. The old database's WAL or

@@ -22,6 +22,7 @@ mod recording;
 mod resources;
 mod run;
 mod script;
+mod sealed_damage;
 mod stopped;
 mod stops;
 mod streams;

@@ -122,6 +122,13 @@ pub fn before_change_of_key() -> Vec<Step> {
     steps
 }
 
+/// Writes six of those sessions in one transaction.
+pub fn writes_of_kept() -> Step {
+    let text = |number: usize| "z".repeat(1900 + number);
+    let write = |number| request(update(&format!("kept {number}"), &text(number), None));
+    Step::Batch((0..6).map(write).collect())
+}
+
 /// A change of the key, with writes, copies and restarts on its way.
 pub fn change_of_key() -> Vec<Step> {
     vec![
