@@ -1,16 +1,16 @@
 //! A client: sends one request after the other, for its own sessions and for those that all
 //! clients share, and compares each answer with what it expects.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use wasi_sessions::{Entry, Reply, Sessions};
+use wasi_sessions::{Entry, Reply, Request, Sessions};
 
-use super::ask::{Ask, Payload};
-use super::held::handle;
+use super::asked::{Asked, alone, name, patch, payload};
 use super::load::Load;
 use super::model::Model;
 use super::store::ABSOLUTE;
+use super::subjects::{self, handle};
 use crate::caller::Caller;
 use crate::ending::ensure;
 use crate::random::Random;
@@ -38,8 +38,6 @@ pub struct Client {
 impl Client {
     /// A client that has sent no request yet.
     pub fn new(number: usize, caller: Caller, seed: u64) -> Self {
-        let mut seeds = Random::new(seed);
-        let seed = seeds.next() ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
             number,
             model: Model::default(),
@@ -55,23 +53,21 @@ impl Client {
     }
 
     /// Sends requests until the load ends; ends the load at the first difference.
-    pub async fn run(mut self, load: Arc<Load>) -> (Self, anyhow::Result<()>) {
+    pub async fn run(mut self, load: &Load) -> (Option<Self>, anyhow::Result<()>) {
         let _end = load.ends_on_drop();
-        while !load.is_over() {
-            let done = self.ask(&load).await;
-            if done.is_err() {
-                let number = self.number;
-                return (self, done.with_context(|| format!("client {number}")));
-            }
-            load.count(1);
+        let mut done = Ok(());
+        while done.is_ok() && !load.is_over() {
+            done = self.ask(load).await;
+            load.count();
         }
-        (self, Ok(()))
+        let number = self.number;
+        (Some(self), done.with_context(|| format!("client {number}")))
     }
 
     /// Makes one random request, batch or call of `admin` while the clock is stopped, and
     /// compares the answer.
     pub async fn ask(&mut self, load: &Load) -> anyhow::Result<()> {
-        let clock = load.clock.stop().await;
+        let clock = load.store.clock.stop().await;
         let (sessions, now) = (&load.sessions, clock.now);
         if self.random.below(64) == 0 {
             self.model.forget(now);
@@ -80,9 +76,9 @@ impl Client {
             0..12 => {
                 // No other client writes this number.
                 let unique = (self.number as u64) << 40 | self.next_number();
-                load.shared
-                    .ask(sessions, self.caller, &mut self.random, unique)
-                    .await
+                let shared = &load.store.shared;
+                let random = &mut self.random;
+                shared.ask(sessions, self.caller, random, unique).await
             }
             12..20 => self.batch(sessions, now).await,
             20..25 => self.administer(sessions, now).await,
@@ -91,63 +87,58 @@ impl Client {
     }
 
     /// Reads each session and each ended id of the model, and compares the answers.
-    pub async fn compare(&mut self, sessions: &Sessions, now: u64) -> anyhow::Result<()> {
-        let ids = self.model.sessions.keys().chain(self.model.ended.keys());
-        let ids: Vec<String> = ids.cloned().collect();
-        for id in ids {
-            let found = sessions.get(&id).await.context("get")?;
-            self.model.found(&id, found.as_ref(), now)?;
+    pub async fn compare(&self, sessions: &Sessions, now: u64) -> anyhow::Result<()> {
+        for id in self.model.sessions.keys().chain(self.model.ended.keys()) {
+            let found = sessions.get(id).await.context("get")?;
+            self.model.found(id, found, now)?;
         }
         Ok(())
     }
 
     async fn alone(&mut self, sessions: &Sessions, now: u64) -> anyhow::Result<()> {
-        let ask = self.choose(true);
-        let reply = ask.alone(sessions, self.caller).await;
-        let reply = reply.with_context(|| ask.name())?;
-        let noted = self.model.note(&ask, &reply, now);
-        noted.with_context(|| ask.name())?;
-        self.limited(sessions, &ask, &reply, now).await
+        let asked = self.choose(true, now);
+        let name = name(&asked.request);
+        let reply = alone(asked.request.clone(), sessions, self.caller).await;
+        let noted = self.note(sessions, &asked, reply.context(name)?, now).await;
+        noted.context(name)
     }
 
     async fn batch(&mut self, sessions: &Sessions, now: u64) -> anyhow::Result<()> {
         let length = 2 + self.random.below(LARGEST_BATCH - 1);
         // Only the last request binds a subject: the effects of two bindings on
         // `maxPerSubject` could hardly be distinguished.
-        let asks: Vec<Ask> = (1..=length)
-            .map(|number| self.choose(number == length))
+        let asked: Vec<Asked> = (1..=length)
+            .map(|number| self.choose(number == length, now))
             .collect();
-        let requests = asks.iter().map(Ask::request).collect();
+        let requests = asked.iter().map(|asked| asked.request.clone()).collect();
         let replies = self.caller.answer(sessions.batch(requests)).await;
         let replies = replies.context("batch")?;
-        ensure(
-            replies.len() == asks.len(),
-            "the number of replies to a batch",
-        )?;
-        for (ask, reply) in asks.iter().zip(replies) {
-            let name = || format!("{} in a batch", ask.name());
+        let is_length = replies.len() == length;
+        ensure(is_length, "the number of replies to a batch")?;
+        for (asked, reply) in asked.iter().zip(replies) {
+            let name = || format!("{} in a batch", name(&asked.request));
             let reply = reply.with_context(name)?;
-            let noted = self.model.note(ask, &reply, now);
+            let noted = self.note(sessions, asked, reply, now).await;
             noted.with_context(name)?;
-            self.limited(sessions, ask, &reply, now).await?;
         }
         Ok(())
     }
 
-    /// If a session was bound to a subject, lists the sessions that the subject has now, and
-    /// compares them with `maxPerSubject`.
-    async fn limited(
+    /// Compares a reply. If a session was bound to a subject, lists the sessions that the
+    /// subject has now, and compares them with `maxPerSubject`.
+    async fn note(
         &mut self,
         sessions: &Sessions,
-        ask: &Ask,
-        reply: &Reply,
+        asked: &Asked,
+        reply: Reply,
         now: u64,
     ) -> anyhow::Result<()> {
-        let Some((subject, id)) = ask.bound(reply) else {
+        self.model.note(asked, &reply, now)?;
+        let Some((subject, id)) = asked.bound(&reply) else {
             return Ok(());
         };
         let entries = self.list(sessions, subject).await?;
-        let limited = self.model.limited(subject, id, &entries, now);
+        let limited = self.model.limited(subject, id, entries, now);
         limited.context("the limit of a subject")
     }
 
@@ -159,37 +150,34 @@ impl Client {
         match self.random.below(6) {
             0 | 1 => {
                 let entries = self.list(sessions, &subject).await?;
-                let listed = self.model.listed(&subject, &entries, now);
-                listed.context("list-sessions")
+                let expected = self.model.entries(Some(&subject), now);
+                subjects::compare(entries, expected).context("list-sessions")
             }
             2 => {
                 let count = caller.answer(sessions.count_sessions(Some(&subject))).await;
-                let is_right = count.context("count-sessions")? == self.model.count(&subject, now);
+                let expected = self.model.of(Some(&subject), now).count() as u64;
+                let is_right = count.context("count-sessions")? == expected;
                 ensure(is_right, "the number of a subject's sessions")
             }
             3 => {
                 let id = self.some_id();
                 let found = caller.answer(sessions.inspect(&handle(&id))).await;
-                let found = found.context("inspect")?;
-                let noted = self.model.found(&id, found.as_ref(), now);
-                noted.context("inspect")
+                let compared = self.model.found(&id, found.context("inspect")?, now);
+                compared.context("inspect")
             }
             4 => {
                 let id = self.some_id();
                 let ended = caller.answer(sessions.terminate(&handle(&id))).await;
-                match ended.context("terminate")? {
-                    true => self.model.was_ended(&id, now),
-                    false => self.model.found(&id, None, now),
-                }
-                .context("terminate")
+                let is_right = ended.context("terminate")? == self.model.end(&id, now);
+                ensure(is_right, "whether a session was terminated")
             }
             _ => {
                 let except = (self.random.below(2) == 0).then(|| self.some_id());
                 let except = except.as_deref();
                 let ended = sessions.terminate_subject(&subject, except);
                 let ended = caller.answer(ended).await.context("terminate-subject")?;
-                let noted = self.model.ended_subject(&subject, except, ended, now);
-                noted.context("terminate-subject")
+                let is_right = ended == self.model.end_subject(&subject, except, now);
+                ensure(is_right, "the number of sessions that were terminated")
             }
         }
     }
@@ -201,51 +189,50 @@ impl Client {
     }
 
     /// A random request. It binds a session to a subject only if `binds` is set.
-    fn choose(&mut self, binds: bool) -> Ask {
+    fn choose(&mut self, binds: bool, now: u64) -> Asked {
         let has_many = self.model.sessions.len() >= MOST_SESSIONS;
-        match self.random.below(100) {
-            0..18 if !has_many => Ask::Create {
-                payload: self.payload(),
-                ttl: self.ttl(),
-                subject: self.maybe_subject(binds),
-            },
-            18..45 => Ask::Get { id: self.some_id() },
-            45..58 => Ask::Set {
-                id: self.some_id(),
-                payload: self.payload(),
+        let id = self.some_id();
+        let request = match self.random.below(100) {
+            0..18 if !has_many => {
+                let (data, ttl) = (self.payload(), self.ttl());
+                return Asked::create(data, ttl, self.maybe_subject(binds), now);
+            }
+            18..45 => Request::Get { id },
+            45..58 => Request::Set {
+                id,
+                data: self.payload(),
                 ttl: self.ttl(),
             },
             58..70 => {
-                let id = self.some_id();
-                let known = self.model.sessions.get(&id).map(|held| held.version);
-                let expected = match self.random.below(8) {
-                    0 => Some(0),
-                    1 => Some(self.random.below(5) as u64),
-                    2..5 => None,
-                    _ => known,
-                };
-                Ask::Update {
+                let known = self.model.sessions.get(&id).map(|of| of.version);
+                Request::Update {
                     id,
-                    payload: self.payload(),
+                    data: self.payload(),
                     ttl: self.ttl(),
-                    expected,
+                    expected: match self.random.below(8) {
+                        0 => Some(0),
+                        1 => Some(self.random.below(5) as u64),
+                        2..5 => None,
+                        _ => known,
+                    },
                 }
             }
-            70..78 => Ask::Merge {
-                id: self.some_id(),
-                number: self.next_number(),
+            70..78 => Request::Merge {
+                id,
+                patch: patch(self.next_number()),
                 ttl: self.ttl(),
             },
-            78..88 => Ask::Touch {
-                id: self.some_id(),
+            78..88 => Request::Touch {
+                id,
                 ttl: self.ttl(),
             },
-            88..93 => Ask::Rotate {
-                id: self.some_id(),
+            88..93 => Request::Rotate {
+                id,
                 subject: self.maybe_subject(binds),
             },
-            _ => Ask::Destroy { id: self.some_id() },
-        }
+            _ => Request::Destroy { id },
+        };
+        request.into()
     }
 
     /// A random id: of a session, of an ended session, or one that was never used.
@@ -278,25 +265,24 @@ impl Client {
         (binds && self.random.below(2) == 0).then(|| self.subject())
     }
 
-    fn payload(&mut self) -> Payload {
-        Payload {
-            number: self.next_number(),
-            padding: match self.random.below(500) {
-                0 => self.random.below(100_000),
-                1..20 => self.random.below(10_000),
-                _ => self.random.below(600),
-            },
-            max_age: (self.random.below(4) == 0).then(|| 1 + self.random.below(200_000) as u64),
-        }
+    fn payload(&mut self) -> Vec<u8> {
+        let padding = match self.random.below(500) {
+            0 => self.random.below(100_000),
+            1..20 => self.random.below(10_000),
+            _ => self.random.below(600),
+        };
+        let max_age = (self.random.below(4) == 0).then(|| 1 + self.random.below(200_000) as u64);
+        payload(self.next_number(), padding, max_age)
     }
 
-    fn ttl(&mut self) -> Option<u64> {
-        match self.random.below(20) {
-            0..3 => None,
-            3 => Some(1 + self.random.below(50) as u64),
-            4 => Some(2 * ABSOLUTE),
-            _ => Some(1 + self.random.below(300_000) as u64),
-        }
+    fn ttl(&mut self) -> Option<Duration> {
+        let milliseconds = match self.random.below(20) {
+            0..3 => return None,
+            3 => 1 + self.random.below(50) as u64,
+            4 => 2 * ABSOLUTE,
+            _ => 1 + self.random.below(300_000) as u64,
+        };
+        Some(Duration::from_millis(milliseconds))
     }
 
     /// A number that this client has not used.

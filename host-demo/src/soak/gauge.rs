@@ -1,15 +1,19 @@
 //! How much memory and disk space the store takes, and whether that stays flat.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::json;
 use wasi_sessions::Sessions;
 
-use crate::ending::No;
+use super::store::Store;
+use crate::ending::ensure;
 use crate::memory::resident;
 use crate::output::{Output, milliseconds};
 
@@ -25,6 +29,10 @@ const SHORTEST: Duration = Duration::from_secs(600);
 const MARGIN: u64 = 4 << 20;
 const DATABASE_MARGIN: u64 = 512 << 10;
 
+/// The names of what a line shows, and their widths.
+const HEADING: &str = "SECONDS OPERATIONS LIVE EXPIRED MEMORY DATABASE WAL";
+const WIDTHS: [usize; 7] = [8, 12, 7, 7, 10, 10, 10];
+
 /// One kind of measurement, in bytes.
 struct Gauge {
     name: &'static str,
@@ -37,7 +45,7 @@ struct Gauge {
 pub struct Gauges {
     started: Instant,
     duration: Duration,
-    database: PathBuf,
+    store: Arc<Store>,
     /// How often everything was measured.
     number: u32,
     all: [Gauge; 3],
@@ -64,15 +72,21 @@ impl Gauge {
         let (second, last) = self.most();
         last <= second + self.margin
     }
+
+    fn growth(&self) -> String {
+        let (second, last) = self.most();
+        let (second, last) = (BinaryBytes(second), BinaryBytes(last));
+        format!("{} grew from {second} to {last}", self.name)
+    }
 }
 
 impl Gauges {
-    /// The gauges of a soak that starts now, on this database.
-    pub fn start(duration: Duration, database: PathBuf) -> Self {
+    /// The gauges of a soak that starts now, on this store.
+    pub fn start(duration: Duration, store: &Arc<Store>) -> Self {
         Self {
             started: Instant::now(),
             duration,
-            database,
+            store: store.clone(),
             number: 0,
             all: [
                 Gauge::new("memory", MARGIN),
@@ -93,16 +107,12 @@ impl Gauges {
     }
 
     /// Measures, and prints a line now and then.
-    pub fn measure(
-        &mut self,
-        sessions: &Sessions,
-        operations: u64,
-        output: &mut Output,
-    ) -> anyhow::Result<()> {
-        let size = |file: PathBuf| fs::metadata(file).map_or(0, |file| file.len());
-        let mut wal = self.database.clone().into_os_string();
+    pub fn measure(&mut self, sessions: &Sessions, output: &mut Output) -> anyhow::Result<()> {
+        let path = self.store.database.path();
+        let mut wal = path.clone().into_os_string();
         wal.push("-wal");
-        let (memory, database, wal) = (resident(), size(self.database.clone()), size(wal.into()));
+        let size = |file: PathBuf| fs::metadata(file).map_or(0, |file| file.len());
+        let (memory, database, wal) = (resident(), size(path), size(wal.into()));
         let now = [memory, Some(database), Some(wal)];
         for (gauge, now) in self.all.iter_mut().zip(now) {
             gauge.measured.extend(now);
@@ -112,13 +122,20 @@ impl Gauges {
             return Ok(());
         }
         let stats = sessions.stats().wait().context("stats")?;
-        let took = self.started.elapsed();
+        let (took, operations) = (self.started.elapsed(), self.operations());
         if self.number == PER_LINE && !output.json {
-            output.line(format_args!(
-                "{:>8}  {:>12}  {:>7}  {:>7}  {:>10}  {:>10}  {:>10}",
-                "SECONDS", "OPERATIONS", "LIVE", "EXPIRED", "MEMORY", "DATABASE", "WAL"
-            ))?;
+            output.line(line(HEADING.split(' ')))?;
         }
+        let bytes = |bytes| BinaryBytes(bytes).to_string();
+        let human = line([
+            format!("{:.1}", took.as_secs_f64()),
+            HumanCount(operations).to_string(),
+            stats.live.to_string(),
+            stats.expired.to_string(),
+            memory.map_or("-".to_owned(), bytes),
+            bytes(database),
+            bytes(wal),
+        ]);
         let json = json!({
             "milliseconds": milliseconds(took),
             "operations": operations,
@@ -128,25 +145,19 @@ impl Gauges {
             "database": database,
             "wal": wal,
         });
-        let human = format!(
-            "{:>8.1}  {:>12}  {:>7}  {:>7}  {:>10}  {:>10}  {:>10}",
-            took.as_secs_f64(),
-            HumanCount(operations).to_string(),
-            stats.live,
-            stats.expired,
-            memory.map_or("-".to_owned(), |memory| BinaryBytes(memory).to_string()),
-            BinaryBytes(database).to_string(),
-            BinaryBytes(wal).to_string(),
-        );
         output.result(json, human)?;
         Ok(output.flush()?)
     }
 
+    fn operations(&self) -> u64 {
+        self.store.operations.load(Ordering::Relaxed)
+    }
+
     /// Prints the result of the soak; fails if memory or a file did not stay flat.
-    pub fn judge(&self, operations: u64, output: &mut Output) -> anyhow::Result<()> {
-        let is_judged = self.duration >= SHORTEST;
-        let grown: Vec<_> = self.all.iter().filter(|gauge| !gauge.is_flat()).collect();
-        let is_flat = is_judged.then_some(grown.is_empty());
+    pub fn judge(&self, output: &mut Output) -> anyhow::Result<()> {
+        let grown = self.all.iter().filter(|gauge| !gauge.is_flat());
+        let grown: Vec<_> = grown.map(Gauge::growth).collect();
+        let is_flat = (self.duration >= SHORTEST).then_some(grown.is_empty());
         let gauges = match self.all[0].measured.is_empty() {
             true => "database and WAL (memory is not measured here)",
             false => "memory, database and WAL",
@@ -156,21 +167,21 @@ impl Gauges {
             Some(false) => format!("of {gauges} not all stayed flat"),
             None => format!("too short to say whether {gauges} stay flat"),
         };
+        let operations = self.operations();
         let count = HumanCount(operations);
         output.result(
             json!({ "operations": operations, "flat": is_flat }),
             format_args!("{count} operations, all as expected; {verdict}"),
         )?;
-        if is_flat != Some(false) {
-            return Ok(());
-        }
-        let grown = grown.into_iter().map(|gauge| {
-            let (second, last) = gauge.most();
-            let (second, last) = (BinaryBytes(second), BinaryBytes(last));
-            format!("{} grew from {second} to {last}", gauge.name)
-        });
-        bail!(No(grown.collect::<Vec<_>>().join(", ")))
+        ensure(is_flat != Some(false), &grown.join(", "))
     }
+}
+
+/// Aligns the cells of a line to the right.
+fn line(cells: impl IntoIterator<Item = impl Display>) -> String {
+    let cells = cells.into_iter().zip(WIDTHS);
+    let cells = cells.map(|(cell, width)| format!("{cell:>width$}"));
+    cells.collect::<Vec<_>>().join("  ")
 }
 
 #[cfg(test)]

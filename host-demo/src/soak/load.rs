@@ -1,13 +1,12 @@
-//! The state that clients, clock and operator share while a store is open.
+//! An open store under load, and when the load ends.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use wasi_sessions::Sessions;
+use wasi_sessions::{Durability, Sessions};
 
-use super::clock::Clock;
-use super::shared::SharedIds;
+use super::store::Store;
 use crate::random::Random;
 
 /// How often the clock moves.
@@ -16,9 +15,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// An open store under load.
 pub struct Load {
     pub sessions: Sessions,
-    pub clock: Arc<Clock>,
-    pub shared: Arc<SharedIds>,
-    operations: Arc<AtomicU64>,
+    pub store: Arc<Store>,
     is_over: Mutex<bool>,
     ended: Condvar,
 }
@@ -27,51 +24,34 @@ struct EndOnDrop<'a>(&'a Load);
 
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.end();
+        *self.0.state() = true;
+        self.0.ended.notify_all();
     }
 }
 
 impl Load {
-    /// The load on an open store: with the store's clock, the sessions that all clients
-    /// share, and the number of operations so far.
-    pub fn new(
-        sessions: Sessions,
-        clock: Arc<Clock>,
-        shared: Arc<SharedIds>,
-        operations: Arc<AtomicU64>,
-    ) -> Self {
-        Self {
-            sessions,
-            clock,
-            shared,
-            operations,
+    /// Opens the store.
+    pub fn open(store: &Arc<Store>, durability: Durability) -> anyhow::Result<Self> {
+        Ok(Self {
+            sessions: store.open(durability)?,
+            store: store.clone(),
             is_over: Mutex::new(false),
             ended: Condvar::new(),
-        }
+        })
     }
 
-    /// Counts operations.
-    pub fn count(&self, operations: u64) {
-        self.operations.fetch_add(operations, Ordering::Relaxed);
+    /// Counts an operation.
+    pub fn count(&self) {
+        self.store.operations.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The number of operations so far.
-    pub fn operations(&self) -> u64 {
-        self.operations.load(Ordering::Relaxed)
-    }
-
-    /// Ends the load: clients, clock and operator stop after their current operation.
-    pub fn end(&self) {
-        *self.state() = true;
-        self.ended.notify_all();
-    }
-
-    /// Ends the load when the result is dropped, also by a panic.
+    /// Ends the load when the result is dropped, also by a panic: clients, clock and operator
+    /// stop after their current operation.
     pub fn ends_on_drop(&self) -> impl Drop {
         EndOnDrop(self)
     }
 
-    /// Whether the load was ended.
+    /// Whether the load has ended.
     pub fn is_over(&self) -> bool {
         *self.state()
     }
@@ -88,7 +68,7 @@ impl Load {
     /// Moves the clock until the load ends.
     pub fn move_clock(&self, mut random: Random) {
         while !self.waits_until(Instant::now() + TICK) {
-            self.clock.step(&mut random);
+            self.store.clock.step(&mut random);
         }
     }
 

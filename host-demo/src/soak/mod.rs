@@ -2,11 +2,10 @@
 //! model. The clock moves between requests. Between loads the store is compared, copied and opened
 //! again. Memory and disk space must stay flat.
 
-mod ask;
+mod asked;
 mod client;
 mod clock;
 mod gauge;
-mod held;
 mod load;
 mod model;
 mod operator;
@@ -17,12 +16,11 @@ mod subjects;
 mod tests;
 mod whole;
 
-use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{iter, mem, thread};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -87,36 +85,35 @@ pub fn run(plan: &Plan, location: &Location, output: &mut Output) -> anyhow::Res
 
 /// A soak, while its store is closed.
 struct Soak {
-    store: Store,
+    store: Arc<Store>,
     clients: Vec<Client>,
-    shared: Arc<SharedIds>,
-    operations: Arc<AtomicU64>,
     random: Random,
     runtime: Runtime,
     _home: TempDir,
 }
 
+/// A client that has ended, or the clock or the operator, and the first difference it found.
+type Ended = (Option<Client>, anyhow::Result<()>);
+
 impl Soak {
     fn new(plan: &Plan, location: &Location) -> anyhow::Result<Self> {
         let home = temporary(location.directory.as_deref())?;
-        let store = Store {
-            database: location.database_in(&home.path().join("store"))?,
-            clock: Arc::new(Clock::start()),
-            beside: home.path().to_owned(),
-        };
-        let clients = (0..THREADS + TASKS).map(|number| {
-            let caller = match number < THREADS {
-                true => Caller::Thread,
-                false => Caller::Task,
-            };
-            Client::new(number, caller, plan.seed)
-        });
+        let mut random = Random::new(plan.seed);
+        let callers = [(Caller::Thread, THREADS), (Caller::Task, TASKS)];
+        let callers = callers.map(|(caller, number)| iter::repeat_n(caller, number));
+        let clients = callers.into_iter().flatten().enumerate();
         Ok(Self {
-            store,
-            clients: clients.collect(),
-            shared: Arc::new(SharedIds::new()),
-            operations: Arc::default(),
-            random: Random::new(plan.seed),
+            store: Arc::new(Store {
+                database: location.database_in(&home.path().join("store"))?,
+                clock: Arc::new(Clock::start()),
+                shared: SharedIds::new(),
+                operations: AtomicU64::new(0),
+                beside: home.path().to_owned(),
+            }),
+            clients: clients
+                .map(|(number, caller)| Client::new(number, caller, random.next()))
+                .collect(),
+            random,
             runtime: Runtime::new()?,
             _home: home,
         })
@@ -125,11 +122,11 @@ impl Soak {
     fn run(&mut self, duration: Duration, output: &mut Output) -> anyhow::Result<()> {
         // The component is compiled before the time starts.
         drop(self.store.open(Durability::Full)?);
-        let mut gauges = Gauges::start(duration, self.store.database.path());
+        let mut gauges = Gauges::start(duration, &self.store);
         while Instant::now() < gauges.end() {
             self.open_for((duration / 20).min(LONGEST_OPEN), &mut gauges, output)?;
         }
-        gauges.judge(self.operations.load(Ordering::Relaxed), output)
+        gauges.judge(output)
     }
 
     /// Opens the store, compares it, puts load on it for a while, compares it again, and
@@ -144,30 +141,21 @@ impl Soak {
             0 => Durability::Relaxed,
             _ => Durability::Full,
         };
-        let sessions = self.store.open(durability)?;
-        self.compare(&sessions).context("after it was opened")?;
-        let load = Arc::new(Load::new(
-            sessions,
-            self.store.clock.clone(),
-            self.shared.clone(),
-            self.operations.clone(),
-        ));
+        let load = Arc::new(Load::open(&self.store, durability)?);
+        let sessions = &load.sessions;
+        self.compare(sessions).context("after it was opened")?;
         let until = Instant::now() + time;
         self.run_clients(&load, || {
-            while !load.waits_until(until.min(gauges.next())) {
+            while Instant::now() < until && !load.waits_until(until.min(gauges.next())) {
                 if Instant::now() >= gauges.next() {
-                    gauges.measure(&load.sessions, load.operations(), output)?;
-                }
-                if Instant::now() >= until {
-                    break;
+                    gauges.measure(sessions, output)?;
                 }
             }
             Ok(())
         })?;
-        let compared = self.compare(&load.sessions);
-        compared.context("before it was closed")?;
+        self.compare(sessions).context("before it was closed")?;
         if self.random.below(COPIED) == 0 {
-            let copied = self.store.copy(&load.sessions)?;
+            let copied = self.store.copy(sessions)?;
             self.compare(&copied.sessions).context("in a copy")?;
             whole::clear(&copied.sessions).context("in a copy")?;
         }
@@ -175,9 +163,8 @@ impl Soak {
     }
 
     /// Compares a store with what is known.
-    fn compare(&mut self, sessions: &Sessions) -> anyhow::Result<()> {
-        let (clients, shared) = (&mut self.clients, &self.shared);
-        let compared = whole::compare(sessions, &self.store.clock, clients, shared);
+    fn compare(&self, sessions: &Sessions) -> anyhow::Result<()> {
+        let compared = whole::compare(sessions, &self.store, &self.clients);
         self.runtime.block_on(compared)
     }
 
@@ -189,41 +176,44 @@ impl Soak {
         watch: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let [of_clock, of_operator] = [(); 2].map(|()| Random::new(self.random.next()));
-        let mut running = self.clients.len() + 2;
-        let (ended, endings) = mpsc::channel();
-        // Threads are not scoped, since a request without an answer never ends.
+        let running = self.clients.len() + 2;
+        let (ended, endings) = mpsc::channel::<Ended>();
+        // Threads are not scoped, since a request without an answer never ends. Each drops its
+        // load before it reports the end, since the store is opened again then. Nothing
+        // receives the report if another client was not answered.
+        let on_thread = |run: Box<dyn FnOnce(&Load) -> Ended + Send>| {
+            let (ended, load) = (ended.clone(), load.clone());
+            thread::spawn(move || {
+                let done = run(&load);
+                drop(load);
+                let _ = ended.send(done);
+            });
+        };
         for client in mem::take(&mut self.clients) {
-            let (caller, ended, load) = (client.caller(), ended.clone(), load.clone());
-            let run = async move {
-                let (client, done) = client.run(load).await;
-                // Nothing receives it if another client was not answered.
-                let _ = ended.send((Some(client), done));
-            };
             let runtime = self.runtime.handle().clone();
-            match caller {
-                Caller::Task => drop(runtime.spawn(run)),
-                Caller::Thread => drop(thread::spawn(move || runtime.block_on(run))),
+            let (ended, load) = (ended.clone(), load.clone());
+            match client.caller() {
+                Caller::Thread => {
+                    on_thread(Box::new(move |load| runtime.block_on(client.run(load))));
+                }
+                Caller::Task => drop(runtime.spawn(async move {
+                    let done = client.run(&load).await;
+                    drop(load);
+                    let _ = ended.send(done);
+                })),
             }
         }
-        // Each drops its load before it reports the end, since the store is opened again then.
-        let (clock_ended, clock_load) = (ended.clone(), load.clone());
-        thread::spawn(move || {
-            clock_load.move_clock(of_clock);
-            drop(clock_load);
-            let _ = clock_ended.send((None, Ok(())));
-        });
-        let (operator_load, store) = (load.clone(), self.store.clone());
-        thread::spawn(move || {
-            let done = operator::run(&operator_load, &store, of_operator);
-            drop(operator_load);
-            let _ = ended.send((None, done));
-        });
+        on_thread(Box::new(move |load| (None, Ok(load.move_clock(of_clock)))));
+        on_thread(Box::new(move |load| {
+            (None, operator::run(load, of_operator))
+        }));
+        drop(ended);
 
         let end = load.ends_on_drop();
         let mut done = watch();
         drop(end);
         let deadline = Instant::now() + PATIENCE;
-        while running > 0 {
+        for _ in 0..running {
             let left = deadline.saturating_duration_since(Instant::now());
             done = match endings.recv_timeout(left) {
                 Ok((client, result)) => {
@@ -235,7 +225,6 @@ impl Soak {
                 }
                 Err(RecvTimeoutError::Disconnected) => bail!("a client has panicked"),
             };
-            running -= 1;
         }
         done
     }

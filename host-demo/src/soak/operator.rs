@@ -6,7 +6,6 @@ use anyhow::Context;
 use wasi_sessions::Sessions;
 
 use super::load::Load;
-use super::store::Store;
 use crate::ending::ensure;
 use crate::random::Random;
 
@@ -14,35 +13,39 @@ use crate::random::Random;
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// Runs random operations until the load ends; ends the load at the first difference.
-pub fn run(load: &Load, store: &Store, mut random: Random) -> anyhow::Result<()> {
+pub fn run(load: &Load, mut random: Random) -> anyhow::Result<()> {
     let _end = load.ends_on_drop();
     loop {
         let pause = LONGEST_PAUSE.mul_f64(random.below(1000) as f64 / 1e3);
         if load.waits_until(Instant::now() + pause) {
             return Ok(());
         }
-        operate(load, store, &mut random).context("operator")?;
-        load.count(1);
+        operate(load, &mut random).context("operator")?;
+        load.count();
     }
 }
 
-fn operate(load: &Load, store: &Store, random: &mut Random) -> anyhow::Result<()> {
-    let sessions = &load.sessions;
+fn operate(load: &Load, random: &mut Random) -> anyhow::Result<()> {
+    let (sessions, shared) = (&load.sessions, &load.store.shared);
     match random.below(16) {
         0 => is_sound(sessions),
-        1 => copy(load, store).context("a copy"),
+        1 => {
+            // It has at least the versions that were known before.
+            let known: Vec<u64> = shared.known().collect();
+            let copied = load.store.copy(sessions).context("a copy")?;
+            is_sound(&copied.sessions).context("in a copy")?;
+            let compared = shared.compare(&copied.sessions, &known);
+            compared.context("in a copy")
+        }
         2..4 => {
             let stats = sessions.stats().wait().context("stats")?;
             ensure(stats.size > 0, "the size in the statistics")
         }
         4..6 => {
-            let known = load.shared.known().filter(|version| *version > 0);
-            let known = known.count() as u64;
+            let known = shared.known().filter(|version| *version > 0).count() as u64;
             let count = sessions.count_sessions(None).wait();
-            ensure(
-                count.context("count-sessions")? >= known,
-                "the number of sessions",
-            )
+            let is_counted = count.context("count-sessions")? >= known;
+            ensure(is_counted, "the number of sessions")
         }
         6..8 => {
             let removed = sessions.collect_all().wait();
@@ -61,13 +64,4 @@ fn operate(load: &Load, store: &Store, random: &mut Random) -> anyhow::Result<()
 pub fn is_sound(sessions: &Sessions) -> anyhow::Result<()> {
     let damage = sessions.check().wait().context("check")?;
     ensure(damage.is_empty(), "the database is damaged")
-}
-
-/// Makes a copy under load. Fails unless it is sound and has, of the sessions that all clients
-/// share, at least the versions that were known before.
-fn copy(load: &Load, store: &Store) -> anyhow::Result<()> {
-    let known: Vec<u64> = load.shared.known().collect();
-    let copied = store.copy(&load.sessions)?;
-    is_sound(&copied.sessions)?;
-    load.shared.compare(&copied.sessions, &known)
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::time::timeout;
-use wasi_sessions::{Outcome, Reply, Session, Sessions};
+use wasi_sessions::{Outcome, Reply, Request, Sessions};
 
-use super::ask::{Ask, Payload};
+use super::asked::{alone, merged, name, number, patch, payload};
 use crate::caller::Caller;
 use crate::ending::ensure;
 use crate::random::Random;
@@ -20,8 +20,11 @@ const SHARED: usize = 12;
 /// How many versions of a session are remembered.
 const REMEMBERED: usize = 256;
 
-/// How long they live, in milliseconds: longer than any soak.
-const LIFE: u64 = 3_000 * 24 * 60 * 60 * 1000;
+/// How long they live: longer than any soak.
+const LIFE: Duration = Duration::from_secs(3_000 * 24 * 60 * 60);
+
+/// The padding of their payloads.
+const PADDING: usize = 100;
 
 /// What is known of the shared sessions.
 pub struct SharedIds(Vec<Mutex<Versions>>);
@@ -32,7 +35,7 @@ struct Versions {
     /// The latest version in an answer; 0 before the first.
     latest: u64,
     /// The payload's number in each of the last versions.
-    payloads: BTreeMap<u64, u64>,
+    payloads: BTreeMap<u64, Option<u64>>,
 }
 
 impl SharedIds {
@@ -57,59 +60,59 @@ impl SharedIds {
     ) -> anyhow::Result<()> {
         let place = random.below(SHARED);
         let before = self.versions(place).latest;
-        let ask = choose(random, Self::id(place), unique, before);
-        let name = || format!("{} of a shared session", ask.name());
+        let request = choose(random, Self::id(place), unique, before);
+        let of = || format!("{} of a shared session", name(&request));
         let reply = if random.below(16) == 0 {
-            let answer = ask.alone(sessions, Caller::Task);
+            let answer = alone(request.clone(), sessions, Caller::Task);
             match timeout(Duration::ZERO, answer).await {
                 Ok(reply) => reply,
                 // It was dropped: the request is done completely or not at all.
                 Err(_) => return Ok(()),
             }
         } else {
-            ask.alone(sessions, caller).await
+            alone(request.clone(), sessions, caller).await
         };
-        let reply = reply.with_context(name)?;
-        self.note(place, before, &ask, &reply).with_context(name)
+        let reply = reply.with_context(of)?;
+        self.note(place, before, &request, &reply).with_context(of)
     }
 
     /// Compares an answer; `before` is the latest version that was known before the request.
-    fn note(&self, place: usize, before: u64, ask: &Ask, reply: &Reply) -> anyhow::Result<()> {
-        match (ask, reply) {
-            (Ask::Get { .. } | Ask::Merge { .. }, Reply::Session(None)) => {
-                ensure(before == 0, "it is missing")
+    fn note(
+        &self,
+        place: usize,
+        before: u64,
+        request: &Request,
+        reply: &Reply,
+    ) -> anyhow::Result<()> {
+        match (request, reply) {
+            (Request::Get { .. } | Request::Merge { .. }, Reply::Session(None))
+            | (Request::Touch { .. }, Reply::Expires(None)) => ensure(before == 0, "it is missing"),
+            (Request::Touch { .. }, Reply::Expires(Some(_))) => Ok(()),
+            (Request::Get { .. }, Reply::Session(Some(found))) => {
+                self.seen(place, before, found.version, &found.data)
             }
-            (Ask::Get { .. }, Reply::Session(Some(session))) => self.read(place, before, session),
-            (Ask::Merge { number: merged, .. }, Reply::Session(Some(session))) => {
-                let is_merged = number(&session.data) == Some(*merged);
+            (Request::Merge { patch, .. }, Reply::Session(Some(found))) => {
+                let is_merged = merged(&found.data, patch) == found.data;
                 ensure(is_merged, "the payload of a merge")?;
-                self.read(place, before + 1, session)
+                self.seen(place, before + 1, found.version, &found.data)
             }
-            (Ask::Set { payload, .. }, Reply::Outcome(Outcome::Written(written))) => {
-                self.seen(place, before + 1, written.version, payload.number)
+            (Request::Set { data, .. }, Reply::Outcome(Outcome::Written(written))) => {
+                self.seen(place, before + 1, written.version, data)
             }
-            (
-                Ask::Update {
-                    payload, expected, ..
-                },
-                Reply::Outcome(outcome),
-            ) => match outcome {
+            (Request::Update { data, expected, .. }, Reply::Outcome(outcome)) => match outcome {
                 Outcome::Written(written) => {
                     let is_next = *expected == Some(written.version - 1);
                     ensure(is_next, "a write over another version than expected")?;
-                    self.seen(place, before + 1, written.version, payload.number)
+                    self.seen(place, before + 1, written.version, data)
                 }
-                Outcome::Stale(session) => {
-                    let is_other = *expected != Some(session.version);
+                Outcome::Stale(found) => {
+                    let is_other = *expected != Some(found.version);
                     ensure(is_other, "a stale write of the right version")?;
-                    self.read(place, before, session)
+                    self.seen(place, before, found.version, &found.data)
                 }
                 Outcome::Gone => ensure(false, "it is missing"),
             },
-            (Ask::Touch { .. }, Reply::Expires(expires)) => {
-                ensure(expires.is_some() || before == 0, "it is missing")
-            }
-            _ => ensure(false, "a reply of another kind than its request"),
+            _ => ensure(false, "a reply that no shared session can have"),
         }
     }
 
@@ -122,7 +125,7 @@ impl SharedIds {
     pub fn compare(&self, sessions: &Sessions, known: &[u64]) -> anyhow::Result<()> {
         for (place, least) in known.iter().enumerate() {
             match sessions.get(&Self::id(place)).wait().context("get")? {
-                Some(session) => self.read(place, *least, &session),
+                Some(found) => self.seen(place, *least, found.version, &found.data),
                 None => ensure(*least == 0, "it is missing"),
             }
             .context("of a shared session")?;
@@ -130,13 +133,10 @@ impl SharedIds {
         Ok(())
     }
 
-    fn read(&self, place: usize, least: u64, session: &Session) -> anyhow::Result<()> {
-        let payload = number(&session.data);
+    /// Compares a version, and its payload, with what is known.
+    fn seen(&self, place: usize, least: u64, version: u64, data: &[u8]) -> anyhow::Result<()> {
+        let payload = number(data, PADDING);
         ensure(payload.is_some(), "a payload that no client wrote")?;
-        self.seen(place, least, session.version, payload.unwrap_or_default())
-    }
-
-    fn seen(&self, place: usize, least: u64, version: u64, payload: u64) -> anyhow::Result<()> {
         ensure(version >= least, "an older version than was answered")?;
         let mut versions = self.versions(place);
         versions.latest = versions.latest.max(version);
@@ -152,35 +152,23 @@ impl SharedIds {
     }
 }
 
-fn choose(random: &mut Random, id: String, number: u64, before: u64) -> Ask {
-    let payload = Payload {
-        number,
-        padding: 100,
-        max_age: None,
-    };
+fn choose(random: &mut Random, id: String, number: u64, before: u64) -> Request {
+    let data = payload(number, PADDING, None);
     let ttl = Some(LIFE);
     match random.below(10) {
-        0..4 => Ask::Get { id },
-        4 | 5 => Ask::Set { id, payload, ttl },
-        6 | 7 => Ask::Update {
+        0..4 => Request::Get { id },
+        4 | 5 => Request::Set { id, data, ttl },
+        6 | 7 => Request::Update {
             id,
-            payload,
+            data,
             ttl,
             expected: Some(before),
         },
-        8 => Ask::Merge { id, number, ttl },
-        _ => Ask::Touch { id, ttl },
+        8 => Request::Merge {
+            id,
+            patch: patch(number),
+            ttl,
+        },
+        _ => Request::Touch { id, ttl },
     }
-}
-
-/// The number in a payload; `None` if no client writes such a payload.
-fn number(data: &[u8]) -> Option<u64> {
-    let payload: serde_json::Value = serde_json::from_slice(data).ok()?;
-    let number = payload.get("number")?.as_u64()?;
-    let expected = Payload {
-        number,
-        padding: 100,
-        max_age: None,
-    };
-    (expected.text().as_bytes() == data).then_some(number)
 }

@@ -1,7 +1,8 @@
-//! The store of a soak: how it is opened, and copies of it.
+//! The store of a soak: how it is opened, copies of it, and what all its clients share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 use wasi_sessions::{Durability, Options, Sessions};
 
 use super::clock::Clock;
+use super::shared::SharedIds;
 use crate::database::Database;
 
 /// Options, with times in milliseconds.
@@ -24,10 +26,13 @@ const GC_FREQUENCY: u64 = 1_000;
 const GC_STEP: u64 = 20;
 
 /// A database that is opened repeatedly.
-#[derive(Clone)]
 pub struct Store {
     pub database: Database,
     pub clock: Arc<Clock>,
+    /// The sessions that all clients write.
+    pub shared: SharedIds,
+    /// The number of operations so far.
+    pub operations: AtomicU64,
     /// A directory for copies.
     pub beside: PathBuf,
 }

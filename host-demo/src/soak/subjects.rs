@@ -1,93 +1,101 @@
-//! The expected sessions of a subject, and their comparison with listings, counts and
+//! The expected sessions of subjects, and their comparison with listings, counts and
 //! `maxPerSubject`.
 
-use std::collections::BTreeMap;
+use sha2::{Digest, Sha256};
+use wasi_sessions::{Entry, Session};
 
-use wasi_sessions::Entry;
-
-use super::held::{Held, handle};
 use super::model::Model;
 use super::store::MOST_OF_A_SUBJECT;
 use crate::ending::ensure;
 
 impl Model {
-    /// The live sessions of a subject.
-    fn of_subject(&self, subject: &str, now: u64) -> impl Iterator<Item = (&String, &Held)> {
-        let is_of = move |held: &Held| held.subject.as_deref() == Some(subject);
+    /// The live sessions, all or one subject's.
+    pub fn of(&self, subject: Option<&str>, now: u64) -> impl Iterator<Item = (&String, &Session)> {
+        let is_of = move |of: &Session| subject.is_none() || of.subject.as_deref() == subject;
         let sessions = self.sessions.iter();
-        sessions.filter(move |(_, held)| held.expires > now && is_of(held))
+        sessions.filter(move |(_, of)| of.expires > now && is_of(of))
     }
 
-    /// How many sessions a subject has.
-    pub fn count(&self, subject: &str, now: u64) -> u64 {
-        self.of_subject(subject, now).count() as u64
+    /// The expected listing of all live sessions, or of one subject's.
+    pub fn entries(&self, subject: Option<&str>, now: u64) -> impl Iterator<Item = Entry> {
+        self.of(subject, now).map(|(id, of)| Entry {
+            handle: handle(id),
+            subject: of.subject.clone(),
+            version: of.version,
+            created: of.created,
+            updated: of.updated,
+            expires: of.expires,
+            size: of.data.len() as u64,
+        })
     }
 
-    /// Compares a subject's sessions with a complete listing.
-    pub fn listed(&self, subject: &str, entries: &[Entry], now: u64) -> anyhow::Result<()> {
-        let mut left: BTreeMap<&str, &Entry> = BTreeMap::new();
-        for entry in entries {
-            let before = left.insert(&entry.handle, entry);
-            ensure(before.is_none(), "a session that is listed twice")?;
-        }
-        for (id, held) in self.of_subject(subject, now) {
-            match left.remove(handle(id).as_str()) {
-                Some(entry) => held.check_entry(entry)?,
-                None => ensure(false, "a session is missing in a listing")?,
-            }
-        }
-        ensure(left.is_empty(), "an unknown session in a listing")
+    /// Ends a subject's sessions except one; returns how many.
+    pub fn end_subject(&mut self, subject: &str, except: Option<&str>, now: u64) -> u64 {
+        let others = self.of(Some(subject), now).map(|(id, _)| id);
+        let others = others.filter(|id| except != Some(id.as_str()));
+        let others: Vec<String> = others.cloned().collect();
+        others.iter().filter(|id| self.end(id, now)).count() as u64
     }
 
-    /// Compares the number of a subject's sessions that were ended, and updates the model.
-    pub fn ended_subject(
-        &mut self,
-        subject: &str,
-        except: Option<&str>,
-        ended: u64,
-        now: u64,
-    ) -> anyhow::Result<()> {
-        let others = self.of_subject(subject, now);
-        let others = others.filter(|(id, _)| except != Some(id.as_str()));
-        let expected: Vec<String> = others.map(|(id, _)| id.clone()).collect();
-        for id in &expected {
-            self.end(id, now);
-        }
-        let is_right = ended == expected.len() as u64;
-        ensure(is_right, "the number of sessions that were ended")
-    }
-
-    /// Updates the model after the session `newest` was bound to a subject: `entries`, a
+    /// Updates the model after the session `newest` was bound to a subject: `found`, a
     /// listing of the subject at the same time, shows which sessions `maxPerSubject` ended.
-    /// Fails unless they are the oldest of the others, and as many as necessary.
+    /// Fails unless they are the oldest of the others, and as many as necessary. Of sessions
+    /// that were created at the same time, any may be ended.
     pub fn limited(
         &mut self,
         subject: &str,
         newest: &str,
-        entries: &[Entry],
+        found: Vec<Entry>,
         now: u64,
     ) -> anyhow::Result<()> {
-        let is_listed = |id: &str| {
+        let others = self.of(Some(subject), now).filter(|(id, _)| *id != newest);
+        let others = others.map(|(id, of)| (of.created, id.clone()));
+        let (left, ended): (Vec<_>, Vec<_>) = others.partition(|(_, id)| {
             let handle = handle(id);
-            entries.iter().any(|entry| entry.handle == handle)
-        };
-        let others = self.of_subject(subject, now);
-        let others = others.filter(|(id, _)| *id != newest);
-        let (left, ended): (Vec<_>, Vec<_>) = others.partition(|(id, _)| is_listed(id));
+            found.iter().any(|entry| entry.handle == handle)
+        });
         let surplus = (left.len() + ended.len() + 1).saturating_sub(MOST_OF_A_SUBJECT);
         let is_number = ended.len() == surplus;
         ensure(is_number, "the number ended for a subject's limit")?;
-        let oldest_left = left.iter().map(|(_, held)| held.created).min();
-        let newest_ended = ended.iter().map(|(_, held)| held.created).max();
+        let created = |(created, _): &(u64, String)| *created;
+        let (oldest_left, newest_ended) = (
+            left.iter().map(created).min(),
+            ended.iter().map(created).max(),
+        );
         let are_oldest = oldest_left.is_none_or(|oldest| newest_ended <= Some(oldest));
         ensure(
             are_oldest,
             "a newer session was ended for a subject's limit",
         )?;
-        let ended: Vec<String> = ended.into_iter().map(|(id, _)| id.clone()).collect();
-        for id in &ended {
+        for (_, id) in &ended {
             self.end(id, now);
         }
-        self.listed(subject, entries, now)
+        compare(found, self.entries(Some(subject), now))
     }
+}
+
+/// Compares a complete listing, in any order.
+pub fn compare(mut found: Vec<Entry>, expected: impl Iterator<Item = Entry>) -> anyhow::Result<()> {
+    let mut expected: Vec<Entry> = expected.collect();
+    for entries in [&mut found, &mut expected] {
+        entries.sort_by(|one, other| one.handle.cmp(&other.handle));
+    }
+    let handles = |of: &[Entry]| {
+        of.iter()
+            .map(|entry| entry.handle.clone())
+            .collect::<Vec<_>>()
+    };
+    let are_same = handles(&found) == handles(&expected);
+    ensure(are_same, "a listing has other sessions than expected")?;
+    ensure(
+        found == expected,
+        "a session in a listing is not as expected",
+    )
+}
+
+/// The handle of the session with this id, as listings have it.
+pub fn handle(id: &str) -> String {
+    let hash = Sha256::new().chain_update("session-id:").chain_update(id);
+    let bytes = hash.finalize();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

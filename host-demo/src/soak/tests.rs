@@ -2,6 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use wasi_sessions::Session;
+
 use super::*;
 use crate::ending::No;
 
@@ -23,9 +25,7 @@ fn soak() -> (Soak, Arc<Load>, TempDir) {
         seed: 1,
     };
     let soak = Soak::new(&plan, &location).unwrap();
-    let (clock, shared) = (soak.store.clock.clone(), soak.shared.clone());
-    let sessions = soak.store.open(Durability::Full).unwrap();
-    let load = Load::new(sessions, clock, shared, Arc::default());
+    let load = Load::open(&soak.store, Durability::Full).unwrap();
     (soak, Arc::new(load), directory)
 }
 
@@ -36,7 +36,7 @@ fn ask(soak: &mut Soak, load: &Load, times: usize) -> anyhow::Result<()> {
     (0..times).try_for_each(|_| runtime.block_on(client.ask(load)))
 }
 
-fn compare(soak: &mut Soak, load: &Load) -> anyhow::Result<()> {
+fn compare(soak: &Soak, load: &Load) -> anyhow::Result<()> {
     soak.compare(&load.sessions)
 }
 
@@ -57,14 +57,14 @@ fn minutes_may_have_a_fraction_and_are_more_than_none() {
 fn each_wrong_expectation_of_a_session_is_a_difference() {
     let (mut soak, load, _directory) = soak();
     ask(&mut soak, &load, 300).unwrap();
-    compare(&mut soak, &load).unwrap();
-    let now = soak.runtime.block_on(load.clock.stop()).now;
+    compare(&soak, &load).unwrap();
+    let now = soak.runtime.block_on(load.store.clock.stop()).now;
     let known = soak.clients[0].model.sessions.clone();
     let live = known.iter().find(|(_, held)| held.expires > now);
     let (id, held) = live.unwrap();
-    let changes: [fn(&mut held::Held); 6] = [
+    let changes: [fn(&mut Session); 6] = [
         |held| held.version += 1,
-        |held| held.payload.number += 1,
+        |held| held.data.push(0),
         |held| held.subject = Some("another".to_owned()),
         |held| held.expires += 1,
         |held| held.created -= 1,
@@ -72,22 +72,22 @@ fn each_wrong_expectation_of_a_session_is_a_difference() {
     ];
     for (number, change) in changes.iter().enumerate() {
         change(soak.clients[0].model.sessions.get_mut(id).unwrap());
-        assert!(is_difference(compare(&mut soak, &load)), "{number}");
+        assert!(is_difference(compare(&soak, &load)), "{number}");
         soak.clients[0]
             .model
             .sessions
             .insert(id.clone(), held.clone());
-        compare(&mut soak, &load).unwrap();
+        compare(&soak, &load).unwrap();
     }
 
     // A session that the store does not have, and one that the model does not have.
     let sessions = &mut soak.clients[0].model.sessions;
     sessions.insert("missing".to_owned(), held.clone());
-    assert!(is_difference(compare(&mut soak, &load)));
+    assert!(is_difference(compare(&soak, &load)));
     let sessions = &mut soak.clients[0].model.sessions;
     sessions.remove("missing");
     sessions.remove(id);
-    assert!(is_difference(compare(&mut soak, &load)));
+    assert!(is_difference(compare(&soak, &load)));
 }
 
 #[test]
@@ -112,12 +112,14 @@ fn a_panic_ends_the_load() {
 fn a_lost_write_to_a_shared_session_is_a_difference() {
     let (mut soak, load, _directory) = soak();
     ask(&mut soak, &load, 300).unwrap();
-    let known: Vec<u64> = soak.shared.known().collect();
+    let known: Vec<u64> = soak.store.shared.known().collect();
     let place = known.iter().position(|version| *version > 0).unwrap();
-    soak.shared.compare(&load.sessions, &known).unwrap();
+    soak.store.shared.compare(&load.sessions, &known).unwrap();
     let mut later = known;
     later[place] += 1;
-    assert!(is_difference(soak.shared.compare(&load.sessions, &later)));
+    assert!(is_difference(
+        soak.store.shared.compare(&load.sessions, &later)
+    ));
 }
 
 #[test]
@@ -126,9 +128,9 @@ fn a_difference_names_no_id_and_no_payload() {
     ask(&mut soak, &load, 100).unwrap();
     let ids: Vec<String> = soak.clients[0].model.sessions.keys().cloned().collect();
     for held in soak.clients[0].model.sessions.values_mut() {
-        held.payload.number += 1;
+        held.data.push(0);
     }
-    let words = format!("{:#}", compare(&mut soak, &load).unwrap_err());
-    assert!(words.contains("of client 0: a payload"), "{words}");
+    let words = format!("{:#}", compare(&soak, &load).unwrap_err());
+    assert!(words.contains("of client 0: another payload"), "{words}");
     assert!(ids.iter().all(|id| !words.contains(id)), "{words}");
 }

@@ -7,10 +7,10 @@ use anyhow::Context;
 use wasi_sessions::Sessions;
 
 use super::client::{Client, listing};
-use super::clock::Clock;
-use super::held::handle;
 use super::operator::is_sound;
 use super::shared::SharedIds;
+use super::store::Store;
+use super::subjects::{self, handle};
 use crate::caller::Caller;
 use crate::ending::ensure;
 
@@ -18,21 +18,15 @@ use crate::ending::ensure;
 const PAGE: u32 = 500;
 
 /// Compares the store, collects all garbage, and compares it again.
-pub async fn compare(
-    sessions: &Sessions,
-    clock: &Clock,
-    clients: &mut [Client],
-    shared: &SharedIds,
-) -> anyhow::Result<()> {
-    let clock = clock.stop().await;
-    let now = clock.now;
+pub async fn compare(sessions: &Sessions, store: &Store, clients: &[Client]) -> anyhow::Result<()> {
+    let clock = store.clock.stop().await;
     is_sound(sessions)?;
-    compare_sessions(sessions, now, clients, shared).await?;
+    compare_sessions(sessions, clock.now, clients, &store.shared).await?;
     sessions.collect_all().await.context("collect")?;
     let stats = sessions.stats().await.context("stats")?;
     ensure(stats.expired == 0, "garbage is left after a collection")?;
     is_sound(sessions)?;
-    let compared = compare_sessions(sessions, now, clients, shared).await;
+    let compared = compare_sessions(sessions, clock.now, clients, &store.shared).await;
     compared.context("after a collection")
 }
 
@@ -40,10 +34,10 @@ pub async fn compare(
 async fn compare_sessions(
     sessions: &Sessions,
     now: u64,
-    clients: &mut [Client],
+    clients: &[Client],
     shared: &SharedIds,
 ) -> anyhow::Result<()> {
-    for client in &mut *clients {
+    for client in clients {
         let number = client.number;
         let compared = client.compare(sessions, now).await;
         compared.with_context(|| format!("of client {number}"))?;
@@ -53,26 +47,25 @@ async fn compare_sessions(
     // A request that was dropped may have started a session that was read first now.
     let known = shared.known().enumerate();
     let started = known.filter(|(_, version)| *version > 0);
-    let mut expected: BTreeSet<String> = started
+    let started: BTreeSet<String> = started
         .map(|(place, _)| handle(&SharedIds::id(place)))
         .collect();
-    let held = clients.iter().flat_map(|client| &client.model.sessions);
-    let live = held.filter(|(_, held)| held.expires > now);
-    expected.extend(live.map(|(id, _)| handle(id)));
 
     let entries = listing(sessions, Caller::Task, None, PAGE).await?;
-    let count = entries.len();
-    let listed: BTreeSet<String> = entries.into_iter().map(|entry| entry.handle).collect();
-    ensure(listed.len() == count, "a session that is listed twice")?;
-    let is_complete = listed.is_superset(&expected);
-    ensure(is_complete, "a session is missing in the listing")?;
-    ensure(listed == expected, "an unknown session in the listing")?;
+    let listed = entries.len() as u64;
+    let (of_shared, own): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .partition(|entry| started.contains(&entry.handle));
+    let are_listed = of_shared.len() == started.len();
+    ensure(are_listed, "the shared sessions in the listing")?;
+    let models = clients.iter().map(|client| &client.model);
+    let expected = models.flat_map(|model| model.entries(None, now));
+    subjects::compare(own, expected)?;
     let count = sessions.count_sessions(None).await;
-    let is_count = count.context("count-sessions")? == listed.len() as u64;
+    let is_count = count.context("count-sessions")? == listed;
     ensure(is_count, "the number of sessions")?;
     let stats = sessions.stats().await.context("stats")?;
-    let is_live = stats.live == listed.len() as u64;
-    ensure(is_live, "the live sessions in the statistics")
+    ensure(stats.live == listed, "the live sessions in the statistics")
 }
 
 /// Ends all sessions of a store that no client uses.
