@@ -5,9 +5,11 @@ use crate::link::{Link, column};
 use crate::location::{Location, Server};
 use crate::network::{self, Elapsed};
 use crate::statements::Statements;
-use crate::table;
+use crate::table::{self, Migration};
 use mysql_async::Conn;
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::{Durability, Options};
@@ -16,6 +18,9 @@ use wasi_sessions_rules::types::Timestamp;
 /// A connection that was unused for so long is asked whether it is alive before anything is
 /// sent. A server ends a connection after some seconds at the earliest.
 const UNUSED: Duration = Duration::from_secs(1);
+
+/// The time for a migration, which has no limit: a hundred years.
+const MIGRATING: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// A connection.
 pub struct Connection {
@@ -30,15 +35,20 @@ pub struct Connection {
 
 impl Connection {
     /// Connects to the first server that can be written to, until `end` at most, and finds the
-    /// table there. With `now`, it is created or taken over if the options allow that. Each
-    /// server, and each of its addresses, has an equal share of the time that is left. The
-    /// failure is that of the last server that has answered.
+    /// table there. With `now`, it is created, or taken over however long that takes, if the
+    /// options allow that. Each server, and each of its addresses, has an equal share of the
+    /// time that is left. The failure is that of the last server that has answered.
     pub fn open(
         location: &Location,
         options: &Options,
         now: Option<Timestamp>,
         end: Instant,
     ) -> Result<Connection, Failure> {
+        let has_begun = Cell::new(false);
+        let migration = now.map(|now| Migration {
+            now,
+            has_begun: &has_begun,
+        });
         let mut failed = Failure::Final(Error::Busy);
         for (index, server) in location.servers.iter().enumerate() {
             let of_server = share(end, location.servers.len() - index);
@@ -52,8 +62,14 @@ impl Connection {
             for (index, address) in addresses.iter().enumerate() {
                 let until = share(of_server, addresses.len() - index);
                 let address = (*address, server.port).into();
-                let opening = Connection::to(address, server, location, options, now);
-                match network::block_on(until, opening) {
+                let mut opening = pin!(Connection::to(
+                    address, server, location, options, migration
+                ));
+                let mut done = network::block_on(until, opening.as_mut());
+                if done.is_err() && has_begun.get() {
+                    done = network::block_on(Instant::now() + MIGRATING, opening);
+                }
+                match done {
                     Ok(Ok(connection)) => return Ok(connection),
                     Ok(Err(error)) => failed = error,
                     Err(Elapsed) => {}
@@ -68,14 +84,21 @@ impl Connection {
         server: &Server,
         location: &Location,
         options: &Options,
-        now: Option<Timestamp>,
+        migration: Option<Migration<'_>>,
     ) -> Result<Connection, Failure> {
         let conn = Conn::new(location.options(server, address)).await;
         let conn = conn.map_err(|error| connect_failure(&address.to_string(), error))?;
         let mut link = Link::new(conn);
         let (server, clock_offset) = examine(&mut link, options).await?;
-        configure(&mut link, options, &server).await?;
-        let table = table::ready(&mut link, options, now).await?;
+        let migration = migration.map(|migration| Migration {
+            now: migration.now.saturating_add_signed(clock_offset),
+            ..migration
+        });
+        configure(&mut link, options, &server, migration.is_none()).await?;
+        let table = table::ready(&mut link, options, migration).await?;
+        if migration.is_some() {
+            configure(&mut link, options, &server, true).await?;
+        }
         Ok(Connection {
             link,
             statements: Statements::new(&table),
@@ -191,11 +214,18 @@ fn check_durability(flush: &str, binary_log: Option<&str>) -> Result<(), Error> 
 }
 
 /// Sets what the statements depend on, whatever the server's defaults are.
-async fn configure(link: &mut Link, options: &Options, server: &Answering) -> Result<(), Failure> {
+async fn configure(
+    link: &mut Link,
+    options: &Options,
+    server: &Answering,
+    is_limited: bool,
+) -> Result<(), Failure> {
     // The server gives up a little before the client does, which then can go on with the
     // connection. It counts the time for locks in whole seconds.
     let limit = options.sync_timeout.max(10);
-    let (lock, statement) = ((limit * 8 / 10 / 1000).max(1), limit * 9 / 10);
+    let lock = (limit * 8 / 10 / 1000).max(1);
+    // 0 is no limit.
+    let statement = if is_limited { limit * 9 / 10 } else { 0 };
     let own = match server.is_mariadb {
         true => format!(
             "max_statement_time = {}.{:03}, idle_transaction_timeout = {}",

@@ -6,6 +6,7 @@ use crate::link::{Link, column};
 use crate::original::{self, Leftover};
 use crate::schema::{COMMENT, VERSION, create, quoted};
 use mysql_async::params;
+use std::cell::Cell;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::types::Timestamp;
@@ -31,29 +32,44 @@ struct Listed {
     comment: String,
 }
 
-/// Finds the table, and creates it or takes it over if there is a `now` and `sync` is on.
-/// Returns its name, quoted. For a table that is ready no right to create is needed.
+/// Leave to create the table or to take it over.
+#[derive(Clone, Copy)]
+pub struct Migration<'a> {
+    /// The present time by the server's clock.
+    pub now: Timestamp,
+    /// Set once there is a table that may have to be taken over. From then on there is no time
+    /// limit: reading and copying it takes as long as it is large.
+    pub has_begun: &'a Cell<bool>,
+}
+
+/// Finds the table, and creates it or takes it over if there is a `migration` and `sync` is
+/// on. Returns its name, quoted. For a table that is ready no right to create is needed.
 pub async fn ready(
     link: &mut Link,
     options: &Options,
-    now: Option<Timestamp>,
+    migration: Option<Migration<'_>>,
 ) -> Result<String, Failure> {
-    let (name, found) = find(link, options).await?;
-    let now = now.filter(|_| options.sync);
-    accept(&found, &name, now.is_some())?;
-    let Some(now) = now.filter(|_| !matches!(found, Found::Version(_))) else {
+    let migration = migration.filter(|_| options.sync);
+    let (name, found) = find(link, options, migration).await?;
+    accept(&found, &name, migration.is_some())?;
+    let Some(migration) = migration.filter(|_| !matches!(found, Found::Version(_))) else {
         return Ok(quoted(&name));
     };
     // Migrations of one database run one after the other.
     link.lock("schema", "", options.sync_timeout).await?;
-    let done = migrate(link, options, now).await;
+    let done = migrate(link, options, migration).await;
     link.unlock().await;
     done
 }
 
-async fn migrate(link: &mut Link, options: &Options, now: Timestamp) -> Result<String, Failure> {
+async fn migrate(
+    link: &mut Link,
+    options: &Options,
+    migration: Migration<'_>,
+) -> Result<String, Failure> {
+    let now = migration.now;
     // Another instance may have created the table meanwhile.
-    let (name, found) = find(link, options).await?;
+    let (name, found) = find(link, options, Some(migration)).await?;
     accept(&found, &name, true)?;
     match found {
         Found::Nothing => create(link, &name).await?,
@@ -64,7 +80,16 @@ async fn migrate(link: &mut Link, options: &Options, now: Timestamp) -> Result<S
     Ok(quoted(&name))
 }
 
-async fn find(link: &mut Link, options: &Options) -> Result<(String, Found), Failure> {
+async fn find(
+    link: &mut Link,
+    options: &Options,
+    migration: Option<Migration<'_>>,
+) -> Result<(String, Found), Failure> {
+    let begin = || {
+        if let Some(migration) = migration {
+            migration.has_begun.set(true);
+        }
+    };
     let wanted = &options.table_name;
     let listed = list(link, wanted).await?;
     let original = original::set_aside(wanted);
@@ -78,11 +103,12 @@ async fn find(link: &mut Link, options: &Options) -> Result<(String, Found), Fai
     };
     let Some(table) = exact.or_else(any) else {
         return Ok(match left {
-            // `name` as the original was called.
-            Some(left) => (
-                left.name[1..].to_owned(),
-                Found::Interrupted(Leftover::NotCopied),
-            ),
+            Some(left) => {
+                begin();
+                // `name` as the original was called.
+                let name = left.name[1..].to_owned();
+                (name, Found::Interrupted(Leftover::NotCopied))
+            }
             None => (wanted.clone(), Found::Nothing),
         });
     };
@@ -102,10 +128,13 @@ async fn find(link: &mut Link, options: &Options) -> Result<(String, Found), Fai
             "is there beside `{original}`, from a takeover that was interrupted: rename or drop \
              one of them, or"
         )),
-        None => match original::obstacle(link, &table.name, options).await? {
-            None => Found::Original,
-            Some(obstacle) => Found::Foreign(obstacle),
-        },
+        None => {
+            begin();
+            match original::obstacle(link, &table.name, options).await? {
+                None => Found::Original,
+                Some(obstacle) => Found::Foreign(obstacle),
+            }
+        }
     };
     Ok((table.name.clone(), found))
 }

@@ -6,7 +6,9 @@ use crate::failure::{Failure, Remedy};
 use crate::location::Location;
 use crate::network::{self, Elapsed};
 use crate::operations::Operations;
-use std::cell::RefCell;
+use crate::schema::Migration;
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 use wasi_sessions_rules::collection;
 use wasi_sessions_rules::error::Error;
@@ -21,6 +23,9 @@ const MOST_TRIES: u32 = 100;
 
 /// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The time for a migration, which has no limit: a hundred years.
+const MIGRATING: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The most time that a collection adds to the request that carries it.
 const COLLECTION: Duration = Duration::from_secs(1);
@@ -79,10 +84,21 @@ impl Store {
         if !kept.connection.as_mut().is_some_and(Connection::is_alive) {
             let limit = Duration::from_millis(options.sync_timeout);
             let progress = RefCell::new(Progress::Connecting(Error::Busy));
-            let connecting = connect(&parsed, &options, Some(now), &progress);
-            let open = match network::block_on(limit, connecting) {
+            let has_begun = Cell::new(false);
+            let migration = Migration {
+                now,
+                has_begun: &has_begun,
+            };
+            let end = Instant::now() + limit;
+            let connecting = connect(&parsed, &options, Some(migration), end, &progress);
+            let mut connecting = pin!(connecting);
+            let mut done = network::block_on(limit, connecting.as_mut());
+            if done.is_err() && has_begun.get() {
+                done = network::block_on(MIGRATING, connecting);
+            }
+            let open = match done {
                 Ok(connected) => connected?,
-                Err(Elapsed) => match progress.into_inner() {
+                Err(Elapsed) => match progress.replace(Progress::Sent) {
                     Progress::Connecting(error) => return Err(error),
                     Progress::Sent => return Err(Error::Busy),
                 },
@@ -127,6 +143,7 @@ impl Store {
         // The connection is taken out of the store, so that it is dropped if the deadline
         // passes: the next request on it would get the outstanding answer.
         let mut connection = kept.connection.take();
+        let end = Instant::now() + limit;
         let done = network::block_on(limit, async {
             let (mut tries, mut is_second) = (0, false);
             loop {
@@ -135,7 +152,7 @@ impl Store {
                     .and_then(|mut open: Connection| open.is_alive().then_some(open));
                 let mut open = match alive {
                     Some(open) => open,
-                    None => connect(location, rules.options, None, &progress).await?,
+                    None => connect(location, rules.options, None, end, &progress).await?,
                 };
                 kept.clock_offset = open.clock_offset;
                 progress.replace(Progress::Sent);
@@ -268,11 +285,12 @@ impl Store {
 async fn connect(
     location: &Location,
     options: &Options,
-    now: Option<Timestamp>,
+    migration: Option<Migration<'_>>,
+    end: Instant,
     progress: &RefCell<Progress>,
 ) -> Result<Connection, Error> {
     loop {
-        let failure = match Connection::open(location, options, now).await {
+        let failure = match Connection::open(location, options, migration, end).await {
             Ok(open) => return Ok(open),
             Err(failure) => failure,
         };

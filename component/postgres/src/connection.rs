@@ -2,20 +2,19 @@
 
 use crate::failure::{Failure, connect_error};
 use crate::location::{Location, Server};
-use crate::network::{self, Stream};
-use crate::schema;
+use crate::network::{self, Elapsed, Stream};
+use crate::schema::{self, Migration};
 use crate::statements::Statements;
 use crate::tls::{Connector, Encrypted};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::{Durability, Options};
-use wasi_sessions_rules::types::Timestamp;
 
 type Driver = tokio_postgres::Connection<Stream, Encrypted<Stream>>;
 
@@ -32,27 +31,36 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first server that can be written to, and finds the table there. With
-    /// `now`, creates or migrates the table if the options allow that. If every server
-    /// fails, returns the failure of the last one.
+    /// Connects to the first server that can be written to, until `end` at most, and finds
+    /// the table there. With a `migration`, creates or migrates the table if the options allow
+    /// that, however long it takes. Each server, and each of its addresses, has an equal share
+    /// of the time that is left. If every server fails, returns the failure of the last one
+    /// that answered.
     pub async fn open(
         location: &Location,
         options: &Options,
-        now: Option<Timestamp>,
+        migration: Option<Migration<'_>>,
+        end: Instant,
     ) -> Result<Connection, Failure> {
+        let is_migrating = || migration.is_some_and(|migration| migration.has_begun.get());
         let mut failed = Failure::Final(Error::Busy);
-        for server in &location.servers {
-            let addresses = match addresses(server).await {
-                Ok(addresses) => addresses,
-                Err(error) => {
+        for (index, server) in location.servers.iter().enumerate() {
+            let of_server = share(end, location.servers.len() - index);
+            let addresses = match within(of_server, addresses(server), || false).await {
+                Ok(Ok(addresses)) => addresses,
+                Ok(Err(error)) => {
                     failed = error.into();
                     continue;
                 }
+                Err(Elapsed) => continue,
             };
-            for address in addresses {
-                match Connection::to(address, &server.host, location, options, now).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => failed = error,
+            for (index, address) in addresses.iter().enumerate() {
+                let until = share(of_server, addresses.len() - index);
+                let opening = Connection::to(*address, &server.host, location, options, migration);
+                match within(until, opening, is_migrating).await {
+                    Ok(Ok(connection)) => return Ok(connection),
+                    Ok(Err(error)) => failed = error,
+                    Err(Elapsed) => {}
                 }
             }
         }
@@ -64,7 +72,7 @@ impl Connection {
         host: &str,
         location: &Location,
         options: &Options,
-        now: Option<Timestamp>,
+        migration: Option<Migration<'_>>,
     ) -> Result<Connection, Failure> {
         let stream = network::connect(address).await;
         let stream = stream.map_err(|error| connect_error(&address.to_string(), &error))?;
@@ -79,7 +87,7 @@ impl Connection {
             false => error.into(),
         })?;
         let mut driver = Some(Box::pin(driver));
-        let prepared = drive(&mut driver, prepare(&client, options, now)).await;
+        let prepared = drive(&mut driver, prepare(&client, options, migration)).await;
         let (statements, clock_offset) = prepared?;
         Ok(Connection {
             client,
@@ -128,6 +136,36 @@ async fn drive<T>(driver: &mut Option<Pin<Box<Driver>>>, work: impl Future<Outpu
     .await
 }
 
+/// The deadline of the next attempt, if `attempts` share the time until `end`.
+fn share(end: Instant, attempts: usize) -> Instant {
+    let now = Instant::now();
+    let left = end.saturating_duration_since(now);
+    now + left / u32::try_from(attempts).unwrap_or(u32::MAX).max(1)
+}
+
+/// Polls a future until it is done, until `end` at most, or without a limit while
+/// `is_unlimited`.
+async fn within<T>(
+    end: Instant,
+    future: impl Future<Output = T>,
+    is_unlimited: impl Fn() -> bool,
+) -> Result<T, Elapsed> {
+    let mut future = pin!(future);
+    let mut timer = pin!(network::sleep(
+        end.saturating_duration_since(Instant::now())
+    ));
+    poll_fn(|context| {
+        if let Poll::Ready(done) = future.as_mut().poll(context) {
+            return Poll::Ready(Ok(done));
+        }
+        if is_unlimited() {
+            return Poll::Pending;
+        }
+        timer.as_mut().poll(context).map(|()| Err(Elapsed))
+    })
+    .await
+}
+
 async fn addresses(server: &Server) -> Result<Vec<SocketAddr>, Error> {
     let known = server.address.or_else(|| server.host.parse().ok());
     let found = match known {
@@ -147,7 +185,7 @@ async fn addresses(server: &Server) -> Result<Vec<SocketAddr>, Error> {
 async fn prepare(
     client: &Client,
     options: &Options,
-    now: Option<Timestamp>,
+    migration: Option<Migration<'_>>,
 ) -> Result<(Statements, i64), Failure> {
     let commit = match options.durability {
         Durability::Full => "on",
@@ -195,7 +233,17 @@ async fn prepare(
         return Err(Error::Other(words.into()).into());
     }
     let clock_offset = row.get::<_, i64>(7) - (sent + received) / 2;
-    let table = schema::ready(client, options, now).await?;
+    let migration = migration.map(|migration| Migration {
+        now: migration.now.saturating_add_signed(clock_offset),
+        ..migration
+    });
+    let table = schema::ready(client, options, migration).await?;
+    if migration.is_some_and(|migration| migration.has_begun.get()) {
+        let limit = "SELECT set_config('statement_timeout', $1, false)";
+        client
+            .query_typed(limit, &[(&statement, Type::TEXT)])
+            .await?;
+    }
     Ok((Statements::prepare(client, &table).await?, clock_offset))
 }
 

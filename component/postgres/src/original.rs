@@ -112,8 +112,7 @@ pub async fn adopt(client: &Client, place: &Place, now: Timestamp) -> Result<(),
     let table = place.quoted();
     client
         .batch_execute(&format!(
-            "SET LOCAL statement_timeout = 0;
-             ALTER TABLE {table} RENAME TO \"wasi-sessions original\""
+            "ALTER TABLE {table} RENAME TO \"wasi-sessions original\""
         ))
         .await?;
     table::create(client, place).await?;

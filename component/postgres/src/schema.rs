@@ -7,6 +7,7 @@
 use crate::failure::Failure;
 use crate::original;
 use crate::table::{Place, VERSION, create};
+use std::cell::Cell;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 use wasi_sessions_rules::error::Error;
@@ -27,17 +28,28 @@ enum Found {
     Foreign(String),
 }
 
-/// Finds the table, and creates or migrates it if there is a `now` and `sync` is on.
+/// Leave to create or migrate the table.
+#[derive(Clone, Copy)]
+pub struct Migration<'a> {
+    /// The present time by the server's clock.
+    pub now: Timestamp,
+    /// Set once there is a table that may be that of koa-generic-session-sequelize. From then on there is no
+    /// time limit, neither of the client nor of the server: reading and copying it takes as
+    /// long as it is large.
+    pub has_begun: &'a Cell<bool>,
+}
+
+/// Finds the table, and creates or migrates it if there is a `migration` and `sync` is on.
 /// Returns its quoted name. If the table is ready, the role needs no right to create it.
 pub async fn ready(
     client: &Client,
     options: &Options,
-    now: Option<Timestamp>,
+    migration: Option<Migration<'_>>,
 ) -> Result<String, Failure> {
-    let (place, found) = find(client, options).await?;
-    let now = now.filter(|_| options.sync);
-    accept(&found, &place.name, now.is_some())?;
-    let Some(now) = now.filter(|_| !matches!(found, Found::Version(_))) else {
+    let migration = migration.filter(|_| options.sync);
+    let (place, found) = find(client, options, migration).await?;
+    accept(&found, &place.name, migration.is_some())?;
+    let Some(migration) = migration.filter(|_| !matches!(found, Found::Version(_))) else {
         return Ok(place.quoted());
     };
     // Each statement must see what was committed while it waited for the lock.
@@ -46,7 +58,7 @@ pub async fn ready(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({MIGRATIONS})"
         ))
         .await?;
-    let done = migrate(client, options, now).await;
+    let done = migrate(client, options, migration).await;
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = client.batch_execute(end).await;
     let place = done?;
@@ -54,19 +66,27 @@ pub async fn ready(
     Ok(place)
 }
 
-async fn migrate(client: &Client, options: &Options, now: Timestamp) -> Result<String, Failure> {
+async fn migrate(
+    client: &Client,
+    options: &Options,
+    migration: Migration<'_>,
+) -> Result<String, Failure> {
     // Another instance may have created the table meanwhile.
-    let (place, found) = find(client, options).await?;
+    let (place, found) = find(client, options, Some(migration)).await?;
     accept(&found, &place.name, true)?;
     match found {
         Found::Nothing => create(client, &place).await?,
-        Found::Original => original::adopt(client, &place, now).await?,
+        Found::Original => original::adopt(client, &place, migration.now).await?,
         Found::Version(_) | Found::Foreign(_) => {}
     }
     Ok(place.quoted())
 }
 
-async fn find(client: &Client, options: &Options) -> Result<(Place, Found), Failure> {
+async fn find(
+    client: &Client,
+    options: &Options,
+    migration: Option<Migration<'_>>,
+) -> Result<(Place, Found), Failure> {
     let rows = client
         .query_typed(
             r#"SELECT quote_ident(n.nspname), c.relname::text, c.relkind::text,
@@ -104,10 +124,16 @@ async fn find(client: &Client, options: &Options) -> Result<(Place, Found), Fail
     }
     let found = match (name, row.get::<_, Option<String>>(2).as_deref()) {
         (None, _) => Found::Nothing,
-        (_, Some("r")) => match original::obstacle(client, &place, options).await? {
-            None => Found::Original,
-            Some(obstacle) => Found::Foreign(obstacle),
-        },
+        (_, Some("r")) => {
+            if let Some(migration) = migration {
+                migration.has_begun.set(true);
+                client.batch_execute("SET statement_timeout = 0").await?;
+            }
+            match original::obstacle(client, &place, options).await? {
+                None => Found::Original,
+                Some(obstacle) => Found::Foreign(obstacle),
+            }
+        }
         _ => Found::Foreign("is no plain table".into()),
     };
     Ok((place, found))

@@ -1,8 +1,9 @@
 //! What may exist under the name of the table: nothing, the table of
 //! koa-generic-session-sequelize (the original), or something else.
 
-use crate::engine::{Engine, Error, Outcome};
+use crate::engine::{Engine, Error, Outcome, Store};
 use crate::fixture::{Database, NOW, SETUP, create, is_live};
+use std::time::Instant;
 
 /// The original's table, as Sequelize creates it, with sessions.
 const ORIGINAL: &str = r#"
@@ -10,7 +11,7 @@ const ORIGINAL: &str = r#"
         PRIMARY KEY ("id"));
     CREATE INDEX "sessions_expires" ON "Sessions" ("expires");
     INSERT INTO "Sessions" VALUES ('live', '{"a":"é"}', 1700000060),
-        ('expired', '{}', 1700000000), ('empty', NULL, 1700000060), ('', '{}', 1700000060),
+        ('expired', '{}', 1699999990), ('empty', NULL, 1700000060), ('', '{}', 1700000060),
         ('timeless', '{}', NULL);"#;
 
 fn refusal(database: &Database, sync: bool) -> String {
@@ -29,12 +30,52 @@ fn the_originals_table_is_migrated_with_its_live_sessions() {
     let session = store.get(NOW, "live").unwrap().unwrap();
     assert_eq!(session.data, r#"{"a":"é"}"#.as_bytes());
     assert_eq!(session.expires, 1_700_000_060_000);
-    assert_eq!((session.version, session.created), (1, NOW));
+    assert_eq!(session.version, 1);
+    // By the server's clock.
+    assert!(session.created.abs_diff(NOW) < 1000, "{session:?}");
     assert_eq!(store.count_sessions(NOW, None), Ok(1));
     assert_eq!(store.check(), Ok(vec![]));
     let tables = "SELECT count(*) FROM pg_class WHERE relkind = 'r'
                   AND relnamespace = current_schema()::regnamespace";
     assert_eq!(database.sql(tables), "2");
+}
+
+#[test]
+fn a_large_table_of_the_original_is_migrated_however_long_it_takes() {
+    let database = Database::with(SETUP, |options| options.sync_timeout = 1000);
+    database.sql(ORIGINAL);
+    database.sql(
+        r#"INSERT INTO "Sessions" SELECT 'many ' || n, repeat('x', 200), 1700000060
+             FROM generate_series(1, 400000) n"#,
+    );
+    let started = Instant::now();
+    drop(database.open());
+    let taken = started.elapsed();
+    assert!(
+        taken.as_millis() > 1000,
+        "the table is too small: {taken:?}"
+    );
+    assert_eq!(database.sql(r#"SELECT count(*) FROM "Sessions""#), "400001");
+}
+
+#[test]
+fn a_migration_drops_what_has_expired_by_the_servers_clock() {
+    let database = Database::new(SETUP);
+    database.sql(ORIGINAL);
+    // The server is a day ahead of this host.
+    database.sql(
+        r#"INSERT INTO "Sessions" VALUES ('long', '{}', 1700200000);
+           CREATE FUNCTION statement_timestamp() RETURNS timestamptz LANGUAGE sql AS
+           $$ SELECT pg_catalog.statement_timestamp() + interval '1 day' $$"#,
+    );
+    let path = format!("search%5Fpath%3D{}", database.schema);
+    let url = database.url();
+    let url = url.replace(&format!("{path}%20"), &format!("{path}%2Cpg%5Fcatalog%20"));
+    assert!(url.contains("catalog"), "{url}");
+    let mut store = Store::open(&url, database.options.clone(), NOW).unwrap();
+    assert_eq!(store.clock_offset() / 1000, 86_400);
+    assert!(is_live(&mut store, NOW, "long"));
+    assert_eq!(store.count_sessions(NOW, None), Ok(1));
 }
 
 #[test]

@@ -121,3 +121,17 @@ fn an_unreachable_server_is_busy_after_sync_timeout() {
     let opened = Store::open(&url, database.options.clone(), NOW);
     assert_eq!(opened.err(), Some(Error::Busy));
 }
+
+#[test]
+fn a_server_that_swallows_everything_leaves_time_for_the_next() {
+    let (proxy, _) = proxied(30_000);
+    proxy.set(Network::SwallowsAll);
+    let database = Database::with(SETUP, |options| options.sync_timeout = 6000);
+    let one = format!("127.0.0.1:{}", server_port());
+    let both = format!("127.0.0.1:{},{one}", proxy.port);
+    let url = database.url().replace(&one, &both);
+    let before = proxy.connections();
+    let mut store = Store::open(&url, database.options.clone(), NOW).unwrap();
+    assert_eq!(proxy.connections(), before + 1);
+    store.set(NOW, "mine", b"", None).unwrap();
+}
