@@ -42,17 +42,6 @@ impl Asked {
             }),
         }
     }
-
-    /// The subject to which the request has bound a session, and that session's id,
-    /// according to the reply.
-    pub fn bound<'a>(&'a self, reply: &'a Reply) -> Option<(&'a str, &'a str)> {
-        let (subject, made) = match (&self.request, reply) {
-            (Request::Create(_), Reply::Created(made)) => (&self.new.as_ref()?.subject, made),
-            (Request::Rotate { subject, .. }, Reply::Rotated(Some(made))) => (subject, made),
-            _ => return None,
-        };
-        Some((subject.as_deref()?, &made.id))
-    }
 }
 
 /// The name of a request's function.

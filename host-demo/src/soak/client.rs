@@ -99,8 +99,9 @@ impl Client {
         let asked = self.choose(true, now);
         let name = name(&asked.request);
         let reply = alone(asked.request.clone(), sessions, self.caller).await;
-        let noted = self.note(sessions, &asked, reply.context(name)?, now).await;
-        noted.context(name)
+        let reply = reply.context(name)?;
+        self.model.note(&asked, &reply, now).context(name)?;
+        self.limited(sessions, &reply, now).await.context(name)
     }
 
     async fn batch(&mut self, sessions: &Sessions, now: u64) -> anyhow::Result<()> {
@@ -115,30 +116,34 @@ impl Client {
         let replies = replies.context("batch")?;
         let is_length = replies.len() == length;
         ensure(is_length, "the number of replies to a batch")?;
+        let mut last = None;
         for (asked, reply) in asked.iter().zip(replies) {
             let name = || format!("{} in a batch", name(&asked.request));
-            let reply = reply.with_context(name)?;
-            let noted = self.note(sessions, asked, reply, now).await;
-            noted.with_context(name)?;
+            let reply = last.insert(reply.with_context(name)?);
+            self.model.note(asked, reply, now).with_context(name)?;
         }
-        Ok(())
+        match last {
+            Some(reply) => self.limited(sessions, &reply, now).await.context("batch"),
+            None => Ok(()),
+        }
     }
 
-    /// Compares a reply. If a session was bound to a subject, lists the sessions that the
-    /// subject has now, and compares them with `maxPerSubject`.
-    async fn note(
+    /// If a session of a subject has a new id, lists the sessions that the subject has now,
+    /// and compares them with `maxPerSubject`.
+    async fn limited(
         &mut self,
         sessions: &Sessions,
-        asked: &Asked,
-        reply: Reply,
+        reply: &Reply,
         now: u64,
     ) -> anyhow::Result<()> {
-        self.model.note(asked, &reply, now)?;
-        let Some((subject, id)) = asked.bound(&reply) else {
+        let (Reply::Created(made) | Reply::Rotated(Some(made))) = reply else {
             return Ok(());
         };
-        let entries = self.list(sessions, subject).await?;
-        let limited = self.model.limited(subject, id, entries, now);
+        let Some(subject) = self.model.sessions[&made.id].subject.clone() else {
+            return Ok(());
+        };
+        let found = self.list(sessions, &subject).await?;
+        let limited = self.model.limited(&subject, &made.id, found, now);
         limited.context("the limit of a subject")
     }
 
@@ -237,23 +242,16 @@ impl Client {
 
     /// A random id: of a session, of an ended session, or one that was never used.
     fn some_id(&mut self) -> String {
-        let ended = &self.model.ended;
-        let (sessions, count) = (&self.model.sessions, self.model.sessions.len());
+        let (sessions, ended) = (&self.model.sessions, &self.model.ended);
         let used = match self.random.below(20) {
-            0 | 1 if !ended.is_empty() => {
-                let place = self.random.below(ended.len());
-                ended.keys().nth(place).cloned()
-            }
+            0 | 1 if !ended.is_empty() => ended.keys().nth(self.random.below(ended.len())),
             2 => None,
-            _ if count > 0 => {
-                let place = self.random.below(count);
-                sessions.keys().nth(place).cloned()
-            }
-            _ => None,
+            _ if sessions.is_empty() => None,
+            _ => sessions.keys().nth(self.random.below(sessions.len())),
         };
-        used.unwrap_or_else(|| {
-            let number = self.next_number();
-            format!("client {} {number}", self.number)
+        used.cloned().unwrap_or_else(|| {
+            self.made += 1;
+            format!("client {} {}", self.number, self.made)
         })
     }
 

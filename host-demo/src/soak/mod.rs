@@ -203,7 +203,10 @@ impl Soak {
                 })),
             }
         }
-        on_thread(Box::new(move |load| (None, Ok(load.move_clock(of_clock)))));
+        on_thread(Box::new(move |load| {
+            load.move_clock(of_clock);
+            (None, Ok(()))
+        }));
         on_thread(Box::new(move |load| {
             (None, operator::run(load, of_operator))
         }));
