@@ -11,14 +11,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 use tokio::task::JoinSet;
 use wasi_sessions::{Builder, Sessions};
 
-use crate::fixture::{CACHE, compiled_in, data};
+use crate::fixture::{CACHE, Home, compiled_in, data};
 use plain_host::{Answer, Deadline, interrupt, request};
 
+mod native_host;
 pub mod plain_host;
 
 /// The number of concurrent requests.
@@ -42,7 +42,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// The directory that the instances share, and the runtime that runs them.
 struct Place {
-    directory: TempDir,
+    home: Home,
     runtime: Runtime,
     _turn: MutexGuard<'static, ()>,
 }
@@ -50,20 +50,22 @@ struct Place {
 impl Place {
     fn new() -> Self {
         plain_host::prepare();
+        let home = Home::new();
+        fs::create_dir(home.path()).unwrap();
         Self {
-            directory: tempfile::tempdir().unwrap(),
+            home,
             runtime: Runtime::new().unwrap(),
             _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
-    fn path(&self) -> &Path {
-        self.directory.path()
+    fn path(&self) -> PathBuf {
+        self.home.path()
     }
 
     /// Visits the start page, which counts visits.
     fn visit(&self, cookie: Option<&str>) -> Answer {
-        let visit = visit(self.path(), cookie, Deadline::None);
+        let visit = visit(&self.path(), cookie, Deadline::None);
         self.runtime.block_on(visit).unwrap()
     }
 
@@ -81,7 +83,7 @@ impl Place {
     ) -> Vec<Answer> {
         let mut visits = JoinSet::new();
         for cookie in cookies {
-            let visit = visit(self.path(), cookie, Deadline::None);
+            let visit = visit(&self.path(), cookie, Deadline::None);
             visits.spawn_on(visit, self.runtime.handle());
         }
         let answers = self.runtime.block_on(visits.join_all());
@@ -109,7 +111,7 @@ impl Place {
     /// Runs [`visit_cut_short`] in its own runtime; when this returns, no work of the visit
     /// continues.
     fn cut_short(&self, cookie: &str, waits: usize, end: End) -> Option<Answer> {
-        let visit = visit_cut_short(self.path().to_owned(), cookie.to_owned(), waits, end);
+        let visit = visit_cut_short(self.path(), cookie.to_owned(), waits, end);
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         runtime.unwrap().block_on(visit)
     }
@@ -135,10 +137,14 @@ impl Place {
         true
     }
 
-    /// Opens the database with the native host, after all instances have ended.
+    /// The native host on the directory.
+    fn builder(&self) -> Builder {
+        Builder::new(self.path()).cache_directory(compiled_in(&CACHE))
+    }
+
+    /// Opens the database with the native host.
     fn open(&self) -> Sessions {
-        let builder = Builder::new(self.path()).cache_directory(compiled_in(&CACHE));
-        builder.open().wait().unwrap()
+        self.builder().open().wait().unwrap()
     }
 }
 
@@ -307,7 +313,7 @@ fn killed_instances_do_not_harm_concurrent_ones() {
     let mut victims = JoinSet::new();
     for (number, cookie) in cookies.iter().enumerate() {
         let end = [End::Dropped, End::Trapped][number % 2];
-        let directory = place.path().to_owned();
+        let directory = place.path();
         let visit = visit_cut_short(directory, cookie.clone(), 20 * number, end);
         victims.spawn_on(visit, place.runtime.handle());
     }

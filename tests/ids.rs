@@ -216,7 +216,9 @@ fn bytes(sessions: &Sessions, payload: &[u8]) -> String {
 fn all_bytes(home: &Home) -> Vec<u8> {
     let files = fs::read_dir(home.path()).unwrap();
     files
-        .flat_map(|file| fs::read(file.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.is_file())
+        .flat_map(|path| fs::read(path).unwrap())
         .collect()
 }
 

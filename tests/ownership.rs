@@ -1,11 +1,12 @@
 //! Tests that a directory has one owner at a time, among all processes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::ErrorCode;
-use wasi_sessions::{Error, Sessions};
+use wasi_sessions::{Error, Options, Sessions};
 
 use crate::command::{Writer, bare, run_cli};
 use crate::fixture::{Home, create, data, store, written};
@@ -123,6 +124,54 @@ fn other_programs_with_sqlite_get_database_is_locked() {
     assert_eq!(open(&home).err(), Some(in_use(&home)));
     drop(native);
     assert_eq!(data(&open(&home).unwrap(), &id).as_deref(), Some("after"));
+}
+
+#[test]
+fn an_owner_waits_for_an_instance_with_shared_access() {
+    let home = Home::new();
+    drop(home.open());
+    let lock = home.path().join("sessions.db.lock");
+    let open_within = |sync_timeout| {
+        let options = Options {
+            sync_timeout,
+            ..Options::default()
+        };
+        home.builder().options(options).open().wait().map(drop)
+    };
+    fs::create_dir(&lock).unwrap();
+    let token = lock.join("0123456789abcdef");
+    let held = File::create(&token).unwrap();
+    for waited in [Duration::ZERO, Duration::from_millis(50)] {
+        assert_eq!(open_within(waited), Err(in_use(&home)));
+        assert!(token.exists());
+    }
+    thread::scope(|scope| {
+        let opened = scope.spawn(|| open_within(Duration::from_secs(60)));
+        fs::remove_file(&token).unwrap();
+        fs::remove_dir(&lock).unwrap();
+        assert_eq!(opened.join().unwrap(), Ok(()));
+    });
+    drop(held);
+
+    // One that has not renewed its lock for 15 seconds is dead.
+    fs::create_dir(&lock).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(16);
+    let held = File::create(&token).unwrap();
+    held.set_modified(long_ago).unwrap();
+    assert_eq!(open_within(Duration::ZERO), Ok(()));
+    assert!(!lock.exists());
+}
+
+#[test]
+fn a_file_in_the_place_of_the_lock_is_named() {
+    let home = Home::new();
+    drop(home.open());
+    let lock = home.path().join("sessions.db.lock");
+    fs::write(&lock, "").unwrap();
+    match open(&home).err() {
+        Some(Error::Directory { file, .. }) => assert_eq!(file, Some(lock)),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -141,14 +141,15 @@ fn a_check_reports_at_once_that_the_database_was_replaced() {
     }
 }
 
-/// The names and contents of a directory's files.
+/// The names and contents of a directory's files, without the store's own lock.
 fn content(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let Ok(entries) = fs::read_dir(directory) else {
         return vec![];
     };
     let mut content: Vec<_> = entries
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_name() != "sessions.db.lock")
         .map(|entry| {
-            let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
             (name, fs::read(entry.path()).unwrap())
         })

@@ -66,7 +66,7 @@ fn a_lock_is_dead_at_the_same_age_in_contract_component_and_host() {
     let constant = "const DEAD_AFTER: Duration = Duration::from_secs(";
     for path in [
         "component/sqlite/src/storage/lock/lease.rs",
-        "host/src/restore.rs",
+        "host/src/sandbox/lease.rs",
     ] {
         assert_eq!(between(path, constant, ")"), contract, "{path}");
     }

@@ -261,6 +261,10 @@ fn copy(home: &Home) -> Home {
     fs::create_dir(copy.path()).unwrap();
     for file in fs::read_dir(home.path()).unwrap() {
         let file = file.unwrap();
+        if file.file_type().unwrap().is_dir() {
+            // The lock of the open store.
+            continue;
+        }
         fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
     }
     copy

@@ -89,7 +89,10 @@ impl Database {
                 anyhow!("no table `{table}` in database `{}`", self.path().display())
             }
             // The messages of these name the directory already.
-            Error::InUse { .. } | Error::Directory { .. } | Error::Replaced { .. } => error.into(),
+            Error::InUse { .. }
+            | Error::Directory { .. }
+            | Error::Replaced { .. }
+            | Error::LockLost { .. } => error.into(),
             error => {
                 let context = format!("cannot open `{}`", self.path().display());
                 anyhow::Error::new(error).context(context)

@@ -11,7 +11,8 @@ use crate::contract;
 #[non_exhaustive]
 pub enum Error {
     /// Another owner, in this process or another, holds the directory, or another
-    /// program holds the database in it.
+    /// program holds the database in it; or an instance with `shared` access held the
+    /// database for longer than [`Options::sync_timeout`](crate::Options::sync_timeout).
     #[error("directory `{}` is in use by another owner", directory.display())]
     InUse {
         /// The directory, as given to the builder.
@@ -40,6 +41,18 @@ pub enum Error {
         database: PathBuf,
         /// What happened to it.
         reason: String,
+    },
+    /// The store did not renew its lock for 15 seconds, because the process was stopped or its
+    /// disk was slow, and an instance with `shared` access took the lock over; or the lock was
+    /// removed. Whether the request was done is unknown. From then on every request that reaches
+    /// the database fails with this error, until the store is opened again.
+    #[error(
+        "the lock of the database `{}` was lost: another instance took it over, or it was removed",
+        database.display()
+    )]
+    LockLost {
+        /// The database's file, in the directory as given to the builder.
+        database: PathBuf,
     },
     /// The engine or the component could not be started, for the reason in the source.
     #[error("the session store could not be started")]

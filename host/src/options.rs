@@ -39,8 +39,9 @@ pub struct Options {
     /// is an error. Default true.
     pub sync: bool,
     /// How long to wait for a database that another owner has locked: up to an hour,
-    /// default 3 seconds. Owners that use this crate never wait: the lock on the directory
-    /// refuses the second one at once.
+    /// default 3 seconds. This crate waits so long, when a store is opened or restored, for an
+    /// instance with `shared` access. It never waits for another owner that uses this
+    /// crate: the lock on the directory refuses the second one at once.
     ///
     /// On a server it bounds each request twice: a request waits at most this long for a
     /// connection, and after that is answered [`Error::Busy`](crate::Error::Busy), without

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use crate::cache::ReadCache;
 use crate::clock::StoreClock;
@@ -25,7 +24,11 @@ use crate::{Error, Options};
 /// WAL in one step (see [`mark`]). The old WAL is removed afterwards.
 pub(crate) fn restore(files: &Files, settings: Settings, copy: &Path) -> Result<(), Error> {
     let mut source = Source::open(copy)?;
-    let directory = Directory::lock(&files.directory, &files.file_name)?;
+    let directory = Directory::lock(
+        &files.directory,
+        &files.file_name,
+        settings.options.sync_timeout,
+    )?;
     source.refuse_own(&directory)?;
     if let Some(cache) = &settings.cache_directory {
         // Checked for the whole directory here: the check of the staged store covers only
@@ -34,14 +37,10 @@ pub(crate) fn restore(files: &Files, settings: Settings, copy: &Path) -> Result<
     }
     source.lock()?;
     let stage = Stage::create(&directory, &files.file_name)?;
-    stage.refuse_shared(&directory, &files.directory)?;
     source.copy_to(&stage)?;
     stage.check(files, settings, &source)?;
     stage.replace_database(&directory)
 }
-
-/// The age at which a shared lock counts as dead, as in the contract.
-const DEAD_AFTER: Duration = Duration::from_secs(15);
 
 /// The backup to restore, open for reading.
 struct Source {
@@ -136,32 +135,6 @@ impl Stage {
         let stage = Self { folder, file };
         create_private(&stage.folder).map_err(|error| stage.failed(&stage.folder, &error))?;
         Ok(stage)
-    }
-
-    /// Refuses a database that is in use with `shared` access, whose only lock is a
-    /// directory beside the file with the owner's token. The stage is new, so its age
-    /// tells the time of the file system.
-    fn refuse_shared(&self, directory: &Directory, given: &Path) -> Result<(), Error> {
-        let mut lock = directory.database_path().into_os_string();
-        lock.push(".lock");
-        let tokens = fs::read_dir(lock).into_iter().flatten().flatten();
-        let now = fs::metadata(&self.folder)
-            .and_then(|stage| stage.modified())
-            .map_err(|error| self.failed(&self.folder, &error))?;
-        let is_dead = |renewed: SystemTime| {
-            now.duration_since(renewed)
-                .is_ok_and(|age| age > DEAD_AFTER)
-        };
-        for token in tokens {
-            let renewed = token.metadata().and_then(|token| token.modified());
-            // A token that is gone was released.
-            if renewed.is_ok_and(|renewed| !is_dead(renewed)) {
-                return Err(Error::InUse {
-                    directory: given.to_owned(),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Opens the copy with a component, which reads and checks all of it.

@@ -208,8 +208,8 @@ impl Sessions {
 
     /// Runs all requests in one transaction, in order. Each has its own reply, and one that
     /// fails does not affect the others. If the batch as a whole fails, nothing was done,
-    /// except possibly with [`Error::Crashed`], [`Error::Unknown`], [`Error::Replaced`] or
-    /// [`Error::Closed`].
+    /// except possibly with [`Error::Crashed`], [`Error::Unknown`], [`Error::Replaced`],
+    /// [`Error::LockLost`] or [`Error::Closed`].
     pub fn batch(&self, requests: Vec<Request>) -> Answer<Vec<Result<Reply, Error>>> {
         let requests = requests.into_iter().map(Into::into).collect();
         self.batch_of(requests)

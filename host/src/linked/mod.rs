@@ -213,6 +213,7 @@ impl From<Error> for contract::Error {
             Error::Replaced { reason, .. } => Self::Other(format!(
                 "the database was replaced while it was open: {reason}"
             )),
+            Error::LockLost { .. } => Self::Other("the lock of the database was lost".to_owned()),
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::{Collected, Error, Reply, Session};
 pub(crate) type Replies = Vec<Result<Reply, Error>>;
 
 /// The time after which a request checks again that the names of the database's files
-/// still refer to the open files.
+/// still refer to the open files, and that the lease is not lost.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Calls the component, on the thread that holds the owner's lock. Work that may wait for
@@ -71,7 +71,11 @@ impl Owner {
         cache: Arc<ReadCache>,
     ) -> Result<Self, Error> {
         let gc_frequency = settings.options.gc_frequency;
-        let mut directory = Directory::lock(&files.directory, &files.file_name)?;
+        let mut directory = Directory::lock(
+            &files.directory,
+            &files.file_name,
+            settings.options.sync_timeout,
+        )?;
         check_descriptors(&directory)?;
         let launcher = Launcher::new(&files.file_name, settings, clock.clone(), &directory)?;
         let guest = launcher.start(&mut directory)?;
@@ -89,7 +93,8 @@ impl Owner {
     }
 
     pub(crate) fn close(mut self) {
-        // Closing removes the WAL by name, which may refer to another file now.
+        // Closing removes the WAL by name, which may refer to another file now, or to one
+        // that another owner of the lease uses.
         if self.look().is_ok()
             && let Some(guest) = self.guest.take()
         {
@@ -157,7 +162,7 @@ impl Owner {
     }
 
     /// Calls the component for a request that may write, and fails if the database or its
-    /// WAL was unlinked.
+    /// WAL was unlinked, or the lease was lost.
     fn call<T>(&mut self, call: impl FnOnce(&mut Guest) -> Called<T>) -> Result<T, Error> {
         self.write(1, call)
     }
@@ -182,7 +187,8 @@ impl Owner {
         requests: u64,
         call: impl FnOnce(&mut Guest) -> Called<T>,
     ) -> Result<T, Error> {
-        if self.guest.is_none() || self.looked.elapsed() >= LOOK {
+        let is_due = self.looked.elapsed() >= LOOK || self.directory.is_doubtful();
+        if self.guest.is_none() || is_due {
             self.look()?;
         }
         let guest = match &mut self.guest {
@@ -209,8 +215,8 @@ impl Owner {
         }
     }
 
-    /// Checks that the names of the database's files refer to the open files. If they do
-    /// not, this and every later request fails.
+    /// Checks that the names of the database's files refer to the open files, and that the
+    /// lease is not lost. If not, this and every later request fails.
     fn look(&mut self) -> Result<(), Error> {
         if let Some(replaced) = &self.replaced {
             return Err(replaced.clone());
@@ -225,8 +231,8 @@ impl Owner {
         }
     }
 
-    /// Drops the component without closing the database, since closing removes
-    /// files by name.
+    /// Drops the component without closing the database, since closing writes to the
+    /// database and removes files by name.
     fn give_up(&mut self, replaced: Error) -> Error {
         self.guest = None;
         self.cache.forget_all();

@@ -4,11 +4,13 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::Error;
 use crate::cause::Cause;
 use crate::sandbox::database_file::{self, DatabaseFile};
 use crate::sandbox::directories::{create_private, open_directory, parent, sync_directory};
+use crate::sandbox::lease::Lease;
 
 /// The prefix of this crate's own files in the store's directory.
 pub(crate) const RESERVED: &str = ".wasi-sessions";
@@ -17,7 +19,8 @@ pub(crate) const RESERVED: &str = ".wasi-sessions";
 ///
 /// The operating system's lock is on the directory itself, so that there is no lock
 /// file to remove, and on the database's file. Both are released on drop, and by
-/// the kernel when the process dies.
+/// the kernel when the process dies. Instances with `shared` access see only the lease,
+/// which is released on drop, too.
 pub(crate) struct Directory {
     /// The path that the builder was given, for errors.
     given: PathBuf,
@@ -27,6 +30,7 @@ pub(crate) struct Directory {
     file_name: String,
     /// `None` until the database exists.
     database: Option<DatabaseFile>,
+    lease: Lease,
     /// Dropped last.
     lock: Lock,
 }
@@ -34,14 +38,17 @@ pub(crate) struct Directory {
 impl Directory {
     /// Creates the directory for this user alone if it is missing. Locks it, and the
     /// database's file if that exists. Fails without waiting if another owner holds either
-    /// lock.
-    pub(crate) fn lock(path: &Path, file_name: &str) -> Result<Self, Error> {
+    /// lock, and after `patience` if an instance with `shared` access holds the lease.
+    pub(crate) fn lock(path: &Path, file_name: &str, patience: Duration) -> Result<Self, Error> {
         let given = path.to_owned();
         let failed = |error: io::Error| directory_error(path, path, error);
         create_private(path).map_err(failed)?;
+        let lock = Lock::take(path)?;
+        let absolute = fs::canonicalize(path).map_err(failed)?;
         let mut directory = Self {
-            lock: Lock::take(path)?,
-            path: fs::canonicalize(path).map_err(failed)?,
+            lease: take_lease(path, &absolute.join(file_name), patience)?,
+            lock,
+            path: absolute,
             file_name: file_name.to_owned(),
             database: None,
             given,
@@ -114,13 +121,19 @@ impl Directory {
     /// Whether the path is the name of a file of the store or of SQLite in this directory.
     /// Case is ignored, as some file systems do.
     pub(crate) fn owns(&self, path: &Path) -> bool {
-        let is_inside = fs::canonicalize(parent(path)).is_ok_and(|parent| parent == self.path);
+        let Ok(folder) = fs::canonicalize(parent(path)) else {
+            return false;
+        };
         let Some(name) = path.file_name() else {
             return false;
         };
         let name = name.to_string_lossy().to_lowercase();
-        let mut names = database_file::names(&self.file_name);
-        is_inside && (name.starts_with(RESERVED) || names.any(|own| own.to_lowercase() == name))
+        let lease = format!("{}.lock", self.file_name.to_lowercase());
+        let is_own = name.starts_with(RESERVED)
+            || name == lease
+            || name.starts_with(&format!("{lease}-"))
+            || database_file::names(&self.file_name).any(|own| own.to_lowercase() == name);
+        folder == self.path && is_own || folder == Lease::path(&self.database_path())
     }
 
     /// The path of the folder that a restore prepares its files in. It has a fixed name,
@@ -157,10 +170,15 @@ impl Directory {
     }
 
     /// Fails if the name of the directory, of the database or of its WAL no longer refers
-    /// to the open one.
+    /// to the open one, or if the lease was lost.
     pub(crate) fn look(&self, log: Option<&File>) -> Result<(), Error> {
         if !self.lock.is_at(&self.path) {
             return Err(self.replaced("its directory was moved, removed or replaced"));
+        }
+        if self.lease.is_lost() {
+            return Err(Error::LockLost {
+                database: self.given.join(&self.file_name),
+            });
         }
         let Some(database) = &self.database else {
             return Ok(());
@@ -174,17 +192,26 @@ impl Directory {
             .map_err(|reason| self.replaced(reason))
     }
 
-    /// Fails if the database or its open WAL was unlinked. Faster than [`Directory::look`],
-    /// but does not notice a file that was moved.
+    /// Fails if the database or its open WAL was unlinked, or if the lease was not renewed for
+    /// long and is lost. Faster than [`Directory::look`], but does not notice a file that was
+    /// moved.
     pub(crate) fn refuse_unlinked(&self, log: Option<&File>) -> Result<(), Error> {
         let database = self.database.as_ref();
-        if database.is_some_and(DatabaseFile::is_unlinked) {
+        if self.lease.is_doubtful() {
+            self.look(log)
+        } else if database.is_some_and(DatabaseFile::is_unlinked) {
             Err(self.replaced("its file was removed or replaced"))
         } else if log.is_some_and(database_file::is_unlinked) {
             Err(self.replaced("its write-ahead log was removed or replaced"))
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the lease may have been lost, because it was not renewed for long; if so,
+    /// [`Directory::look`] finds out.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.lease.is_doubtful()
     }
 
     /// The directory's absolute path, without links.
@@ -274,6 +301,33 @@ impl Drop for Lock {
     }
 }
 
+/// Takes the lease of a database in the directory `given`. On a full disk, takes the space
+/// that it needs from the reserve, which the component makes again.
+fn take_lease(given: &Path, database: &Path, patience: Duration) -> Result<Lease, Error> {
+    let lease = Lease::path(database);
+    let is_full = |error: &io::Error| {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        full.contains(&error.kind())
+    };
+    let mut taken = Lease::take(lease.clone(), patience);
+    if taken.as_ref().is_err_and(is_full) && fs::remove_file(reserve(database)).is_ok() {
+        taken = Lease::take(lease.clone(), patience);
+    }
+    match taken {
+        Ok(Some(lease)) => Ok(lease),
+        Ok(None) => Err(in_use(given)),
+        Err(error) if is_full(&error) => Err(Error::StorageFull),
+        Err(error) => Err(directory_error(given, &lease, error)),
+    }
+}
+
+/// The path of the reserve of a database.
+fn reserve(database: &Path) -> PathBuf {
+    let mut path = database.to_owned().into_os_string();
+    path.push("-reserve");
+    path.into()
+}
+
 fn in_use(directory: &Path) -> Error {
     Error::InUse {
         directory: directory.to_owned(),
@@ -303,14 +357,18 @@ mod tests {
 
     const FILE: &str = "sessions.db";
 
+    fn lock(path: &Path) -> Result<Directory, Error> {
+        Directory::lock(path, FILE, Duration::ZERO)
+    }
+
     #[test]
     fn a_second_owner_is_refused_until_the_first_is_gone() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
-        let first = Directory::lock(&path, FILE).unwrap();
-        assert_eq!(Directory::lock(&path, FILE).err(), Some(in_use(&path)));
+        let first = lock(&path).unwrap();
+        assert_eq!(lock(&path).err(), Some(in_use(&path)));
         drop(first);
-        Directory::lock(&path, FILE).unwrap();
+        lock(&path).unwrap();
     }
 
     #[test]
@@ -337,7 +395,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let file = parent.path().join("file");
         fs::write(&file, "").unwrap();
-        match Directory::lock(&file, FILE).err() {
+        match lock(&file).err() {
             Some(Error::Directory { path, .. }) => assert_eq!(path, file),
             other => panic!("{other:?}"),
         }
@@ -349,7 +407,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("new");
-        let _lock = Directory::lock(&path, FILE).unwrap();
+        let _lock = lock(&path).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
     }
@@ -358,16 +416,24 @@ mod tests {
     fn the_names_of_the_databases_files_belong_to_the_store() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("store");
-        let directory = Directory::lock(&path, FILE).unwrap();
+        let directory = lock(&path).unwrap();
         for own in [
             "sessions.db",
             "Sessions.db-WAL",
             "sessions.db-journal",
+            "sessions.db.lock",
+            "sessions.db.lock/token",
+            "sessions.db.lock-0123456789abcdef",
             ".wasi-sessions.x",
         ] {
             assert!(directory.owns(&path.join(own)), "{own}");
         }
-        for free in ["copy.db", "sessions.db.bak", "old-sessions.db"] {
+        for free in [
+            "copy.db",
+            "sessions.db.bak",
+            "sessions.db.locked",
+            "old-sessions.db",
+        ] {
             assert!(!directory.owns(&path.join(free)), "{free}");
         }
         assert!(!directory.owns(&parent.path().join(FILE)));

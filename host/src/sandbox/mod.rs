@@ -12,6 +12,7 @@ mod filesystem;
 pub(crate) mod guest_files;
 pub(crate) mod instance;
 pub(crate) mod launcher;
+mod lease;
 pub(crate) mod mark;
 pub(crate) mod network;
 pub(crate) mod reachable;

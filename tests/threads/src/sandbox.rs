@@ -38,6 +38,7 @@ pub(crate) mod descriptors {
 
 pub(crate) mod directory {
     use std::path::{Path, PathBuf};
+    use std::time::Duration;
 
     use crate::{Error, disk};
 
@@ -47,7 +48,7 @@ pub(crate) mod directory {
     pub(crate) struct Directory(PathBuf);
 
     impl Directory {
-        pub(crate) fn lock(path: &Path, _: &str) -> Result<Self, Error> {
+        pub(crate) fn lock(path: &Path, _: &str, _: Duration) -> Result<Self, Error> {
             match disk::with(|disk| std::mem::replace(&mut disk.locked, true)) {
                 false => Ok(Self(path.to_owned())),
                 true => Err(Error::InUse {
@@ -66,6 +67,10 @@ pub(crate) mod directory {
 
         pub(crate) fn look(&self, _log: Option<&()>) -> Result<(), Error> {
             Ok(())
+        }
+
+        pub(crate) fn is_doubtful(&self) -> bool {
+            false
         }
 
         pub(crate) fn refuse_unlinked(&self, _log: Option<&()>) -> Result<(), Error> {
