@@ -45,6 +45,25 @@ fn two_stores_see_each_others_writes_immediately() {
 }
 
 #[test]
+fn a_shared_store_goes_on_after_an_exclusive_owner() {
+    let database = Database::new(Access::Shared);
+    let mut shared = database.open();
+    let id = create(&mut shared, NOW, Some("alice"));
+    for round in 2..5 {
+        let mut exclusive = database.open_with(|options| options.access = Access::Exclusive);
+        exclusive.set(NOW, &id, b"exclusive", None).unwrap();
+        drop(exclusive);
+        let session = shared.get(NOW, &id).unwrap().unwrap();
+        assert_eq!(
+            (session.version, &*session.data),
+            (2 * round - 2, &b"exclusive"[..])
+        );
+        let written = shared.set(NOW, &id, b"shared", None);
+        assert!(matches!(written, Ok(Outcome::Written(_))), "{written:?}");
+    }
+}
+
+#[test]
 fn a_database_that_stays_in_use_is_busy() {
     let database = impatient();
     let mut store = database.open();

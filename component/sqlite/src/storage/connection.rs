@@ -15,8 +15,8 @@ use super::table::Found;
 use super::vfs::sync_directory;
 use super::wal::CHECKPOINT;
 use rusqlite::config::DbConfig;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Access;
 use wasi_sessions_rules::types::Timestamp;
@@ -124,6 +124,12 @@ impl Storage {
         };
         let lock = self.lock.as_ref();
         let problem = lock.and_then(|lock| lock.take_problem());
+        if lock.is_some() && matches!(error, Some(Error::Other(_))) && self.has_wal_header() {
+            // Since the last attempt an exclusive owner was here and left the database in WAL
+            // mode, which only a new connection can end. Nothing was done.
+            self.connected.take();
+            return Some(Error::Busy);
+        }
         if !has_failed() {
             return error.map(|error| problem.unwrap_or(error));
         }
@@ -133,6 +139,13 @@ impl Storage {
             self.damage.set(gathering.damage());
         }
         error.map(|error| if is_lost { Error::Busy } else { error })
+    }
+
+    /// Whether the header of the database's file says that there may be a WAL.
+    fn has_wal_header(&self) -> bool {
+        let mut header = [0; 20];
+        let read = File::open(&self.location).and_then(|mut file| file.read_exact(&mut header));
+        read.is_ok() && header[18..] == [2, 2]
     }
 
     /// Ends an attempt with this result; see [`Storage::end_attempt`].
