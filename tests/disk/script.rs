@@ -124,10 +124,9 @@ pub fn before_change_of_key() -> Vec<Step> {
 
 /// Writes six of those sessions in one transaction.
 pub fn writes_of_kept() -> Step {
-    let texts = ["u", "v", "w", "x", "y", "z"].map(|letter| letter.repeat(1900));
-    let write =
-        |(number, text): (usize, &String)| request(update(&format!("kept {number}"), text, None));
-    Step::Batch(texts.iter().enumerate().map(write).collect())
+    let text = |number: usize| "z".repeat(1900 + number);
+    let write = |number| request(update(&format!("kept {number}"), &text(number), None));
+    Step::Batch((0..6).map(write).collect())
 }
 
 /// A change of the key, with writes, copies and restarts on its way.
