@@ -62,6 +62,7 @@ impl Connection {
             for (index, address) in addresses.iter().enumerate() {
                 let until = share(of_server, addresses.len() - index);
                 let address = (*address, server.port).into();
+                has_begun.set(false);
                 let mut opening = pin!(Connection::to(
                     address, server, location, options, migration
                 ));

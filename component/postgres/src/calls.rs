@@ -281,7 +281,7 @@ impl Store {
 }
 
 /// Connects; retries until a server accepts, or until an error that no retry would help.
-/// Records the last error in `progress`.
+/// Records the last error in `progress`. Does not retry after `end`.
 async fn connect(
     location: &Location,
     options: &Options,
@@ -299,7 +299,14 @@ async fn connect(
         if matches!(remedy, Remedy::Failed) && error != Error::Busy {
             return Err(error);
         }
-        progress.replace(Progress::Connecting(error));
+        // A migration that fails has taken more than the time of a call.
+        if migration.is_some() && Instant::now() >= end {
+            return Err(error);
+        }
+        // Any other error says more.
+        if error != Error::Busy {
+            progress.replace(Progress::Connecting(error));
+        }
         network::sleep(PAUSE).await;
     }
 }

@@ -56,6 +56,9 @@ impl Connection {
             };
             for (index, address) in addresses.iter().enumerate() {
                 let until = share(of_server, addresses.len() - index);
+                if let Some(migration) = migration {
+                    migration.has_begun.set(false);
+                }
                 let opening = Connection::to(*address, &server.host, location, options, migration);
                 match within(until, opening, is_migrating).await {
                     Ok(Ok(connection)) => return Ok(connection),
@@ -161,7 +164,10 @@ async fn within<T>(
         if is_unlimited() {
             return Poll::Pending;
         }
-        timer.as_mut().poll(context).map(|()| Err(Elapsed))
+        timer.as_mut().poll(context).map(|()| {
+            network::release();
+            Err(Elapsed)
+        })
     })
     .await
 }

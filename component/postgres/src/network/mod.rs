@@ -10,9 +10,9 @@ mod native;
 mod wasi;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{Stream, block_on, connect, resolve, sleep};
+pub use native::{Stream, block_on, connect, release, resolve, sleep};
 #[cfg(target_arch = "wasm32")]
-pub use wasi::{Stream, block_on, connect, resolve, sleep};
+pub use wasi::{Stream, block_on, connect, release, resolve, sleep};
 
 /// The error of a future that was not done within its time limit.
 pub struct Elapsed;

@@ -46,3 +46,6 @@ pub async fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
 pub async fn sleep(time: Duration) {
     tokio::time::sleep(time).await;
 }
+
+/// Needed before a future is dropped that is not done; natively there is nothing to do.
+pub fn release() {}

@@ -75,6 +75,12 @@ fn nanoseconds(time: Duration) -> u64 {
     time.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
+/// Releases what the polled future waits for. Needed before a part of it is dropped that is
+/// not done: WASI refuses to drop a socket before what waits for it.
+pub fn release() {
+    WANTED.with_borrow_mut(Vec::clear);
+}
+
 /// Waits.
 pub async fn sleep(time: Duration) {
     let timer = Rc::new(subscribe_duration(nanoseconds(time)));
