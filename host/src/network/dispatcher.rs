@@ -197,8 +197,8 @@ impl Dispatcher {
     fn assign(&mut self, now: Instant) {
         while !self.backlog.is_empty() {
             let next = self.backlog.next(|kind| self.pool.allows(kind));
-            let Some((kind, guest)) = next.and_then(|kind| Some((kind, self.pool.take(kind)?)))
-            else {
+            let taken = next.and_then(|kind| Some((kind, self.pool.take(kind, now)?)));
+            let Some((kind, guest)) = taken else {
                 if self.pool.start_another(now) {
                     self.start();
                 }

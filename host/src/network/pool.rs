@@ -72,10 +72,16 @@ impl<C> Pool<C> {
         }
     }
 
-    /// Takes a free connection for a job.
-    pub(crate) fn take(&mut self, kind: Kind) -> Option<C> {
+    /// Takes a free connection for a job. The one that is left to reads counts as used, too:
+    /// if it were closed, another one would be opened for it.
+    pub(crate) fn take(&mut self, kind: Kind, now: Instant) -> Option<C> {
         let free = self.free.pop()?;
         self.busy[kind as usize] += 1;
+        if kind != Kind::Read
+            && let Some(left) = self.free.last_mut()
+        {
+            left.since = now;
+        }
         Some(free.connection)
     }
 
@@ -156,7 +162,7 @@ mod tests {
     /// How many jobs of a kind run at once, beside those that run already.
     fn run_all(pool: &mut Pool<usize>, kind: Kind) -> usize {
         let mut runs = 0;
-        while pool.allows(kind) && pool.take(kind).is_some() {
+        while pool.allows(kind) && pool.take(kind, Instant::now()).is_some() {
             runs += 1;
         }
         runs
@@ -206,7 +212,7 @@ mod tests {
         let now = Instant::now();
         assert!(pool.start_another(now));
         pool.started(None, now);
-        pool.take(Kind::Read);
+        pool.take(Kind::Read, now);
         assert!(!pool.start_another(now));
         pool.give_back(Kind::Read, None, now);
         assert!(pool.start_another(now));
@@ -216,7 +222,7 @@ mod tests {
     fn connections_that_are_unused_for_the_longest_time_are_closed_but_for_one() {
         let mut pool = pool(3);
         let later = Instant::now() + Duration::from_secs(1);
-        let used = pool.take(Kind::Write).unwrap();
+        let used = pool.take(Kind::Write, Instant::now()).unwrap();
         pool.give_back(Kind::Write, Some(used), later);
         assert_eq!(used, 2);
         let before = later - Duration::from_millis(1);
@@ -226,5 +232,23 @@ mod tests {
         assert_eq!(pool.take_unused(later), None, "the last one");
         assert_eq!(pool.longest_unused(), None);
         assert_eq!(pool.into_free().collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn the_connection_that_is_left_to_reads_stays_open_while_the_others_write() {
+        let mut pool = pool(3);
+        let start = Instant::now();
+        for second in 0..20 {
+            let now = start + Duration::from_secs(second);
+            let two = [(); 2].map(|()| {
+                assert!(pool.allows(Kind::Write));
+                pool.take(Kind::Write, now)
+            });
+            for used in two {
+                pool.give_back(Kind::Write, used, now);
+            }
+            let before = start + Duration::from_secs(second.saturating_sub(5));
+            assert_eq!(pool.take_unused(before - Duration::from_nanos(1)), None);
+        }
     }
 }
