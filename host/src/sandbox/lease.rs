@@ -236,16 +236,24 @@ impl Prepared {
             let renewed = Moment::now();
             if !(was_exclusive || is_dead(&own, now)) {
                 let _ = fs::rename(&own, &token);
-            } else if renew(&own).is_ok() {
-                // The dead owner may have created files without syncing the directory.
-                if let Err(error) = sync_directory(parent(&self.directory)) {
-                    let _ = fs::remove_file(&own);
-                    let _ = fs::remove_dir(&self.directory);
+                break;
+            }
+            match renew(&own) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                // Such as a token of another user.
+                Err(error) => {
+                    let _ = fs::rename(&own, &token);
                     return Err(error);
                 }
-                return Ok(Some(Token::new(own, renewed)));
             }
-            break;
+            // The dead owner may have created files without syncing the directory.
+            if let Err(error) = sync_directory(parent(&self.directory)) {
+                let _ = fs::remove_file(&own);
+                let _ = fs::remove_dir(&self.directory);
+                return Err(error);
+            }
+            return Ok(Some(Token::new(own, renewed)));
         }
         Ok(None)
     }
