@@ -45,8 +45,8 @@ impl Builder {
     /// A store in a database on a server, with the defaults: a [`Database`], or its URL.
     /// Several machines may share it. The component can reach only the servers of the URL.
     ///
-    /// [`Options::sync_timeout`] bounds each call, and at [`open`](Builder::open) also the
-    /// migration of a table of koa-generic-session-sequelize: give a large one more time.
+    /// [`Options::sync_timeout`] bounds each call, but not the migration of a table of
+    /// koa-generic-session-sequelize at [`open`](Builder::open), which takes as long as it needs.
     ///
     /// ```no_run
     /// # async fn opened() -> Result<(), wasi_sessions::Error> {
@@ -160,7 +160,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::InUse`] if an owner holds the directory,
+    /// [`Error::InUse`] if an owner holds the directory, or an instance with `shared` access
+    /// the database for longer than [`Options::sync_timeout`],
     /// [`Error::InvalidArgument`] for a backup that is missing, is not a regular
     /// file, is this database itself, is a database in use (with a write-ahead log
     /// or a journal beside it), is encrypted with another key, or is a database of another
@@ -191,7 +192,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::InUse`] without waiting if another owner holds the directory,
+    /// [`Error::InUse`] without waiting if another owner holds the directory, and after
+    /// [`Options::sync_timeout`] if an instance with `shared` access holds the database,
     /// [`Error::Unreachable`] if no server was ready within [`Options::sync_timeout`],
     /// [`Error::InvalidArgument`] for a URL that is not accepted
     /// or a setting out of range, and the errors of opening the database.

@@ -45,7 +45,8 @@ pub enum Error {
     /// The store did not renew its lock for 15 seconds, because the process was stopped or its
     /// disk was slow, and an instance with `shared` access took the lock over; or the lock was
     /// removed. Whether the request was done is unknown. From then on every request that reaches
-    /// the database fails with this error, until the store is opened again.
+    /// the database fails with this error, until the store is opened again. A read from memory
+    /// does not look at the lock: until this error it can answer what was read before.
     #[error(
         "the lock of the database `{}` was lost: another instance took it over, or it was removed",
         database.display()
