@@ -28,7 +28,9 @@ impl Schema {
     /// server must be on this machine, or the URL must have `sslmode=disable`.
     pub async fn create(url: &str, password: Option<&str>) -> anyhow::Result<Self> {
         let mut config = parse(url)?;
-        if let Some(password) = password {
+        if config.get_password().is_none()
+            && let Some(password) = password
+        {
             config.password(password);
         }
         let mut random = [0; 8];
