@@ -181,7 +181,6 @@ fn server(site: &Site, component: Vec<u8>, sessions: &Sessions, token: Option<&s
     server
 }
 
-/// Parses a time-out; refuses 0, with which no request could be answered.
 /// Logs requests on standard error, one on each line.
 fn log_requests() {
     tracing_subscriber::fmt()
