@@ -148,7 +148,8 @@ fn an_owner_waits_for_an_instance_with_shared_access() {
     thread::scope(|scope| {
         let opened = scope.spawn(|| open_within(Duration::from_secs(60)));
         fs::remove_file(&token).unwrap();
-        fs::remove_dir(&lock).unwrap();
+        // The next owner may have replaced the empty directory already.
+        let _ = fs::remove_dir(&lock);
         assert_eq!(opened.join().unwrap(), Ok(()));
     });
     drop(held);

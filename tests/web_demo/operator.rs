@@ -164,7 +164,7 @@ fn a_failure_of_the_store_has_its_own_page() {
     visitor.cookie = Some(cookie.clone());
     let failed = visitor.get("/");
     assert_eq!(failed.status, 500);
-    assert!(failed.body.contains("Nothing was done."));
+    assert!(failed.body.contains("The sessions cannot be reached."));
     assert!(
         !failed
             .body
