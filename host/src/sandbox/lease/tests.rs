@@ -44,7 +44,7 @@ fn a_lease_is_one_token_until_it_is_released() {
 #[test]
 fn a_lease_of_a_live_instance_is_not_taken() {
     let (directory, path) = lease();
-    let token = token_of_another(&path, "0123456789abcdef", Duration::from_secs(11));
+    let token = token_of_another(&path, "0123456789abcdef", Duration::from_secs(5));
     assert!(take(&path).unwrap().is_none());
     assert!(token.exists());
     assert_eq!(names(directory.path()), ["sessions.db.lock"]);
