@@ -170,6 +170,10 @@ impl Storage {
         self.reconnect()?;
         let done = self.begin_attempt().and_then(|()| attempt());
         self.conclude(done)
+            .map_err(|error| match self.was_exclusive(&error) {
+                true => Error::Busy,
+                false => error,
+            })
     }
 
     fn begin_attempt(&self) -> Result<(), Error> {

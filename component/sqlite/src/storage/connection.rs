@@ -124,12 +124,6 @@ impl Storage {
         };
         let lock = self.lock.as_ref();
         let problem = lock.and_then(|lock| lock.take_problem());
-        if lock.is_some() && matches!(error, Some(Error::Other(_))) && self.has_wal_header() {
-            // Since the last attempt an exclusive owner was here and left the database in WAL
-            // mode, which only a new connection can end. Nothing was done.
-            self.connected.take();
-            return Some(Error::Busy);
-        }
         if !has_failed() {
             return error.map(|error| problem.unwrap_or(error));
         }
@@ -141,11 +135,20 @@ impl Storage {
         error.map(|error| if is_lost { Error::Busy } else { error })
     }
 
-    /// Whether the header of the database's file says that there may be a WAL.
-    fn has_wal_header(&self) -> bool {
+    /// Whether an attempt on a shared database failed because an exclusive owner was there
+    /// since the last one, and left the database in WAL mode, which only a new connection can
+    /// end. If so, nothing was done, and the connection is given up.
+    pub(super) fn was_exclusive(&self, error: &Error) -> bool {
+        if self.lock.is_none() || !matches!(error, Error::Other(_)) {
+            return false;
+        }
         let mut header = [0; 20];
         let read = File::open(&self.location).and_then(|mut file| file.read_exact(&mut header));
-        read.is_ok() && header[18..] == [2, 2]
+        let is_wal = read.is_ok() && header[18..] == [2, 2];
+        if is_wal {
+            self.connected.take();
+        }
+        is_wal
     }
 
     /// Ends an attempt with this result; see [`Storage::end_attempt`].
