@@ -62,7 +62,7 @@ pub fn answered<T>(sent: Sent<T>) -> Result<T, Error> {
 
 fn a_request_that_waits_too_long_for_a_connection_is_busy_and_nothing_was_done(server: &Server) {
     const COUNT: usize = 20;
-    let limit = Duration::from_secs(2);
+    let limit = Duration::from_secs(4);
     let proxy = Proxy::start(server.address().port());
     let port = |port: u16| format!(":{port}/");
     let through = server
