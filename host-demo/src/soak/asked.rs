@@ -5,8 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wasi_sessions::{Error, NewSession, Reply, Request, Session, Sessions};
 
-use super::store::{ABSOLUTE, BROWSER_SESSION};
 use crate::caller::Caller;
+
+/// Options of the store, with times in milliseconds.
+pub const BROWSER_SESSION: u64 = 100_000;
+pub const TOMBSTONE: u64 = 30_000;
+pub const RENEWAL_STEP: u64 = 1_000;
+pub const ABSOLUTE: u64 = 3_650 * 24 * 60 * 60 * 1000;
 
 /// A request, and what it starts.
 #[derive(Clone, Debug)]

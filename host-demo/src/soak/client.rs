@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use wasi_sessions::{Entry, Reply, Request, Sessions};
 
-use super::asked::{Asked, alone, name, patch, payload};
+use super::asked::{ABSOLUTE, Asked, alone, name, patch, payload};
 use super::load::Load;
 use super::model::Model;
-use super::store::ABSOLUTE;
 use super::subjects::{self, handle};
 use crate::caller::Caller;
 use crate::ending::ensure;

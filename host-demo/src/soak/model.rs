@@ -9,8 +9,7 @@ use std::time::Duration;
 use anyhow::bail;
 use wasi_sessions::{Created, Outcome, Reply, Request, Session, Written};
 
-use super::asked::{Asked, expiry, merged};
-use super::store::{RENEWAL_STEP, TOMBSTONE};
+use super::asked::{Asked, RENEWAL_STEP, TOMBSTONE, expiry, merged};
 use crate::ending::{No, ensure};
 
 /// The expected state of one client's sessions, with times in milliseconds since 1970. `now`

@@ -9,15 +9,12 @@ use anyhow::Context;
 use tempfile::TempDir;
 use wasi_sessions::{Durability, Options, Sessions};
 
+use super::asked::{ABSOLUTE, BROWSER_SESSION, RENEWAL_STEP, TOMBSTONE};
 use super::clock::Clock;
 use super::shared::SharedIds;
 use crate::database::Database;
 
-/// Options, with times in milliseconds.
-pub const BROWSER_SESSION: u64 = 100_000;
-pub const TOMBSTONE: u64 = 30_000;
-pub const RENEWAL_STEP: u64 = 1_000;
-pub const ABSOLUTE: u64 = 3_650 * 24 * 60 * 60 * 1000;
+/// The option `maxPerSubject`.
 pub const MOST_OF_A_SUBJECT: usize = 10;
 
 /// The number of requests after which a collection starts, and of rows that each request then

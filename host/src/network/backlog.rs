@@ -3,24 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::job::{Job, Work};
+use super::job::{Job, Kind, Work};
 use crate::owner::group::Budget;
-
-/// The kinds of jobs, which wait apart and take turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Requests that only read sessions.
-    Read,
-    /// Requests that may write, and so wait for a lock or a commit.
-    Write,
-    /// A call of the contract's `admin`, or a collection, which may read a whole table.
-    Call,
-}
-
-impl Kind {
-    /// All kinds, in the order of their turns.
-    pub(crate) const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Call];
-}
 
 /// The jobs that wait for a connection.
 pub(crate) struct Backlog {

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep_until;
 
-use super::backlog::{Backlog, Kind};
-use super::job::{Done, Job, Work};
+use super::backlog::Backlog;
+use super::job::{Done, Job, Kind, Work};
 use super::launcher::Launcher;
 use super::pool::Pool;
 use crate::Error;

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use tokio::task::unconstrained;
 
-use super::backlog::Kind;
 use crate::Error;
 use crate::contract::types::Request;
 use crate::owner::Replies;
@@ -17,6 +16,22 @@ use crate::owner::group::{Budget, Group};
 use crate::owner::permits::Queued;
 use crate::request::Writes;
 use crate::sandbox::instance::{Called, Guest};
+
+/// The kinds of jobs, which wait apart and take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Requests that only read sessions.
+    Read,
+    /// Requests that may write, and so wait for a lock or a commit.
+    Write,
+    /// A call of the contract's `admin`, or a collection, which may read a whole table.
+    Call,
+}
+
+impl Kind {
+    /// All kinds, in the order of their turns.
+    pub(crate) const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Call];
+}
 
 /// A job that waits for a connection.
 pub(crate) enum Job {

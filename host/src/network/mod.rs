@@ -31,9 +31,8 @@ use crate::sandbox::instance::{Called, Guest};
 use crate::sandbox::state::State;
 use crate::settings::Settings;
 use crate::{Database, Error};
-use backlog::Kind;
 use dispatcher::{Dispatcher, Idle, Limits};
-use job::{Call, Calling, Job, answered};
+use job::{Call, Calling, Job, Kind, answered};
 use launcher::Plan;
 
 /// The connections of an open store. Dropping this waits until queued jobs are done and the

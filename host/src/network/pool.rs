@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::backlog::Kind;
+use super::job::Kind;
 
 /// How long no other connection is tried after one could not be opened. Doubles with each
 /// failure in a row, up to [`LONGEST_PAUSE`].
