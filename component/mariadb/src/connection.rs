@@ -5,12 +5,13 @@ use crate::link::{Link, column};
 use crate::location::{Location, Server};
 use crate::network::{self, Elapsed};
 use crate::statements::Statements;
-use crate::table::{self, Migration};
+use crate::table;
 use mysql_async::Conn;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
+use wasi_sessions_rules::connecting::{MIGRATING, Migration, share, wall_clock};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::{Durability, Options};
 use wasi_sessions_rules::types::Timestamp;
@@ -18,9 +19,6 @@ use wasi_sessions_rules::types::Timestamp;
 /// A connection that was unused for so long is asked whether it is alive before anything is
 /// sent. A server ends a connection after some seconds at the earliest.
 const UNUSED: Duration = Duration::from_secs(1);
-
-/// The time for a migration, which has no limit: a hundred years.
-const MIGRATING: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// A connection.
 pub struct Connection {
@@ -91,10 +89,7 @@ impl Connection {
         let conn = conn.map_err(|error| connect_failure(&address.to_string(), error))?;
         let mut link = Link::new(conn);
         let (server, clock_offset) = examine(&mut link, options).await?;
-        let migration = migration.map(|migration| Migration {
-            now: migration.now.saturating_add_signed(clock_offset),
-            ..migration
-        });
+        let migration = migration.map(|migration| migration.by_server_clock(clock_offset));
         configure(&mut link, options, &server, migration.is_none()).await?;
         let table = table::ready(&mut link, options, migration).await?;
         if migration.is_some() {
@@ -127,13 +122,6 @@ impl Connection {
         }
         self.link.is_connected()
     }
-}
-
-/// The deadline of the next attempt, if `attempts` share the time until `end`.
-fn share(end: Instant, attempts: usize) -> Instant {
-    let now = Instant::now();
-    let left = end.saturating_duration_since(now);
-    now + left / u32::try_from(attempts).unwrap_or(u32::MAX).max(1)
 }
 
 /// The product at the other end of the connection.
@@ -246,12 +234,6 @@ async fn configure(
            innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}, {own}"
     ))
     .await
-}
-
-/// The time of this host, in milliseconds: only to measure how far the server's is from it.
-fn wall_clock() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 #[cfg(test)]

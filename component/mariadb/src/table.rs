@@ -6,10 +6,9 @@ use crate::link::{Link, column};
 use crate::original::{self, Leftover};
 use crate::schema::{COMMENT, VERSION, create, quoted};
 use mysql_async::params;
-use std::cell::Cell;
+use wasi_sessions_rules::connecting::Migration;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Options;
-use wasi_sessions_rules::types::Timestamp;
 
 /// What the server has under the name of a table.
 enum Found {
@@ -30,16 +29,6 @@ struct Listed {
     kind: String,
     engine: Option<String>,
     comment: String,
-}
-
-/// Leave to create the table or to take it over.
-#[derive(Clone, Copy)]
-pub struct Migration<'a> {
-    /// The present time by the server's clock.
-    pub now: Timestamp,
-    /// Set once there is a table that may have to be taken over. From then on there is no time
-    /// limit: reading and copying it takes as long as it is large.
-    pub has_begun: &'a Cell<bool>,
 }
 
 /// Finds the table, and creates it or takes it over if there is a `migration` and `sync` is

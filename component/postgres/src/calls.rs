@@ -6,11 +6,11 @@ use crate::failure::{Failure, Remedy};
 use crate::location::Location;
 use crate::network::{self, Elapsed};
 use crate::operations::Operations;
-use crate::schema::Migration;
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use wasi_sessions_rules::collection;
+use wasi_sessions_rules::connecting::{MIGRATING, Migration};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id;
 use wasi_sessions_rules::kept::{Kept, Key, Unused};
@@ -23,9 +23,6 @@ const MOST_TRIES: u32 = 100;
 
 /// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// The time for a migration, which has no limit: a hundred years.
-const MIGRATING: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The most time that a collection adds to the request that carries it.
 const COLLECTION: Duration = Duration::from_secs(1);

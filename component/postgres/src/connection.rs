@@ -3,16 +3,17 @@
 use crate::failure::{Failure, connect_error};
 use crate::location::{Location, Server};
 use crate::network::{self, Elapsed, Stream};
-use crate::schema::{self, Migration};
+use crate::schema;
 use crate::statements::Statements;
 use crate::tls::{Connector, Encrypted};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use wasi_sessions_rules::connecting::{Migration, share, wall_clock};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::{Durability, Options};
 
@@ -139,13 +140,6 @@ async fn drive<T>(driver: &mut Option<Pin<Box<Driver>>>, work: impl Future<Outpu
     .await
 }
 
-/// The deadline of the next attempt, if `attempts` share the time until `end`.
-fn share(end: Instant, attempts: usize) -> Instant {
-    let now = Instant::now();
-    let left = end.saturating_duration_since(now);
-    now + left / u32::try_from(attempts).unwrap_or(u32::MAX).max(1)
-}
-
 /// Polls a future until it is done, until `end` at most, or without a limit while
 /// `is_unlimited`.
 async fn within<T>(
@@ -239,10 +233,7 @@ async fn prepare(
         return Err(Error::Other(words.into()).into());
     }
     let clock_offset = row.get::<_, i64>(7) - (sent + received) / 2;
-    let migration = migration.map(|migration| Migration {
-        now: migration.now.saturating_add_signed(clock_offset),
-        ..migration
-    });
+    let migration = migration.map(|migration| migration.by_server_clock(clock_offset));
     let table = schema::ready(client, options, migration).await?;
     if migration.is_some_and(|migration| migration.has_begun.get()) {
         let limit = "SELECT set_config('statement_timeout', $1, false)";
@@ -251,10 +242,4 @@ async fn prepare(
             .await?;
     }
     Ok((Statements::prepare(client, &table).await?, clock_offset))
-}
-
-/// The time of this host, in milliseconds, for measuring the difference to the server's.
-fn wall_clock() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

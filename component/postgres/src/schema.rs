@@ -7,12 +7,11 @@
 use crate::failure::Failure;
 use crate::original;
 use crate::table::{Place, VERSION, create};
-use std::cell::Cell;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use wasi_sessions_rules::connecting::Migration;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Options;
-use wasi_sessions_rules::types::Timestamp;
 
 /// The number of the advisory lock that migrations in one database hold.
 const MIGRATIONS: i64 = 0x7761_7369_7365_7373;
@@ -26,17 +25,6 @@ enum Found {
     Version(i32),
     /// Something that cannot be used, and why.
     Foreign(String),
-}
-
-/// Leave to create or migrate the table.
-#[derive(Clone, Copy)]
-pub struct Migration<'a> {
-    /// The present time by the server's clock.
-    pub now: Timestamp,
-    /// Set once there is a table that may be that of koa-generic-session-sequelize. From then on there is no
-    /// time limit, neither of the client nor of the server: reading and copying it takes as
-    /// long as it is large.
-    pub has_begun: &'a Cell<bool>,
 }
 
 /// Finds the table, and creates or migrates it if there is a `migration` and `sync` is on.

@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod collection;
+pub mod connecting;
 pub mod engine;
 pub mod error;
 #[cfg(test)]

@@ -1,0 +1,44 @@
+//! What engines over a network share when they connect to a server: the time of each attempt,
+//! the clock of this host, and leave to migrate.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::types::Timestamp;
+
+/// The time for a migration, which has no limit: a hundred years.
+pub const MIGRATING: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Leave to create the table or to migrate it.
+#[derive(Clone, Copy)]
+pub struct Migration<'a> {
+    /// The present time: by this host's clock, and once the server's is known, by that.
+    pub now: Timestamp,
+    /// Set once there is a table that may be that of koa-generic-session-sequelize. From then
+    /// on there is no time limit, neither of the client nor of the server: reading and copying
+    /// it takes as long as it is large.
+    pub has_begun: &'a Cell<bool>,
+}
+
+impl Migration<'_> {
+    /// The same, with the time by a server's clock that is ahead by so many milliseconds.
+    pub fn by_server_clock(self, clock_offset: i64) -> Self {
+        Migration {
+            now: self.now.saturating_add_signed(clock_offset),
+            ..self
+        }
+    }
+}
+
+/// The deadline of the next attempt, if `attempts` share the time until `end`.
+pub fn share(end: Instant, attempts: usize) -> Instant {
+    let now = Instant::now();
+    let left = end.saturating_duration_since(now);
+    now + left / u32::try_from(attempts).unwrap_or(u32::MAX).max(1)
+}
+
+/// The time of this host, in milliseconds: only to measure how far the server's is from it.
+pub fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}
