@@ -247,4 +247,4 @@ pub(crate) fn answered<T>(called: Called<T>) -> Result<T, Error> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -8,7 +8,7 @@ use crate::owner::command::{Command, Waiting};
 use crate::sync::mpsc;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The maximum number of requests in a group, so that none waits long for the others.
 const MOST_REQUESTS: usize = 256;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::job::tests::waiting;
 use super::*;
+use crate::owner::group::tests::waiting;
 use crate::owner::permits::Queue;
 
 const LONGEST: Duration = Duration::from_secs(3);

@@ -1,26 +1,9 @@
 //! Tests of what the callers of a group get that failed.
 
 use super::*;
-use crate::answer::Blocking;
 use crate::contract::types::{DestroyRequest, GetRequest};
-use crate::owner::caller::{Answered, Caller};
+use crate::owner::group::tests::waiting;
 use crate::owner::permits::Queue;
-
-/// A caller with one request, and the receiver of its answer.
-pub(in crate::network) fn waiting(queue: &Arc<Queue>) -> (Waiting, Answered<Replies>) {
-    let (caller, answered) = Caller::new();
-    let queued = pollster::block_on(queue.enter(&Blocking::new(false))).unwrap();
-    let id = "id".to_owned();
-    let requests = vec![Request::Destroy(DestroyRequest { id })];
-    (
-        Waiting {
-            requests,
-            caller,
-            queued,
-        },
-        answered,
-    )
-}
 
 fn error(words: &str) -> Error {
     Error::Other(words.to_owned())

@@ -218,7 +218,7 @@ fn more_memory_does_not_make_other_callers_wait_longer() {
 }
 
 /// A caller with one request, and the receiver of its answer.
-fn waiting(queue: &Arc<Queue>) -> (Waiting, Answered<Replies>) {
+pub(crate) fn waiting(queue: &Arc<Queue>) -> (Waiting, Answered<Replies>) {
     let (caller, answered) = Caller::new();
     let queued = pollster::block_on(queue.enter(&Blocking::new(false))).unwrap();
     let id = "id".to_owned();
