@@ -10,7 +10,7 @@ use crate::clock::StoreClock;
 use crate::owner::Owner;
 use crate::sandbox::compiled::Cache;
 use crate::sandbox::database_file;
-use crate::sandbox::directories::{create_private, sync_directory};
+use crate::sandbox::directories::{create_private, sync_directory, with_suffix};
 use crate::sandbox::directory::Directory;
 use crate::sandbox::file_lock::{self, Kind};
 use crate::sandbox::mark;
@@ -66,10 +66,9 @@ impl Source {
             return Err(refused("this was left by a killed backup or restore"));
         }
         for suffix in ["-wal", "-journal"] {
-            let mut log = path.clone().into_os_string();
-            log.push(suffix);
+            let log = with_suffix(&path, suffix);
             if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
-                let log = Path::new(&log).display();
+                let log = log.display();
                 return Err(refused(&format!(
                     "this is a database in use, not a backup: there is a log `{log}`"
                 )));

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens a directory for its metadata and its entries.
 pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
@@ -39,6 +39,13 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
         Err(_) if path.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// The path with a suffix appended to its last name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }
 
 /// The parent directory of `path`.

@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::Error;
 use crate::cause::Cause;
 use crate::sandbox::database_file::{self, DatabaseFile};
-use crate::sandbox::directories::{create_private, open_directory, parent, sync_directory};
+use crate::sandbox::directories::{
+    create_private, open_directory, parent, sync_directory, with_suffix,
+};
 use crate::sandbox::lease::Lease;
 
 /// The prefix of this crate's own files in the store's directory.
@@ -310,7 +312,9 @@ fn take_lease(given: &Path, database: &Path, patience: Duration) -> Result<Lease
         full.contains(&error.kind())
     };
     let mut taken = Lease::take(lease.clone(), patience);
-    if taken.as_ref().is_err_and(is_full) && fs::remove_file(reserve(database)).is_ok() {
+    if taken.as_ref().is_err_and(is_full)
+        && fs::remove_file(with_suffix(database, "-reserve")).is_ok()
+    {
         taken = Lease::take(lease.clone(), patience);
     }
     match taken {
@@ -319,13 +323,6 @@ fn take_lease(given: &Path, database: &Path, patience: Duration) -> Result<Lease
         Err(error) if is_full(&error) => Err(Error::StorageFull),
         Err(error) => Err(directory_error(given, &lease, error)),
     }
-}
-
-/// The path of the reserve of a database.
-fn reserve(database: &Path) -> PathBuf {
-    let mut path = database.to_owned().into_os_string();
-    path.push("-reserve");
-    path.into()
 }
 
 fn in_use(directory: &Path) -> Error {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::sandbox::directories::{parent, sync_directory};
+use crate::sandbox::directories::{parent, sync_directory, with_suffix};
 
 /// The age at which the token of an instance with `shared` access counts as dead, as in the
 /// component.
@@ -264,12 +264,6 @@ impl Drop for Prepared {
         let _ = fs::remove_file(self.own());
         let _ = fs::remove_dir(&self.path);
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.to_owned().into_os_string();
-    path.push(suffix);
-    path.into()
 }
 
 /// Whether a directory could not be renamed because another is in its place.
