@@ -113,6 +113,28 @@ fn max_per_subject_never_ends_the_session_being_created() {
 }
 
 #[test]
+fn a_session_that_expires_at_once_takes_no_place_but_the_limit_applies() {
+    for setup in SETUPS {
+        let mut store = limited(setup, 2);
+        let ended = create(&mut store, NOW, Some("alice"));
+        let ids = [
+            create(&mut store, NOW + 1, Some("alice")),
+            create(&mut store, NOW + 2, Some("alice")),
+        ];
+        let all = [&ended, &ids[0], &ids[1]];
+        store.create(NOW + 3, b"", Some(0), Some("alice")).unwrap();
+        assert_eq!(live(&mut store, NOW + 3, &all), [&ids[0], &ids[1]]);
+        // One expires, another is created, and the clock steps back: three are live.
+        store.touch(NOW + 3, &ids[0], Some(10)).unwrap();
+        let third = create(&mut store, NOW + 13, Some("alice"));
+        let all = [&ids[0], &ids[1], &third];
+        assert_eq!(live(&mut store, NOW + 12, &all), all);
+        store.create(NOW + 12, b"", Some(0), Some("alice")).unwrap();
+        assert_eq!(live(&mut store, NOW + 12, &all), [&ids[1], &third]);
+    }
+}
+
+#[test]
 fn max_per_subject_never_ends_the_session_being_rotated() {
     for setup in SETUPS {
         let mut store = limited(setup, 2);

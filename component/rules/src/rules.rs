@@ -172,17 +172,16 @@ impl Rules<'_> {
 
     /// Applies `maxPerSubject` after a session that expires at `expires` was bound to
     /// `subject`: returns the subject and how many of its other sessions may stay; the
-    /// caller ends the oldest beyond that. `None` without a subject or a limit, or if the
-    /// new session has already expired.
+    /// caller ends the oldest beyond that. One that has already expired takes no place.
+    /// `None` without a subject or a limit.
     pub fn limit<'s>(
         &self,
         subject: Option<&'s str>,
         expires: Timestamp,
     ) -> Option<(&'s str, u64)> {
-        if is_expired(expires, self.now) {
-            return None;
-        }
-        Some((subject?, self.options.max_per_subject? - 1))
+        let most = self.options.max_per_subject?;
+        let others = most - u64::from(!is_expired(expires, self.now));
+        Some((subject?, others))
     }
 
     /// The expiry of the tombstone of a session that ends now.
