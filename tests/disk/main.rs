@@ -14,6 +14,7 @@ mod faults;
 mod image;
 mod memory;
 mod model;
+mod owners;
 mod power;
 mod power_cuts;
 mod process;
