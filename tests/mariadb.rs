@@ -3,7 +3,7 @@
 use crate::guests;
 use crate::sandbox::Instance;
 use crate::sandbox::bindings::exports::wasi_sessions::store::sessions::Error;
-pub use server::{PASSWORD, Server};
+pub use server::{PASSWORD, Server, is_mysql};
 use std::net::SocketAddr;
 
 #[allow(dead_code)]

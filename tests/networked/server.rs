@@ -39,8 +39,6 @@ pub struct Kind {
     pub password: &'static str,
     /// The environment variable for the password.
     pub variable: &'static str,
-    /// The name of the product in statistics.
-    pub product: &'static str,
     /// The tool that copies a database.
     pub dump: &'static str,
     /// What a server says about a wrong password.
@@ -65,7 +63,6 @@ impl Server {
                 user: "guarded",
                 password: mariadb::PASSWORD,
                 variable: "MYSQL_PWD",
-                product: "MariaDB",
                 dump: "mariadb-dump",
                 denied: "Access denied",
                 unverified: "ssl-mode=PREFERRED",
@@ -75,11 +72,19 @@ impl Server {
                 user: "postgres",
                 password: postgres::PASSWORD,
                 variable: "PGPASSWORD",
-                product: "PostgreSQL",
                 dump: "pg_dump",
                 denied: "password authentication failed",
                 unverified: "sslmode=prefer",
             },
+        }
+    }
+
+    /// The name of the product in statistics.
+    pub fn product(&self) -> &'static str {
+        match self {
+            Server::MariaDb(_) if mariadb::is_mysql() => "MySQL",
+            Server::MariaDb(_) => "MariaDB",
+            Server::Postgres(_) => "PostgreSQL",
         }
     }
 
@@ -164,6 +169,10 @@ impl Server {
     /// The number of connections to a database.
     pub fn connections(&self, database: &str) -> usize {
         let (view, name) = match self {
+            // MySQL cannot show a running statement with bytes that are no text.
+            Server::MariaDb(_) if mariadb::is_mysql() => {
+                ("performance_schema.threads", "processlist_db")
+            }
             Server::MariaDb(_) => ("information_schema.processlist", "db"),
             Server::Postgres(_) => ("pg_stat_activity", "datname"),
         };

@@ -3,7 +3,7 @@
 pub use crate::contract::samples::{Counting, NOW, create, handle, is_live, started};
 
 use crate::engine::{Durability, Engine, Error, Options, Store};
-use crate::server::Server;
+use crate::server::{Server, is_mysql};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -37,10 +37,15 @@ pub fn position(handle: &str) -> String {
 /// The servers of this process; they end with it.
 pub static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start(&[]));
 static UNUSUAL: LazyLock<Server> = LazyLock::new(|| {
+    let of_mariadb = if is_mysql() {
+        ""
+    } else {
+        ",SIMULTANEOUS_ASSIGNMENT"
+    };
+    let sql_mode = "--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH";
     let server = Server::start(&[
         "--transaction-isolation=SERIALIZABLE",
-        "--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH,\
-         SIMULTANEOUS_ASSIGNMENT",
+        &format!("{sql_mode}{of_mariadb}"),
         "--autocommit=0",
         "--default-storage-engine=MyISAM",
         "--character-set-server=latin1",

@@ -12,6 +12,12 @@ use crate::process::{Process, Session, certify, directory, free_port, printed, u
 /// The password of the user `guarded`.
 pub const PASSWORD: &str = "s3cret, with spaces";
 
+/// Whether the servers are MySQL's instead of MariaDB's.
+#[allow(dead_code)]
+pub fn is_mysql() -> bool {
+    programs::mysqld().is_some()
+}
+
 /// A running server.
 pub struct Server {
     pub port: u16,
@@ -20,13 +26,29 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes a directory and starts a server of it, with these settings.
+    /// Makes a directory and starts a server of it, with these settings. `--ssl` makes a
+    /// certificate, without which the server has no TLS.
     pub fn start(settings: &[&str]) -> Server {
         let (directory, is_root) = directory();
         let data = directory.join("data");
-        let made = unprivileged(is_root, programs::INSTALL.as_ref())
-            .args(["--no-defaults", "--auth-root-authentication-method=normal"])
-            .args(["--skip-test-db", "--skip-name-resolve"])
+        let mysqld = programs::mysqld();
+        let mut install = match &mysqld {
+            Some(mysqld) => unprivileged(is_root, mysqld),
+            None => unprivileged(is_root, programs::INSTALL.as_ref()),
+        };
+        install.args(match mysqld {
+            Some(_) => ["--no-defaults", "--initialize-insecure"].as_slice(),
+            None => &[
+                "--no-defaults",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+            ],
+        });
+        let at_once = |one: &&&str| one.starts_with("--lower-case-table-names");
+        let made = install
+            // MySQL has to know this from the start.
+            .args(settings.iter().filter(at_once))
             .arg(format!("--datadir={}", data.display()))
             // A server that starts removes temporary files, of other servers, too.
             .env("TMPDIR", &directory)
@@ -35,7 +57,8 @@ impl Server {
             .unwrap();
         assert!(made.status.success(), "{made:?}");
         let port = free_port();
-        let mut server = unprivileged(is_root, programs::SERVER.as_ref());
+        let program = mysqld.as_deref().unwrap_or(programs::SERVER.as_ref());
+        let mut server = unprivileged(is_root, program);
         server
             .args(["--no-defaults", "--bind-address=127.0.0.1"])
             .args(["--skip-name-resolve", "--max-connections=200"])
@@ -48,8 +71,15 @@ impl Server {
             .arg(format!("--socket={}", directory.join("socket").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .arg(format!("--port={port}"));
+        if mysqld.is_some() {
+            // Without another port, certificates of its own and a directory of the system.
+            server.args(["--mysqlx=OFF", "--tls-version=", "--secure-file-priv=NULL"]);
+        }
         if settings.contains(&"--ssl") {
             certify(is_root, &directory);
+            if mysqld.is_some() {
+                server.arg("--tls-version=TLSv1.3");
+            }
             server
                 .arg(format!(
                     "--ssl-cert={}",
@@ -60,7 +90,7 @@ impl Server {
                     directory.join("server.key").display()
                 ));
         }
-        server.args(settings);
+        server.args(settings.iter().filter(|one| **one != "--ssl"));
         let server = Server {
             port,
             process: Process::start(&server, "TERM", &directory),
