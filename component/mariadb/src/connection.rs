@@ -210,9 +210,11 @@ async fn configure(
     is_limited: bool,
 ) -> Result<(), Failure> {
     // The server gives up a little before the client does, which then can go on with the
-    // connection. It counts the time for locks in whole seconds.
+    // connection. It counts the time for locks in whole seconds, and MySQL ends a wait that
+    // is over up to a second later.
     let limit = options.sync_timeout.max(10);
-    let lock = (limit * 8 / 10 / 1000).max(1);
+    let late = if server.is_mariadb { 0 } else { 1000 };
+    let lock = ((limit * 8 / 10).saturating_sub(late) / 1000).max(1);
     // 0 is no limit.
     let statement = if is_limited { limit * 9 / 10 } else { 0 };
     let own = match server.is_mariadb {
