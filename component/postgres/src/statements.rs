@@ -175,7 +175,7 @@ impl Statements {
     }
 
     /// Ends the live sessions of the subject `$1` at `$2`, except the session `$4` and the
-    /// `$5` others created last; none if `$4` is expired. The tombstones expire at `$3`.
+    /// `$5` others created last; none if there is no row `$4`. The tombstones expire at `$3`.
     /// Returns whether all of them were ended: one that was rotated meanwhile is live under
     /// another key, which this statement does not see.
     pub fn end_oldest(&self) -> String {
@@ -183,7 +183,7 @@ impl Statements {
         format!(
             "WITH oldest AS MATERIALIZED (SELECT key FROM {table}
                WHERE subject = $1 AND expires > $2 AND NOT ended AND key <> $4
-                 AND EXISTS (SELECT FROM {table} WHERE key = $4 AND expires > $2)
+                 AND EXISTS (SELECT FROM {table} WHERE key = $4)
                ORDER BY created DESC, key OFFSET $5),
              done AS (UPDATE {table} s
                SET ended = true, data = '', subject = NULL, expires = $3, due = $3
