@@ -23,6 +23,8 @@ mod connection;
 
 mod operations;
 
+mod new_ids;
+
 mod batch;
 mod overview;
 
