@@ -9,21 +9,12 @@ use crate::operations::Operations;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 use wasi_sessions_rules::collection;
+use wasi_sessions_rules::connecting::{MOST_TRIES, PAUSE, check_time, pause_after, unanswered};
 use wasi_sessions_rules::error::Error;
-use wasi_sessions_rules::id;
 use wasi_sessions_rules::kept::{Kept, Key, Unused};
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::rules::Rules;
 use wasi_sessions_rules::types::{Collected, Timestamp};
-
-/// The most retries of work that conflicts with other writers.
-const MOST_TRIES: u32 = 100;
-
-/// The pause between two attempts to connect.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// The most time that a collection adds to the request that carries it.
-const COLLECTION: Duration = Duration::from_secs(1);
 
 thread_local! {
     static UNUSED: Unused<Connection> = const { Unused::new() };
@@ -59,11 +50,7 @@ impl Store {
         options: Options,
         now: Timestamp,
     ) -> Result<Store, Error> {
-        if options.sync_timeout == 0 {
-            return Err(Error::invalid(
-                "options: `syncTimeout` must be at least 1: a server takes time to answer",
-            ));
-        }
+        check_time(&options)?;
         let parsed = Location::parse(location, options.tls_roots.as_deref())?;
         let key = Key {
             location: location.to_owned(),
@@ -135,10 +122,7 @@ impl Store {
                 // The connection is dropped with an answer outstanding, which the next
                 // request would get.
                 Err(Elapsed) if open.link.is_in_doubt() => {
-                    return Err(Error::Other(
-                        "the server has not answered within `syncTimeout`".into(),
-                    )
-                    .with_unknown_outcome());
+                    return Err(unanswered());
                 }
                 Err(Elapsed) => return Err(Error::Busy),
             };
@@ -150,7 +134,9 @@ impl Store {
                 Remedy::Again => {
                     self.kept.connection = Some(open);
                     tries += 1;
-                    give_way(tries, end);
+                    if let Some(time) = pause_after(tries) {
+                        network::pause(time, end);
+                    }
                     if tries > MOST_TRIES || Instant::now() >= end {
                         return Err(failure.into_error());
                     }
@@ -181,11 +167,10 @@ impl Store {
     /// Counts requests towards `gcFrequency`, and runs a collection step if one is due. A
     /// failed step does not fail the requests; the next request retries.
     pub(crate) fn count(&mut self, now: Timestamp, requests: u64) {
-        self.kept.requests = self.kept.requests.saturating_add(requests);
-        let Some(limit) = collection::step(&self.options, self.kept.requests, requests) else {
+        let Some(limit) = self.kept.count(&self.options, requests) else {
             return;
         };
-        let time = Duration::from_millis(self.options.sync_timeout).min(COLLECTION);
+        let time = collection::time(&self.options);
         let _ = self.collect_within(time, now, limit);
     }
 
@@ -237,13 +222,5 @@ fn connect(
         if Instant::now() >= end {
             return Err(last);
         }
-    }
-}
-
-/// Waits for a random time that grows with the number of tries, from the third one on.
-fn give_way(tries: u32, end: Instant) {
-    if tries > 2 {
-        let random = id::random::<1>().map_or(1, |[random]| u64::from(random));
-        network::pause(Duration::from_micros(random << tries.min(7)), end);
     }
 }

@@ -5,7 +5,7 @@ use mysql_async::prelude::{FromValue, Queryable};
 use mysql_async::{Conn, Params, Row, params};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id::IdHash;
-use wasi_sessions_rules::types::END_OF_TIME;
+use wasi_sessions_rules::stored;
 
 /// What a packet has beside a payload, in bytes, with room to spare.
 const BESIDE_PAYLOAD: u64 = 8192;
@@ -188,37 +188,24 @@ impl Link {
 pub fn column<T: FromValue>(row: &mut Row, index: usize) -> Result<T, Failure> {
     match row.take_opt(index) {
         Some(Ok(value)) => Ok(value),
-        Some(Err(_)) | None => Err(corrupt("a column has a value of another kind")),
+        Some(Err(_)) | None => {
+            Err(Error::Corrupt("a column has a value of another kind".into()).into())
+        }
     }
 }
 
-/// Reads a number that is never negative in a sound table.
+/// Reads a number.
 pub fn unsigned(row: &mut Row, index: usize) -> Result<u64, Failure> {
-    let number: i64 = column(row, index)?;
-    u64::try_from(number).map_err(|_| corrupt("a number is negative"))
+    Ok(stored::unsigned(column(row, index)?)?)
 }
 
 /// Reads the hash of an id.
 pub fn hash(row: &mut Row, index: usize) -> Result<IdHash, Failure> {
     let hash: Vec<u8> = column(row, index)?;
-    let hash = hash
-        .try_into()
-        .map_err(|_| corrupt("a hash has not 32 bytes"))?;
-    Ok(IdHash(hash))
+    Ok(stored::hash(&hash)?)
 }
 
 /// Reads a subject.
-pub fn text(row: &mut Row, index: usize) -> Result<Option<String>, Failure> {
-    let bytes: Option<Vec<u8>> = column(row, index)?;
-    let text = bytes.map(String::from_utf8).transpose();
-    text.map_err(|_| corrupt("a subject is not UTF-8"))
-}
-
-fn corrupt(words: &str) -> Failure {
-    Error::Corrupt(words.into()).into()
-}
-
-/// A number as the database stores it: saturated at the largest signed one.
-pub fn signed(number: u64) -> i64 {
-    number.min(END_OF_TIME) as i64
+pub fn subject(row: &mut Row, index: usize) -> Result<Option<String>, Failure> {
+    Ok(stored::subject(column(row, index)?)?)
 }

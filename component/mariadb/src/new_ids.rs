@@ -1,11 +1,11 @@
 //! Sessions under new ids, of `create` and `rotate`, and the limit of their subjects.
 
 use crate::failure::Failure;
-use crate::link::signed;
 use crate::operations::{Head, Operations, bytes};
 use mysql_async::params;
 use wasi_sessions_rules::id::{self, IdHash};
 use wasi_sessions_rules::rules::check_subject;
+use wasi_sessions_rules::stored::signed;
 use wasi_sessions_rules::types::{CreateRequest, Created, Milliseconds, Request, RotateRequest};
 
 impl Operations<'_> {

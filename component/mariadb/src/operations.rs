@@ -6,12 +6,13 @@
 //! again.
 
 use crate::failure::Failure;
-use crate::link::{Link, column, signed, text, unsigned};
+use crate::link::{Link, column, subject, unsigned};
 use crate::statements::Statements;
 use mysql_async::{Row, params};
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::rules::Rules;
+use wasi_sessions_rules::stored::signed;
 use wasi_sessions_rules::types::{END_OF_TIME, Milliseconds, Outcome, Session, Timestamp, Written};
 
 /// A connection and the rules, for one request.
@@ -347,7 +348,7 @@ pub fn session(row: &mut Row, first: usize) -> Result<Session, Failure> {
         created: unsigned(row, first + 1)?,
         updated: unsigned(row, first + 2)?,
         expires: unsigned(row, first + 3)?,
-        subject: text(row, first + 4)?,
+        subject: subject(row, first + 4)?,
         data: column(row, first + 5)?,
     })
 }

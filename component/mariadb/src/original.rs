@@ -7,11 +7,12 @@
 //! copied to a new table, that gets the name, and the original is dropped.
 
 use crate::failure::{Failure, Remedy};
-use crate::link::{Link, column, signed};
+use crate::link::{Link, column};
 use crate::schema::{create, quoted};
 use mysql_async::params;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Options;
+use wasi_sessions_rules::stored::signed;
 use wasi_sessions_rules::types::Timestamp;
 
 /// The latest plausible expiry, in seconds, in the year 5138. A larger number is in

@@ -1,12 +1,13 @@
 //! The operations on many sessions: those of `admin`, and collection.
 
 use crate::failure::Failure;
-use crate::link::{column, hash, signed, text, unsigned};
+use crate::link::{self, column, hash, unsigned};
 use crate::operations::{Operations, bytes};
 use mysql_async::{Params, Value, params};
 use wasi_sessions_rules::collection::Chunk;
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::rules::{LARGEST_PAGE, check_subject};
+use wasi_sessions_rules::stored::signed;
 use wasi_sessions_rules::types::{Entry, Page};
 
 /// The most rows that one page of a listing reads, live or not.
@@ -102,7 +103,7 @@ impl Operations<'_> {
                 if is_live {
                     entries.push(Entry {
                         handle: found.handle(),
-                        subject: text(&mut row, 1)?,
+                        subject: link::subject(&mut row, 1)?,
                         version: unsigned(&mut row, 2)?,
                         created: unsigned(&mut row, 3)?,
                         updated: unsigned(&mut row, 4)?,

@@ -4,6 +4,7 @@ pub use crate::calls::Store;
 use crate::failure::Failure;
 use crate::operations::Operations;
 use std::time::Duration;
+use wasi_sessions_rules::batch::{created, rotated};
 use wasi_sessions_rules::engine::Engine;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id::IdHash;
@@ -41,10 +42,7 @@ impl Engine for Store {
             ttl,
             subject: subject.map(str::to_owned),
         });
-        match self.alone(now, request)? {
-            Reply::Created(created) => Ok(created),
-            other => Err(mismatch(&other)),
-        }
+        created(self.alone(now, request)?)
     }
 
     fn get(&mut self, now: Timestamp, id: &str) -> Result<Option<Session>, Error> {
@@ -111,10 +109,7 @@ impl Engine for Store {
             id: id.to_owned(),
             subject: subject.map(str::to_owned),
         });
-        match self.alone(now, request)? {
-            Reply::Rotated(rotated) => Ok(rotated),
-            other => Err(mismatch(&other)),
-        }
+        rotated(self.alone(now, request)?)
     }
 
     fn destroy(&mut self, now: Timestamp, id: &str) -> Result<bool, Error> {
@@ -230,9 +225,4 @@ impl Store {
             reply.map_err(Failure::Final)
         })
     }
-}
-
-fn mismatch(reply: &Reply) -> Error {
-    let kind = std::mem::discriminant(reply);
-    Error::Other(format!("a request has a reply of another kind: {kind:?}"))
 }

@@ -10,22 +10,14 @@ use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use wasi_sessions_rules::collection;
-use wasi_sessions_rules::connecting::{MIGRATING, Migration};
+use wasi_sessions_rules::connecting::{
+    MIGRATING, MOST_TRIES, Migration, PAUSE, check_time, pause_after, unanswered,
+};
 use wasi_sessions_rules::error::Error;
-use wasi_sessions_rules::id;
 use wasi_sessions_rules::kept::{Kept, Key, Unused};
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::rules::Rules;
 use wasi_sessions_rules::types::{Collected, Effect, Reply, Request, Timestamp};
-
-/// The most retries of work that conflicts with other writers.
-const MOST_TRIES: u32 = 100;
-
-/// The pause between two attempts to connect.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// The most time that a collection adds to the request that carries it.
-const COLLECTION: Duration = Duration::from_secs(1);
 
 thread_local! {
     static UNUSED: Unused<Connection> = const { Unused::new() };
@@ -67,11 +59,7 @@ impl Store {
         options: Options,
         now: Timestamp,
     ) -> Result<Store, Error> {
-        if options.sync_timeout == 0 {
-            return Err(Error::invalid(
-                "options: `syncTimeout` must be at least 1: a server takes time to answer",
-            ));
-        }
+        check_time(&options)?;
         let parsed = Location::parse(location, options.tls_roots.as_deref())?;
         let key = Key {
             location: location.to_owned(),
@@ -183,7 +171,9 @@ impl Store {
                     Remedy::Again => {
                         connection = Some(open);
                         tries += 1;
-                        give_way(tries).await;
+                        if let Some(time) = pause_after(tries) {
+                            network::sleep(time).await;
+                        }
                     }
                     Remedy::Elsewhere => {
                         drop(open);
@@ -200,10 +190,7 @@ impl Store {
             Err(Elapsed) => Err(match progress.into_inner() {
                 Progress::Connecting(error) => error,
                 Progress::Sent if effect == Effect::Reads => Error::Busy,
-                Progress::Sent => {
-                    Error::Other("the server has not answered within `syncTimeout`".into())
-                        .with_unknown_outcome()
-                }
+                Progress::Sent => unanswered(),
             }),
         }
     }
@@ -233,11 +220,10 @@ impl Store {
     /// Counts requests towards `gcFrequency`, and runs a collection step if one is due. A
     /// failed step does not fail the requests; the next request retries.
     pub(crate) fn count(&mut self, now: Timestamp, requests: u64) {
-        self.kept.requests = self.kept.requests.saturating_add(requests);
-        let Some(limit) = collection::step(&self.options, self.kept.requests, requests) else {
+        let Some(limit) = self.kept.count(&self.options, requests) else {
             return;
         };
-        let time = Duration::from_millis(self.options.sync_timeout).min(COLLECTION);
+        let time = collection::time(&self.options);
         let _ = self.collect_within(time, now, limit);
     }
 
@@ -305,13 +291,5 @@ async fn connect(
             progress.replace(Progress::Connecting(error));
         }
         network::sleep(PAUSE).await;
-    }
-}
-
-/// Waits for a random time that grows with the number of tries, from the third one on.
-async fn give_way(tries: u32) {
-    if tries > 2 {
-        let random = id::random::<1>().map_or(1, |[random]| u64::from(random));
-        network::sleep(Duration::from_micros(random << tries.min(7))).await;
     }
 }

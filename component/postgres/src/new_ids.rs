@@ -1,12 +1,13 @@
 //! Sessions under new ids, of `create` and `rotate`, and the limit of their subjects.
 
 use crate::failure::Failure;
-use crate::operations::{Operations, signed, unsigned};
+use crate::operations::{Operations, unsigned};
 use crate::pipeline::{Sending, in_order};
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::{ToSql, Type};
 use wasi_sessions_rules::id::{self, IdHash};
 use wasi_sessions_rules::rules::check_subject;
+use wasi_sessions_rules::stored::signed;
 use wasi_sessions_rules::types::{Created, END_OF_TIME, Milliseconds};
 
 impl Operations<'_> {

@@ -12,9 +12,9 @@ use std::future::poll_fn;
 use std::pin::pin;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
-use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::rules::Rules;
+use wasi_sessions_rules::stored::{self, signed};
 use wasi_sessions_rules::types::{END_OF_TIME, Milliseconds, Outcome, Session, Timestamp, Written};
 
 /// A connection and the rules, for one request.
@@ -277,38 +277,22 @@ fn session(row: &Row, first: usize) -> Result<Session, Failure> {
         created: unsigned(row, first + 1)?,
         updated: unsigned(row, first + 2)?,
         expires: unsigned(row, first + 3)?,
-        subject: text_of(row, first + 4)?,
+        subject: subject(row, first + 4)?,
         data: row.get(first + 5),
     })
 }
 
 /// Reads the hash of an id.
 pub fn hash(row: &Row, column: usize) -> Result<IdHash, Failure> {
-    let key: &[u8] = row.get(column);
-    let key = key
-        .try_into()
-        .map_err(|_| corrupt("a key does not have 32 bytes"))?;
-    Ok(IdHash(key))
+    Ok(stored::hash(row.get(column))?)
 }
 
 /// Reads a subject.
-pub fn text_of(row: &Row, column: usize) -> Result<Option<String>, Failure> {
-    let bytes: Option<Vec<u8>> = row.get(column);
-    let text = bytes.map(String::from_utf8).transpose();
-    text.map_err(|_| corrupt("a subject is not UTF-8"))
+pub fn subject(row: &Row, column: usize) -> Result<Option<String>, Failure> {
+    Ok(stored::subject(row.get(column))?)
 }
 
-/// Reads a number; fails if it is negative, which only damage can cause.
+/// Reads a number.
 pub fn unsigned(row: &Row, column: usize) -> Result<u64, Failure> {
-    let number: i64 = row.get(column);
-    u64::try_from(number).map_err(|_| corrupt("a number is negative"))
-}
-
-fn corrupt(words: &str) -> Failure {
-    Error::Corrupt(words.into()).into()
-}
-
-/// A number as PostgreSQL stores it: saturated at the largest signed one.
-pub fn signed(number: u64) -> i64 {
-    number.min(END_OF_TIME) as i64
+    Ok(stored::unsigned(row.get(column))?)
 }

@@ -1,12 +1,13 @@
 //! The operations on many sessions: those of `admin`, including collection.
 
 use crate::failure::Failure;
-use crate::operations::{Operations, hash, signed, text_of, unsigned};
+use crate::operations::{self, Operations, hash, unsigned};
 use crate::pipeline::{Sending, in_order};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use wasi_sessions_rules::collection::Chunk;
 use wasi_sessions_rules::id::IdHash;
+use wasi_sessions_rules::stored::signed;
 use wasi_sessions_rules::types::{Entry, Page};
 
 impl Operations<'_> {
@@ -100,7 +101,7 @@ impl Operations<'_> {
             } else {
                 entries.push(Entry {
                     handle,
-                    subject: text_of(row, 1)?,
+                    subject: operations::subject(row, 1)?,
                     version: unsigned(row, 2)?,
                     created: unsigned(row, 3)?,
                     updated: unsigned(row, 4)?,

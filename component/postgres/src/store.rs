@@ -2,14 +2,15 @@
 
 pub use crate::calls::Store;
 use std::time::Duration;
+use wasi_sessions_rules::batch::{created, rotated};
 use wasi_sessions_rules::engine::Engine;
 use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::id::IdHash;
 use wasi_sessions_rules::options::Options;
 use wasi_sessions_rules::rules::{check_collection, check_page};
 use wasi_sessions_rules::types::{
-    Collected, CreateRequest, Created, Effect, Milliseconds, Outcome, Page, Replies, Reply,
-    Request, RotateRequest, Session, Statistics, Timestamp,
+    Collected, CreateRequest, Created, Effect, Milliseconds, Outcome, Page, Replies, Request,
+    RotateRequest, Session, Statistics, Timestamp,
 };
 
 impl Engine for Store {
@@ -44,10 +45,7 @@ impl Engine for Store {
             ttl,
             subject: subject.map(str::to_owned),
         });
-        match self.alone(now, request)? {
-            Reply::Created(created) => Ok(created),
-            other => Err(mismatch(&other)),
-        }
+        created(self.alone(now, request)?)
     }
 
     fn get(&mut self, now: Timestamp, id: &str) -> Result<Option<Session>, Error> {
@@ -111,10 +109,7 @@ impl Engine for Store {
             id: id.to_owned(),
             subject: subject.map(str::to_owned),
         });
-        match self.alone(now, request)? {
-            Reply::Rotated(rotated) => Ok(rotated),
-            other => Err(mismatch(&other)),
-        }
+        rotated(self.alone(now, request)?)
     }
 
     fn destroy(&mut self, now: Timestamp, id: &str) -> Result<bool, Error> {
@@ -213,9 +208,4 @@ impl Engine for Store {
             "PostgreSQL has its own tools for copies: use pg_dump or pg_basebackup".into(),
         ))
     }
-}
-
-fn mismatch(reply: &Reply) -> Error {
-    let kind = std::mem::discriminant(reply);
-    Error::Other(format!("a request has a reply of another kind: {kind:?}"))
 }

@@ -1,11 +1,13 @@
 //! What an engine with transactions of many statements has to know of a batch.
 
 use std::collections::HashMap;
+use std::mem;
 
+use crate::error::Error;
 use crate::id::IdHash;
 use crate::types::{
-    DestroyRequest, Effect, GetRequest, MergeRequest, Replies, Reply, Request, RotateRequest,
-    Session, SetRequest, TouchRequest, UpdateRequest,
+    Created, DestroyRequest, Effect, GetRequest, MergeRequest, Replies, Reply, Request,
+    RotateRequest, Session, SetRequest, TouchRequest, UpdateRequest,
 };
 
 /// The hash of the session that a request names; `None` if none can have that id.
@@ -30,6 +32,27 @@ pub fn hashes_to_lock(requests: &[Request]) -> Vec<IdHash> {
     hashes.sort_unstable_by_key(|hash| hash.0);
     hashes.dedup();
     hashes
+}
+
+/// The reply to a `create`.
+pub fn created(reply: Reply) -> Result<Created, Error> {
+    match reply {
+        Reply::Created(created) => Ok(created),
+        other => Err(mismatch(&other)),
+    }
+}
+
+/// The reply to a `rotate`.
+pub fn rotated(reply: Reply) -> Result<Option<Created>, Error> {
+    match reply {
+        Reply::Rotated(rotated) => Ok(rotated),
+        other => Err(mismatch(&other)),
+    }
+}
+
+fn mismatch(reply: &Reply) -> Error {
+    let kind = mem::discriminant(reply);
+    Error::Other(format!("a request has a reply of another kind: {kind:?}"))
 }
 
 /// The replies to requests that only read, when these sessions were found. Copies a session

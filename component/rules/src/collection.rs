@@ -1,5 +1,7 @@
 //! When a request runs a collection step, and how large the step is.
 
+use std::time::Duration;
+
 use crate::error::Error;
 use crate::options::Options;
 use crate::types::Collected;
@@ -34,6 +36,15 @@ pub fn step(options: &Options, counted: u64, requests: u64) -> Option<u64> {
     // catch up. At most `gcStep` for each request.
     let most = requests.saturating_mul(options.gc_step);
     Some(options.gc_step.max(requests.saturating_mul(2)).min(most))
+}
+
+/// The most time that a collection step adds to the request that it follows, in a database on
+/// a server.
+const LONGEST_STEP: Duration = Duration::from_secs(1);
+
+/// The time for a collection step that follows a request, in a database on a server.
+pub fn time(options: &Options) -> Duration {
+    Duration::from_millis(options.sync_timeout).min(LONGEST_STEP)
 }
 
 /// The most rows that one transaction removes or defers in a database on a server, which

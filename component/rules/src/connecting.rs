@@ -1,10 +1,19 @@
-//! What engines over a network share when they connect to a server: the time of each attempt,
-//! the clock of this host, and leave to migrate.
+//! What the calls of engines over a network share: the time of each attempt to connect, the
+//! clock of this host, leave to migrate, and the pauses between retries.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::error::Error;
+use crate::id;
+use crate::options::Options;
 use crate::types::Timestamp;
+
+/// The pause between two attempts to connect.
+pub const PAUSE: Duration = Duration::from_millis(50);
+
+/// The most retries of work that conflicts with other writers.
+pub const MOST_TRIES: u32 = 100;
 
 /// The time for a migration, which has no limit: a hundred years.
 pub const MIGRATING: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -28,6 +37,30 @@ impl Migration<'_> {
             ..self
         }
     }
+}
+
+/// Refuses options that leave no time for a server.
+pub fn check_time(options: &Options) -> Result<(), Error> {
+    match options.sync_timeout {
+        0 => Err(Error::invalid(
+            "options: `syncTimeout` must be at least 1: a server takes time to answer",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The error of work that may have been done, when the deadline has passed without an answer.
+pub fn unanswered() -> Error {
+    Error::Other("the server has not answered within `syncTimeout`".into()).with_unknown_outcome()
+}
+
+/// The pause before work is run again that has conflicted with other writers so many times:
+/// random, and longer with each time; none before the third.
+pub fn pause_after(tries: u32) -> Option<Duration> {
+    (tries > 2).then(|| {
+        let random = id::random::<1>().map_or(1, |[random]| u64::from(random));
+        Duration::from_micros(random << tries.min(7))
+    })
 }
 
 /// The deadline of the next attempt, if `attempts` share the time until `end`.

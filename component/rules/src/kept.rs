@@ -1,6 +1,7 @@
 //! A pool of what closed stores leave for the next ones of the same instance: connections,
 //! since connecting costs as much as a hundred requests, and counts of requests.
 
+use crate::collection;
 use crate::id;
 use crate::options::Options;
 use std::cell::RefCell;
@@ -41,6 +42,13 @@ impl<C> Kept<C> {
             },
             clock_offset: 0,
         }
+    }
+
+    /// Counts requests towards `gcFrequency`. Returns the row limit of the collection step
+    /// that follows them, if one is due.
+    pub fn count(&mut self, options: &Options, requests: u64) -> Option<u64> {
+        self.requests = self.requests.saturating_add(requests);
+        collection::step(options, self.requests, requests)
     }
 
     /// All of it, of which nothing is left here.

@@ -19,4 +19,5 @@ pub mod options;
 pub mod row;
 pub mod rules;
 pub mod seal;
+pub mod stored;
 pub mod types;
