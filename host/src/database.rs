@@ -66,8 +66,8 @@ impl Database {
         self
     }
 
-    /// The root certificates to trust for the server's certificate, in PEM; by default the
-    /// public ones.
+    /// The root certificates to trust for the server's certificate, in PEM, about 1 MB at most;
+    /// by default the public ones.
     pub fn tls_roots(mut self, pem: impl Into<String>) -> Self {
         self.tls_roots = Some(pem.into());
         self

@@ -21,6 +21,7 @@ on_each_server! {
     stores_on_one_database_see_each_others_ends_at_once,
     a_missing_table_is_an_error_of_its_own_without_sync,
     a_server_is_found_by_its_name,
+    roots_may_be_as_long_as_those_of_a_whole_system,
 }
 
 fn a_session_goes_through_its_life(server: &Server) {
@@ -213,4 +214,18 @@ fn a_server_is_found_by_its_name(server: &Server) {
     let sessions = over(named).options(options()).open().wait().unwrap();
     let id = create(&sessions, "named");
     assert_eq!(data(&sessions, &id).as_deref(), Some("named"));
+}
+
+fn roots_may_be_as_long_as_those_of_a_whole_system(server: &Server) {
+    // They are not read, since no server of the tests' URLs has TLS.
+    let open = |length| {
+        let roots = "x".repeat(length);
+        let builder = over(server.database().tls_roots(roots)).options(options());
+        builder.open().wait().map(drop)
+    };
+    assert_eq!(open(300_000), Ok(()));
+    let Err(Error::InvalidArgument(words)) = open(1 << 20) else {
+        panic!("longer than the contract allows");
+    };
+    assert_eq!(words, "options: longer than 1048576 bytes");
 }

@@ -10,6 +10,9 @@ use std::ops::RangeInclusive;
 /// parsed, since a parsed tree takes many times the memory of its text.
 const LONGEST_OPTIONS: usize = 65_536;
 
+/// The same for an engine with `tlsRoots`: the root certificates of a whole system have 300 kB.
+const LONGEST_WITH_ROOTS: usize = 1_048_576;
+
 /// The options as `open` of `wit/sessions.wit` documents them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -102,9 +105,13 @@ impl Options {
         if text.is_empty() {
             return Ok(options);
         }
-        if text.len() > LONGEST_OPTIONS {
+        let longest = match missing.contains(&"tlsRoots") {
+            true => LONGEST_OPTIONS,
+            false => LONGEST_WITH_ROOTS,
+        };
+        if text.len() > longest {
             return Err(Error::invalid(format!(
-                "options: longer than {LONGEST_OPTIONS} bytes"
+                "options: longer than {longest} bytes"
             )));
         }
         let Ok(Value::Object(given)) = serde_json::from_str(text) else {

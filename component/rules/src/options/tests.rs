@@ -110,11 +110,17 @@ fn every_number_has_its_bounds() {
 
 #[test]
 fn long_options_are_refused_before_they_are_parsed() {
-    let fits = format!("{{{}}}", " ".repeat(LONGEST_OPTIONS - 2));
-    assert_eq!(parse(&fits), Ok(Options::default()));
-    let zeroes = format!("[{}0]", "0,".repeat(1 << 20));
-    for long in [format!("{fits} "), zeroes, "x".repeat(LONGEST_OPTIONS + 1)] {
-        assert_eq!(refusal(&long), "options: longer than 65536 bytes");
+    for (missing, longest) in [(&["tlsRoots"][..], 65_536), (&["access"], 1_048_576)] {
+        let fits = format!("{{{}}}", " ".repeat(longest - 2));
+        assert_eq!(Options::parse(&fits, missing), Ok(Options::default()));
+        let zeroes = format!("[{}0]", "0,".repeat(1 << 20));
+        for long in [format!("{fits} "), zeroes, "x".repeat(longest + 1)] {
+            let words = format!("options: longer than {longest} bytes");
+            assert_eq!(
+                Options::parse(&long, missing),
+                Err(Error::InvalidArgument(words))
+            );
+        }
     }
     let name = "x".repeat(60_000);
     assert!(refusal(&format!(r#"{{"{name}":1}}"#)).len() < 400);
