@@ -9,7 +9,7 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::types::{Collected, Timestamp};
 
 /// The number of pages in the WAL at which a collection checkpoints, so that no request
-/// waits long for the checkpoint. Lower than [`super::wal::CHECKPOINT`].
+/// waits long for the checkpoint. Lower than [`super::wal::checkpoint_after`].
 const MANY_PAGES: u64 = 160;
 
 /// The most pages that one step gives back to the file system. SQLite may have to move

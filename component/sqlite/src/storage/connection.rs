@@ -13,7 +13,7 @@ use super::mark;
 use super::schema;
 use super::table::Found;
 use super::vfs::sync_directory;
-use super::wal::CHECKPOINT;
+use super::wal::checkpoint_after;
 use rusqlite::config::DbConfig;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -215,7 +215,8 @@ impl Storage {
                 }
                 self.prepare_new_file()?;
                 self.pragma("journal_mode = WAL", Some("wal"))?;
-                self.pragma(&format!("wal_autocheckpoint = {CHECKPOINT}"), None)?;
+                let pages = checkpoint_after(self.options.durability);
+                self.pragma(&format!("wal_autocheckpoint = {pages}"), None)?;
                 found
             }
             Access::Shared => {

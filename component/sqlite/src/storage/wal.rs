@@ -7,13 +7,20 @@ use wasi_sessions_rules::error::Error;
 use wasi_sessions_rules::options::Durability;
 
 /// SQLite's `wal_autocheckpoint`: a transaction after which the WAL has at least this many
-/// pages ends with a checkpoint. The host knows this number, too (`sandbox/wal.rs`).
+/// pages ends with a checkpoint. The host knows the number for relaxed durability, too
+/// (`sandbox/wal.rs`).
 ///
 /// A checkpoint waits for the disk, and requests wait for it. With 64 clients and an fsync of
 /// 0.25 ms, the 99th percentile of durable updates was 10 to 13 ms with SQLite's 1000 pages,
-/// and is 5 to 7 ms with these, for a tenth of the throughput: pages that are written again
-/// and again are copied more often.
-pub(super) const CHECKPOINT: u64 = 256;
+/// and is 5 to 7 ms with 256, for a tenth of the throughput: pages that are written again
+/// and again are copied more often. Relaxed updates wait for the disk in checkpoints only, so
+/// the throughput comes first.
+pub(super) const fn checkpoint_after(durability: Durability) -> u64 {
+    match durability {
+        Durability::Full => 256,
+        Durability::Relaxed => 1000,
+    }
+}
 
 impl Storage {
     /// Relaxes the durability for a collection step, which need not wait for the disk:
