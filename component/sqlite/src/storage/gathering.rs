@@ -1,10 +1,10 @@
-//! Buffers writes to the write-ahead log (WAL) of an exclusive database:
-//! consecutive writes go to the file together.
+//! Buffers writes to an exclusive database and to its write-ahead log (WAL): consecutive
+//! writes go to the file together.
 //!
-//! SQLite writes each page in two pieces, and each piece is a call out of the
-//! component. The buffer is flushed before any other operation on the file, and
-//! before a request is answered. After a failure the WAL may need a repair before the
-//! database is reopened; see [`Damage`].
+//! SQLite writes each page of the WAL in two pieces, and a checkpoint writes page after page
+//! to the database; each piece is a call out of the component. A buffer is flushed before any
+//! other operation on its file, and that of the WAL before a request is answered. After a
+//! failure the WAL may need a repair before the database is reopened; see [`Damage`].
 
 use super::vfs::{Done, Failed, File, Hooks, Kind};
 use std::ffi::c_int;
@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The size of the buffer, in bytes; 0 turns buffering off.
+/// The size of each buffer, in bytes; 0 turns buffering off.
 static MOST: AtomicUsize = AtomicUsize::new(64 << 10);
 
 /// Turns buffering on or off for databases that are opened from now on. For tests and
@@ -27,13 +27,21 @@ pub struct Gathering {
     most: usize,
     failed: Failed,
     wal: Mutex<Wal>,
+    /// What a checkpoint writes. If it fails, the WAL still has all of it.
+    database: Mutex<Buffer>,
+}
+
+/// Consecutive writes that are not in the file yet.
+#[derive(Default)]
+struct Buffer {
+    /// The offset in the file at which the buffer starts.
+    start: i64,
+    bytes: Vec<u8>,
 }
 
 #[derive(Default)]
 struct Wal {
-    /// The offset in the file at which the buffer starts.
-    start: i64,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     damage: Damage,
     /// Why the WAL could not be written or synced.
     failed: Option<c_int>,
@@ -57,6 +65,7 @@ impl Gathering {
             most: MOST.load(Ordering::Relaxed),
             failed: Failed::default(),
             wal: Mutex::default(),
+            database: Mutex::default(),
         }
     }
 
@@ -74,7 +83,11 @@ impl Gathering {
         self.wal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Flushes the buffer if the file is the WAL, and then runs the operation.
+    fn database(&self) -> MutexGuard<'_, Buffer> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Flushes the file's buffer, and then runs the operation.
     fn after_flush<T>(
         &self,
         kind: Kind,
@@ -82,21 +95,23 @@ impl Gathering {
         operation: impl FnOnce() -> Done<T>,
     ) -> Done<T> {
         self.failed.guard(|| {
-            if kind == Kind::Wal {
-                self.write_buffer(&mut self.wal(), file)?;
+            match kind {
+                Kind::Wal => self.flush_wal(&mut self.wal(), file)?,
+                Kind::Database => self.flush_database(&mut self.database(), file)?,
+                Kind::Journal | Kind::Other => {}
             }
             operation()
         })
     }
 
-    fn write_buffer(&self, wal: &mut Wal, file: &File) -> Done {
-        if wal.buffer.is_empty() {
-            return Ok(());
-        }
-        file.write(&wal.buffer, wal.start)
-            .inspect_err(|&code| self.fail(wal, code))?;
-        wal.buffer.clear();
-        Ok(())
+    fn flush_wal(&self, wal: &mut Wal, file: &File) -> Done {
+        let flushed = wal.buffer.flush(file);
+        flushed.inspect_err(|&code| self.fail(wal, code))
+    }
+
+    fn flush_database(&self, buffer: &mut Buffer, file: &File) -> Done {
+        let flushed = buffer.flush(file);
+        flushed.inspect_err(|_| self.failed.set(true))
     }
 
     /// Marks the connection to be given up, even if the disk is only full: SQLite
@@ -106,21 +121,44 @@ impl Gathering {
         self.failed.set(true);
     }
 
-    fn append(&self, file: &File, bytes: &[u8], offset: i64) -> Done {
+    fn write_wal(&self, file: &File, bytes: &[u8], offset: i64) -> Done {
         let mut wal = self.wal();
         wal.damage.answered.get_or_insert(offset);
-        let follows = wal.start + wal.buffer.len() as i64 == offset;
-        if !follows || wal.buffer.len() + bytes.len() > self.most {
-            self.write_buffer(&mut wal, file)?;
+        let written = wal.buffer.write(file, bytes, offset, self.most);
+        written.inspect_err(|&code| self.fail(&mut wal, code))
+    }
+
+    fn write_database(&self, file: &File, bytes: &[u8], offset: i64) -> Done {
+        // The part of the WAL that a checkpoint copies must not be cut off.
+        self.wal().damage.answered = None;
+        let written = self.database().write(file, bytes, offset, self.most);
+        written.inspect_err(|_| self.failed.set(true))
+    }
+}
+
+impl Buffer {
+    /// Buffers a write; flushes the buffer first if the write does not follow or does not
+    /// fit. A write of more than `most` bytes is not buffered.
+    fn write(&mut self, file: &File, bytes: &[u8], offset: i64, most: usize) -> Done {
+        let follows = self.start + self.bytes.len() as i64 == offset;
+        if !follows || self.bytes.len() + bytes.len() > most {
+            self.flush(file)?;
         }
-        if bytes.len() > self.most {
-            let written = file.write(bytes, offset);
-            return written.inspect_err(|&code| self.fail(&mut wal, code));
+        if bytes.len() > most {
+            return file.write(bytes, offset);
         }
-        if wal.buffer.is_empty() {
-            wal.start = offset;
+        if self.bytes.is_empty() {
+            self.start = offset;
         }
-        wal.buffer.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self, file: &File) -> Done {
+        if !self.bytes.is_empty() {
+            file.write(&self.bytes, self.start)?;
+            self.bytes.clear();
+        }
         Ok(())
     }
 }
@@ -132,14 +170,9 @@ impl Hooks for Gathering {
 
     fn write(&self, kind: Kind, file: &File, bytes: &[u8], offset: i64) -> Done {
         self.failed.guard(|| match kind {
-            Kind::Wal => self.append(file, bytes, offset),
-            Kind::Database => {
-                // A checkpoint writes to the database. The part of the WAL that it
-                // copies must not be cut off.
-                self.wal().damage.answered = None;
-                file.write(bytes, offset)
-            }
-            _ => file.write(bytes, offset),
+            Kind::Wal => self.write_wal(file, bytes, offset),
+            Kind::Database => self.write_database(file, bytes, offset),
+            Kind::Journal | Kind::Other => file.write(bytes, offset),
         })
     }
 
@@ -162,10 +195,9 @@ impl Hooks for Gathering {
     }
 
     fn close(&self, kind: Kind, file: &File) {
-        if kind == Kind::Wal && !self.failed.get() {
-            // A failure loses nothing: all answered writes are in the file already.
-            let _ = self.write_buffer(&mut self.wal(), file);
-        }
+        // A failure loses nothing: all answered writes are in the WAL's file already, or
+        // were synced in the database's.
+        let _ = self.after_flush(kind, file, || Ok(()));
     }
 
     fn delete(&self) -> Done {
@@ -177,7 +209,7 @@ impl Hooks for Gathering {
         if let Some(code) = wal.failed {
             return Err(code);
         }
-        self.write_buffer(&mut wal, file)?;
+        self.flush_wal(&mut wal, file)?;
         wal.damage.answered = None;
         Ok(())
     }
