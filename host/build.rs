@@ -13,6 +13,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 #[path = "build/wasi.rs"]
@@ -28,6 +29,7 @@ fn main() {
         given: "WASI_SESSIONS_COMPONENT",
         packaged: "component.wasm",
         embedded: "WASI_SESSIONS_COMPONENT_FILE",
+        fingerprint: "WASI_SESSIONS_COMPONENT_FINGERPRINT",
         has_sockets: false,
     });
     if env::var_os("CARGO_FEATURE_POSTGRES").is_some() {
@@ -37,6 +39,7 @@ fn main() {
             given: "WASI_SESSIONS_POSTGRES",
             packaged: "postgres.wasm",
             embedded: "WASI_SESSIONS_POSTGRES_FILE",
+            fingerprint: "WASI_SESSIONS_POSTGRES_FINGERPRINT",
             has_sockets: false,
         });
     }
@@ -48,6 +51,7 @@ fn main() {
             given: "WASI_SESSIONS_MARIADB",
             packaged: "mariadb.wasm",
             embedded: "WASI_SESSIONS_MARIADB_FILE",
+            fingerprint: "WASI_SESSIONS_MARIADB_FINGERPRINT",
             has_sockets: true,
         };
         if mariadb.is_built() && !wasi::has_sockets() {
@@ -75,6 +79,8 @@ struct Component {
     packaged: &'static str,
     /// The variable that names its file to the crate.
     embedded: &'static str,
+    /// The variable that gives the crate a hash of that file.
+    fingerprint: &'static str,
     /// Whether it uses sockets of the standard library.
     has_sockets: bool,
 }
@@ -103,11 +109,24 @@ fn embed(component: &Component) {
             wasi::build(component.package, &sources, rustflag)
         }
     };
-    let embedded = file.and_then(|file| wasi::embed(&file, component.embedded));
+    let embedded = file.and_then(|file| {
+        wasi::embed(&file, component.embedded)?;
+        give_fingerprint(&file, component.fingerprint)
+    });
     // `cargo::error` makes cargo print the line and fail.
     if let Err(error) = embedded {
         println!("cargo::error={error}");
     }
+}
+
+/// Sets an environment variable of the crate to a hash of the component.
+fn give_fingerprint(component: &Path, name: &str) -> Result<(), String> {
+    let bytes = fs::read(component)
+        .map_err(|error| format!("{} cannot be read: {error}", component.display()))?;
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    println!("cargo::rustc-env={name}={:016x}", hasher.finish());
+    Ok(())
 }
 
 /// Whether this is the published package, which has no sources of the component. Not decided

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::location::{Kind, show};
 use crate::clock::StoreClock;
-use crate::sandbox::compiled::Cache;
+use crate::sandbox::compiled::{Cache, Embedded};
 use crate::sandbox::instance::{Guest, Prepared};
 use crate::sandbox::network;
 use crate::sandbox::reachable::Server;
@@ -17,7 +17,7 @@ use crate::{Database, Error};
 /// The settings of instances, before the component is compiled. Creating it does not block.
 pub(crate) struct Plan {
     kind: &'static Kind,
-    component: &'static [u8],
+    component: Embedded,
     servers: Vec<Server>,
     database: Database,
     options: Zeroizing<String>,

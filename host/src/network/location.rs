@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::sandbox::compiled::Embedded;
 use crate::sandbox::reachable::{Host, Server};
 use crate::{Database, Error};
 
@@ -13,7 +14,7 @@ pub(crate) struct Kind {
     /// The schemes; errors name the first one.
     schemes: &'static [&'static str],
     /// The component, or what this build lacks to have it.
-    component: Result<&'static [u8], &'static str>,
+    component: Result<Embedded, &'static str>,
     /// The port if the URL has none.
     port: u16,
     /// Whether the parameters `host`, `hostaddr` and `port` of a URL name servers, too.
@@ -41,17 +42,23 @@ static KINDS: &[Kind] = &[
 ];
 
 #[cfg(feature = "postgres")]
-const POSTGRES: Result<&[u8], &str> = Ok(include_bytes!(env!("WASI_SESSIONS_POSTGRES_FILE")));
+const POSTGRES: Result<Embedded, &str> = Ok(Embedded {
+    wasm: include_bytes!(env!("WASI_SESSIONS_POSTGRES_FILE")),
+    fingerprint: env!("WASI_SESSIONS_POSTGRES_FINGERPRINT"),
+});
 #[cfg(not(feature = "postgres"))]
-const POSTGRES: Result<&[u8], &str> = Err("the crate's feature `postgres`");
+const POSTGRES: Result<Embedded, &str> = Err("the crate's feature `postgres`");
 
 #[cfg(mariadb_component)]
-const MARIADB: Result<&[u8], &str> = Ok(include_bytes!(env!("WASI_SESSIONS_MARIADB_FILE")));
+const MARIADB: Result<Embedded, &str> = Ok(Embedded {
+    wasm: include_bytes!(env!("WASI_SESSIONS_MARIADB_FILE")),
+    fingerprint: env!("WASI_SESSIONS_MARIADB_FINGERPRINT"),
+});
 #[cfg(all(feature = "mariadb", not(mariadb_component)))]
-const MARIADB: Result<&[u8], &str> =
+const MARIADB: Result<Embedded, &str> =
     Err("the component over MariaDB, which is built only where Rust has its target wasm32-wasip2");
 #[cfg(not(feature = "mariadb"))]
-const MARIADB: Result<&[u8], &str> = Err("the crate's feature `mariadb`");
+const MARIADB: Result<Embedded, &str> = Err("the crate's feature `mariadb`");
 
 impl Kind {
     /// The kind of database that a URL is for. The error contains no part of the URL, since a
@@ -82,7 +89,7 @@ impl Kind {
     }
 
     /// The component over this kind of database; fails if this build does not contain it.
-    pub(crate) fn component(&self) -> Result<&'static [u8], Error> {
+    pub(crate) fn component(&self) -> Result<Embedded, Error> {
         self.component
             .map_err(|lacks| Error::InvalidArgument(format!("location: this build lacks {lacks}")))
     }

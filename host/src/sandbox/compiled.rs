@@ -14,19 +14,30 @@ use wasmtime::component::Component;
 use crate::Error;
 use crate::sandbox::directories::create_private;
 
-/// Compiles a component, or loads it from the cache.
+/// A component that the build script embedded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Embedded {
+    pub(crate) wasm: &'static [u8],
+    /// A hash of `wasm`, made by the build script, since a start would take a millisecond
+    /// longer if it computed one.
+    pub(crate) fingerprint: &'static str,
+}
+
+/// Compiles a component, or loads it from the cache. `identity` tells it from all other
+/// components: all of its bytes, or an embedded component's fingerprint.
 ///
 /// If its entry is missing, damaged or from another engine, the component is compiled and
 /// the entry is written again. A cache that cannot be read or written is no error.
 pub(crate) fn compile(
     engine: &Engine,
     wasm: &[u8],
+    identity: &[u8],
     cache: Option<&Cache>,
 ) -> wasmtime::Result<Component> {
     let Some(cache) = cache else {
         return Component::new(engine, wasm);
     };
-    let key = key(engine, wasm);
+    let key = key(engine, identity);
     if let Some(component) = cache.load(engine, &key) {
         return Ok(component);
     }
@@ -127,14 +138,14 @@ fn is_sound(entry: &Path, key: &Key) -> io::Result<bool> {
 
 type Key = [u8; 32];
 
-/// The hash of the component and of the engine's version and configuration.
-fn key(engine: &Engine, wasm: &[u8]) -> Key {
+/// The hash of the component's identity and of the engine's version and configuration.
+fn key(engine: &Engine, identity: &[u8]) -> Key {
     let mut configuration = DefaultHasher::new();
     engine
         .precompile_compatibility_hash()
         .hash(&mut configuration);
     let hash = Sha256::new().chain_update(configuration.finish().to_le_bytes());
-    hash.chain_update(wasm).finalize().into()
+    hash.chain_update(identity).finalize().into()
 }
 
 /// The length of a checksum, in bytes.
@@ -192,7 +203,7 @@ mod tests {
         }
 
         fn compile(&self, wasm: &[u8]) {
-            compile(&self.engine, wasm, Some(&self.cache())).unwrap();
+            compile(&self.engine, wasm, wasm, Some(&self.cache())).unwrap();
         }
 
         fn entry(&self, wasm: &[u8]) -> PathBuf {
@@ -273,7 +284,7 @@ mod tests {
         let fixture = Fixture::new();
         let cache = fixture.cache();
         fs::remove_dir_all(&cache.directory).unwrap();
-        compile(&fixture.engine, EMPTY, Some(&cache)).unwrap();
+        compile(&fixture.engine, EMPTY, EMPTY, Some(&cache)).unwrap();
 
         let file = fixture.home.path().join("file");
         fs::write(&file, "").unwrap();

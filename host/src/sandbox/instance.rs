@@ -12,7 +12,7 @@ use crate::contract::types::{
     TouchRequest, UpdateRequest,
 };
 use crate::contract::{self, SessionStore, SessionStorePre};
-use crate::sandbox::compiled::{self, Cache};
+use crate::sandbox::compiled::{self, Cache, Embedded};
 use crate::sandbox::filesystem;
 use crate::sandbox::guest_files::GuestFiles;
 use crate::sandbox::state::State;
@@ -32,14 +32,15 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// Compiles a component, or takes it from the cache. `link` replaces functions of WASI.
     pub(crate) fn new(
-        wasm: &[u8],
+        embedded: Embedded,
         memory_limit: usize,
         cache: Option<&Cache>,
         link: fn(&mut Linker<State>) -> wasmtime::Result<()>,
     ) -> Result<Self, Error> {
         let prepare = || {
             let engine = engine(memory_limit)?;
-            let component = compiled::compile(&engine, wasm, cache)?;
+            let identity = embedded.fingerprint.as_bytes();
+            let component = compiled::compile(&engine, embedded.wasm, identity, cache)?;
             let mut linker = Linker::new(&engine);
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
             link(&mut linker)?;

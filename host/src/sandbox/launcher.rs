@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::Error;
 use crate::cause::Cause;
 use crate::clock::StoreClock;
-use crate::sandbox::compiled::Cache;
+use crate::sandbox::compiled::{Cache, Embedded};
 use crate::sandbox::directory::Directory;
 use crate::sandbox::filesystem;
 use crate::sandbox::instance::{Guest, Prepared, start_error};
@@ -50,7 +50,11 @@ impl Launcher {
             None => None,
         };
         let link = filesystem::add_to_linker;
-        let component = Prepared::new(COMPONENT, settings.memory_limit, cache.as_ref(), link)?;
+        let embedded = Embedded {
+            wasm: COMPONENT,
+            fingerprint: env!("WASI_SESSIONS_COMPONENT_FINGERPRINT"),
+        };
+        let component = Prepared::new(embedded, settings.memory_limit, cache.as_ref(), link)?;
         Ok(Self {
             component,
             file_name: file_name.to_owned(),

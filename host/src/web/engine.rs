@@ -53,7 +53,7 @@ pub(super) fn prepare(
             small.memory_reservation_for_growth(GROWTH);
             Engine::new(&small)
         })?;
-    let component: Component = compiled::compile(&engine, component, cache)?;
+    let component: Component = compiled::compile(&engine, component, component, cache)?;
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
