@@ -96,7 +96,7 @@ fn of_a_usual_store(bench: &mut Bench) -> anyhow::Result<()> {
     single::touches(bench, &population)?;
     clients::run(bench, &population)?;
     if bench.plan.has(Name::Start) {
-        process::start(bench, &population)?;
+        process::start(bench, &population, true)?;
     }
     if bench.plan.has(Name::Memory) {
         process::memory(bench, &population)?;
@@ -105,7 +105,7 @@ fn of_a_usual_store(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 fn of_a_large_store(bench: &mut Bench) -> anyhow::Result<()> {
-    let names = [Name::Read, Name::Update, Name::Memory];
+    let names = [Name::Read, Name::Update, Name::Start, Name::Memory];
     if !names.iter().any(|name| bench.plan.has(*name)) {
         return Ok(());
     }
@@ -114,6 +114,9 @@ fn of_a_large_store(bench: &mut Bench) -> anyhow::Result<()> {
     let population =
         Population::fill(directory, bench.plan.native(), bench.plan.large(), |_| LIFE)?;
     single::reads_and_updates(bench, &population)?;
+    if bench.plan.has(Name::Start) {
+        process::start(bench, &population, false)?;
+    }
     if bench.plan.has(Name::Memory) {
         process::memory(bench, &population)?;
     }

@@ -14,7 +14,7 @@ pub struct Plan {
     #[arg(long, value_name = "N", default_value_t = 10_000,
           value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
     pub sessions: u32,
-    /// Sessions in the large store, for reads, updates and memory; 0 skips it [default: 1000000]
+    /// Sessions in the large store, for reads, updates, start and memory; 0 skips it [default: 1000000]
     #[arg(long, value_name = "N")]
     large: Option<u32>,
     /// Rounds, in each of which both sides are measured; medians are printed

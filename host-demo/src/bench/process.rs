@@ -55,13 +55,14 @@ async fn read_all(store: &mut impl Store) -> anyhow::Result<()> {
     )?)
 }
 
-/// Measures the time from the start of a process to its first answer, with and without
-/// cached compiled code.
-pub fn start(bench: &mut Bench, population: &Population) -> anyhow::Result<()> {
+/// Measures the time from the start of a process to its first answer, with cached compiled
+/// code and, if `compiling`, also without.
+pub fn start(bench: &mut Bench, population: &Population, compiling: bool) -> anyhow::Result<()> {
     let kept = bench.directory("compiled");
     // Fills the cache.
     first_answer(population, false, &kept)?;
-    for (name, keeps) in [("start", true), ("start, compiling", false)] {
+    let all = [("start", true), ("start, compiling", false)];
+    for (name, keeps) in all.into_iter().take(if compiling { 2 } else { 1 }) {
         let empty = bench.directory("empty");
         let bar = bench.report.doing(name, bench.plan.rounds.into());
         let ours = || {
