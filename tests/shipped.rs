@@ -8,12 +8,12 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, plug};
-use wasi_sessions::COMPONENT;
+use wasi_sessions::{COMPONENT, Database};
 
 use crate::command::bare;
 use crate::guests::COUNTER;
 
-/// Writes the component to this file.
+/// Writes the component over SQLite to this file.
 fn write(file: &Path) -> Output {
     let file = file.to_str().unwrap();
     bare(&["component", "--output", file]).output().unwrap()
@@ -47,6 +47,26 @@ fn the_written_component_is_the_one_that_runs_and_wac_composes_it() {
     let counter = register("counter", fs::read(COUNTER).unwrap());
     plug(&mut graph, vec![store], counter).unwrap();
     assert!(!graph.encode(EncodeOptions::default()).unwrap().is_empty());
+}
+
+#[test]
+fn the_components_over_servers_are_written_too() {
+    let folder = TempDir::new().unwrap();
+    for (engine, url) in [("postgres", "postgres://"), ("mariadb", "mariadb://")] {
+        let file = folder.path().join(engine);
+        let name = file.to_str().unwrap();
+        let arguments = ["component", "--engine", engine, "--output", name];
+        let ran = bare(&arguments).output().unwrap();
+        match Database::new(url).component() {
+            Ok(component) => assert!(fs::read(&file).unwrap() == component),
+            // Only that of MariaDB is missing where Rust has no target of its own.
+            Err(_) => {
+                let errors = String::from_utf8(ran.stderr).unwrap();
+                assert!(errors.contains("MariaDB"), "{errors}");
+                assert!(!file.exists());
+            }
+        }
+    }
 }
 
 #[test]

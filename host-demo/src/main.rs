@@ -39,7 +39,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Task::Bench(plan)) => bench::run(&plan, &arguments.location, &mut output)?,
         Some(Task::Soak(plan)) => soak::run(&plan, &arguments.location, &mut output)?,
         Some(Task::Serve(site)) => serve::run(site, &arguments.location, &mut output)?,
-        Some(Task::Component { output: file }) => shipped::component(&file, &mut output)?,
+        Some(Task::Component {
+            engine,
+            output: file,
+        }) => shipped::component(engine, &file, &mut output)?,
         Some(Task::Completions { shell }) => {
             shipped::completions(shell, arguments::visible(), &mut output)?;
         }

@@ -1,4 +1,4 @@
-//! Files that the program contains for other tools: the store's component, shell completions
+//! Files that the program contains for other tools: the store's components, shell completions
 //! and manual pages.
 
 use std::fs;
@@ -6,20 +6,44 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use clap::Command;
+use clap::{Command, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use serde_json::json;
-use wasi_sessions::COMPONENT;
+use wasi_sessions::{COMPONENT, Database};
 
 use crate::output::{Output, count};
 
-/// Writes the component to a new file, which appears under its name when it is complete and
-/// durable, or not at all.
-pub fn component(file: &Path, output: &mut Output) -> anyhow::Result<()> {
-    write_new(file, COMPONENT)
+/// What a component keeps sessions in.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Engine {
+    /// A file of SQLite
+    #[default]
+    Sqlite,
+    /// A database of PostgreSQL
+    Postgres,
+    /// A database of MariaDB or MySQL
+    Mariadb,
+}
+
+impl Engine {
+    /// The component; fails if this program was built without it.
+    fn component(self) -> Result<&'static [u8], wasi_sessions::Error> {
+        match self {
+            Engine::Sqlite => Ok(COMPONENT),
+            Engine::Postgres => Database::new("postgres://").component(),
+            Engine::Mariadb => Database::new("mariadb://").component(),
+        }
+    }
+}
+
+/// Writes the component over an engine to a new file, which appears under its name when it is
+/// complete and durable, or not at all.
+pub fn component(engine: Engine, file: &Path, output: &mut Output) -> anyhow::Result<()> {
+    let component = engine.component()?;
+    write_new(file, component)
         .with_context(|| format!("`{}` cannot be written", file.display()))?;
-    let (name, size) = (file.display().to_string(), COMPONENT.len() as u64);
+    let (name, size) = (file.display().to_string(), component.len() as u64);
     let human = format!("written to {name}, {}", count(size, "byte"));
     Ok(output.result(json!({ "file": name, "size": size }), human)?)
 }

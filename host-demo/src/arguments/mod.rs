@@ -12,6 +12,7 @@ use crate::bench::Plan;
 use crate::ending::EXIT_CODES;
 use crate::location::{Location, NEEDS_PLACE};
 use crate::serve::Site;
+use crate::shipped::Engine;
 use crate::soak;
 
 mod command;
@@ -114,6 +115,9 @@ pub enum Task {
     /// The file appears under its name when it is complete and durable. An existing
     /// file is not replaced.
     Component {
+        /// What the component keeps sessions in
+        #[arg(long, value_enum, default_value_t)]
+        engine: Engine,
         /// The file to write
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,

@@ -144,6 +144,14 @@ impl Database {
     pub fn password_variable(&self) -> Option<&'static str> {
         Kind::of(&self.url).ok().map(|kind| kind.password)
     }
+
+    /// The component for this kind of database, which the scheme of the URL alone decides: for
+    /// other hosts, or to be composed with a web component. Fails with
+    /// [`InvalidArgument`](Error::InvalidArgument) if the scheme is unknown, or if this build
+    /// lacks the component. The component over SQLite is [`COMPONENT`](crate::COMPONENT).
+    pub fn component(&self) -> Result<&'static [u8], Error> {
+        Ok(Kind::of(&self.url)?.component()?.wasm)
+    }
 }
 
 /// Splits `host:port`; an IPv6 address is in brackets.
