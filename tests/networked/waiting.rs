@@ -18,6 +18,7 @@ on_each_server! {
     connections_that_are_not_used_are_closed_but_for_one,
     a_crash_answers_the_requests_in_flight_and_those_that_wait,
     closing_waits_for_the_requests_that_wait_and_loses_none,
+    a_caller_that_stops_polling_holds_no_connection,
     large_requests_that_succeed_one_by_one_do_not_crash_the_component_together,
 }
 
@@ -195,6 +196,17 @@ fn closing_waits_for_the_requests_that_wait_and_loses_none(server: &Server) {
     let sessions = server.open(options);
     for id in &ids {
         assert_eq!(data(&sessions, id).as_deref(), Some("after"));
+    }
+}
+
+fn a_caller_that_stops_polling_holds_no_connection(server: &Server) {
+    let sessions = over(server.database().connections(1)).options(options());
+    let sessions = sessions.open().wait().unwrap();
+    let id = create(&sessions, "0");
+    for number in 1..20 {
+        let write = send(sessions.set(&id, number.to_string(), None));
+        assert_eq!(data(&sessions, &id), Some(number.to_string()));
+        assert!(matches!(answered(write), Ok(Outcome::Written(_))));
     }
 }
 

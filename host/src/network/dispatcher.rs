@@ -1,7 +1,8 @@
-//! Assigns waiting jobs to connections, opens another one if all are busy, and closes those
-//! that are not used.
+//! Assigns waiting jobs to connections, opens another one if all are busy, closes those that
+//! are not used, and takes over calls that their callers do not poll.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -9,12 +10,15 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep_until;
 
 use super::backlog::Backlog;
+use super::inline::{Running, TakenOver};
 use super::job::{Done, Job, Kind, Work};
 use super::launcher::Launcher;
-use super::pool::Pool;
+use super::shared::{Message, Shared, TICK};
 use crate::Error;
 use crate::answer::LINGER;
-use crate::owner::group::Budget;
+use crate::owner::Replies;
+use crate::owner::caller::Caller;
+use crate::owner::group::{Budget, CROWD};
 use crate::sandbox::instance::Guest;
 
 /// What bounds the jobs of a store.
@@ -42,26 +46,26 @@ pub(crate) struct Dispatcher {
     launcher: Rc<Launcher>,
     idle: Idle,
     backlog: Backlog,
-    pool: Pool<Guest>,
+    shared: Arc<Shared<Guest>>,
     tasks: JoinSet<End>,
-    /// When the last job ended, or the store was opened.
-    quiet: Instant,
+    /// The next time to look for calls that their callers do not poll.
+    tick: Option<Instant>,
     /// Whether there was a request since the last complete collection.
     active: bool,
     /// Whether the last handle was dropped.
     is_closed: bool,
 }
 
-/// The next job; `None` when the last handle is gone. Does not sleep before `linger`,
+/// The next message; `None` when the last handle is gone. Does not sleep before `linger`,
 /// because waking the thread takes about as long.
 async fn receive(
-    jobs: &mut mpsc::UnboundedReceiver<(Kind, Job)>,
+    messages: &mut mpsc::UnboundedReceiver<Message<Guest>>,
     linger: Option<Instant>,
-) -> Option<(Kind, Job)> {
-    while linger.is_some_and(|end| Instant::now() < end) && jobs.is_empty() {
+) -> Option<Message<Guest>> {
+    while linger.is_some_and(|end| Instant::now() < end) && messages.is_empty() {
         yield_now().await;
     }
-    jobs.recv().await
+    messages.recv().await
 }
 
 /// The result of a task.
@@ -72,13 +76,18 @@ enum End {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(launcher: Launcher, first: Guest, limits: &Limits, idle: Idle) -> Self {
+    pub(crate) fn new(
+        launcher: Launcher,
+        shared: Arc<Shared<Guest>>,
+        limits: &Limits,
+        idle: Idle,
+    ) -> Self {
         Self {
             launcher: Rc::new(launcher),
             backlog: Backlog::new(limits.budget, limits.wait),
-            pool: Pool::new(first, limits.connections),
+            shared,
             tasks: JoinSet::new(),
-            quiet: Instant::now(),
+            tick: None,
             active: idle.step.is_some(),
             is_closed: false,
             idle,
@@ -87,11 +96,12 @@ impl Dispatcher {
 
     /// Runs jobs until the last handle is dropped and all jobs are done. It must run in a
     /// [`LocalSet`](tokio::task::LocalSet).
-    pub(crate) async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<(Kind, Job)>) {
+    pub(crate) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message<Guest>>) {
         loop {
             let now = Instant::now();
             self.refuse_overdue(now).await;
             self.close_unused(now);
+            self.tick(now);
             if self.collects_at().is_some_and(|time| time <= now) {
                 self.collect();
             }
@@ -100,7 +110,7 @@ impl Dispatcher {
             if self.is_closed && is_quiet {
                 break;
             }
-            let linger = is_quiet.then_some(self.quiet + LINGER);
+            let linger = is_quiet.then(|| self.shared.lock().quiet + LINGER);
             let wake = self.wake(now);
             tokio::select! {
                 ended = self.tasks.join_next(), if !self.tasks.is_empty() => match ended {
@@ -109,35 +119,92 @@ impl Dispatcher {
                     // jobs are dropped, and their callers get `Closed`.
                     _ => return,
                 },
-                job = receive(&mut jobs, linger), if !self.is_closed => match job {
-                    Some((kind, job)) => {
-                        self.enqueue(kind, job);
-                        while let Ok((kind, job)) = jobs.try_recv() {
-                            self.enqueue(kind, job);
-                        }
+                received = receive(&mut messages, linger), if !self.is_closed => {
+                    if received.is_none() {
+                        self.close();
                     }
-                    None => self.close(),
-                },
+                    let mut next = received;
+                    while let Some(message) = next {
+                        if !self.accept(message) {
+                            return;
+                        }
+                        next = messages.try_recv().ok();
+                    }
+                }
                 () = sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => {}
             }
         }
-        for guest in self.pool.into_free() {
+        for guest in self.shared.close() {
             guest.close().await;
         }
+    }
+
+    /// Acts on a message; returns whether the store stays open.
+    fn accept(&mut self, message: Message<Guest>) -> bool {
+        self.active = self.idle.step.is_some();
+        match message {
+            Message::Job(kind, job) => self.backlog.push(kind, job),
+            Message::Finish(kind, running) => self.finish(kind, running, None),
+            Message::Wake => self.tick = self.tick.or_else(|| Some(Instant::now() + TICK)),
+            Message::Panicked => return false,
+        }
+        true
+    }
+
+    /// Takes over calls that have run for a while: their callers may have stopped to poll
+    /// them, and each holds a connection and, on the server, possibly locks.
+    fn tick(&mut self, now: Instant) {
+        if self.tick.is_none_or(|tick| tick > now) {
+            return;
+        }
+        let before = now.checked_sub(TICK).unwrap_or(now);
+        self.take_over(before);
+        self.tick = self.shared.tick().then(|| now + TICK);
+    }
+
+    /// Takes over the calls that began before this time.
+    fn take_over(&mut self, before: Instant) {
+        for taken in self.shared.take_over(before) {
+            let TakenOver {
+                kind,
+                running,
+                caller,
+                waker,
+            } = taken;
+            self.finish(kind, running, Some(caller));
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Runs the rest of a call that a caller began.
+    fn finish(&mut self, kind: Kind, running: Running<Guest>, caller: Option<Caller<Replies>>) {
+        self.tasks.spawn_local(async move {
+            let finished = running.await;
+            if let Some(caller) = caller {
+                caller.answer(finished.done);
+            }
+            let done = Done {
+                guest: finished.connection,
+                alone: vec![],
+                more: false,
+            };
+            End::Work { done, kind }
+        });
     }
 
     /// The next time at which there is something to do, apart from new jobs and ends of
     /// tasks.
     fn wake(&self, now: Instant) -> Option<Instant> {
-        let start = match self.backlog.is_empty() {
-            true => None,
-            false => self.pool.next_start(now),
+        let (start, unused) = {
+            let pool = &self.shared.lock().pool;
+            (pool.next_start(now), pool.longest_unused())
         };
-        let unused = self
-            .pool
-            .longest_unused()
-            .map(|since| since + self.idle.after);
-        let times = [self.backlog.deadline(), start, unused, self.collects_at()];
+        let start = start.filter(|_| !self.backlog.is_empty());
+        let unused = unused.map(|since| since + self.idle.after);
+        let deadline = self.backlog.deadline();
+        let times = [deadline, start, unused, self.collects_at(), self.tick];
         times.into_iter().flatten().min()
     }
 
@@ -153,7 +220,8 @@ impl Dispatcher {
         let Some(before) = now.checked_sub(self.idle.after) else {
             return;
         };
-        while let Some(guest) = self.pool.take_unused(before) {
+        let take = || self.shared.lock().pool.take_unused(before);
+        while let Some(guest) = take() {
             self.tasks.spawn_local(async move {
                 guest.close().await;
                 End::Closed
@@ -170,18 +238,13 @@ impl Dispatcher {
 
     /// Whether no job waits and no connection is at work.
     fn is_quiet(&self) -> bool {
-        self.pool.is_quiet() && self.backlog.is_empty()
-    }
-
-    fn enqueue(&mut self, kind: Kind, job: Job) {
-        self.backlog.push(kind, job);
-        self.active = self.idle.step.is_some();
+        self.backlog.is_empty() && self.shared.lock().pool.is_quiet()
     }
 
     /// When the store will collect if no request comes.
     fn collects_at(&self) -> Option<Instant> {
         let collects = self.active && self.is_quiet() && !self.is_closed;
-        collects.then(|| self.quiet + self.idle.after)
+        collects.then(|| self.shared.lock().quiet + self.idle.after)
     }
 
     /// Queues a step of the collection of an idle store.
@@ -193,20 +256,33 @@ impl Dispatcher {
     }
 
     /// Starts all jobs that can start now. If one has to wait for a connection, opens
-    /// another one.
+    /// another one, and takes over the calls of callers, who may not poll them.
     fn assign(&mut self, now: Instant) {
-        while !self.backlog.is_empty() {
-            let next = self.backlog.next(|kind| self.pool.allows(kind));
-            let taken = next.and_then(|kind| Some((kind, self.pool.take(kind, now)?)));
+        loop {
+            let mut state = self.shared.lock();
+            state.has_waiting = !self.backlog.is_empty();
+            if !state.has_waiting {
+                return;
+            }
+            let next = self.backlog.next(|kind| state.pool.allows(kind));
+            let taken = next.and_then(|kind| Some((kind, state.pool.take(kind, now)?)));
             let Some((kind, guest)) = taken else {
-                if self.pool.start_another(now) {
+                let starts = state.pool.start_another(now);
+                drop(state);
+                if starts {
                     self.start();
                 }
-                return;
+                return self.take_over(Instant::now());
             };
+            drop(state);
             match self.backlog.take(kind) {
-                Some(work) => self.begin(work, guest, kind),
-                None => self.pool.give_back(kind, Some(guest), now),
+                Some(work) => {
+                    if let Work::Group(group) = &work {
+                        self.shared.lock().is_crowded = group.len() >= CROWD;
+                    }
+                    self.begin(work, guest, kind);
+                }
+                None => self.shared.lock().pool.give_back(kind, Some(guest), now),
             }
         }
     }
@@ -229,18 +305,22 @@ impl Dispatcher {
         let now = Instant::now();
         match end {
             End::Work { done, kind } => {
-                self.pool.give_back(kind, done.guest, now);
+                self.shared.lock().pool.give_back(kind, done.guest, now);
                 self.backlog.push_first(kind, done.alone);
                 if done.more && self.is_quiet() && !self.is_closed {
                     self.collect();
                 }
-                self.quiet = now;
+                self.shared.lock().quiet = now;
             }
-            End::Started(Ok(guest)) => self.pool.started(Some(guest), now),
+            End::Started(Ok(guest)) => self.shared.lock().pool.started(Some(guest), now),
             End::Started(Err(error)) => {
-                self.pool.started(None, now);
+                let open = {
+                    let pool = &mut self.shared.lock().pool;
+                    pool.started(None, now);
+                    pool.open()
+                };
                 // If other connections are open, the jobs wait for them; otherwise they fail.
-                if self.pool.open() == 0 {
+                if open == 0 {
                     for job in self.backlog.take_all() {
                         job.refuse(error.clone()).await;
                     }
@@ -248,5 +328,11 @@ impl Dispatcher {
             }
             End::Closed => {}
         }
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }

@@ -222,7 +222,7 @@ impl Work {
 }
 
 /// Runs requests in one transaction.
-async fn batch(guest: &mut Guest, requests: &[Request]) -> Result<Replies, Error> {
+pub(crate) async fn batch(guest: &mut Guest, requests: &[Request]) -> Result<Replies, Error> {
     // A call of its own takes one round trip; a batch takes two.
     if let [request] = requests {
         return match answered(guest.request(request).await) {

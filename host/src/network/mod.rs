@@ -1,12 +1,15 @@
 //! A store in a database on a server: a thread with its own runtime owns a few instances of
-//! the component, each with a connection, and takes jobs from a queue.
+//! the component, each with a connection, and takes jobs from a queue. While no job waits,
+//! callers run small requests themselves.
 
 mod backlog;
 mod dispatcher;
+mod inline;
 mod job;
 mod launcher;
 mod location;
 mod pool;
+mod shared;
 
 use std::sync::Arc;
 
@@ -27,21 +30,29 @@ use crate::owner::command::{Tell, Waiting};
 use crate::owner::group::Budget;
 use crate::owner::permits::{Queue, Queued, Serving};
 use crate::owner::store_thread::{self, StoreThread};
+use crate::request::Writes;
 use crate::sandbox::instance::{Called, Guest};
 use crate::sandbox::state::State;
 use crate::settings::Settings;
 use crate::{Database, Error};
 use dispatcher::{Dispatcher, Idle, Limits};
-use job::{Call, Calling, Job, Kind, answered};
+use inline::{Finished, Running};
+use job::{Call, Calling, Job, Kind, answered, batch};
 use launcher::Plan;
+use pool::Pool;
+use shared::{Inline, Message, Shared};
+
+/// The maximum cost of a request that its caller runs itself.
+const MOST_INLINE: usize = 8 << 20;
 
 /// The connections of an open store. Dropping this waits until queued jobs are done and the
 /// connections are closed.
 pub(crate) struct Connections {
     /// Dropped before `_thread`, which then runs the jobs that are left, closes the
     /// connections and ends.
-    jobs: mpsc::UnboundedSender<(Kind, Job)>,
+    messages: mpsc::UnboundedSender<Message<Guest>>,
     _thread: StoreThread,
+    shared: Arc<Shared<Guest>>,
     queue: Arc<Queue>,
     pub(crate) budget: Budget,
     /// The servers as text.
@@ -70,17 +81,18 @@ impl Connections {
         let plan = Plan::new(database, settings, clock)?;
         let servers = plan.servers();
         let queue = Arc::new(Queue::new());
-        let (sender, jobs) = mpsc::unbounded_channel();
+        let (messages, received) = mpsc::unbounded_channel();
         let (ready, opened) = Caller::new();
         let served = queue.clone();
         let thread = store_thread::spawn(move || {
             let _serving = Serving::store(&served);
-            run(plan, limits, idle, jobs, ready);
+            run(plan, limits, idle, &served, received, ready);
         })?;
-        opened.await.unwrap_or(Err(Error::Closed))?;
+        let shared = opened.await.unwrap_or(Err(Error::Closed))?;
         Ok(Self {
-            jobs: sender,
+            messages,
             _thread: StoreThread::new(thread),
+            shared,
             queue,
             budget,
             servers,
@@ -95,6 +107,11 @@ impl Connections {
         blocking: &Blocking,
     ) -> Result<Replies, Error> {
         let kind = Job::kind(&requests);
+        self.queue.refuse_served(blocking)?;
+        let requests = match self.begin(kind, requests) {
+            Ok(inline) => return unconstrained(inline).await,
+            Err(requests) => requests,
+        };
         unconstrained(async {
             let (caller, replies) = Caller::new();
             let job = |queued| {
@@ -108,6 +125,18 @@ impl Connections {
             replies.await.map_err(|_| Error::Closed)?
         })
         .await
+    }
+
+    /// Begins a call with these requests that this caller runs itself; returns the requests if
+    /// they must be queued.
+    fn begin(&self, kind: Kind, requests: Vec<Request>) -> Result<Inline<'_, Guest>, Vec<Request>> {
+        if !is_small(&requests, &self.budget) {
+            return Err(requests);
+        }
+        let mut requests = Some(requests);
+        let call = |guest| run_inline(guest, requests.take().unwrap_or_default());
+        let inline = self.shared.begin(&self.messages, kind, call);
+        inline.ok_or_else(|| requests.unwrap_or_default())
     }
 
     /// Calls a function of the contract's `admin`.
@@ -134,8 +163,31 @@ impl Connections {
         blocking: &Blocking,
     ) -> Result<(), Error> {
         let job = job(self.queue.enter(blocking).await?);
-        self.jobs.send((kind, job)).map_err(|_| Error::Closed)
+        let sent = self.messages.send(Message::Job(kind, job));
+        sent.map_err(|_| Error::Closed)
     }
+}
+
+/// Whether a caller may run these requests itself: a single request that keeps its thread from
+/// other tasks for a few milliseconds at most. A log-in takes several round trips.
+fn is_small(requests: &[Request], budget: &Budget) -> bool {
+    let [request] = requests else {
+        return false;
+    };
+    !matches!(request.weights().writes, Writes::Many) && budget.cost(requests) <= MOST_INLINE
+}
+
+/// Runs requests on a connection, in the task or thread of their caller. Ignores tokio's
+/// cooperative budget as [`Work::run`](job::Work::run) does.
+fn run_inline(mut guest: Guest, requests: Vec<Request>) -> Running<Guest> {
+    Box::pin(unconstrained(async move {
+        let done = batch(&mut guest, &requests).await;
+        let trapped = done == Err(Error::Crashed);
+        Finished {
+            connection: (!trapped).then_some(guest),
+            done,
+        }
+    }))
 }
 
 /// Runs a call of `admin` on a connection, if there is one; see [`Call`].
@@ -161,8 +213,9 @@ fn run(
     plan: Plan,
     limits: Limits,
     idle: Idle,
-    jobs: mpsc::UnboundedReceiver<(Kind, Job)>,
-    ready: Caller<()>,
+    queue: &Arc<Queue>,
+    messages: mpsc::UnboundedReceiver<Message<Guest>>,
+    ready: Caller<Arc<Shared<Guest>>>,
 ) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let prepared = runtime
@@ -176,9 +229,11 @@ fn run(
     local.block_on(&runtime, async {
         match launcher.start().await {
             Ok(first) => {
-                ready.answer(Ok(()));
-                let dispatcher = Dispatcher::new(launcher, first, &limits, idle);
-                dispatcher.run(jobs).await;
+                let pool = Pool::new(first, limits.connections);
+                let shared = Arc::new(Shared::new(pool, queue.clone()));
+                let dispatcher = Dispatcher::new(launcher, shared.clone(), &limits, idle);
+                ready.answer(Ok(shared));
+                dispatcher.run(messages).await;
             }
             Err(error) => ready.answer(Err(error)),
         }

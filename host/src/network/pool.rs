@@ -140,9 +140,10 @@ impl<C> Pool<C> {
         (self.open() > 1).then_some(first.since)
     }
 
-    /// The free connections, when the store is closed.
-    pub(crate) fn into_free(self) -> impl Iterator<Item = C> {
-        self.free.into_iter().map(|free| free.connection)
+    /// Removes the free connections, when the store is closed.
+    pub(crate) fn take_free(&mut self) -> Vec<C> {
+        let free = self.free.drain(..);
+        free.map(|free| free.connection).collect()
     }
 }
 
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!(pool.take_unused(before), None);
         assert_eq!(pool.take_unused(later), None, "the last one");
         assert_eq!(pool.longest_unused(), None);
-        assert_eq!(pool.into_free().collect::<Vec<_>>(), [2]);
+        assert_eq!(pool.take_free(), [2]);
     }
 
     #[test]

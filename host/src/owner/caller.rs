@@ -3,6 +3,8 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Wake, Waker};
 
 use crate::Error;
 use crate::sync::oneshot;
@@ -33,6 +35,19 @@ impl<T> Contained<T> {
 impl<T> Drop for Contained<T> {
     fn drop(&mut self) {
         contain(|| drop(self.0.take()));
+    }
+}
+
+/// A waker that wakes the same task; a panic of the task's own waker is caught.
+pub(crate) fn contained_waker(waker: &Waker) -> Waker {
+    Waker::from(Arc::new(ContainedWaker(Contained::new(waker.clone()))))
+}
+
+struct ContainedWaker(Contained<Waker>);
+
+impl Wake for ContainedWaker {
+    fn wake(self: Arc<Self>) {
+        contain(|| self.0.0.as_ref().map(Waker::wake_by_ref));
     }
 }
 

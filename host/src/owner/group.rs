@@ -10,6 +10,10 @@ use crate::sync::mpsc;
 #[cfg(test)]
 pub(crate) mod tests;
 
+/// If a group has at least this many callers, tasks queue their requests instead of running
+/// them.
+pub(crate) const CROWD: usize = 4;
+
 /// The maximum number of requests in a group, so that none waits long for the others.
 const MOST_REQUESTS: usize = 256;
 
@@ -54,7 +58,8 @@ impl Budget {
         self.cost(requests) <= self.most
     }
 
-    fn cost(&self, requests: &[Request]) -> usize {
+    /// What these requests cost together.
+    pub(crate) fn cost(&self, requests: &[Request]) -> usize {
         let costs = requests.iter().map(|request| self.cost_of(request));
         costs.fold(0, usize::saturating_add)
     }

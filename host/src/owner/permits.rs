@@ -55,11 +55,7 @@ impl Queue {
     /// tasks that only this thread can run. Fails if a thread that runs the store's requests
     /// would block.
     pub(crate) async fn enter(self: &Arc<Self>, blocking: &Blocking) -> Result<Queued, Error> {
-        if blocking.is_set() && Serving::is_of(self) {
-            return Err(Error::Other(
-                "the store's own clock, randomness and wakers cannot wait for the store".to_owned(),
-            ));
-        }
+        self.refuse_served(blocking)?;
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut queued = Queued {
             queue: self.clone(),
@@ -73,6 +69,16 @@ impl Queue {
             };
         }
         Ok(queued)
+    }
+
+    /// Fails if a thread that runs the store's requests would block.
+    pub(crate) fn refuse_served(&self, blocking: &Blocking) -> Result<(), Error> {
+        match blocking.is_set() && Serving::is_of(self) {
+            true => Err(Error::Other(
+                "the store's own clock, randomness and wakers cannot wait for the store".to_owned(),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Waits for a free permit; `None` if the thread starts to block in the meantime.

@@ -14,7 +14,7 @@ use crate::clock::StoreClock;
 use crate::contract::types::Request;
 use crate::owner::caller::Caller;
 use crate::owner::command::{Command, Tell, Waiting};
-use crate::owner::group::{Budget, Group};
+use crate::owner::group::{Budget, CROWD, Group};
 use crate::owner::inline::Inline;
 use crate::owner::permits::{Queued, Serving};
 use crate::owner::shared::SharedOwner;
@@ -26,10 +26,6 @@ use crate::sync::runtime::{self, Runtime};
 use crate::sync::thread;
 use crate::sync::{Instant, MutexGuard, mpsc, timeout};
 use crate::{Error, Options};
-
-/// If a group has at least this many callers, tasks queue their requests instead of running
-/// them.
-const CROWD: usize = 4;
 
 /// What each request that a task runs itself costs of tokio's cooperative budget (128),
 /// besides 1 for polling: the task yields after 128 / 8 = 16 requests.
