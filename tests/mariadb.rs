@@ -3,7 +3,7 @@
 use crate::guests;
 use crate::sandbox::Instance;
 use crate::sandbox::bindings::exports::wasi_sessions::store::sessions::Error;
-pub use server::{PASSWORD, Server, is_mysql};
+pub use server::{PASSWORD, Server, is_mysql, processes};
 use std::net::SocketAddr;
 
 #[allow(dead_code)]
@@ -12,8 +12,11 @@ mod server;
 
 /// How many connections of the component the server has.
 fn connections(server: &Server) -> String {
-    let ours = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'guarded'";
-    server.sql("shop", ours)
+    let ours = format!(
+        "SELECT COUNT(*) FROM {} WHERE user = 'guarded'",
+        processes()
+    );
+    server.sql("shop", &ours)
 }
 
 #[tokio::test]

@@ -169,11 +169,7 @@ impl Server {
     /// The number of connections to a database.
     pub fn connections(&self, database: &str) -> usize {
         let (view, name) = match self {
-            // MySQL cannot show a running statement with bytes that are no text.
-            Server::MariaDb(_) if mariadb::is_mysql() => {
-                ("performance_schema.threads", "processlist_db")
-            }
-            Server::MariaDb(_) => ("information_schema.processlist", "db"),
+            Server::MariaDb(_) => (mariadb::processes(), "db"),
             Server::Postgres(_) => ("pg_stat_activity", "datname"),
         };
         let sql = format!("SELECT count(*) FROM {view} WHERE {name} = '{database}'");

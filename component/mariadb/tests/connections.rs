@@ -3,7 +3,7 @@
 use crate::engine::{Durability, Engine, Error, Options, Outcome, Store};
 use crate::fixture::{Database, NOW, SERVER, SETUP, SETUPS, create, is_live};
 use crate::networked::proxy::{Network, Proxy};
-use crate::server::{PASSWORD, Server, is_mysql};
+use crate::server::{PASSWORD, Server, is_mysql, processes};
 use std::thread;
 
 /// Takes more than the second after which an unused connection is asked with a ping.
@@ -36,17 +36,9 @@ fn encoded_password() -> String {
 
 /// Ends the connections of `tester` to a database.
 fn kill(database: &Database) {
-    // MySQL cannot show a running statement with bytes that are no text.
-    let (id, view, prefix) = match is_mysql() {
-        true => (
-            "processlist_id",
-            "performance_schema.threads",
-            "processlist_",
-        ),
-        false => ("id", "information_schema.processlist", ""),
-    };
     let ids = database.sql(&format!(
-        "SELECT {id} FROM {view} WHERE {prefix}user = 'tester' AND {prefix}db = '{}'",
+        "SELECT id FROM {} WHERE user = 'tester' AND db = '{}'",
+        processes(),
         database.name
     ));
     for id in ids.lines() {
@@ -57,7 +49,8 @@ fn kill(database: &Database) {
 /// How many connections `tester` has to a database.
 fn connections(database: &Database) -> i64 {
     database.number(&format!(
-        "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'tester' AND db = '{}'",
+        "SELECT COUNT(*) FROM {} WHERE user = 'tester' AND db = '{}'",
+        processes(),
         database.name
     ))
 }
@@ -92,9 +85,9 @@ fn a_write_after_the_server_has_ended_an_idle_connection_is_done() {
     let url = format!("mysql://tester@127.0.0.1:{}/shop", server.port);
     let mut store = Store::open(&url, options(), NOW).unwrap();
     let id = create(&mut store, NOW, None);
-    let ours = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'tester'";
+    let ours = format!("SELECT COUNT(*) FROM {} WHERE user = 'tester'", processes());
     for version in 2..4 {
-        while server.sql("shop", ours) != "0" {
+        while server.sql("shop", &ours) != "0" {
             thread::yield_now();
         }
         let outcome = store.set(NOW, &id, b"", None);
@@ -303,11 +296,11 @@ fn a_payload_over_the_largest_packet_of_the_server_is_too_large() {
     );
     // The limit is lowered while the store is open.
     server.sql("mysql", "SET GLOBAL max_allowed_packet = 524288");
-    server.sql(
-        "mysql",
-        "SET @id = (SELECT id FROM information_schema.processlist WHERE user = 'tester');
-         KILL @id",
+    let kill = format!(
+        "SET @id = (SELECT id FROM {} WHERE user = 'tester'); KILL @id",
+        processes()
     );
+    server.sql("mysql", &kill);
     assert!(is_live(&mut store, NOW, "mine"));
     assert_eq!(
         store.set(NOW, "mine", &largest, None),

@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Error, Outcome, Request, SetRequest};
 use crate::fixture::{Database, NOW, SETUPS, is_live};
-use crate::server::is_mysql;
+use crate::server::{is_mysql, processes};
 
 #[test]
 fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
@@ -16,10 +16,10 @@ fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
         let lock = "UPDATE Sessions SET updated = updated + 1";
         let other = database.server().begin(&database.name, lock);
         let mut hurried = database.open_with(|options| options.sync_timeout = limit);
-        let id = database.number(
-            "SELECT MAX(id) FROM information_schema.processlist
-             WHERE user = 'tester' AND db = DATABASE()",
-        );
+        let id = database.number(&format!(
+            "SELECT MAX(id) FROM {} WHERE user = 'tester' AND db = DATABASE()",
+            processes()
+        ));
         for _ in 0..2 {
             assert_eq!(hurried.set(NOW, "mine", b"", None), Err(Error::Busy));
             // Reads do not wait for locks.
@@ -37,7 +37,7 @@ fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
             assert_eq!(hurried.batch(NOW, &[set, again]), Err(Error::Busy));
             assert!(!is_live(&mut hurried, NOW, "new"));
         }
-        let still = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {id}");
+        let still = format!("SELECT COUNT(*) FROM {} WHERE id = {id}", processes());
         assert_eq!(database.number(&still), 1);
         // Its rows are left to the other.
         let collected = hurried.collect(u64::MAX, 9).unwrap();
