@@ -12,10 +12,11 @@
 //! This works on any executor and without one: on a plain thread write `.wait()` instead of
 //! `.await`. An [`Answer`] is lazy; its documentation describes what dropping it does.
 //!
-//! One thread at a time uses the component: the store's own thread, which serves a bounded
-//! queue, or a caller's thread, while the queue is empty. A task of an async runtime runs
-//! only small requests itself, which do not wait for the disk. [`Sessions`] is a handle that
-//! is cheap to clone. The directory is locked for one process, and the operating system
+//! One thread at a time uses the component over SQLite: the store's own thread, which serves a
+//! bounded queue, or a caller's thread, while the queue is empty. A task of an async runtime
+//! runs only small requests itself, which do not wait for the disk. A store on a server has an
+//! instance of the component for each connection. [`Sessions`] is a handle that is cheap to
+//! clone. The directory is locked for one process, and the operating system
 //! releases the lock however that process ends. If the component crashes, the request in
 //! flight fails, and the component is restarted before the next one.
 //!

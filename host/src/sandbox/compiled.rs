@@ -18,7 +18,7 @@ use crate::sandbox::directories::create_private;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Embedded {
     pub(crate) wasm: &'static [u8],
-    /// A hash of `wasm`, made by the build script, since a start would take a millisecond
+    /// A hash of `wasm`, made by the build script, since a start would take 1 to 2 ms
     /// longer if it computed one.
     pub(crate) fingerprint: &'static str,
 }

@@ -19,7 +19,7 @@ use wasi_sessions_rules::options::{Access, Durability, Options};
 /// A connection, its statements, and the layer below them.
 pub struct Connected {
     prepared: Prepared,
-    /// The hooks that buffer writes to the WAL; with exclusive access only.
+    /// The hooks that buffer writes to the database and its WAL; with exclusive access only.
     pub gathering: Option<Arc<Gathering>>,
     /// Whether durability is relaxed for a collection step: commits do not wait for the
     /// disk, whatever the options say.

@@ -2,8 +2,8 @@
 //! writes go to the file together.
 //!
 //! SQLite writes each page of the WAL in two pieces, and a checkpoint writes page after page
-//! to the database; each piece is a call out of the component. A buffer is flushed before any
-//! other operation on its file, and that of the WAL before a request is answered. After a
+//! to the database; each piece is a call out of the component. A buffer is flushed before its
+//! file is read, synced, cut or closed, and that of the WAL before a request is answered. After a
 //! failure the WAL may need a repair before the database is reopened; see [`Damage`].
 
 use super::vfs::{Done, Failed, File, Hooks, Kind};

@@ -13,8 +13,8 @@ use wasi_sessions_rules::options::Durability;
 /// A checkpoint waits for the disk, and requests wait for it. With 64 clients and an fsync of
 /// 0.25 ms, the 99th percentile of durable updates was 10 to 13 ms with SQLite's 1000 pages,
 /// and is 5 to 7 ms with 256, for a tenth of the throughput: pages that are written again
-/// and again are copied more often. Relaxed updates wait for the disk in checkpoints only, so
-/// the throughput comes first.
+/// and again are copied more often. Relaxed updates wait for the disk only in checkpoints and
+/// after them, so the throughput comes first.
 pub(super) const fn checkpoint_after(durability: Durability) -> u64 {
     match durability {
         Durability::Full => 256,
