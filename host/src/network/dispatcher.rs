@@ -18,7 +18,7 @@ use crate::Error;
 use crate::answer::LINGER;
 use crate::owner::Replies;
 use crate::owner::caller::Caller;
-use crate::owner::group::{Budget, CROWD};
+use crate::owner::group::Budget;
 use crate::sandbox::instance::Guest;
 
 /// What bounds the jobs of a store.
@@ -274,14 +274,10 @@ impl Dispatcher {
                 }
                 return self.take_over(Instant::now());
             };
+            state.is_crowded = self.shared.has_crowd();
             drop(state);
             match self.backlog.take(kind) {
-                Some(work) => {
-                    if let Work::Group(group) = &work {
-                        self.shared.lock().is_crowded = group.len() >= CROWD;
-                    }
-                    self.begin(work, guest, kind);
-                }
+                Some(work) => self.begin(work, guest, kind),
                 None => self.shared.lock().pool.give_back(kind, Some(guest), now),
             }
         }

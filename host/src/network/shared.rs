@@ -14,6 +14,7 @@ use super::job::{Job, Kind};
 use super::pool::Pool;
 use crate::Error;
 use crate::owner::Replies;
+use crate::owner::group::CROWD;
 use crate::owner::permits::{Queue, Serving};
 
 /// A message to the dispatcher of a store with connections of type `C`.
@@ -46,8 +47,8 @@ pub(crate) struct State<C> {
     pub(crate) pool: Pool<C>,
     /// Whether a job waits for a connection. Then new callers queue.
     pub(crate) has_waiting: bool,
-    /// Whether many callers wait at once. Then they queue, because one transaction for all is
-    /// faster than one for each.
+    /// Whether many callers waited when a job was begun last. Then they queue, because one
+    /// transaction for all is faster than one for each.
     pub(crate) is_crowded: bool,
     /// When the last job or call ended, or the store was opened.
     pub(crate) quiet: Instant,
@@ -137,6 +138,11 @@ impl<C> Shared<C> {
         let mut state = self.lock();
         state.is_ticking = std::mem::take(&mut state.has_begun) || !state.calls.is_empty();
         state.is_ticking
+    }
+
+    /// Whether many callers wait for a job of theirs, in the queue or on a connection.
+    pub(crate) fn has_crowd(&self) -> bool {
+        self.queue.len() >= CROWD
     }
 
     /// Ends the use of the connections: no caller gets one any more. Returns those that are

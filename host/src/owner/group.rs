@@ -10,7 +10,7 @@ use crate::sync::mpsc;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// If a group has at least this many callers, tasks queue their requests instead of running
+/// If at least this many callers wait together, tasks queue their requests instead of running
 /// them.
 pub(crate) const CROWD: usize = 4;
 

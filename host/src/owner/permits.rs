@@ -47,7 +47,12 @@ impl Queue {
 
     /// Whether no command waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) == 0
+        self.len() == 0
+    }
+
+    /// The number of commands that wait or run.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     /// Counts a command as waiting. Then waits for a permit, unless this thread blocks until
