@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, TryCurrentError};
 use tokio::sync::mpsc;
 
 use super::inline::{InlineCall, Polled, Running, TakenOver};
@@ -93,8 +93,8 @@ impl<C> Shared<C> {
         call: impl FnOnce(C) -> Running<C>,
     ) -> Option<Inline<'a, C>> {
         // A thread that ends cannot enter the runtime.
-        let is_ending = |error: tokio::runtime::TryCurrentError| error.is_thread_local_destroyed();
-        if !self.queue.is_empty() || Handle::try_current().is_err_and(|error| is_ending(error)) {
+        let is_ending = |error: TryCurrentError| error.is_thread_local_destroyed();
+        if !self.queue.is_empty() || Handle::try_current().is_err_and(is_ending) {
             return None;
         }
         let mut state = self.lock();
