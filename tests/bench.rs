@@ -72,7 +72,11 @@ fn every_workload_is_measured_on_both_sides() {
         "update, 64, durable, 64",
         "update, 64, relaxed, 64",
     ];
-    let mut by_threads = vec!["start, 1, -, 64", "start, compiling, 1, -, 64"];
+    let mut by_threads = vec![
+        "start, 1, -, 128",
+        "start, 1, -, 64",
+        "start, compiling, 1, -, 64",
+    ];
     if cfg!(target_os = "linux") {
         by_threads.extend(["memory, 1, -, 128", "memory, 1, -, 64"]);
     }

@@ -50,8 +50,6 @@ pub(crate) struct Dispatcher {
     tasks: JoinSet<End>,
     /// The next time to look for calls that their callers do not poll.
     tick: Option<Instant>,
-    /// Whether there was a request since the last complete collection.
-    active: bool,
     /// Whether the last handle was dropped.
     is_closed: bool,
 }
@@ -88,7 +86,6 @@ impl Dispatcher {
             shared,
             tasks: JoinSet::new(),
             tick: None,
-            active: idle.step.is_some(),
             is_closed: false,
             idle,
         }
@@ -141,9 +138,11 @@ impl Dispatcher {
 
     /// Acts on a message; returns whether the store stays open.
     fn accept(&mut self, message: Message<Guest>) -> bool {
-        self.active = self.idle.step.is_some();
         match message {
-            Message::Job(kind, job) => self.backlog.push(kind, job),
+            Message::Job(kind, job) => {
+                self.shared.lock().is_active = true;
+                self.backlog.push(kind, job);
+            }
             Message::Finish(kind, running) => self.finish(kind, running, None),
             Message::Wake => self.tick = self.tick.or_else(|| Some(Instant::now() + TICK)),
             Message::Panicked => return false,
@@ -243,13 +242,14 @@ impl Dispatcher {
 
     /// When the store will collect if no request comes.
     fn collects_at(&self) -> Option<Instant> {
-        let collects = self.active && self.is_quiet() && !self.is_closed;
+        let is_active = self.idle.step.is_some() && self.shared.lock().is_active;
+        let collects = is_active && self.is_quiet() && !self.is_closed;
         collects.then(|| self.shared.lock().quiet + self.idle.after)
     }
 
     /// Queues a step of the collection of an idle store.
     fn collect(&mut self) {
-        self.active = false;
+        self.shared.lock().is_active = false;
         if let Some(step) = self.idle.step {
             self.backlog.push(Kind::Call, Job::Collect(step));
         }

@@ -1,6 +1,6 @@
 //! A store in a database on a server: a thread with its own runtime owns a few instances of
-//! the component, each with a connection, and takes jobs from a queue. While no job waits,
-//! callers run small requests themselves.
+//! the component, each with a connection, and takes jobs from a queue. While no job waits
+//! or runs, callers run small requests themselves.
 
 mod backlog;
 mod dispatcher;
@@ -42,8 +42,9 @@ use launcher::Plan;
 use pool::Pool;
 use shared::{Inline, Message, Shared};
 
-/// The maximum cost of a request that its caller runs itself.
-const MOST_INLINE: usize = 8 << 20;
+/// The maximum cost of a request that its caller runs itself; enough for a merge with the
+/// default `max_data`.
+const MOST_INLINE: usize = 9 << 20;
 
 /// The connections of an open store. Dropping this waits until queued jobs are done and the
 /// connections are closed.

@@ -31,8 +31,8 @@ pub(crate) enum Message<C> {
 }
 
 /// The period of the dispatcher's timer while callers run calls themselves; a call that runs
-/// for longer is taken over. Much shorter than the usual `syncTimeout`: each call adds a timer
-/// to the dispatcher's runtime, which wakes its thread unless another timer fires earlier.
+/// for longer is taken over. It also saves wake-ups: each call adds a timer to the dispatcher's
+/// runtime, which wakes its thread only if it is the earliest.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// The connections of a store, of type `C`, and the calls that callers run.
@@ -52,6 +52,8 @@ pub(crate) struct State<C> {
     pub(crate) is_crowded: bool,
     /// When the last job or call ended, or the store was opened.
     pub(crate) quiet: Instant,
+    /// Whether there was a request since the last collection of an idle store began.
+    pub(crate) is_active: bool,
     /// The calls that callers run.
     calls: Vec<Arc<InlineCall<C>>>,
     /// Whether a call began since the last tick.
@@ -70,6 +72,7 @@ impl<C> Shared<C> {
                 has_waiting: false,
                 is_crowded: false,
                 quiet: Instant::now(),
+                is_active: true,
                 calls: vec![],
                 has_begun: false,
                 is_ticking: false,
@@ -84,8 +87,8 @@ impl<C> Shared<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a call that the caller runs itself, if no job waits and a connection is free for
-    /// this kind; `call` makes it. It is run as the returned future is polled.
+    /// Begins a call that the caller runs itself, if no job waits or runs and a connection is free
+    /// for this kind; `call` makes it. It is run as the returned future is polled.
     pub(crate) fn begin<'a>(
         &'a self,
         messages: &'a mpsc::UnboundedSender<Message<C>>,
@@ -106,6 +109,7 @@ impl<C> Shared<C> {
         let call = InlineCall::new(kind, now, call(connection));
         state.calls.push(call.clone());
         state.has_begun = true;
+        state.is_active = true;
         let wakes = !std::mem::replace(&mut state.is_ticking, true);
         drop(state);
         if wakes {
@@ -160,9 +164,16 @@ impl<C> Shared<C> {
         let mut state = self.lock();
         state.forget(call);
         state.quiet = now;
-        let connection = connection.filter(|_| !state.is_closed);
-        state.pool.give_back(call.kind, connection, now);
-        state.has_waiting
+        let (kept, unused) = match state.is_closed {
+            true => (None, connection),
+            false => (connection, None),
+        };
+        state.pool.give_back(call.kind, kept, now);
+        let has_waiting = state.has_waiting;
+        drop(state);
+        // With it goes the application's clock, whose code may use the store.
+        drop(unused);
+        has_waiting
     }
 }
 

@@ -174,6 +174,22 @@ fn a_call_that_the_dispatcher_drops_is_closed() {
 }
 
 #[test]
+fn a_store_is_active_again_after_a_call_of_a_caller() {
+    let store = store(1);
+    for _ in 0..2 {
+        // As the collection of an idle store begins.
+        store.shared.lock().is_active = false;
+        drop(store.begin(Kind::Read).unwrap());
+        assert!(store.shared.lock().is_active);
+        store
+            .shared
+            .lock()
+            .pool
+            .give_back(Kind::Read, Some(0), Instant::now());
+    }
+}
+
+#[test]
 fn only_calls_that_began_before_are_taken_over() {
     let store = store(2);
     let (mut inline, sender) = store.begin(Kind::Read).unwrap();
