@@ -144,7 +144,7 @@ fn what_a_cancelled_call_left_on_the_connection_is_never_anothers_answer() {
         .url()
         .replace(&port(SERVER.port), &port(proxy.port));
     let hurried = Options {
-        sync_timeout: 500,
+        sync_timeout: 2000,
         ..database.options.clone()
     };
     let mut store = Store::open(&url, hurried.clone(), NOW).unwrap();

@@ -7,7 +7,7 @@ use crate::server::{is_mysql, processes};
 #[test]
 fn a_session_that_stays_locked_is_busy_and_the_connection_goes_on() {
     let [ordinary, unusual] = SETUPS;
-    for (setup, limit) in [(ordinary, 700), (unusual, 700), (ordinary, 3000)] {
+    for (setup, limit) in [(ordinary, 2000), (unusual, 2000), (ordinary, 3000)] {
         // MySQL ends a wait for a lock after one second to two at the earliest.
         let limit = if is_mysql() { 3000 } else { limit };
         let database = Database::with(setup, |options| options.gc_frequency = 0);

@@ -25,7 +25,7 @@ fn a_connection_is_kept_across_stores() {
 
 #[test]
 fn a_session_that_stays_locked_is_busy_and_the_connection_is_kept() {
-    let database = Database::with(SETUP, |options| options.sync_timeout = 500);
+    let database = Database::with(SETUP, |options| options.sync_timeout = 2000);
     let mut store = database.open();
     store.set(NOW, "mine", b"", None).unwrap();
     let lock = format!(
@@ -88,7 +88,7 @@ fn a_replica_is_never_used_and_a_server_that_becomes_one_is_abandoned() {
 
     let url = format!("postgres://tester@127.0.0.1:{}/postgres", replica.port);
     let options = Options {
-        sync_timeout: 300,
+        sync_timeout: 2000,
         ..Options::default()
     };
     let refused = |opened: Result<Store, Error>| match opened.err() {
@@ -230,7 +230,7 @@ fn with_tls_the_certificate_and_its_name_are_verified() {
              &application_name=store"
         );
         let options = Options {
-            sync_timeout: 2000,
+            sync_timeout: 5000,
             tls_roots: roots,
             ..Options::default()
         };

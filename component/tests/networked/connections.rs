@@ -63,7 +63,7 @@ fn a_write_whose_answer_is_lost_says_that_its_outcome_is_unknown() {
 
 #[test]
 fn a_read_whose_answer_is_lost_is_retried_once() {
-    let (proxy, mut store) = proxied(1000);
+    let (proxy, mut store) = proxied(3000);
     store.set(NOW, "mine", b"a", None).unwrap();
     // The first answer is lost while the network already works again for the second.
     proxy.set(Network::LosesAnswers);
@@ -84,7 +84,7 @@ fn a_read_whose_answer_is_lost_is_retried_once() {
 
 #[test]
 fn a_late_answer_is_never_given_to_another_request() {
-    let (proxy, mut store) = proxied(1000);
+    let (proxy, mut store) = proxied(3000);
     store.set(NOW, "alice", b"alice", None).unwrap();
     store.set(NOW, "bob", b"bob", None).unwrap();
     for round in 0..3 {
@@ -104,7 +104,7 @@ fn a_late_answer_is_never_given_to_another_request() {
 
 #[test]
 fn an_unreachable_server_is_busy_after_sync_timeout() {
-    let (proxy, mut store) = proxied(1000);
+    let (proxy, mut store) = proxied(3000);
     proxy.set(Network::LosesRequests);
     let _ = store.get(NOW, "mine");
     assert_eq!(store.get(NOW, "mine"), Err(Error::Busy));
