@@ -1,5 +1,6 @@
 //! Tests of the command line with `--store`.
 
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use super::server::{Server, options};
@@ -7,6 +8,7 @@ use crate::command::{Ran, bare};
 
 on_each_server! {
     the_commands_work_on_a_server,
+    a_server_that_does_not_answer_in_time_is_named,
     what_only_a_directory_has_is_refused,
 }
 
@@ -34,12 +36,6 @@ fn the_commands_work_on_a_server(server: &Server) {
         format!("wasi-sessions: created a new table `{table}`\n")
     );
     assert_eq!(run(&["create", "{}"]).errors, "");
-    let hurried = run(&["list", "--store-timeout", "1ms"]);
-    assert!(
-        hurried.error().contains("no server was ready in time"),
-        "{}",
-        hurried.errors
-    );
     assert_eq!(run(&["get", &id]).output, "{}");
     assert_eq!(run(&["set", &id, "new", "--json"]).json()["version"], 2);
     assert!(run(&["touch", &id]).line().starts_with("expires "));
@@ -51,6 +47,22 @@ fn the_commands_work_on_a_server(server: &Server) {
     assert_eq!(run(&["terminate", handle]).line(), "1 session ended");
     assert_eq!(run(&["get", &id]).code, 1);
     assert!(run(&["collect"]).line().starts_with("0 rows removed"));
+}
+
+fn a_server_that_does_not_answer_in_time_is_named(server: &Server) {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let url = format!("{}://u@{address}/d", server.kind().scheme);
+    let list = |timeout| bare(&["list", "--store", &url, "--store-timeout", timeout]);
+    let mut patient = list("10m").stderr(Stdio::null()).spawn().unwrap();
+    let hurried: Ran = list("300ms").output().unwrap().into();
+    let ended = patient.try_wait().unwrap();
+    patient.kill().unwrap();
+    patient.wait().unwrap();
+    assert_eq!(ended, None);
+    assert_eq!(hurried.code, 3, "{}", hurried.errors);
+    let words = format!("no server was ready in time: {address}");
+    assert!(hurried.error().contains(&words), "{}", hurried.errors);
 }
 
 fn what_only_a_directory_has_is_refused(server: &Server) {
