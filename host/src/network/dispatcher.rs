@@ -184,11 +184,7 @@ impl Dispatcher {
             if let Some(caller) = caller {
                 caller.answer(finished.done);
             }
-            let done = Done {
-                guest: finished.connection,
-                alone: vec![],
-                more: false,
-            };
+            let done = Done::with(finished.connection);
             End::Work { done, kind }
         });
     }

@@ -8,20 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::job::Kind;
+use super::job::{Finished, Kind};
 use crate::Error;
 use crate::owner::Replies;
 use crate::owner::caller::{Answered, Caller, contain, contained_waker};
 
 /// A call on a connection of type `C`.
 pub(crate) type Running<C> = Pin<Box<dyn Future<Output = Finished<C>> + Send>>;
-
-/// The outcome of a call.
-pub(crate) struct Finished<C> {
-    /// The connection; `None` after a trap.
-    pub(crate) connection: Option<C>,
-    pub(crate) done: Result<Replies, Error>,
-}
 
 /// A call that began in a caller's task or thread.
 pub(crate) struct InlineCall<C> {

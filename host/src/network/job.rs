@@ -92,6 +92,13 @@ pub(crate) type Call = Box<dyn for<'g> FnOnce(Result<&'g mut Guest, Error>) -> C
 
 pub(crate) type Calling<'g> = Pin<Box<dyn Future<Output = (Tell, bool)> + 'g>>;
 
+/// The outcome of requests on a connection of type `C`.
+pub(crate) struct Finished<C> {
+    /// The connection; `None` after a trap.
+    pub(crate) connection: Option<C>,
+    pub(crate) done: Result<Replies, Error>,
+}
+
 /// The outcome of a job.
 pub(crate) struct Done {
     /// The connection; `None` after a trap.
@@ -100,6 +107,17 @@ pub(crate) struct Done {
     pub(crate) alone: Vec<Job>,
     /// Whether a collection step has left rows to collect.
     pub(crate) more: bool,
+}
+
+impl Done {
+    /// The outcome of a job after which nothing is left to do.
+    pub(crate) fn with(guest: Option<Guest>) -> Self {
+        Self {
+            guest,
+            alone: vec![],
+            more: false,
+        }
+    }
 }
 
 impl Job {
@@ -175,54 +193,63 @@ impl Work {
     /// Runs the work on a connection. Ignores tokio's cooperative budget, because an instance
     /// yields to other tasks only when it waits for the network.
     pub(crate) async fn run(self, mut guest: Guest) -> Done {
-        let (mut alone, mut more, mut trapped) = (vec![], false, false);
         match self {
             Work::Group(group) => {
-                let done = unconstrained(batch(&mut guest, group.requests())).await;
-                trapped = done == Err(Error::Crashed);
+                let Finished { connection, done } = batch(guest, group.requests()).await;
                 let error = done.as_ref().err().cloned();
                 let callers = group.answer(done);
-                if let Some(error) = error {
+                let retry = |error| {
                     let failure = Arc::new(GroupFailure::new(error));
-                    let retry = |caller| Job::Alone(caller, failure.clone());
-                    alone = callers.into_iter().map(retry).collect();
+                    let alone = |caller| Job::Alone(caller, failure.clone());
+                    callers.into_iter().map(alone).collect()
+                };
+                Done {
+                    alone: error.map(retry).unwrap_or_default(),
+                    ..Done::with(connection)
                 }
             }
             Work::Alone(waiting, failure) => {
-                let done = unconstrained(batch(&mut guest, &waiting.requests)).await;
-                trapped = done == Err(Error::Crashed);
+                let Finished { connection, done } = batch(guest, &waiting.requests).await;
                 failure.record(&done);
                 waiting.answer(done);
+                Done::with(connection)
             }
             Work::Call(call, queued) => {
-                let (tell, has_trapped) = unconstrained(call(Ok(&mut guest))).await;
-                trapped = has_trapped;
+                let (tell, trapped) = unconstrained(call(Ok(&mut guest))).await;
                 drop(queued);
                 tell();
+                Done::with((!trapped).then_some(guest))
             }
             Work::Collect(step) => {
                 let collected = guest.admin(async |admin, store, opened| {
                     admin.call_collect(store, opened, step).await
                 });
                 match unconstrained(collected).await {
-                    Ok(Ok(collected)) => more = collected.more,
+                    Ok(Ok(collected)) => Done {
+                        more: collected.more,
+                        ..Done::with(Some(guest))
+                    },
                     // No request waits for this step, so its error is dropped; if the cause
                     // lasts, later requests report it.
-                    Ok(Err(_)) => {}
-                    Err(_trap) => trapped = true,
+                    Ok(Err(_)) => Done::with(Some(guest)),
+                    Err(_trap) => Done::with(None),
                 }
             }
-        }
-        Done {
-            guest: (!trapped).then_some(guest),
-            alone,
-            more,
         }
     }
 }
 
-/// Runs requests in one transaction.
-pub(crate) async fn batch(guest: &mut Guest, requests: &[Request]) -> Result<Replies, Error> {
+/// Runs requests in one transaction. Ignores tokio's cooperative budget as [`Work::run`] does.
+pub(crate) async fn batch(mut guest: Guest, requests: &[Request]) -> Finished<Guest> {
+    let done = unconstrained(replies(&mut guest, requests)).await;
+    let trapped = done == Err(Error::Crashed);
+    Finished {
+        connection: (!trapped).then_some(guest),
+        done,
+    }
+}
+
+async fn replies(guest: &mut Guest, requests: &[Request]) -> Result<Replies, Error> {
     // A call of its own takes one round trip; a batch takes two.
     if let [request] = requests {
         return match answered(guest.request(request).await) {

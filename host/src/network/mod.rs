@@ -36,7 +36,7 @@ use crate::sandbox::state::State;
 use crate::settings::Settings;
 use crate::{Database, Error};
 use dispatcher::{Dispatcher, Idle, Limits};
-use inline::{Finished, Running};
+use inline::Running;
 use job::{Call, Calling, Job, Kind, answered, batch};
 use launcher::Plan;
 use pool::Pool;
@@ -135,7 +135,10 @@ impl Connections {
             return Err(requests);
         }
         let mut requests = Some(requests);
-        let call = |guest| run_inline(guest, requests.take().unwrap_or_default());
+        let call = |guest| -> Running<Guest> {
+            let requests = requests.take().unwrap_or_default();
+            Box::pin(async move { batch(guest, &requests).await })
+        };
         let inline = self.shared.begin(&self.messages, kind, call);
         inline.ok_or_else(|| requests.unwrap_or_default())
     }
@@ -176,19 +179,6 @@ fn is_small(requests: &[Request], budget: &Budget) -> bool {
         return false;
     };
     !matches!(request.weights().writes, Writes::Many) && budget.cost(requests) <= MOST_INLINE
-}
-
-/// Runs requests on a connection, in the task or thread of their caller. Ignores tokio's
-/// cooperative budget as [`Work::run`](job::Work::run) does.
-fn run_inline(mut guest: Guest, requests: Vec<Request>) -> Running<Guest> {
-    Box::pin(unconstrained(async move {
-        let done = batch(&mut guest, &requests).await;
-        let trapped = done == Err(Error::Crashed);
-        Finished {
-            connection: (!trapped).then_some(guest),
-            done,
-        }
-    }))
 }
 
 /// Runs a call of `admin` on a connection, if there is one; see [`Call`].

@@ -6,7 +6,7 @@ use std::task::{Wake, Waker};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use super::super::inline::Finished;
+use super::super::job::Finished;
 use super::*;
 use crate::answer::Blocking;
 
