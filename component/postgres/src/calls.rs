@@ -83,10 +83,7 @@ impl Store {
             }
             let open = match done {
                 Ok(connected) => connected?,
-                Err(Elapsed) => match progress.replace(Progress::Sent) {
-                    Progress::Connecting(error) => return Err(error),
-                    Progress::Sent => return Err(Error::Busy),
-                },
+                Err(Elapsed) => return Err(said(&progress)),
             };
             kept.clock_offset = open.clock_offset;
             kept.connection = Some(open);
@@ -263,6 +260,14 @@ impl Store {
     }
 }
 
+/// The last error of connecting that says more than that there was too little time.
+fn said(progress: &RefCell<Progress>) -> Error {
+    match progress.replace(Progress::Sent) {
+        Progress::Connecting(error) => error,
+        Progress::Sent => Error::Busy,
+    }
+}
+
 /// Connects; retries until a server accepts, or until an error that no retry would help.
 /// Records the last error in `progress`. Does not retry after `end`.
 async fn connect(
@@ -282,13 +287,13 @@ async fn connect(
         if matches!(remedy, Remedy::Failed) && error != Error::Busy {
             return Err(error);
         }
-        // A migration that fails has taken more than the time of a call.
-        if migration.is_some() && Instant::now() >= end {
-            return Err(error);
-        }
         // Any other error says more.
         if error != Error::Busy {
             progress.replace(Progress::Connecting(error));
+        }
+        // A migration that fails has taken more than the time of a call.
+        if migration.is_some() && Instant::now() >= end {
+            return Err(said(progress));
         }
         network::sleep(PAUSE).await;
     }
