@@ -7,7 +7,9 @@ use std::process::{Command, Output, Stdio};
 #[path = "programs.rs"]
 mod programs;
 
-use crate::process::{Process, Session, certify, directory, free_port, printed, unprivileged};
+use crate::process::{
+    Port, Process, Session, certify, client, directory, printed, unprivileged, wait_until,
+};
 
 /// The password of the user `guarded`.
 pub const PASSWORD: &str = "s3cret, with spaces";
@@ -34,6 +36,7 @@ pub fn processes() -> &'static str {
 /// A running server.
 pub struct Server {
     pub port: u16,
+    _reserved: Port,
     directory: PathBuf,
     process: Process,
 }
@@ -69,12 +72,13 @@ impl Server {
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        let port = free_port();
+        let reserved = Port::reserve();
+        let port = reserved.number;
         let program = mysqld.as_deref().unwrap_or(programs::SERVER.as_ref());
         let mut server = unprivileged(is_root, program);
         server
             .args(["--no-defaults", "--bind-address=127.0.0.1"])
-            .args(["--skip-name-resolve", "--max-connections=200"])
+            .args(["--skip-name-resolve", "--max-connections=500"])
             .args([
                 "--innodb-buffer-pool-size=64M",
                 "--loose-innodb-flush-method=fsync",
@@ -106,6 +110,7 @@ impl Server {
         server.args(settings.iter().filter(|one| **one != "--ssl"));
         let server = Server {
             port,
+            _reserved: reserved,
             process: Process::start(&server, "TERM", &directory),
             directory,
         };
@@ -123,11 +128,8 @@ impl Server {
 
     /// Waits until the server accepts connections.
     fn wait(&self) {
-        let mut tries = 0;
-        while !self.output("mysql", ";", "SELECT 1").status.success() {
-            tries += 1;
-            assert!(tries < 3000, "{}", self.log());
-        }
+        let asks = || self.output("mysql", ";", "SELECT 1").status.success();
+        wait_until(asks, || self.log());
     }
 
     /// Stops the server, and with it all connections.
@@ -164,7 +166,7 @@ impl Server {
     }
 
     fn client(&self, database: &str) -> Command {
-        let mut command = Command::new("mariadb");
+        let mut command = client("mariadb");
         command
             .args(["--no-defaults", "--batch", "--skip-column-names", "--raw"])
             .args(["--unbuffered", "--user=root"])

@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Error, Options, Store};
 use crate::fixture::NOW;
-use crate::process::{free_port, unprivileged};
+use crate::process::{Port, unprivileged};
 use crate::server::Server;
 use std::fs;
 use std::os::unix::fs::chown;
@@ -23,7 +23,8 @@ impl Drop for Pooler {
 /// concurrent connections. Returns the version of each session after 50 writes.
 fn through_pooler(mode: &str, connections: usize) -> Vec<Result<u64, Error>> {
     let server = Server::start(&[]);
-    let port = free_port();
+    let reserved = Port::reserve();
+    let port = reserved.number;
     let directory = tempfile::tempdir().unwrap();
     let settings = directory.path().join("settings.ini");
     let database = format!("host=127.0.0.1 port={} user=tester", server.port);
@@ -44,7 +45,7 @@ fn through_pooler(mode: &str, connections: usize) -> Vec<Result<u64, Error>> {
 
     let url = format!("postgres://tester@127.0.0.1:{port}/postgres");
     let options = Options {
-        sync_timeout: 30_000,
+        sync_timeout: 120_000,
         ..Options::default()
     };
     let write = |id: &str| {

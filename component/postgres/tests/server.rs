@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 mod programs;
 
 use crate::process::{
-    NOBODY, Process, Session, certify, directory, free_port, printed, unprivileged,
+    NOBODY, Port, Process, Session, certify, client, directory, printed, unprivileged, wait_until,
 };
 
 /// The password of the user `postgres`, who logs in by SCRAM.
@@ -18,6 +18,7 @@ pub const PASSWORD: &str = "s3cret, with spaces";
 /// A running server.
 pub struct Server {
     pub port: u16,
+    _reserved: Port,
     programs: PathBuf,
     directory: PathBuf,
     process: Process,
@@ -56,7 +57,8 @@ impl Server {
         if settings.contains(&"ssl=on") {
             certify(is_root, &cluster);
         }
-        let port = free_port();
+        let reserved = Port::reserve();
+        let port = reserved.number;
         let mut server = unprivileged(is_root, &programs.join("postgres"));
         server
             .args([
@@ -65,12 +67,13 @@ impl Server {
                 "-c",
                 "listen_addresses=127.0.0.1",
             ])
-            .args(["-c", "max_connections=200", "-c", "autovacuum=off"])
+            .args(["-c", "max_connections=500", "-c", "autovacuum=off"])
             .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .arg(format!("-cunix_socket_directories={}", directory.display()))
             .arg(format!("-D{}", cluster.display()));
         let server = Server {
             port,
+            _reserved: reserved,
             programs,
             process: Process::start(&server, "INT", &directory),
             directory,
@@ -82,11 +85,8 @@ impl Server {
 
     /// Waits until the server accepts connections.
     fn wait(&self) {
-        let mut tries = 0;
-        while !self.sql_output("postgres", "SELECT 1").status.success() {
-            tries += 1;
-            assert!(tries < 3000, "{}", self.log());
-        }
+        let asks = || self.sql_output("postgres", "SELECT 1").status.success();
+        wait_until(asks, || self.log());
     }
 
     /// Stops the server and ends all connections.
@@ -124,7 +124,7 @@ impl Server {
     }
 
     fn psql(&self, database: &str) -> Command {
-        let mut command = Command::new(self.programs.join("psql"));
+        let mut command = client(self.programs.join("psql"));
         command
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
             .args(["--set=ON_ERROR_STOP=1", "--username=postgres", "--host"])

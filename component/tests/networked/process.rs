@@ -1,15 +1,21 @@
 //! A server that tests start, which runs no longer than they do.
 
+use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// The user that the server runs as if the tests run as root: servers refuse that.
 pub const NOBODY: u32 = 65_534;
+
+/// The most time in which a server starts.
+const STARTING: Duration = Duration::from_secs(300);
 
 /// Ends the server and removes its directory when its standard input ends, which it does
 /// with the process of the tests, however that ends.
@@ -102,10 +108,32 @@ pub fn unprivileged(is_root: bool, program: &Path) -> Command {
     command
 }
 
-/// A port on which nothing listens.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+/// A port of the loopback interface on which nothing listens before a server is given it: no
+/// other program gets it from the system while this exists.
+pub struct Port {
+    pub number: u16,
+    _socket: TcpSocket,
+}
+
+impl Port {
+    pub fn reserve() -> Port {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Servers set this option, too: then both can be bound to the port.
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Port {
+            number: socket.local_addr().unwrap().port(),
+            _socket: socket,
+        }
+    }
+}
+
+/// Waits until the server is ready.
+pub fn wait_until(is_ready: impl Fn() -> bool, log: impl Fn() -> String) {
+    let started = Instant::now();
+    while !is_ready() {
+        assert!(started.elapsed() < STARTING, "{}", log());
+    }
 }
 
 /// Makes a certificate for `localhost`, which it leads to itself: `server.crt` and
@@ -128,6 +156,22 @@ pub fn certify(is_root: bool, directory: &Path) {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
+}
+
+/// A client of a server, without the settings in this process's environment that would change
+/// how it connects.
+pub fn client(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["PG", "MYSQL", "MARIADB"]
+            .iter()
+            .any(|start| name.starts_with(start))
+        {
+            command.env_remove(&*name);
+        }
+    }
+    command
 }
 
 /// What a client printed that ran these statements, without the last line break.
