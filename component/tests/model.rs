@@ -64,6 +64,7 @@ impl Run {
             *all = Options {
                 access: all.access,
                 durability: all.durability,
+                sync_timeout: all.sync_timeout,
                 ..options
             }
         });
