@@ -7,6 +7,7 @@ use crate::server::{Server, is_mysql};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Instant;
 
 /// The defaults of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct Database {
     /// Its name.
     pub name: String,
     setup: Setup,
+    /// When it was made.
+    pub since: Instant,
     /// How [`Database::open`] opens it.
     pub options: Options,
 }
@@ -92,13 +95,14 @@ impl Database {
         let mut options = Options {
             durability: Durability::Relaxed,
             // Other tests may have the processors.
-            sync_timeout: 30_000,
+            sync_timeout: 120_000,
             ..Options::default()
         };
         change(&mut options);
         let database = Database {
             name,
             setup,
+            since: Instant::now(),
             options,
         };
         let create = format!("CREATE DATABASE {}", database.name);

@@ -22,13 +22,14 @@ fn refusal(database: &Database, sync: bool) -> String {
     }
 }
 
-fn assert_taken_over(store: &mut Store) {
+fn assert_taken_over(database: &Database, store: &mut Store) {
     let session = store.get(NOW, "live").unwrap().unwrap();
     assert_eq!(session.data, r#"{"a":"é"}"#.as_bytes());
     assert_eq!(session.expires, 1_700_000_060_000);
     assert_eq!(session.version, 1);
     // By the server's clock.
-    assert!(session.created.abs_diff(NOW) < 1000, "{session:?}");
+    let took = database.since.elapsed().as_millis() as u64;
+    assert!(session.created.abs_diff(NOW) <= took + 1, "{session:?}");
     assert_eq!(store.count_sessions(NOW, None), Ok(1));
     assert_eq!(store.check(), Ok(vec![]));
 }
@@ -39,9 +40,23 @@ fn the_originals_table_is_taken_over_with_its_live_sessions() {
         let database = Database::new(setup);
         database.sql(ORIGINAL);
         assert!(refusal(&database, false).contains("older"));
-        assert_taken_over(&mut database.open());
+        assert_taken_over(&database, &mut database.open());
         assert_eq!(database.sql("SHOW TABLES").to_lowercase(), "sessions");
     }
+}
+
+/// Opens a store, and says whether that took longer than its `sync_timeout`. A busy machine may
+/// take as long before the server has answered, which is tried again.
+fn is_taken_over_after_long(database: &Database) -> bool {
+    let limit = u128::from(database.options.sync_timeout);
+    for _ in 0..100 {
+        let started = Instant::now();
+        match database.try_open(|_| {}) {
+            Ok(_) => return started.elapsed().as_millis() > limit,
+            Err(error) => assert_eq!(error, Error::Busy),
+        }
+    }
+    panic!("it is never done in time");
 }
 
 #[test]
@@ -59,9 +74,7 @@ fn a_large_table_of_the_original_is_taken_over_however_long_it_takes() {
                  (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})
                SELECT CONCAT('many ', n), REPEAT('x', 200), 1700000060 FROM numbers"
         ));
-        let started = Instant::now();
-        drop(database.open());
-        let is_long = started.elapsed().as_millis() > 1000;
+        let is_long = is_taken_over_after_long(&database);
         let count = (rows + 1).to_string();
         assert_eq!(database.sql("SELECT COUNT(*) FROM Sessions"), count);
         if is_long {
@@ -91,7 +104,7 @@ fn a_takeover_that_was_interrupted_goes_on_after_any_step() {
         let database = Database::new(SETUP);
         database.sql(&format!("{ORIGINAL} {}", steps.concat()));
         assert!(refusal(&database, false).contains("older"));
-        assert_taken_over(&mut database.open());
+        assert_taken_over(&database, &mut database.open());
         assert_eq!(database.sql("SHOW TABLES"), "Sessions");
     }
     // All was copied, and the original is still there.
@@ -102,8 +115,11 @@ fn a_takeover_that_was_interrupted_goes_on_after_any_step() {
         "{copied} CREATE TABLE `-Sessions` (id VARCHAR(100))"
     ));
     let unready = |options: &mut Options| (options.sync, options.gc_step) = (false, 7);
-    assert_taken_over(&mut database.open_with(unready));
-    assert_taken_over(&mut database.open_with(|options| options.gc_step = 7));
+    assert_taken_over(&database, &mut database.open_with(unready));
+    assert_taken_over(
+        &database,
+        &mut database.open_with(|options| options.gc_step = 7),
+    );
     assert_eq!(database.sql("SHOW TABLES"), "Sessions");
 }
 
@@ -171,7 +187,7 @@ fn a_takeover_that_fails_says_where_the_sessions_are() {
     let why = refusal(&database, true);
     assert!(why.contains("`-Sessions`"), "{why}");
     database.sql("DROP VIEW `+Sessions`");
-    assert_taken_over(&mut database.open());
+    assert_taken_over(&database, &mut database.open());
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Database {
         let mut options = Options {
             durability: Durability::Relaxed,
             // Longer than the default, since other tests may occupy the processors.
-            sync_timeout: 30_000,
+            sync_timeout: 120_000,
             ..Options::default()
         };
         change(&mut options);

@@ -3,7 +3,7 @@
 
 use crate::engine::{Engine, Error, Outcome, Store};
 use crate::fixture::{Database, NOW, SETUP, create, is_live};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The original's table, as Sequelize creates it, with sessions.
 const ORIGINAL: &str = r#"
@@ -26,18 +26,34 @@ fn the_originals_table_is_migrated_with_its_live_sessions() {
     let database = Database::new(SETUP);
     database.sql(ORIGINAL);
     assert!(refusal(&database, false).contains("older"));
+    let started = Instant::now();
     let mut store = database.open();
+    let took = started.elapsed().as_millis() as u64;
     let session = store.get(NOW, "live").unwrap().unwrap();
     assert_eq!(session.data, r#"{"a":"é"}"#.as_bytes());
     assert_eq!(session.expires, 1_700_000_060_000);
     assert_eq!(session.version, 1);
     // By the server's clock.
-    assert!(session.created.abs_diff(NOW) < 1000, "{session:?}");
+    assert!(session.created.abs_diff(NOW) <= took + 1, "{session:?}");
     assert_eq!(store.count_sessions(NOW, None), Ok(1));
     assert_eq!(store.check(), Ok(vec![]));
     let tables = "SELECT count(*) FROM pg_class WHERE relkind = 'r'
                   AND relnamespace = current_schema()::regnamespace";
     assert_eq!(database.sql(tables), "2");
+}
+
+/// Opens a store, and says whether that took longer than its `sync_timeout`. A busy machine may
+/// take as long before the server has answered, which is tried again.
+fn is_migrated_after_long(database: &Database) -> bool {
+    let limit = u128::from(database.options.sync_timeout);
+    for _ in 0..100 {
+        let started = Instant::now();
+        match database.try_open(|_| {}) {
+            Ok(_) => return started.elapsed().as_millis() > limit,
+            Err(error) => assert_eq!(error, Error::Busy),
+        }
+    }
+    panic!("it is never done in time");
 }
 
 #[test]
@@ -50,9 +66,7 @@ fn a_large_table_of_the_original_is_migrated_however_long_it_takes() {
             r#"INSERT INTO "Sessions" SELECT 'many ' || n, repeat('x', 200), 1700000060
                  FROM generate_series(1, {rows}) n"#
         ));
-        let started = Instant::now();
-        drop(database.open());
-        let is_long = started.elapsed().as_millis() > 1000;
+        let is_long = is_migrated_after_long(&database);
         let count = (rows + 1).to_string();
         assert_eq!(database.sql(r#"SELECT count(*) FROM "Sessions""#), count);
         if is_long {
@@ -75,9 +89,12 @@ fn a_migration_drops_what_has_expired_by_the_servers_clock() {
     let url = database.url();
     let url = url.replace(&format!("{path}%20"), &format!("{path}%2Cpg%5Fcatalog%20"));
     assert!(url.contains("catalog"), "{url}");
+    let started = Instant::now();
     let mut store = Store::open(&url, database.options.clone(), NOW).unwrap();
     let offset = store.clock_offset();
-    assert!(offset.abs_diff(86_400_000) <= 1000, "{offset}");
+    let took = started.elapsed().as_millis() as u64;
+    let error = offset.abs_diff(86_400_000);
+    assert!(error <= took + 1, "{offset} after {took}");
     assert!(is_live(&mut store, NOW, "long"));
     assert_eq!(store.count_sessions(NOW, None), Ok(1));
 }
@@ -237,8 +254,9 @@ fn renewals_change_no_index() {
          WHERE schemaname = '{}' AND relname = 'Sessions'",
         database.schema
     );
-    let counted = (0..1000)
-        .map(|_| database.sql(&counts))
+    let started = Instant::now();
+    let counted = std::iter::repeat_with(|| database.sql(&counts))
+        .take_while(|_| started.elapsed() < Duration::from_secs(120))
         .find(|counts| counts.starts_with("200|"));
     let (_, hot) = counted.as_deref().unwrap().split_once('|').unwrap();
     let hot: u32 = hot.parse().unwrap();
