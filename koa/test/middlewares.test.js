@@ -126,18 +126,18 @@ for (const middleware of MIDDLEWARES) {
   });
 
   test(`${middleware}: a session expires when its life has passed, and a rolling one is renewed`, async (t) => {
-    const server = await serve(t, middleware, directory(t), { maxAge: 60_000, rolling: true });
+    const server = await serve(t, middleware, directory(t), { maxAge: 6_000_000, rolling: true });
     const [idle, busy] = [new Browser(server), new Browser(server)];
     await Promise.all([idle.visit('/count'), busy.visit('/count')]);
     // koa-session-minimal renews a session only when it writes it.
     const renewing = middleware === 'koa-session-minimal' ? '/count' : '/read';
-    await forward(server, 40_000);
+    await forward(server, 4_000_000);
     const { count } = await busy.visit(renewing);
-    await forward(server, 40_000);
+    await forward(server, 4_000_000);
     assert.equal((await idle.visit('/read')).count, null);
     assert.equal((await busy.visit('/read')).count, count);
     assert.equal(await live(server), 1);
-    await forward(server, 80_000);
+    await forward(server, 8_000_000);
     assert.equal((await busy.visit('/read')).count, null);
     assert.equal(await live(server), 0);
   });
@@ -156,11 +156,11 @@ for (const middleware of MIDDLEWARES) {
 }
 
 test('koa-session: a session that is not rolling expires however often it is read', async (t) => {
-  const server = await serve(t, 'koa-session', directory(t), { maxAge: 60_000 });
+  const server = await serve(t, 'koa-session', directory(t), { maxAge: 6_000_000 });
   const browser = new Browser(server);
   await browser.visit('/count');
   for (const expected of [1, 1, null]) {
-    await forward(server, 25_000);
+    await forward(server, 2_500_000);
     const { count, setsCookie } = await browser.copy().visit('/read');
     assert.equal(count, expected);
     if (count) assert.ok(!setsCookie);
@@ -170,26 +170,26 @@ test('koa-session: a session that is not rolling expires however often it is rea
 });
 
 test('koa-session: a session is renewed in the second half of its life', async (t) => {
-  const server = await serve(t, 'koa-session', directory(t), { maxAge: 60_000, renew: true });
+  const server = await serve(t, 'koa-session', directory(t), { maxAge: 6_000_000, renew: true });
   const browser = new Browser(server);
   await browser.visit('/count');
-  await forward(server, 20_000);
+  await forward(server, 2_000_000);
   assert.deepEqual(await browser.visit('/read'), { status: 200, setsCookie: false, count: 1 });
-  await forward(server, 20_000);
+  await forward(server, 2_000_000);
   assert.deepEqual(await browser.visit('/read'), { status: 200, setsCookie: true, count: 1 });
-  await forward(server, 55_000);
-  assert.equal((await browser.copy().visit('/read')).count, 1, 'after 95 s');
-  await forward(server, 80_000);
+  await forward(server, 5_500_000);
+  assert.equal((await browser.copy().visit('/read')).count, 1, 'after 9500 s');
+  await forward(server, 8_000_000);
   assert.equal((await browser.visit('/read')).count, null);
 });
 
 test('koa-session: a session of the browser lives as long as browserSessionLifetime', async (t) => {
-  const server = await serve(t, 'koa-session', directory(t), { maxAge: 'session', browserSessionLifetime: 60_000 });
+  const server = await serve(t, 'koa-session', directory(t), { maxAge: 'session', browserSessionLifetime: 6_000_000 });
   const browser = new Browser(server);
   await browser.visit('/count');
-  await forward(server, 59_000);
+  await forward(server, 5_000_000);
   assert.equal((await browser.visit('/read')).count, 1);
-  await forward(server, 2_000);
+  await forward(server, 1_000_000);
   assert.equal((await browser.visit('/read')).count, null);
 });
 
