@@ -125,6 +125,13 @@ fn an_error_of_the_database_starts_with_the_stores_name() {
     let refused = sessions.set("", "{}", LIFE).wait();
     assert!(matches!(refused, Err(Error::InvalidArgument(words)) if words.starts_with("id: ")));
     drop(sessions);
+    let elsewhere = Options {
+        sync: false,
+        table_name: "Elsewhere".into(),
+        ..named()
+    };
+    let missing = home.builder().options(elsewhere).open().wait().err();
+    assert!(matches!(missing, Some(Error::MissingTable(words)) if words.starts_with("Visits: ")));
     fs::write(home.database(), "not a database".repeat(99)).unwrap();
     let damaged = home.builder().options(named()).open().wait().err();
     assert!(matches!(damaged, Some(Error::Corrupt(words)) if words.starts_with("Visits: ")));

@@ -93,7 +93,7 @@ pub enum Error {
     /// A write was sent to a server, which did not answer it: it was done once or not at all.
     /// A retry can do it a second time. The message is for a log.
     #[error("{0}")]
-    Unknown(String),
+    UnknownOutcome(String),
     /// Any other error, as a message for a log.
     #[error("{0}")]
     Other(String),
@@ -113,9 +113,6 @@ fn at(file: Option<&Path>) -> String {
     file.map_or_else(String::new, |file| format!(", at `{}`", file.display()))
 }
 
-/// The end of the component's message for a write that was sent to a server but not answered.
-const UNKNOWN: &str = "whether the request was done is unknown";
-
 impl From<contract::Error> for Error {
     fn from(error: contract::Error) -> Self {
         match error {
@@ -125,7 +122,7 @@ impl From<contract::Error> for Error {
             contract::Error::StorageFull => Self::StorageFull,
             contract::Error::Corrupt(place) => Self::Corrupt(place),
             contract::Error::MissingTable(place) => Self::MissingTable(place),
-            contract::Error::Other(reason) if reason.ends_with(UNKNOWN) => Self::Unknown(reason),
+            contract::Error::UnknownOutcome(reason) => Self::UnknownOutcome(reason),
             contract::Error::Other(reason) => Self::Other(reason),
         }
     }

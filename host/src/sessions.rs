@@ -45,7 +45,7 @@ use crate::{
 /// Durations given for a function were measured in a directory. On a server
 /// [`sync_timeout`](crate::Options::sync_timeout) bounds each call: one that needs longer, for
 /// example for many sessions, fails with [`Error::Busy`] if it only reads, else with
-/// [`Error::Unknown`].
+/// [`Error::UnknownOutcome`].
 ///
 /// Dropping the last handle and the last [`Answer`] closes the store: that drop blocks its
 /// thread, usually for milliseconds, until queued requests are done, the database is closed
@@ -208,7 +208,7 @@ impl Sessions {
 
     /// Runs all requests in one transaction, in order. Each has its own reply, and one that
     /// fails does not affect the others. If the batch as a whole fails, nothing was done,
-    /// except possibly with [`Error::Crashed`], [`Error::Unknown`], [`Error::Replaced`],
+    /// except possibly with [`Error::Crashed`], [`Error::UnknownOutcome`], [`Error::Replaced`],
     /// [`Error::LockLost`] or [`Error::Closed`].
     pub fn batch(&self, requests: Vec<Request>) -> Answer<Vec<Result<Reply, Error>>> {
         let requests = requests.into_iter().map(Into::into).collect();

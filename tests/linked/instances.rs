@@ -172,7 +172,7 @@ async fn a_crash_of_the_store_is_an_error_for_the_guest_and_not_a_trap() {
     let mut guest = guests.open().await;
     call!(guest, call_set("x", b"1", LIFE)).unwrap();
     let crashed = call!(guest, call_create(&vec![b'x'; 32 << 20], LIFE, None));
-    let Err(Refusal::Other(words)) = crashed else {
+    let Err(Refusal::UnknownOutcome(words)) = crashed else {
         panic!("{crashed:?}");
     };
     assert!(words.contains("crashed"), "{words}");

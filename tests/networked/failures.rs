@@ -122,7 +122,7 @@ impl Writer {
             number += 1;
             match sessions.set(&self.id, number.to_string(), None).wait() {
                 Ok(_) => self.answered.store(number, Ordering::SeqCst),
-                Err(Error::Unknown(_)) => unknown += 1,
+                Err(Error::UnknownOutcome(_)) => unknown += 1,
                 Err(error) => panic!("{error}"),
             }
             // A read does not fail: it is retried, or waits for a connection.

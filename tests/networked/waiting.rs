@@ -105,7 +105,7 @@ fn a_request_that_waits_too_long_for_a_connection_is_busy_and_nothing_was_done(s
                 busy += 1;
                 assert!(direct.inspect(handle).wait().unwrap().is_some());
             }
-            Err(Error::Unknown(_)) => {}
+            Err(Error::UnknownOutcome(_)) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -57,6 +57,7 @@ fn with_name(name: &str, error: Error) -> Error {
     match error {
         Error::Corrupt(words) => Error::Corrupt(format!("{name}: {words}")),
         Error::MissingTable(words) => Error::MissingTable(format!("{name}: {words}")),
+        Error::UnknownOutcome(words) => Error::UnknownOutcome(format!("{name}: {words}")),
         Error::Other(words) => Error::Other(format!("{name}: {words}")),
         unnamed @ (Error::Busy
         | Error::InvalidArgument(_)

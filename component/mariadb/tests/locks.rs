@@ -42,7 +42,7 @@ impl Locked {
         ));
         let is_unknown = |error: &Error| match error {
             Error::Busy => false,
-            Error::Other(words) if words.contains("unknown") => true,
+            Error::UnknownOutcome(_) => true,
             other => panic!("{other:?}"),
         };
         for _ in 0..2 {

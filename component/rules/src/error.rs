@@ -16,6 +16,8 @@ pub enum Error {
     Corrupt(String),
     /// The table is missing and `sync` is off; says where.
     MissingTable(String),
+    /// The work was sent to a server and not answered: done once or not at all.
+    UnknownOutcome(String),
     /// Anything else, as a message for a log.
     Other(String),
 }
@@ -32,7 +34,7 @@ impl Error {
             Error::Other(words) => words,
             other => format!("{other:?}"),
         };
-        Error::Other(format!("{words}; whether the request was done is unknown"))
+        Error::UnknownOutcome(format!("{words}; whether the request was done is unknown"))
     }
 
     /// Whether a request of a batch with this error is merely refused, while the other

@@ -64,7 +64,7 @@ fn check_unknown<T: std::fmt::Debug>(
         prepare(store);
         proxy.set(network);
         match write(store) {
-            Err(Error::Other(words)) if words.contains("unknown") => return,
+            Err(Error::UnknownOutcome(_)) => return,
             Err(Error::Busy) => {}
             other => panic!("{other:?}"),
         }

@@ -110,8 +110,8 @@ pub struct OpenStore(Sessions);
 /// the stores at once, and a waiting request does not block a thread.
 ///
 /// A request that a guest has sent is done even if the guest is dropped; an answered write
-/// is durable, as the store's option `durability` says. If the store crashes or is closed,
-/// the guest gets the error `other`, and does not trap.
+/// is durable, as the store's option `durability` says. If the store crashes, the guest gets the
+/// error `unknown-outcome`, and if it is closed `other`; the guest does not trap.
 ///
 /// ```
 /// use wasi_sessions::{Stores, StoresView};
@@ -204,9 +204,8 @@ impl From<Error> for contract::Error {
             Error::StorageFull => Self::StorageFull,
             Error::Corrupt(place) => Self::Corrupt(place),
             Error::MissingTable(place) => Self::MissingTable(place),
-            Error::Crashed | Error::Closed | Error::Unknown(_) | Error::Other(_) => {
-                Self::Other(error.to_string())
-            }
+            Error::Crashed | Error::UnknownOutcome(_) => Self::UnknownOutcome(error.to_string()),
+            Error::Closed | Error::Other(_) => Self::Other(error.to_string()),
             Error::InUse { .. } | Error::Directory { .. } | Error::Start(_) => {
                 Self::Other("the session store could not be started".to_owned())
             }

@@ -176,7 +176,7 @@ fn concerns_all(error: &Error) -> bool {
         Error::Crashed
             | Error::Closed
             | Error::Busy
-            | Error::Unknown(_)
+            | Error::UnknownOutcome(_)
             | Error::Unreachable { .. }
     )
 }

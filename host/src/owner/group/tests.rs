@@ -236,7 +236,7 @@ pub(crate) fn waiting(queue: &Arc<Queue>) -> (Waiting, Answered<Replies>) {
 #[test]
 fn a_group_that_failed_is_tried_one_by_one_unless_that_is_in_vain_or_unsafe() {
     let queue = Arc::new(Queue::new());
-    let unknown = Error::Unknown("Session: lost".to_owned());
+    let unknown = Error::UnknownOutcome("Session: lost".to_owned());
     let unreachable = Error::Unreachable {
         servers: "a:1".to_owned(),
     };
