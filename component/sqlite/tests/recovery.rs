@@ -78,7 +78,7 @@ fn many_shared_stores_can_open_what_a_crashed_exclusive_one_left() {
     let mut store = database.open();
     let id = create(&mut store, NOW, None);
     for _ in 0..10 {
-        let left = crashed(&database, Access::Shared, |all| all.sync_timeout = 60_000);
+        let left = crashed(&database, Access::Shared, |all| all.sync_timeout = 600_000);
         let (opening, open) = (Barrier::new(6), Barrier::new(6));
         let take_over = || {
             opening.wait();

@@ -136,15 +136,17 @@ fn names(directory: &TempDir) -> Vec<String> {
 fn work_renews_its_lock() {
     let (directory, storage) = open(0);
     let done = storage.transaction(Room::Growing, |_| {
+        let mut before = SystemTime::now();
         for _ in 0..10 {
+            before = SystemTime::now();
             let_pass(&lock(&storage), Duration::from_secs(3));
             work(&storage)?;
         }
         let token = lease::entries(&lock(&storage).lease.directory)
             .next()
             .unwrap();
-        let age = SystemTime::now().duration_since(modified(&token));
-        assert!(age.unwrap() < Duration::from_secs(3));
+        // The clock of a file system is a little behind.
+        assert!(modified(&token) > before - Duration::from_secs(1));
         assert_eq!(names(&directory), ["sessions.db.lock"]);
         add(&storage, 1)
     });
