@@ -2,12 +2,11 @@
 
 mod groups;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,8 +24,12 @@ pub(crate) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
+/// A builder for a store that does not collect while it is idle, which a machine that stalls
+/// can make it at any time.
 pub(crate) fn builder(home: &TempDir) -> Builder {
-    Builder::new(home.path().join("store")).cache_directory(COMPILED)
+    let mut builder = Builder::new(home.path().join("store")).cache_directory(COMPILED);
+    builder.settings.idle = Duration::from_secs(86_400);
+    builder
 }
 
 pub(crate) fn home() -> TempDir {
@@ -347,7 +350,7 @@ fn an_idle_store_collects_its_garbage() {
         now.fetch_add(1000, Ordering::SeqCst);
         // One request wakes the store's thread; no others follow.
         assert_eq!(sessions.count_sessions(None).wait(), Ok(0));
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(300);
         while size() > 1 << 20 {
             assert!(Instant::now() < deadline, "{} bytes are left", size());
             thread::yield_now();
@@ -358,13 +361,10 @@ fn an_idle_store_collects_its_garbage() {
 #[test]
 fn a_full_collection_lets_other_requests_run_between_its_steps() {
     let home = home();
-    let now = Arc::new(AtomicU64::new(1_700_000_000_000));
-    let clock = now.clone();
-    let sessions = builder(&home)
-        .clock(move || SystemTime::UNIX_EPOCH + Duration::from_millis(clock.load(Ordering::SeqCst)))
-        .open()
-        .wait()
-        .unwrap();
+    let clock = Arc::new(Stopped::default());
+    let shown = clock.clone();
+    let sessions = builder(&home).clock(move || shown.read());
+    let sessions = sessions.open().wait().unwrap();
     let create = Request::Create(NewSession::new(vec![b'x'; 500]).ttl(ms(1000)));
     for _ in 0..20 {
         sessions.batch(vec![create.clone(); 1000]).wait().unwrap();
@@ -373,17 +373,90 @@ fn a_full_collection_lets_other_requests_run_between_its_steps() {
         .create(NewSession::new("kept").ttl(ms(1_000_000)))
         .wait();
     let id = kept.unwrap().id;
-    now.fetch_add(1000, Ordering::SeqCst);
+    clock.now.store(1000, Ordering::SeqCst);
+
+    // The collection is stopped in its first step, and again two readings later.
+    clock.stop_after(1);
     let collector = sessions.clone();
     let collection = thread::spawn(move || collector.collect_all().wait());
-    let mut seen = BTreeSet::new();
-    while !collection.is_finished() {
-        sessions.set(&id, "", Some(ms(1_000_000))).wait().unwrap();
-        seen.insert(sessions.stats().wait().unwrap().expired);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut asked = vec![];
+    for _ in 0..2 {
+        clock.wait_until_stopped();
+        let mut set = sessions.set(&id, "", Some(ms(1_000_000)));
+        let mut stats = sessions.stats();
+        assert!(Pin::new(&mut set).poll(&mut context).is_pending());
+        assert!(Pin::new(&mut stats).poll(&mut context).is_pending());
+        asked.push((set, stats));
+        clock.stop_after(2);
     }
+    clock.go_on();
+    let seen: Vec<u64> = asked
+        .into_iter()
+        .map(|(set, stats)| {
+            assert!(matches!(set.wait(), Ok(Outcome::Written(_))));
+            stats.wait().unwrap().expired
+        })
+        .collect();
     assert_eq!(collection.join().unwrap(), Ok(20_000));
-    let partly = seen.iter().filter(|left| (1..20_000).contains(*left));
-    assert!(partly.count() > 1, "others saw {seen:?}");
+    assert!(
+        20_000 > seen[0] && seen[0] >= seen[1] && seen[1] > 0,
+        "others saw {seen:?}"
+    );
     assert_eq!(sessions.stats().wait().unwrap().expired, 0);
     assert_eq!(sessions.collect_all().wait(), Ok(0));
+}
+
+/// A clock that stops whoever reads it, after so many readings.
+#[derive(Default)]
+struct Stopped {
+    /// The time, in milliseconds.
+    now: AtomicU64,
+    state: Mutex<Stops>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Stops {
+    /// The readings until a reader is stopped; `None` if none is to be stopped.
+    left: Option<u64>,
+    has_stopped: bool,
+}
+
+impl Stopped {
+    fn read(&self) -> SystemTime {
+        let mut state = self.state.lock().unwrap();
+        state.left = state.left.map(|left| left.saturating_sub(1));
+        if state.left == Some(0) {
+            state.has_stopped = true;
+            self.changed.notify_all();
+            let going_on = self
+                .changed
+                .wait_while(state, |state| state.left == Some(0));
+            drop(going_on.unwrap());
+        }
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    /// Lets a stopped reader go on, and stops the one after so many further readings.
+    fn stop_after(&self, readings: u64) {
+        self.set(Some(readings));
+    }
+
+    /// Lets all readers go on.
+    fn go_on(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, left: Option<u64>) {
+        let mut state = self.state.lock().unwrap();
+        (state.left, state.has_stopped) = (left, false);
+        self.changed.notify_all();
+    }
+
+    fn wait_until_stopped(&self) {
+        let state = self.state.lock().unwrap();
+        let stopped = self.changed.wait_while(state, |state| !state.has_stopped);
+        drop(stopped.unwrap());
+    }
 }

@@ -23,7 +23,7 @@ const MANY: usize = 300;
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, finished) = mpsc::channel();
     thread::spawn(move || done.send(work()));
-    let finished = finished.recv_timeout(Duration::from_secs(60));
+    let finished = finished.recv_timeout(Duration::from_secs(600));
     finished.expect("the work does not hang or panic")
 }
 

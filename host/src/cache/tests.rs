@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use crate::owner::permits::Serving;
-use crate::tests::{COMPILED, behind_one_another, ms, refuse};
+use crate::tests::{behind_one_another, ms, refuse};
 use crate::{
     Builder, Durability, Error, NewSession, Options, Outcome, Reply, Request, Session, Sessions,
 };
@@ -39,9 +39,7 @@ fn relaxed() -> Options {
 }
 
 fn builder(home: &TempDir) -> Builder {
-    Builder::new(home.path().join("store"))
-        .cache_directory(COMPILED)
-        .options(relaxed())
+    crate::tests::builder(home).options(relaxed())
 }
 
 /// A manual clock that counts how often it is read: outside the store once for each session
