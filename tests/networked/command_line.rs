@@ -16,6 +16,7 @@ on_each_server! {
 fn run(server: &Server, table: &str, arguments: &[&str]) -> Ran {
     let mut command = bare(arguments);
     command.args(["--store", &server.url(), "--table", table]);
+    command.args(["--store-timeout", "5m"]);
     let command = command
         .env(server.kind().variable, server.kind().password)
         .stdin(Stdio::null());
@@ -84,7 +85,7 @@ fn what_only_a_directory_has_is_refused(server: &Server) {
     );
     let keyed: Ran = keyed.output().unwrap().into();
     assert!(keyed.error().contains("`key`"), "{}", keyed.errors);
-    let mut wrong = bare(&["list", "--store", &server.url()]);
+    let mut wrong = bare(&["list", "--store", &server.url(), "--store-timeout", "5m"]);
     let wrong: Ran = wrong
         .env(server.kind().variable, "secret")
         .output()

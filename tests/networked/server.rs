@@ -216,7 +216,7 @@ pub fn options() -> Options {
 /// The defaults, with a longer `sync_timeout` for a busy machine.
 fn patient() -> Options {
     Options {
-        sync_timeout: Duration::from_secs(30),
+        sync_timeout: Duration::from_secs(120),
         ..Options::default()
     }
 }

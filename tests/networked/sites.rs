@@ -12,7 +12,7 @@ on_each_server! {
 fn serve(server: &Server, table: &str) -> Site {
     let mut serve = bare(&["serve", "--address", "127.0.0.1:0", "--table", table]);
     serve
-        .args(["--store", &server.url()])
+        .args(["--store", &server.url(), "--store-timeout", "5m"])
         .env(server.kind().variable, server.kind().password);
     Site::spawn(serve)
 }

@@ -130,9 +130,14 @@ fn expired_sessions_are_absent_and_are_collected(server: &Server) {
     let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = Arc::new(AtomicU64::new(real.as_millis() as u64));
     let shown = now.clone();
+    // Neither requests nor an idle store collect.
+    let options = Options {
+        gc_frequency: 0,
+        ..options()
+    };
     // Only one connection: a second one would measure the offset of the server's clock again.
     let sessions = over(server.database().connections(1))
-        .options(options())
+        .options(options)
         .clock(move || moment(shown.load(Ordering::SeqCst)))
         .open()
         .wait()

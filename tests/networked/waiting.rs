@@ -23,7 +23,7 @@ on_each_server! {
 }
 
 /// The time limit of a test's waiting, much longer than it takes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A request that was sent.
 pub enum Sent<T> {
@@ -63,7 +63,7 @@ pub fn answered<T>(sent: Sent<T>) -> Result<T, Error> {
 
 fn a_request_that_waits_too_long_for_a_connection_is_busy_and_nothing_was_done(server: &Server) {
     const COUNT: usize = 20;
-    let limit = Duration::from_secs(4);
+    let limit = Duration::from_secs(10);
     let proxy = Proxy::start(server.address().port());
     let port = |port: u16| format!(":{port}/");
     let through = server
@@ -120,13 +120,14 @@ fn connections_that_are_not_used_are_closed_but_for_one(server: &Server) {
     let sessions = over(database).open().wait().unwrap();
     let id = create(&sessions, "kept");
     assert_eq!(server.connections("unused"), 1);
-    let calls: Vec<_> = (0..8).map(|_| send(sessions.stats())).collect();
-    for call in calls {
-        answered(call).unwrap();
-    }
     let started = Instant::now();
     while server.connections("unused") == 1 {
         assert!(started.elapsed() < PATIENCE, "no connection was opened");
+        // A fast server may answer each before the next one is sent.
+        let calls: Vec<_> = (0..8).map(|_| send(sessions.stats())).collect();
+        for call in calls {
+            answered(call).unwrap();
+        }
     }
     while server.connections("unused") > 1 {
         // One that is used does not keep the others open.

@@ -10,7 +10,7 @@ use crate::networked::server::POSTGRES;
 fn a_server_is_measured_beside_native_connections_and_keeps_no_table_of_the_bench() {
     let url = POSTGRES.url();
     let small = ["--sessions", "64", "--rounds", "1", "--milliseconds", "1"];
-    let mut command = bare(&["bench", "--store", &url, "--json"]);
+    let mut command = bare(&["bench", "--store", &url, "--store-timeout", "5m", "--json"]);
     let command = command
         .args(small)
         .env("PGPASSWORD", POSTGRES.kind().password);
