@@ -20,7 +20,7 @@ const FIREFOX: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko
                        Firefox/140.0";
 
 /// The time-out of a page.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program that drives browsers; killed on drop.
 struct Driver {

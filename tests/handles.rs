@@ -209,7 +209,8 @@ fn a_dropped_opening_releases_the_directory_once_it_has_ended() {
     assert!(!home.path().exists());
 
     let mut opening = home.builder().open();
-    assert!(poll_once(&mut opening).is_pending());
+    // It is under way, or done, on another thread.
+    drop(poll_once(&mut opening));
     drop(opening);
     loop {
         match home.builder().open().wait() {

@@ -124,7 +124,8 @@ fn a_guest_that_opens_too_many_stores_gets_a_clear_error() {
 #[test]
 fn huge_batches_of_guests_get_a_clear_error_and_others_are_answered_meanwhile() {
     let home = Home::new();
-    let site = Site::start(&home, &["--component", guests::FILE, "--admin"]);
+    let arguments = ["--component", guests::FILE, "--admin", "--timeout", "10m"];
+    let site = Site::start(&home, &arguments);
     let words = site.get("/batches").body;
     let lines: Vec<&str> = words.lines().collect();
     assert!(lines[0].contains("1001 in one batch"), "{words}");

@@ -23,7 +23,7 @@ fn guest(home: &Home, arguments: &[&str]) -> Site {
     Site::start(home, &[&component, arguments].concat())
 }
 
-/// A time-out short enough for a test to reach, and long enough for other requests.
+/// A time-out short enough for a test to reach. A busy machine may not answer within it.
 const SOON: [&str; 2] = ["--timeout", "700ms"];
 
 #[test]
@@ -114,12 +114,27 @@ fn an_instance_that_computes_or_waits_too_long_is_stopped_with_504() {
 #[test]
 fn instances_that_compute_for_ever_do_not_starve_others() {
     let home = Home::new();
-    let site = guest(&home, &["--timeout", "3s"]);
+    let site = guest(&home, &["--timeout", "10m"]);
+    let request = format!("GET /spin HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
+    let spinning = [(); 16].map(|()| {
+        let mut stream = site.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    });
+    for _ in 0..5 {
+        assert_eq!(site.get("/hello").status, 200);
+    }
+    drop(site);
+    for mut stream in spinning {
+        let mut answer = vec![];
+        let _ = stream.read_to_end(&mut answer);
+        assert_eq!(answer, b"", "it computed until the server was killed");
+    }
+
+    // Many are stopped in time, too.
+    let site = guest(&home, &SOON);
     thread::scope(|scope| {
         let spinning: Vec<_> = (0..16).map(|_| scope.spawn(|| site.get("/spin"))).collect();
-        for _ in 0..5 {
-            assert_eq!(site.get("/hello").status, 200);
-        }
         for spinning in spinning {
             assert_eq!(spinning.join().unwrap().status, 504);
         }
@@ -143,7 +158,7 @@ fn an_instance_that_traps_or_never_answers_is_500_and_others_continue() {
 #[test]
 fn a_truncated_response_is_not_taken_for_a_complete_one() {
     let home = Home::new();
-    let site = guest(&home, &SOON);
+    let site = guest(&home, &["--timeout", "10s"]);
     let request = |path: &str| {
         let address = site.address;
         format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
@@ -167,7 +182,7 @@ fn a_truncated_response_is_not_taken_for_a_complete_one() {
 #[test]
 fn a_client_that_does_not_read_loses_its_connection() {
     let home = Home::new();
-    let site = guest(&home, &SOON);
+    let site = guest(&home, &["--timeout", "10s", "--body-timeout", "1h"]);
     let own = site.sockets();
     let mut clients: Vec<_> = (0..8).map(|_| site.connect()).collect();
     let request = format!("GET /large HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
@@ -179,7 +194,7 @@ fn a_client_that_does_not_read_loses_its_connection() {
     // The server closes all connections although no client reads.
     let started = Instant::now();
     while site.sockets() > own {
-        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() < Duration::from_secs(120));
     }
     for client in &mut clients {
         let mut response = vec![];

@@ -79,7 +79,9 @@ fn a_stop_waits_for_requests_in_flight() {
 fn a_stop_waits_no_longer_than_a_request_may_take() {
     let home = Home::new();
     let site = guest(&home, &SOON);
-    let _never_complete = site.begin("/create");
+    // On a busy machine a request may be late before its body is read.
+    let begun = (0..100).find_map(|_| site.try_begin("/create"));
+    let _never_complete = begun.expect("the server begins to read the body");
     let started = Instant::now();
     let log = site.stop();
     // Requests with more time have 7 seconds.
@@ -109,6 +111,6 @@ fn a_client_that_goes_away_does_not_stop_its_request() {
 fn wait_for_sessions(site: &Site, count: &str) {
     let started = Instant::now();
     while site.get("/count").body != count {
-        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() < Duration::from_secs(120));
     }
 }

@@ -38,7 +38,7 @@ fn attempts_to_guess_the_operators_token_are_limited() {
             break;
         }
         assert_eq!(answer.status, 429);
-        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() < Duration::from_secs(120));
     }
     // An operator who is logged in needs no attempt.
     attacker.post("/operator", &[("secret", "a guess")]);
