@@ -51,16 +51,17 @@ impl Client {
         self.caller
     }
 
-    /// Sends requests until the load ends; ends the load at the first difference.
+    /// Sends requests until the load ends, one at least; ends the load at the first difference.
     pub async fn run(mut self, load: &Load) -> (Option<Self>, anyhow::Result<()>) {
         let _end = load.ends_on_drop();
-        let mut done = Ok(());
-        while done.is_ok() && !load.is_over() {
-            done = self.ask(load).await;
+        loop {
+            let done = self.ask(load).await;
             load.count();
+            if done.is_err() || load.is_over() {
+                let number = self.number;
+                return (Some(self), done.with_context(|| format!("client {number}")));
+            }
         }
-        let number = self.number;
-        (Some(self), done.with_context(|| format!("client {number}")))
     }
 
     /// Makes one random request, batch or call of `admin` while the clock is stopped, and
