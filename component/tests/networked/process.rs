@@ -77,13 +77,33 @@ impl Drop for Process {
     }
 }
 
+/// Whether a file system has room for the servers of all tests. In memory, a container often has
+/// a few MiB.
+fn has_room(directory: &Path) -> bool {
+    const NEEDED: u64 = 3 << 30;
+    let free = Command::new("df")
+        .args(["--output=avail", "--block-size=1"])
+        .arg(directory)
+        .output();
+    free.is_ok_and(|free| {
+        let text = String::from_utf8_lossy(&free.stdout).into_owned();
+        let bytes = text
+            .lines()
+            .last()
+            .and_then(|line| line.trim().parse().ok());
+        bytes.is_some_and(|bytes: u64| bytes > NEEDED)
+    })
+}
+
 /// A directory for a server, in memory where the machine offers that, and whether the tests
 /// run as root.
 pub fn directory() -> (PathBuf, bool) {
-    let directory = tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .map(TempDir::keep)
-        .unwrap();
+    let memory = Path::new("/dev/shm");
+    let directory = match has_room(memory) {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    };
+    let directory = directory.map(TempDir::keep).unwrap();
     let is_root = fs::metadata(&directory).unwrap().uid() == 0;
     if is_root {
         chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
