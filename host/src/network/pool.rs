@@ -222,8 +222,9 @@ mod tests {
     #[test]
     fn connections_that_are_unused_for_the_longest_time_are_closed_but_for_one() {
         let mut pool = pool(3);
-        let later = Instant::now() + Duration::from_secs(1);
-        let used = pool.take(Kind::Write, Instant::now()).unwrap();
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let used = pool.take(Kind::Write, now).unwrap();
         pool.give_back(Kind::Write, Some(used), later);
         assert_eq!(used, 2);
         let before = later - Duration::from_millis(1);
