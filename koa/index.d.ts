@@ -57,8 +57,9 @@ export interface Options {
 /**
  * Opens a store.
  *
- * Fails with `in-use` when another process has a store open in the directory, with `no-lock`
- * when other processes cannot be excluded.
+ * Fails with `in-use` when another process has a store open in the directory, or an instance with
+ * shared access uses the database for longer than `syncTimeout`; with `no-lock` when other processes
+ * cannot be excluded.
  */
 export function open(options: Options): Promise<Store>;
 
@@ -214,6 +215,7 @@ export class SessionsError extends Error {
     | 'directory'
     | 'in-use'
     | 'invalid-argument'
+    | 'lock-lost'
     | 'missing-table'
     | 'no-lock'
     | 'no-sync'

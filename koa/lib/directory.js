@@ -4,6 +4,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 const { SessionsError, fromSystem, invalid } = require('./errors.js');
+const { Lease } = require('./lease.js');
 const { lock } = require('./lock.js');
 
 const { O_DIRECTORY, O_RDONLY } = fs.constants;
@@ -17,10 +18,13 @@ const RESERVED = '.wasi-sessions';
  */
 class Directory {
   #fd;
+  #file;
+  #lease;
 
   /** Creates the directory when it is missing, for this user alone and durably, and locks it. */
   constructor(given, file, isShared) {
     checkFile(file);
+    this.#file = file;
     try {
       const first = fs.mkdirSync(given, { recursive: true, mode: 0o700 });
       /** An absolute path without links, since the process may change its working directory. */
@@ -51,8 +55,52 @@ class Directory {
     }
   }
 
+  /**
+   * Takes the lease of instances with `shared` access, which do not see the lock; it is held
+   * until the directory is closed. Waits up to `patience` milliseconds while such an instance has
+   * it, then throws `in-use`. On a full disk, takes the space that it needs from the reserve,
+   * which the component makes again.
+   */
+  async takeLease(patience) {
+    const database = path.join(this.root.base, this.#file);
+    try {
+      this.#lease = await Lease.take(database, patience).catch((error) => {
+        if (!isFull(error) || !removes(`${database}-reserve`)) throw error;
+        return Lease.take(database, patience);
+      });
+    } catch (error) {
+      if (isFull(error)) throw new SessionsError({ code: 'storage-full', message: 'the disk is full' });
+      throw fromSystem(`cannot take the lock \`${path.join(this.path, this.#file)}.lock\``, error);
+    }
+    if (this.#lease) return;
+    throw new SessionsError({
+      code: 'in-use',
+      message: `an instance with \`shared\` access uses the database \`${path.join(this.path, this.#file)}\``,
+    });
+  }
+
+  /** The path of the lease's token; `undefined` without a lease. */
+  get token() {
+    return this.#lease?.token;
+  }
+
   close() {
+    this.#lease?.release();
     fs.closeSync(this.#fd);
+  }
+}
+
+function isFull({ code }) {
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
+
+/** Removes a file; false if it cannot be removed. */
+function removes(file) {
+  try {
+    fs.unlinkSync(file);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -15,6 +15,9 @@ const READ_CACHE = 32 << 20;
 /** The default of the option `maxData`, in bytes. */
 const MAX_DATA = 1 << 20;
 
+/** The default of the option `syncTimeout`, in milliseconds. */
+const SYNC_TIMEOUT = 3000;
+
 /** The most requests of one batch. */
 const MOST_REQUESTS = 128;
 
@@ -42,20 +45,27 @@ async function open(options = {}) {
   const isShared = component.access === 'shared';
   const cache = isShared || readCache === 0 ? undefined : new ReadCache(readCache);
   const directory = new Directory(given, file, isShared);
-  const settings = {
-    ...directory.root,
-    directory: directory.path,
-    file,
-    options: toJson(component),
-    mostRequests: mostRequests(component.maxData),
-  };
   try {
+    if (!isShared) await directory.takeLease(patience(component.syncTimeout));
+    const settings = {
+      ...directory.root,
+      directory: directory.path,
+      file,
+      token: directory.token,
+      options: toJson(component),
+      mostRequests: mostRequests(component.maxData),
+    };
     const owner = await Owner.open(settings, () => cache?.clear());
     return new Store({ owner, directory, cache, boundsSubjects: component.maxPerSubject != null });
   } catch (error) {
     directory.close();
     throw error;
   }
+}
+
+/** How long to wait for the lease; the component refuses a value out of range afterwards. */
+function patience(syncTimeout) {
+  return Number.isFinite(syncTimeout) ? syncTimeout : SYNC_TIMEOUT;
 }
 
 /** The most requests of a batch, so that the sessions it reads have at most `MOST_READ` bytes. */

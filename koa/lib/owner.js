@@ -23,6 +23,9 @@ const PAUSE = 1000;
 const ITEM = 200;
 
 const CLOSED = { code: 'closed', message: 'the store is closed' };
+/** The codes of errors after which the store must be opened again. */
+const LOST = ['replaced', 'lock-lost'];
+
 const OVERLOADED = { code: 'busy', message: 'too many requests wait for the database' };
 
 /**
@@ -46,7 +49,10 @@ class Owner {
   /** Whether the queue is going to be sent after the next turn. */
   #isGathering = false;
   #closing;
+  /** Called when a worker has died. */
   #onRestart;
+  /** The error that every request gets once the database was replaced or its lock was lost. */
+  #lost;
   /** Why and when the last worker could not open the store. */
   #failed = { at: -Infinity };
   /** The last time that the component read from the clock, in milliseconds since the epoch. */
@@ -79,7 +85,8 @@ class Owner {
   /** Runs the queued requests, closes the database and ends the worker. */
   close() {
     if (!this.#closing) {
-      const closed = this.call('close', {});
+      // Without a worker, one would be started, which must not open a database that is lost.
+      const closed = this.#lost && !this.#isOpen ? Promise.resolve() : this.call('close', {});
       this.#closing = closed.then(
         () => this.#end(),
         async (error) => {
@@ -93,6 +100,7 @@ class Owner {
 
   #enqueue(item) {
     if (this.#closing) return Promise.reject(new SessionsError(CLOSED));
+    if (this.#lost && item.call !== 'close') return Promise.reject(new SessionsError(this.#lost));
     if (this.#waiting + item.size > MOST_WAITING) return Promise.reject(new SessionsError(OVERLOADED));
     return new Promise((resolve, reject) => {
       Object.assign(item, { resolve, reject });
@@ -150,11 +158,17 @@ class Owner {
     this.now = now;
     sent.forEach((item, index) => {
       const { error, value } = replies[index];
+      this.#note(error);
       if (error) item.reject(new SessionsError(error));
       else item.resolve(value);
     });
     this.#sendSoon();
     if (this.#sent.length === 0) this.#worker?.unref();
+  }
+
+  /** Records an error after which the database must not be used any more. */
+  #note(error) {
+    if (LOST.includes(error?.code)) this.#lost ??= error;
   }
 
   #start() {
@@ -178,6 +192,7 @@ class Owner {
           this.#answered(message);
         } else {
           failure = message.refused ?? message.crashed;
+          this.#note(failure);
         }
       });
       worker.on('error', (error) => {

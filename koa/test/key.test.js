@@ -3,14 +3,13 @@
 const assert = require('node:assert/strict');
 const { randomBytes } = require('node:crypto');
 const fs = require('node:fs');
-const path = require('node:path');
 const { test } = require('node:test');
 const { inspect } = require('node:util');
 
-const { directory, open } = require('./support.js');
+const { directory, filesIn, open } = require('./support.js');
 
 /** Whether a file of the directory has these bytes. */
-const isInFiles = (folder, bytes) => fs.readdirSync(folder).some((name) => fs.readFileSync(path.join(folder, name)).includes(bytes));
+const isInFiles = (folder, bytes) => filesIn(folder).some((name) => fs.readFileSync(name).includes(bytes));
 
 test('with a key no file contains a payload, and collecting changes the key', async (t) => {
   const folder = directory(t);

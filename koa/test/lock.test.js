@@ -5,30 +5,8 @@ const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
-const { Worker } = require('node:worker_threads');
 
-const { HOST, directory, open, run } = require('./support.js');
-
-/** Calls `use` with a PATH that has only these programs, as shell scripts or, if empty, as links. */
-async function withPrograms(t, programs, use) {
-  const bin = directory(t);
-  fs.mkdirSync(bin);
-  for (const [name, text] of Object.entries(programs)) {
-    if (text) fs.writeFileSync(path.join(bin, name), text, { mode: 0o755 });
-    else fs.symlinkSync(which(name), path.join(bin, name));
-  }
-  const before = process.env.PATH;
-  process.env.PATH = bin;
-  try {
-    return await use();
-  } finally {
-    process.env.PATH = before;
-  }
-}
-
-function which(name) {
-  return spawnSync('/bin/sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).stdout.trim();
-}
+const { HOST, directory, open, run, which, withPrograms, workers } = require('./support.js');
 
 for (const program of ['flock', 'perl']) {
   test(`with ${program}, a second owner is refused until the first has closed`, { skip: !which(program) }, (t) =>
@@ -127,13 +105,7 @@ test('a store notices that its directory was moved, and does not change the one 
 });
 
 test('a worker that is started after its directory was moved notices it, too', async (t) => {
-  const started = [];
-  const { ref } = Worker.prototype;
-  Worker.prototype.ref = function () {
-    started.push(this);
-    return ref.call(this);
-  };
-  t.after(() => (Worker.prototype.ref = ref));
+  const started = workers(t);
   const where = directory(t);
   const store = await open({ directory: where });
   await store.set('a', {});

@@ -4,19 +4,7 @@ const assert = require('node:assert/strict');
 const { test } = require('node:test');
 const { Worker } = require('node:worker_threads');
 
-const { directory, open, openStore, run } = require('./support.js');
-
-/** The workers that are started while a test runs. */
-function workers(t) {
-  const started = [];
-  const { ref } = Worker.prototype;
-  Worker.prototype.ref = function () {
-    if (!started.includes(this)) started.push(this);
-    return ref.call(this);
-  };
-  t.after(() => (Worker.prototype.ref = ref));
-  return started;
-}
+const { directory, open, openStore, run, workers } = require('./support.js');
 
 test('when a worker dies, requests in flight fail and the next worker runs the queue', async (t) => {
   const started = workers(t);

@@ -9,7 +9,7 @@ const { promisify } = require('node:util');
 const session = require('express-session');
 
 const { SessionsError } = require('koa-wasi-sessions');
-const { directory, open, openStore } = require('./support.js');
+const { directory, filesIn, open, openStore } = require('./support.js');
 
 const DAY = 86_400_000;
 
@@ -296,7 +296,7 @@ test('directories and files are private', async (t) => {
   t.after(() => store.close());
   await store.set('a', {});
   assert.equal(fs.statSync(where).mode & 0o777, 0o700);
-  for (const name of fs.readdirSync(where)) assert.equal(fs.statSync(path.join(where, name)).mode & 0o777, 0o600, name);
+  for (const name of filesIn(where)) assert.equal(fs.statSync(name).mode & 0o777, 0o600, name);
 });
 
 test('a payload that is not JSON counts as missing, and is reported', async (t) => {

@@ -2,12 +2,13 @@
 
 // Helpers of several tests: directories, stores, programs in separate processes.
 
-const { spawn } = require('node:child_process');
+const { spawn, spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const readline = require('node:readline');
+const { Worker } = require('node:worker_threads');
 
 const { open } = require('koa-wasi-sessions');
 
@@ -24,6 +25,12 @@ function directory(t) {
   const made = fs.mkdtempSync(path.join(os.tmpdir(), 'koa-wasi-sessions-'));
   t.after(() => fs.rmSync(made, { recursive: true, force: true }));
   return path.join(made, 'sessions');
+}
+
+/** The paths of the files in a directory and its folders. */
+function filesIn(folder) {
+  const names = fs.readdirSync(folder, { recursive: true }).map((name) => path.join(folder, name));
+  return names.filter((name) => fs.statSync(name).isFile());
 }
 
 /** A store in a new directory, closed after the test. */
@@ -70,4 +77,37 @@ function run(t, directory, text, { parameters = [], ...options } = {}) {
   return new Program(t, [...parameters, '-e', `${head}\n${text}`], options);
 }
 
-module.exports = { HOST, Program, directory, open, openStore, run };
+/** Calls `use` with a PATH that has only these programs, as shell scripts or, if empty, as links. */
+async function withPrograms(t, programs, use) {
+  const bin = directory(t);
+  fs.mkdirSync(bin);
+  for (const [name, text] of Object.entries(programs)) {
+    if (text) fs.writeFileSync(path.join(bin, name), text, { mode: 0o755 });
+    else fs.symlinkSync(which(name), path.join(bin, name));
+  }
+  const before = process.env.PATH;
+  process.env.PATH = bin;
+  try {
+    return await use();
+  } finally {
+    process.env.PATH = before;
+  }
+}
+
+function which(name) {
+  return spawnSync('/bin/sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).stdout.trim();
+}
+
+/** The workers that are started while a test runs. */
+function workers(t) {
+  const started = [];
+  const { ref } = Worker.prototype;
+  Worker.prototype.ref = function () {
+    if (!started.includes(this)) started.push(this);
+    return ref.call(this);
+  };
+  t.after(() => (Worker.prototype.ref = ref));
+  return started;
+}
+
+module.exports = { HOST, Program, directory, filesIn, open, openStore, run, which, withPrograms, workers };

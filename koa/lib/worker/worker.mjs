@@ -6,15 +6,16 @@ import './environment.mjs';
 import { Component, explain } from './component.mjs';
 import { Watch } from './watch.mjs';
 
-const REPLACED = { code: 'replaced', message: 'the database or its directory was moved, removed or replaced' };
-
 let component;
 let watch;
 
 /** Answers a message; if the component becomes unusable, reports that and ends the thread. */
 function answer({ call, parameters }) {
   try {
-    const replies = call === 'close' || watch.isInPlace() ? run(call, parameters) : refuse(call, parameters);
+    const problem = watch.problem();
+    let replies = problem ? refuse(problem, call, parameters) : run(call, parameters);
+    const later = watch.problemAfter();
+    if (later) replies = refuse(later, call, parameters);
     parentPort.postMessage({ replies, now: component.now });
   } catch (error) {
     parentPort.postMessage({ crashed: explain(error) });
@@ -36,16 +37,27 @@ function run(call, parameters) {
   }
 }
 
-function refuse(call, parameters) {
+/** Closing succeeds, but leaves the files alone: it would write to the database and remove files by name. */
+function refuse(error, call, parameters) {
+  if (call === 'close') return [{}];
   const refused = call === 'requests' ? parameters : [parameters];
-  return refused.map(() => ({ error: REPLACED }));
+  return refused.map(() => ({ error }));
 }
 
-try {
-  component = new Component(workerData);
+function start() {
   watch = new Watch(workerData);
+  const problem = watch.problem();
+  if (problem) return { refused: problem };
+  component = new Component(workerData);
+  watch.note();
   parentPort.on('message', answer);
-  parentPort.postMessage({ opened: true });
-} catch (error) {
-  parentPort.postMessage({ refused: explain(error) });
+  return { opened: true };
 }
+
+let started;
+try {
+  started = start();
+} catch (error) {
+  started = { refused: explain(error) };
+}
+parentPort.postMessage(started);
