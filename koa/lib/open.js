@@ -55,7 +55,7 @@ async function open(options = {}) {
       options: toJson(component),
       mostRequests: mostRequests(component.maxData),
     };
-    const owner = await Owner.open(settings, () => cache?.clear());
+    const owner = await Owner.open(settings, { onRestart: () => cache?.clear(), onLost: () => cache?.end() });
     return new Store({ owner, directory, cache, boundsSubjects: component.maxPerSubject != null });
   } catch (error) {
     directory.close();

@@ -49,8 +49,8 @@ class Owner {
   /** Whether the queue is going to be sent after the next turn. */
   #isGathering = false;
   #closing;
-  /** Called when a worker has died. */
   #onRestart;
+  #onLost;
   /** The error that every request gets once the database was replaced or its lock was lost. */
   #lost;
   /** Why and when the last worker could not open the store. */
@@ -58,16 +58,20 @@ class Owner {
   /** The last time that the component read from the clock, in milliseconds since the epoch. */
   now = 0;
 
-  /** Starts the worker, and resolves when the store is open. */
-  static async open(settings, onRestart) {
-    const owner = new Owner(settings, onRestart);
+  /**
+   * Starts the worker, and resolves when the store is open. `onRestart` is called when a worker
+   * has died, `onLost` when the database must not be used any more.
+   */
+  static async open(settings, callbacks) {
+    const owner = new Owner(settings, callbacks);
     await owner.#start();
     return owner;
   }
 
-  constructor(settings, onRestart) {
+  constructor(settings, { onRestart, onLost }) {
     this.#settings = settings;
     this.#onRestart = onRestart;
+    this.#onLost = onLost;
   }
 
   /** Queues a request; it may be sent in a batch with others. */
@@ -168,7 +172,9 @@ class Owner {
 
   /** Records an error after which the database must not be used any more. */
   #note(error) {
-    if (LOST.includes(error?.code)) this.#lost ??= error;
+    if (this.#lost || !LOST.includes(error?.code)) return;
+    this.#lost = error;
+    this.#onLost();
   }
 
   #start() {

@@ -76,6 +76,12 @@ class ReadCache {
     this.#cleared = this.#number;
   }
 
+  /** Invalidates all sessions, and caches none from now on. */
+  end() {
+    this.clear();
+    this.#limit = 0;
+  }
+
   #insert(id, { text, expires }) {
     const before = this.#entries.get(id);
     if (before) this.#remove(id, before);

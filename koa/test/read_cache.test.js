@@ -1,10 +1,12 @@
 'use strict';
 
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const path = require('node:path');
 const { test } = require('node:test');
 
 const { ReadCache } = require('../lib/read_cache.js');
-const { openStore } = require('./support.js');
+const { directory, open, openStore } = require('./support.js');
 
 /** A generator of pseudo-random integers below a limit. */
 function numbers(seed) {
@@ -53,6 +55,24 @@ test('with the cache every answer is that of the database, even with writes in f
     }
   }
 });
+
+for (const [what, code, lose] of [
+  ['the directory was moved', 'replaced', (where) => fs.renameSync(where, `${where}.old`)],
+  ['the lock was removed', 'lock-lost', (where) => fs.rmSync(path.join(where, 'sessions.db.lock'), { recursive: true })],
+]) {
+  test(`nothing is answered from memory after a request failed since ${what}`, async (t) => {
+    const where = directory(t);
+    const store = await open({ directory: where });
+    await store.set('a', { x: 1 });
+    lose(where);
+    let failed;
+    while (!failed) failed = await store.set('b', {}).then(() => undefined, (error) => error);
+    assert.equal(failed.code, code);
+    await assert.rejects(store.get('a'), { code });
+    await assert.rejects(store.get('b'), { code });
+    await store.close();
+  });
+}
 
 test('the cache is bounded in bytes, and keeps sessions that are used', () => {
   const cache = new ReadCache(10_000);
