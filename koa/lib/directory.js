@@ -7,7 +7,7 @@ const { SessionsError, fromSystem, invalid } = require('./errors.js');
 const { Lease } = require('./lease.js');
 const { lock } = require('./lock.js');
 
-const { O_DIRECTORY, O_RDONLY } = fs.constants;
+const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
 
 /** The host's own files in the directory start with this. */
 const RESERVED = '.wasi-sessions';
@@ -20,6 +20,7 @@ class Directory {
   #fd;
   #file;
   #lease;
+  #database;
 
   /** Creates the directory when it is missing, for this user alone and durably, and locks it. */
   constructor(given, file, isShared) {
@@ -79,6 +80,18 @@ class Directory {
     });
   }
 
+  /**
+   * Holds the database open, so that no other file gets its identity, by which the worker
+   * recognises it, while no worker runs. Without a free descriptor it is not held.
+   */
+  holdDatabase() {
+    try {
+      this.#database = fs.openSync(path.join(this.root.base, this.#file), O_RDONLY | (O_NOFOLLOW ?? 0) | (O_NONBLOCK ?? 0));
+    } catch {
+      // The worker notices by itself if the file is gone.
+    }
+  }
+
   /** The path of the lease's token; `undefined` without a lease. */
   get token() {
     return this.#lease?.token;
@@ -86,6 +99,7 @@ class Directory {
 
   close() {
     this.#lease?.release();
+    if (this.#database !== undefined) fs.closeSync(this.#database);
     fs.closeSync(this.#fd);
   }
 }

@@ -56,6 +56,7 @@ async function open(options = {}) {
       mostRequests: mostRequests(component.maxData),
     };
     const owner = await Owner.open(settings, { onRestart: () => cache?.clear(), onLost: () => cache?.end() });
+    directory.holdDatabase();
     return new Store({ owner, directory, cache, boundsSubjects: component.maxPerSubject != null });
   } catch (error) {
     directory.close();

@@ -189,6 +189,8 @@ class Owner {
       this.#worker = worker;
       let failure = { code: 'crashed', message: 'the thread of the store ended' };
       worker.on('message', (message) => {
+        // For the next worker, which must find the same files.
+        if (message.files) this.#settings.files = message.files;
         if (message.opened) {
           this.#isOpen = true;
           resolve();

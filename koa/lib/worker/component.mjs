@@ -32,12 +32,14 @@ const log = new Log();
 export class Component {
   #store;
   #admin;
+  #root;
   #backup;
   #clock;
 
   /** Opens the store, with options as JSON. For what it throws, see {@link explain}. */
   constructor({ base, identity, file, options }) {
-    const root = new Root(base, identity);
+    const root = new Root(base, identity, [file, `${file}-wal`]);
+    this.#root = root;
     this.#backup = new Root(base, identity);
     const { interfaces, clock } = imports(new Map([[STORE, root], [BACKUP, this.#backup]]), log);
     this.#clock = clock;
@@ -50,6 +52,11 @@ export class Component {
   /** The last time that the component read from the clock, in milliseconds since the epoch. */
   get now() {
     return this.#clock.now;
+  }
+
+  /** The status of the database or its WAL, if the component has it open. */
+  opened(name) {
+    return this.#root.opened(name);
   }
 
   /**

@@ -60,14 +60,30 @@ function toPosition(offset) {
 
 /** A directory that the component was given. */
 export class Root {
+  /** The open files of the names that are watched. */
+  #opened = new Map();
+
   /**
    * `base` is a path that stays valid if the directory is moved, such as `/proc/self/fd/3`.
    * Otherwise `identity` is the device and inode of the directory, which are compared before
-   * a name in it is changed.
+   * a name in it is changed. The open files of the names in `watched` are returned by
+   * {@link opened}.
    */
-  constructor(base, identity) {
+  constructor(base, identity, watched = []) {
     this.base = base;
     this.identity = identity;
+    for (const name of watched) this.#opened.set(name, undefined);
+  }
+
+  /** The status of a file that the component has open; `undefined` when it has not. */
+  opened(name) {
+    return this.#opened.get(name)?.status();
+  }
+
+  /** Records that a file was opened: the first is SQLite's, others are open only for a moment. */
+  note(target, file) {
+    const name = target.slice(`${this.base}/./`.length);
+    if (this.#opened.has(name) && this.opened(name) === undefined) this.#opened.set(name, file);
   }
 
   /** Converts a path of the component to one of this machine; refuses `..` and links to directories. */
@@ -132,8 +148,14 @@ export class Descriptor {
       if (openFlags.exclusive) flags |= O_EXCL;
       if (openFlags.truncate) flags |= O_TRUNC;
       opened.#fd = fs.openSync(target, flags, FILE_MODE);
+      this.#root.note(target, opened);
       return opened;
     });
+  }
+
+  /** The status of an open file; `undefined` when it is closed. */
+  status() {
+    return this.#fd === undefined ? undefined : fs.fstatSync(this.#fd);
   }
 
   #file() {

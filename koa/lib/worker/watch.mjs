@@ -1,4 +1,4 @@
-// Detects that the database or its directory was moved, removed or replaced while it is open,
+// Detects that the database, its write-ahead log or its directory was moved, removed or replaced,
 // or that another owner took over the lease: later writes would be lost, appear in another store,
 // or destroy the database.
 
@@ -15,7 +15,7 @@ const DOUBTFUL_AFTER = 10_000;
 
 const REPLACED = {
   code: 'replaced',
-  message: 'the database or its directory was moved, removed or replaced',
+  message: 'the database, its write-ahead log or its directory was moved, removed or replaced',
 };
 const LOCK_LOST = {
   code: 'lock-lost',
@@ -23,31 +23,39 @@ const LOCK_LOST = {
 };
 
 export class Watch {
-  #base;
   #directory;
-  #file;
+  #identity;
+  #names;
   #token;
-  #identities;
+  /** The identities of the files by name, as far as they are known. */
+  #files;
+  #haveChanged = false;
+  #component;
   #looked = -Infinity;
   #renewed = [-Infinity, -Infinity];
   #problem;
 
   /**
    * `base` refers to the open directory; `directory` is the absolute path that it must keep.
-   * `token` is the path of the lease's token, `undefined` with shared access.
+   * `files` is what an earlier worker reported with {@link changes}. `token` is the path of the
+   * lease's token, `undefined` with shared access.
    */
-  constructor({ base, directory, file, token }) {
-    this.#base = base;
+  constructor({ base, directory, file, files = {}, token }) {
     this.#directory = directory;
-    this.#file = file;
+    this.#identity = identify(fs.statSync(base));
+    this.#names = [file, `${file}-wal`];
+    this.#files = { ...files };
     this.#token = token;
-    this.note();
     if (token !== undefined) setInterval(() => this.#renew(), RENEW_AFTER).unref();
   }
 
-  /** Records the files as they are in the open directory. */
-  note() {
-    this.#identities = this.#identify(this.#base);
+  /** Watches the files that the component has just opened, which must be those of an earlier worker. */
+  watch(component) {
+    this.#component = component;
+    const [database] = this.#names;
+    const known = this.#files[database];
+    this.#note();
+    if (known !== undefined && known !== this.#files[database]) this.#problem = REPLACED;
     this.#look();
   }
 
@@ -61,23 +69,46 @@ export class Watch {
     return this.#problem;
   }
 
-  /** The same after a call, during which this process may have been stopped. */
+  /**
+   * The same after a call: fails at once if an open file has no name any more, or if this process
+   * was stopped during the call. Does not notice a file that was moved.
+   */
   problemAfter() {
-    if (this.#isDoubtful()) this.#look();
+    const isUnlinked = this.#note();
+    if (isUnlinked) this.#problem ??= REPLACED;
+    else if (this.#isDoubtful()) this.#look();
     return this.#problem;
+  }
+
+  /** The identities of the files, if they have changed since the last call: for the next worker. */
+  changes() {
+    const changed = this.#haveChanged ? { ...this.#files } : undefined;
+    this.#haveChanged = false;
+    return changed;
+  }
+
+  /** Records which files the component has open; whether one of them has no name any more. */
+  #note() {
+    let isUnlinked = false;
+    for (const name of this.#names) {
+      const open = this.#component.opened(name);
+      if (open === undefined) continue;
+      isUnlinked ||= open.nlink === 0;
+      const identity = identify(open);
+      if (identity === this.#files[name]) continue;
+      this.#files[name] = identity;
+      this.#haveChanged = true;
+    }
+    return isUnlinked;
   }
 
   #look() {
     this.#looked = Date.now();
     if (this.#problem) return;
     if (this.#isDoubtful()) this.#renew();
-    if (this.#identities !== this.#identify(this.#directory)) this.#problem = REPLACED;
-    else if (this.#token !== undefined && !fs.lstatSync(this.#token, { throwIfNoEntry: false })) this.#problem = LOCK_LOST;
-  }
-
-  #identify(directory) {
-    const found = [directory, path.join(directory, this.#file)].map((name) => fs.statSync(name, { throwIfNoEntry: false }));
-    return found.map((status) => `${status?.dev}:${status?.ino}`).join();
+    const isMoved = (name) => this.#files[name] !== undefined && !isAt(path.join(this.#directory, name), this.#files[name]);
+    if (!isAt(this.#directory, this.#identity) || this.#names.some(isMoved)) this.#problem = REPLACED;
+    else if (this.#token !== undefined && !isAt(this.#token)) this.#problem = LOCK_LOST;
   }
 
   /** Whether the lease may be lost, because this thread has not renewed it for long. */
@@ -95,6 +126,20 @@ export class Watch {
     } catch {
       // The next check looks for the token.
     }
+  }
+}
+
+function identify({ dev, ino }) {
+  return `${dev}:${ino}`;
+}
+
+/** Whether the name refers to this file, or to any if none is given; true when that cannot be determined. */
+function isAt(name, identity) {
+  try {
+    const found = fs.lstatSync(name, { throwIfNoEntry: false });
+    return found !== undefined && (identity === undefined || identify(found) === identity);
+  } catch {
+    return true;
   }
 }
 

@@ -16,7 +16,7 @@ function answer({ call, parameters }) {
     let replies = problem ? refuse(problem, call, parameters) : run(call, parameters);
     const later = watch.problemAfter();
     if (later) replies = refuse(later, call, parameters);
-    parentPort.postMessage({ replies, now: component.now });
+    parentPort.postMessage({ replies, now: component.now, files: watch.changes() });
   } catch (error) {
     parentPort.postMessage({ crashed: explain(error) });
     process.exit(1);
@@ -49,9 +49,11 @@ function start() {
   const problem = watch.problem();
   if (problem) return { refused: problem };
   component = new Component(workerData);
-  watch.note();
+  watch.watch(component);
+  const replaced = watch.problem();
+  if (replaced) return { refused: replaced };
   parentPort.on('message', answer);
-  return { opened: true };
+  return { opened: true, files: watch.changes() };
 }
 
 let started;
