@@ -2,6 +2,9 @@
 
 const { timeToLive, untilDate } = require('./time_to_live.js');
 
+/** The last time that a `Date` can have, in milliseconds since the epoch. */
+const LAST = 8.64e15;
+
 /** A store for express-session: the same sessions, with callbacks. */
 function expressStore(store, session) {
   class ExpressStore extends session.Store {
@@ -50,7 +53,7 @@ async function find(store, sid) {
 }
 
 function renewed(session, expires) {
-  if (session?.cookie?.expires) session.cookie.expires = new Date(expires).toISOString();
+  if (session?.cookie?.expires) session.cookie.expires = new Date(Math.min(expires, LAST)).toISOString();
   return session;
 }
 

@@ -46,6 +46,17 @@ test('a cookie without a valid expiry gives the life of browserSessionLifetime',
   }
 });
 
+test('a session that never expires has the last date there is', async (t) => {
+  const { store, call } = await expressStore(t);
+  await call('set', 'a', withCookie(1_000_000));
+  await store.touch('a', Infinity);
+  const last = new Date(8.64e15).toISOString();
+  assert.equal((await call('get', 'a')).cookie.expires, last);
+  assert.equal((await call('all'))[0].cookie.expires, last);
+  await call('set', 'a', await call('get', 'a'));
+  assert.equal((await call('get', 'a')).x, 1);
+});
+
 test('a touch with a cookie that has expired ends the session', async (t) => {
   const { call } = await expressStore(t);
   await call('set', 'a', withCookie(6_000_000));
