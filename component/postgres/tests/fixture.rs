@@ -58,7 +58,8 @@ impl Database {
     /// A database with other options.
     pub fn with(setup: Setup, change: impl FnOnce(&mut Options)) -> Database {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let schema = format!("test{}", NEXT.fetch_add(1, Relaxed));
+        // No name is the beginning of another one, since tests look for it in queries.
+        let schema = format!("test{:06}", NEXT.fetch_add(1, Relaxed));
         SERVER.sql("postgres", &format!("CREATE SCHEMA {schema}"));
         let mut options = Options {
             durability: Durability::Relaxed,
