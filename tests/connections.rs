@@ -23,6 +23,9 @@ const LONG: [&str; 6] = [
     "1h",
 ];
 
+/// What a server that stops logs if requests were not finished in time.
+const STOPPED: &str = "WARN requests that are still in flight are stopped";
+
 /// Serves the tests' own guest with these arguments.
 fn guest(home: &Home, arguments: &[&str]) -> Site {
     let component = ["--component", guests::FILE, "--admin"];
@@ -303,11 +306,9 @@ fn a_stop_closes_connections_without_a_request_at_once() {
     let _half = after(&site, HALF);
     let mut again = idle(&site);
     again.write_all(HALF).unwrap();
-    let started = Instant::now();
     let log = site.stop();
-    let taken = started.elapsed();
-    // Requests have 7 seconds.
-    assert!(taken < Duration::from_secs(7), "{taken:?}: {log}");
+    // Requests would have some seconds first.
+    assert!(!log.contains(STOPPED), "{log}");
 }
 
 #[test]
@@ -321,9 +322,6 @@ fn a_stop_ends_the_requests_that_would_go_on() {
     let long = b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n";
     let mut started_upload = after(&site, long);
     started_upload.write_all(&[b'x'; 100_000]).unwrap();
-    let started = Instant::now();
     let log = site.stop();
-    let taken = started.elapsed();
-    // A request may take 30 seconds if the server does not stop.
-    assert!(taken < Duration::from_secs(25), "{taken:?}: {log}");
+    assert!(log.contains(STOPPED), "{log}");
 }
