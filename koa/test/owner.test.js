@@ -48,17 +48,6 @@ test('when a worker dies while it is restarted, the queue fails and a later work
   assert.deepEqual(found.data, { x: 1 });
 });
 
-test('a bug in the WASI shim ends the worker, not the process', async (t) => {
-  const started = workers(t);
-  const store = await openStore(t);
-  await store.set('a', { x: 1 });
-  // A life that is not an integer causes an exception that is not one of WASI's errors.
-  started[0].ref();
-  started[0].postMessage({ call: 'requests', parameters: [{ verb: 'set', id: 'a', data: '{}', ttl: 1.5 }] });
-  await new Promise((resolve) => started[0].once('exit', resolve));
-  assert.deepEqual(await store.read('a').then(({ data }) => data), { x: 1 });
-});
-
 test('a failure that is not awaited does not end the process', async (t) => {
   const program = run(
     t,
