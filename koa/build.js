@@ -3,13 +3,13 @@
 // Transpiles the component into `dist/`: JavaScript that runs it on any Node.
 //
 // The component is the file named by WASI_SESSIONS_COMPONENT, or the one that `cargo build`
-// has built in this repository.
+// has built in this repository. A relative CARGO_TARGET_DIR is relative to the repository.
 
 const { execFileSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 
-const target = process.env.CARGO_TARGET_DIR ?? path.join(__dirname, '..', 'target');
+const target = path.resolve(__dirname, '..', process.env.CARGO_TARGET_DIR ?? 'target');
 const built = path.join(target, 'component', 'wasm32-wasip2', 'component', 'wasi_sessions_component.wasm');
 const component = process.env.WASI_SESSIONS_COMPONENT ?? built;
 const dist = path.join(__dirname, 'dist');

@@ -6,7 +6,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const { HOST, directory, open, run, which, withPrograms, workers } = require('./support.js');
+const { HOST, Program, directory, noHost, open, run, which, withPrograms, workers } = require('./support.js');
 
 for (const program of ['flock', 'perl']) {
   test(`with ${program}, a second owner is refused until the first has closed`, { skip: !which(program) }, (t) =>
@@ -71,7 +71,7 @@ test('of two processes that start at the same time, one gets the directory', asy
   assert.deepEqual(said.sort(), ['in-use', 'open']);
 });
 
-test('a Node process and the Rust host exclude each other, and read what the other wrote', { skip: !fs.existsSync(HOST) }, async (t) => {
+test('a Node process and the Rust host exclude each other, and read what the other wrote', { skip: noHost }, async (t) => {
   const where = directory(t);
   const host = (...parameters) => spawnSync(HOST, [...parameters, '--directory', where], { encoding: 'utf8' });
   const store = await open({ directory: where });
@@ -85,6 +85,31 @@ test('a Node process and the Rust host exclude each other, and read what the oth
   const again = await open({ directory: where });
   assert.deepEqual(await again.get(id), { y: 2 });
   await again.close();
+});
+
+test('Node is refused while the Rust host has the directory, and opens it as soon as the host was killed', { skip: noHost }, async (t) => {
+  const where = directory(t);
+  const impatient = { directory: where, syncTimeout: 0 };
+  const store = await open(impatient);
+  await store.set('a', { x: 1 });
+  await store.close();
+  const host = new Program(t, ['serve', '--address', '127.0.0.1:0', '--directory', where], { program: HOST });
+  const { value: url } = await host.lines.next();
+  assert.match(url, /http:/, host.errors);
+  for (const access of ['exclusive', 'shared']) await assert.rejects(open({ ...impatient, access }), { code: 'in-use' });
+  await host.end('SIGKILL');
+  const again = await open(impatient);
+  assert.deepEqual(await again.get('a'), { x: 1 });
+  await again.close();
+});
+
+test('the Rust host opens the directory as soon as a Node process was killed', { skip: noHost }, async (t) => {
+  const where = directory(t);
+  const owner = run(t, where, `open({ directory }).then(async (store) => { await store.set('a', { x: 1 }); say('ready'); setInterval(() => {}, 1000); });`);
+  await owner.next();
+  await owner.end('SIGKILL');
+  const { stdout, stderr } = spawnSync(HOST, ['get', 'a', '--directory', where], { encoding: 'utf8' });
+  assert.match(stdout, /"x":1/, stderr);
 });
 
 test('a store notices that its directory was moved, and does not change the one at its old path', async (t) => {

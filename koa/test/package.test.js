@@ -10,7 +10,7 @@ const http = require('node:http');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const { HOST, Program, directory } = require('./support.js');
+const { HOST, Program, directory, noHost } = require('./support.js');
 
 const ROOT = path.join(__dirname, '..');
 
@@ -66,7 +66,7 @@ test('the programs of the README demand a key', async (t) => {
   }
 });
 
-test('jco takes the component that the Rust program writes', { skip: !fs.existsSync(HOST) }, (t) => {
+test('jco takes the component that the Rust program writes', { skip: noHost }, (t) => {
   const file = directory(t);
   execFileSync(HOST, ['component', '--output', file]);
   const jco = path.join(path.dirname(require.resolve('@bytecodealliance/jco')), 'jco.js');

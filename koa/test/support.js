@@ -17,8 +17,16 @@ const { open } = require('koa-wasi-sessions');
 const component = path.join(__dirname, '..', 'dist', 'store.core.wasm');
 globalThis.compiled = new WebAssembly.Module(fs.readFileSync(component));
 
-/** The command line of the repository, where it was built. */
-const HOST = process.env.WASI_SESSIONS_HOST ?? path.join(__dirname, '..', '..', 'target', 'debug', 'wasi-sessions');
+/** Where cargo builds; a relative path is relative to the repository. */
+const TARGET = path.resolve(__dirname, '..', '..', process.env.CARGO_TARGET_DIR ?? 'target');
+
+const { WASI_SESSIONS_HOST } = process.env;
+
+/** The command line of the repository. */
+const HOST = WASI_SESSIONS_HOST ?? path.join(TARGET, 'debug', 'wasi-sessions');
+
+/** Why tests that need it are skipped, if they are: never when WASI_SESSIONS_HOST names it. */
+const noHost = WASI_SESSIONS_HOST === undefined && !fs.existsSync(HOST) && `\`cargo build\` has not made ${HOST}`;
 
 /** A new directory, removed after the test. */
 function directory(t) {
@@ -40,10 +48,10 @@ async function openStore(t, options = {}) {
   return store;
 }
 
-/** A Node program in a separate process, which is killed after the test. */
+/** A program in a separate process, by default of Node, which is killed after the test. */
 class Program {
-  constructor(t, parameters, options = {}) {
-    this.child = spawn(process.execPath, parameters, { stdio: ['pipe', 'pipe', 'pipe'], ...options });
+  constructor(t, parameters, { program = process.execPath, ...options } = {}) {
+    this.child = spawn(program, parameters, { stdio: ['pipe', 'pipe', 'pipe'], ...options });
     this.errors = '';
     this.child.stderr.on('data', (data) => (this.errors += data));
     this.exited = once(this.child, 'exit');
@@ -110,4 +118,4 @@ function workers(t) {
   return started;
 }
 
-module.exports = { HOST, Program, directory, filesIn, open, openStore, run, which, withPrograms, workers };
+module.exports = { HOST, Program, directory, filesIn, noHost, open, openStore, run, which, withPrograms, workers };
