@@ -76,7 +76,9 @@ class Directory {
     if (this.#lease) return;
     throw new SessionsError({
       code: 'in-use',
-      message: `an instance with \`shared\` access uses the database \`${path.join(this.path, this.#file)}\``,
+      message:
+        `an instance with shared access uses the database \`${path.join(this.path, this.#file)}\`. ` +
+        "Try again when it has stopped, or open the store with `access: 'shared'`, too",
     });
   }
 

@@ -44,7 +44,9 @@ function lock(fd, directory, isShared) {
     if (status === program.inUse) {
       throw new SessionsError({
         code: 'in-use',
-        message: `\`${program.name}\` could not lock the directory \`${directory}\`: another process has a store open in it`,
+        message:
+          `another process has a store open in the directory \`${directory}\`. Run one process only, as in PM2's fork ` +
+          "mode, or open each store with `access: 'shared'`, as for cluster mode; that is slower",
       });
     }
   }

@@ -13,8 +13,9 @@ for (const program of ['flock', 'perl']) {
     withPrograms(t, { [program]: '' }, async () => {
       const where = directory(t);
       const store = await open({ directory: where });
-      await assert.rejects(open({ directory: where }), { code: 'in-use' });
-      await assert.rejects(open({ directory: where, access: 'shared' }), { code: 'in-use' });
+      const refused = { code: 'in-use', message: /one process only.*`access: 'shared'`/ };
+      await assert.rejects(open({ directory: where }), refused);
+      await assert.rejects(open({ directory: where, access: 'shared' }), refused);
       await store.close();
       await (await open({ directory: where })).close();
     }),

@@ -39,7 +39,9 @@ for (const suffix of ['', '-wal']) {
       const store = await open({ directory: where });
       await store.set('a', { x: 1 });
       lose(path.join(where, `sessions.db${suffix}`));
-      assert.equal((await failure(store)).code, 'replaced');
+      const error = await failure(store);
+      assert.equal(error.code, 'replaced');
+      assert.match(error.message, /open the store again/);
       await assert.rejects(store.check(), { code: 'replaced' });
       const before = contents(where);
       await store.close();

@@ -15,11 +15,15 @@ const DOUBTFUL_AFTER = 10_000;
 
 const REPLACED = {
   code: 'replaced',
-  message: 'the database, its write-ahead log or its directory was moved, removed or replaced',
+  message:
+    'the database, its write-ahead log or its directory was moved, removed or replaced; ' +
+    'restart the process, or open the store again',
 };
 const LOCK_LOST = {
   code: 'lock-lost',
-  message: 'the lock of the database was lost: an instance with `shared` access took it over, or it was removed',
+  message:
+    'the lock of the database was lost: an instance with shared access took it over, or it was removed; ' +
+    'restart the process, or open the store again',
 };
 
 export class Watch {
