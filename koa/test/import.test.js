@@ -146,7 +146,7 @@ test('a thousand sessions are imported, and a wrong source is refused with a mes
       INSERT INTO sessions SELECT 'session ' || i, ?, '{"i":' || i || '}' FROM n`, soon()],
   ]);
   const where = directory(t);
-  assert.match(command('import', '--from', from, '--directory', where).stderr, /several tables can be imported: sessions, other/);
+  assert.match(command('import', '--from', from, '--directory', where).stderr, /several tables can be imported: sessions, other; name one with `--table`/);
   assert.match(command('import', '--from', from, '--directory', where, '--table', 'sessions').stdout, /1000 imported/);
   assert.match(command('import', '--from', from, '--directory', where, '--table', 'missing').stderr, /no table `missing`/);
   assert.match(command('import', '--from', `${from}.missing`, '--directory', where).stderr, /cannot read/);

@@ -4,7 +4,7 @@
 // README and examples.
 
 const assert = require('node:assert/strict');
-const { execFileSync } = require('node:child_process');
+const { execFileSync, spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
@@ -47,6 +47,18 @@ test('the package is small, and has no dependency and no install script', (t) =>
   assert.equal(manifest.dependencies, undefined);
   for (const script of ['preinstall', 'install', 'postinstall']) assert.equal(manifest.scripts[script], undefined);
   assert.deepEqual(fs.readdirSync(own).sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'bin', 'dist', 'index.d.ts', 'lib', 'package.json']);
+});
+
+test('the command of the README runs only in the folder in which the package is installed', (t) => {
+  const { folder } = installed(t);
+  const [, command] = /```sh\n(npx .* import) /.exec(fs.readFileSync(path.join(ROOT, 'README.md'), 'utf8'));
+  // No registry is asked for a package of this name.
+  const env = { ...process.env, npm_config_registry: 'http://127.0.0.1:9', npm_config_fetch_retries: '0' };
+  const help = (cwd) => spawnSync('sh', ['-c', `${command} --help`], { cwd, env, encoding: 'utf8' });
+  const { stdout, stderr } = help(folder);
+  assert.match(stdout, /^Copies the sessions/, stderr);
+  assert.match(command, / --no /);
+  assert.notEqual(help(path.dirname(folder)).status, 0);
 });
 
 test("the licenses are the repository's", () => {

@@ -68,7 +68,7 @@ function findTable(source, wanted) {
   }
   if (found.length === 1) return found[0];
   if (found.length === 0) throw failure('no table has the columns of a known store');
-  throw failure(`several tables can be imported: ${found.map(({ name }) => name).join(', ')}; name one`);
+  throw failure(`several tables can be imported: ${found.map(({ name }) => name).join(', ')}; name one with \`--table\``);
 }
 
 function quoted(name) {
