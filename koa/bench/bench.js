@@ -31,12 +31,16 @@ const ROWS = [
   ['concurrent', '500 times set, get, destroy, get at once, ms'],
 ];
 
-/** The figures of one process; `undefined` for a store that is not installed. */
+/** The figures of one process; `undefined`, and the reason on standard error, if it failed. */
 function measure(name) {
   const directory = fs.mkdtempSync(path.join(process.env.BENCH_DIRECTORY ?? os.tmpdir(), 'bench-'));
   try {
-    const { stdout, status } = spawnSync(process.execPath, [path.join(__dirname, 'measure.js'), name, directory], { encoding: 'utf8' });
-    return status === 0 ? JSON.parse(stdout) : undefined;
+    const parameters = [path.join(__dirname, 'measure.js'), name, directory];
+    const { stdout, stderr, status, signal } = spawnSync(process.execPath, parameters, { encoding: 'utf8' });
+    if (status === 0) return JSON.parse(stdout);
+    const reason = stderr.split('\n').find((line) => /^\S*Error\b/.test(line)) ?? (stderr.trim() || `it ended with ${signal ?? status}`);
+    console.error(`${name} is left out: ${reason}`);
+    return undefined;
   } finally {
     fs.rmSync(directory, { recursive: true, force: true });
   }

@@ -1,7 +1,7 @@
 'use strict';
 
-// The stores that are compared, as functions that open one in a directory. Stores that are
-// not installed are left out.
+// The stores that are compared, as functions that open one in a directory. Stores that
+// cannot be opened are left out.
 
 const { createHash } = require('node:crypto');
 const { createRequire } = require('node:module');
@@ -11,7 +11,11 @@ const { promisify } = require('node:util');
 const LIFE = 86_400_000;
 
 /** Where the other stores are installed, see `bench.js`. */
-const foreign = process.env.BENCH_MODULES && createRequire(path.join(path.resolve(process.env.BENCH_MODULES), 'x.js'));
+function foreign(name) {
+  const { BENCH_MODULES } = process.env;
+  if (!BENCH_MODULES) throw new Error('BENCH_MODULES names no folder');
+  return createRequire(path.join(path.resolve(BENCH_MODULES), 'x.js'))(name);
+}
 
 const TABLE = `
   CREATE TABLE sessions (key BLOB PRIMARY KEY, data TEXT NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
