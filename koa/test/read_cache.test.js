@@ -5,8 +5,10 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 
+const clock = require('./clock.js');
+
 const { ReadCache } = require('../lib/read_cache.js');
-const { directory, open, openStore } = require('./support.js');
+const { directory, open, openStore, workers } = require('./support.js');
 
 /** A generator of pseudo-random integers below a limit. */
 function numbers(seed) {
@@ -19,39 +21,80 @@ function numbers(seed) {
 
 const SIDS = ['a', 'b', 'c', 'd'];
 
-/** A random call of the store. */
-function operation(random) {
-  const sid = SIDS[random(SIDS.length)];
-  const [value, ttl, version] = [random(1000), random(8) === 0 ? -1 : 3_600_000, random(6)];
-  switch (random(12)) {
+/** Sessions that are bound to a user, whose ids each store makes by itself. */
+const BOUND = ['of alice 1', 'of alice 2', 'of bob'];
+
+const subjectOf = (name) => name.split(' ')[1];
+
+/** Lives in milliseconds; the clock moves by `HOP` at a time, never to within minutes of the end of a life. */
+const [SHORT, MIDDLE, LONG, HOP] = [5_000_000, 15_000_000, 3_600_000_000, 4_000_000];
+
+/** A random call of a store, in which `id` makes ids of names. */
+function operation(random, handles) {
+  const name = [...SIDS, ...BOUND][random(SIDS.length + BOUND.length)];
+  const [value, version] = [random(1000), random(6)];
+  const ttl = [-1, SHORT, SHORT, MIDDLE, LONG][random(5)];
+  switch (random(14)) {
     case 0:
-      return (store) => store.set(sid, { value }, ttl).then(({ outcome, version }) => [outcome, version]);
+      return (store, id) => store.set(id(name), { value }, ttl).then(({ outcome, version }) => [outcome, version]);
     case 1:
-      return (store) => store.update(sid, { value }, { version }).then(({ outcome }) => outcome);
+      return (store, id) => store.update(id(name), { value }, { version, ttl }).then(({ outcome }) => outcome);
     case 2:
-      return (store) => store.touch(sid, ttl).then((expires) => expires !== null);
+      return (store, id) => store.touch(id(name), ttl).then((expires) => expires !== null);
     case 3:
-      return (store) => (value < 300 ? store.destroy(sid) : store.get(sid));
+      return (store, id) => (value < 300 ? store.destroy(id(name)) : store.get(id(name)));
     case 4:
-      return (store) => store.merge(sid, { [`m${value % 3}`]: value }).then((session) => session?.data ?? null);
+      return (store, id) => store.merge(id(name), { [`m${value % 3}`]: value }, { ttl }).then((session) => session?.data ?? null);
     case 5:
-      return (store) => (value < 20 ? store.clear() : value < 60 ? store.rotate(sid).then(Boolean) : store.get(sid));
+      return (store, id) => (value < 20 ? store.clear() : value < 60 ? store.rotate(id(name)).then(Boolean) : store.get(id(name)));
+    case 6:
+      return (store) => (handles.has(name) && value < 300 ? store.terminate(handles.get(name)) : undefined);
+    case 7:
+      return (store, id) => {
+        if (value >= 200) return store.get(id(name));
+        return store.terminateSubject(value < 100 ? 'alice' : 'bob', { except: value % 2 ? id(BOUND[0]) : undefined });
+      };
     default:
-      return (store) => store.get(sid);
+      return (store, id) => store.get(id(name));
   }
 }
 
+/** The handles of ids, which are the same in every store. */
+async function handlesOf(store, sids) {
+  const handles = new Map();
+  for (const sid of sids) {
+    await store.set(sid, {});
+    const { sessions } = await store.listSessions();
+    handles.set(sid, sessions[0].handle);
+    await store.destroy(sid);
+  }
+  return handles;
+}
+
 test('with the cache every answer is that of the database, even with writes in flight', async (t) => {
-  const options = { tombstone: 0, renewalStep: 0 };
-  const cached = await openStore(t, { ...options, readCache: 1500 });
-  const plain = await openStore(t, { ...options, readCache: 0 });
+  const started = workers(t);
+  const options = { tombstone: 0, renewalStep: 0, gcFrequency: 40 };
+  const stores = [await openStore(t, { ...options, readCache: 2500 }), await openStore(t, { ...options, readCache: 0 })];
+  const handles = await handlesOf(stores[1], SIDS);
+  const ids = stores.map(() => new Map());
+  /** Calls a function for both stores, which must answer the same. */
+  const both = async (call, where) => {
+    const answers = await Promise.all(stores.map((store, index) => call(store, (name) => ids[index].get(name) ?? name)));
+    assert.deepEqual(answers[0], answers[1], where);
+  };
   for (let seed = 0; seed < 60; seed += 1) {
     const random = numbers(seed);
+    for (const name of BOUND) {
+      for (const [index, store] of stores.entries()) {
+        ids[index].set(name, (await store.create({ name }, { subject: subjectOf(name), ttl: MIDDLE })).id);
+      }
+    }
     for (let round = 0; round < 8; round += 1) {
-      const operations = Array.from({ length: 1 + random(12) }, () => operation(random));
-      const answers = await Promise.all([cached, plain].map((store) => Promise.all(operations.map((call) => call(store)))));
-      assert.deepEqual(answers[0], answers[1], `seed ${seed}, round ${round}`);
-      for (const sid of SIDS) assert.deepEqual(await cached.get(sid), await plain.get(sid), `seed ${seed}, round ${round}, ${sid}`);
+      const operations = Array.from({ length: 1 + random(12) }, () => operation(random, handles));
+      await both((store, id) => Promise.all(operations.map((call) => call(store, id))), `seed ${seed}, round ${round}`);
+      if (random(2) === 0) clock.forward(HOP);
+      if (round === 4 && seed % 10 === 0) await Promise.all(started.map((worker) => worker.terminate()));
+      for (const name of [...SIDS, ...BOUND]) await both((store, id) => store.get(id(name)), `seed ${seed}, round ${round}, ${name}`);
     }
   }
 });
