@@ -74,6 +74,23 @@ for (const suffix of ['', '-wal']) {
   }
 }
 
+test('a backup that is copied over an open database is noticed', async (t) => {
+  const where = directory(t);
+  const backup = path.join(path.dirname(where), 'backup.db');
+  let store = await open({ directory: where });
+  await store.set('a', { x: 1 });
+  await store.backup(backup);
+  fs.copyFileSync(backup, path.join(where, 'sessions.db'));
+  assert.equal((await failure(store)).code, 'replaced');
+  await store.close();
+  // The next store opens the backup as its database.
+  store = await open({ directory: where });
+  assert.deepEqual(await store.get('a'), { x: 1 });
+  await store.set('a', { x: 3 });
+  assert.deepEqual(await store.check(), []);
+  await store.close();
+});
+
 test('a database that is removed while no worker runs, and created again, is not the same', async (t) => {
   const where = directory(t);
   const started = workers(t);

@@ -9,6 +9,10 @@ import { Root } from './files.mjs';
 import { Log } from './streams.mjs';
 import { BACKUP, STORE, imports } from './wasi.mjs';
 
+/** The mark of a backup and its offset, that of SQLite's `application_id`, in the database (`mark.rs`). */
+const MARK = 'WSbk';
+const MARK_OFFSET = 68;
+
 const LATEST = 2n ** 63n - 1n;
 const DISPOSE = Symbol.dispose ?? Symbol.for('dispose');
 
@@ -33,6 +37,7 @@ export class Component {
   #store;
   #admin;
   #root;
+  #file;
   #backup;
   #clock;
 
@@ -40,6 +45,7 @@ export class Component {
   constructor({ base, identity, file, options }) {
     const root = new Root(base, identity, [file, `${file}-wal`]);
     this.#root = root;
+    this.#file = file;
     this.#backup = new Root(base, identity);
     const { interfaces, clock } = imports(new Map([[STORE, root], [BACKUP, this.#backup]]), log);
     this.#clock = clock;
@@ -57,6 +63,11 @@ export class Component {
   /** The status of the database or its WAL, if the component has it open. */
   opened(name) {
     return this.#root.opened(name);
+  }
+
+  /** Whether the open database has the mark of a backup that was not opened as a database yet. */
+  isBackup() {
+    return this.#root.readOpened(this.#file, MARK.length, MARK_OFFSET).toString('latin1') === MARK;
   }
 
   /**

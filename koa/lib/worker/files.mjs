@@ -80,6 +80,12 @@ export class Root {
     return this.#opened.get(name)?.status();
   }
 
+  /** Reads from a file that the component has open; empty when it has not. */
+  readOpened(name, length, offset) {
+    const file = this.#opened.get(name);
+    return file?.status() === undefined ? Buffer.alloc(0) : file.read(BigInt(length), BigInt(offset))[0];
+  }
+
   /** Records that a file was opened: the first is SQLite's, others are open only for a moment. */
   note(target, file) {
     const name = target.slice(`${this.base}/./`.length);

@@ -79,8 +79,8 @@ export class Watch {
    */
   problemAfter() {
     const isUnlinked = this.#note();
+    if (isUnlinked || this.#isDoubtful()) this.#look();
     if (isUnlinked) this.#problem ??= REPLACED;
-    else if (this.#isDoubtful()) this.#look();
     return this.#problem;
   }
 
@@ -111,8 +111,22 @@ export class Watch {
     if (this.#problem) return;
     if (this.#isDoubtful()) this.#renew();
     const isMoved = (name) => this.#files[name] !== undefined && !isAt(path.join(this.#directory, name), this.#files[name]);
-    if (!isAt(this.#directory, this.#identity) || this.#names.some(isMoved)) this.#problem = REPLACED;
+    if (!isAt(this.#directory, this.#identity)) this.#problem = REPLACED;
+    // The next owner may have removed the log.
     else if (this.#token !== undefined && !isAt(this.#token)) this.#problem = LOCK_LOST;
+    else if (this.#names.some(isMoved) || this.#isOverwritten()) this.#problem = REPLACED;
+  }
+
+  /**
+   * Whether a backup was copied over the database; the component has removed the mark of the one
+   * that it opened. With shared access, instances open such a backup.
+   */
+  #isOverwritten() {
+    try {
+      return this.#token !== undefined && (this.#component?.isBackup() ?? false);
+    } catch {
+      return false;
+    }
   }
 
   /** Whether the lease may be lost, because this thread has not renewed it for long. */
