@@ -173,6 +173,10 @@ test('stores with shared access and one with exclusive access take turns and los
     await exclusive.close();
     assert.deepEqual(await patient.get('a'), { by: 'exclusive' });
     assert.equal((await patient.set('a', { by: 'shared' })).outcome, 'written');
+    // One that was refused has to open the database again.
+    let found;
+    while (!found) found = await impatient.get('a').catch(({ code }) => assert.equal(code, 'busy'));
+    assert.deepEqual(found, { by: 'shared' });
     assert.deepEqual(await patient.check(), []);
     await Promise.all([patient.close(), impatient.close()]);
   });

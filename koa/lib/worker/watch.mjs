@@ -29,6 +29,8 @@ const LOCK_LOST = {
 export class Watch {
   #directory;
   #identity;
+  #database;
+  /** The names of the files. With shared access the log may belong to an exclusive owner, which removes it. */
   #names;
   #token;
   /** The identities of the files by name, as far as they are known. */
@@ -47,7 +49,8 @@ export class Watch {
   constructor({ base, directory, file, files = {}, token }) {
     this.#directory = directory;
     this.#identity = identify(fs.statSync(base));
-    this.#names = [file, `${file}-wal`];
+    this.#database = file;
+    this.#names = token === undefined ? [file] : [file, `${file}-wal`];
     this.#files = { ...files };
     this.#token = token;
     if (token !== undefined) setInterval(() => this.#renew(), RENEW_AFTER).unref();
@@ -56,10 +59,7 @@ export class Watch {
   /** Watches the files that the component has just opened, which must be those of an earlier worker. */
   watch(component) {
     this.#component = component;
-    const [database] = this.#names;
-    const known = this.#files[database];
     this.#note();
-    if (known !== undefined && known !== this.#files[database]) this.#problem = REPLACED;
     this.#look();
   }
 
@@ -91,7 +91,10 @@ export class Watch {
     return changed;
   }
 
-  /** Records which files the component has open; whether one of them has no name any more. */
+  /**
+   * Records which files the component has open, and fails if the database is not the one before.
+   * Returns whether one of them has no name any more.
+   */
   #note() {
     let isUnlinked = false;
     for (const name of this.#names) {
@@ -100,6 +103,10 @@ export class Watch {
       isUnlinked ||= open.nlink === 0;
       const identity = identify(open);
       if (identity === this.#files[name]) continue;
+      if (name === this.#database && this.#files[name] !== undefined) {
+        this.#problem ??= REPLACED;
+        continue;
+      }
       this.#files[name] = identity;
       this.#haveChanged = true;
     }
