@@ -8,7 +8,7 @@ mod endings;
 mod hostile;
 mod lifetimes;
 mod listing;
-mod model;
+pub mod model;
 pub mod samples;
 mod subjects;
 mod writes;

@@ -3,7 +3,7 @@
 
 mod garbage;
 mod json;
-mod reference;
+pub mod reference;
 mod steps;
 
 use crate::engine::{
@@ -290,7 +290,7 @@ impl Run {
 }
 
 /// Calls the function that a request names.
-fn send(store: &mut Store, now: u64, request: &Request) -> Result<Reply, Error> {
+pub fn send(store: &mut Store, now: u64, request: &Request) -> Result<Reply, Error> {
     Ok(match request {
         Request::Create(CreateRequest { data, ttl, subject }) => {
             Reply::Created(store.create(now, data, *ttl, subject.as_deref())?)

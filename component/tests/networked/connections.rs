@@ -7,7 +7,7 @@ use crate::process::Port;
 use std::time::{Duration, Instant};
 
 /// The time limit of a test's waiting, much longer than it takes.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A database that is reached through a proxy, and a store that has it open for calls of
 /// at most `limit` milliseconds, and has prepared the statements of the tests.
@@ -45,7 +45,7 @@ fn prepare(store: &mut Store) {
 }
 
 /// The URL of a database with another port.
-fn at_port(database: &Database, port: u16) -> String {
+pub fn at_port(database: &Database, port: u16) -> String {
     let server = format!(":{}/", server_port());
     database.url().replace(&server, &format!(":{port}/"))
 }

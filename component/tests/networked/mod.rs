@@ -6,4 +6,6 @@
 mod concurrency;
 mod connections;
 mod endings;
+mod faults;
 pub mod proxy;
+mod script;
