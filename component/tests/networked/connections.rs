@@ -1,7 +1,7 @@
 //! What a network may do between a store and its server.
 
 use super::proxy::{Network, Proxy};
-use crate::engine::{Engine, Error, Options, Store};
+use crate::engine::{Engine, Error, Options, Outcome, Store, Written};
 use crate::fixture::{Database, NOW, SETUP, server_port};
 use crate::process::Port;
 use std::time::{Duration, Instant};
@@ -77,6 +77,51 @@ fn a_connection_is_kept_across_calls() {
     let (proxy, mut store) = proxied(30_000);
     for _ in 0..10 {
         store.set(NOW, "mine", b"", None).unwrap();
+    }
+    assert_eq!(proxy.connections(), 1);
+}
+
+#[test]
+fn hot_functions_take_one_round_trip() {
+    let (proxy, mut store) = proxied(120_000);
+    store.set(NOW, "mine", b"{}", None).unwrap();
+    let mut round = |number: u64| -> [u32; 6] {
+        let mut before = proxy.round_trips();
+        let mut taken = || {
+            let all = proxy.round_trips();
+            all - std::mem::replace(&mut before, all)
+        };
+        let now = NOW + number;
+        assert!(store.get(now, "mine").unwrap().is_some());
+        let get = taken();
+        let Ok(Outcome::Written(Written { version, .. })) = store.set(now, "mine", b"{}", None)
+        else {
+            panic!("the session is there");
+        };
+        let set = taken();
+        let updated = store.update(now, "mine", b"{}", None, Some(version));
+        assert!(matches!(updated, Ok(Outcome::Written(_))), "{updated:?}");
+        let update = taken();
+        let touched = store.touch(now, "mine", Some(5000 + number));
+        assert_eq!(touched, Ok(Some(now + 5000 + number)));
+        let touch = taken();
+        let created = store.create(now, b"{}", None, Some("alice")).unwrap();
+        let create = taken();
+        assert_eq!(store.destroy(now, &created.id), Ok(true));
+        [get, set, update, touch, create, taken()]
+    };
+    // MariaDB prepares a statement at its first use.
+    round(0);
+    let started = Instant::now();
+    for number in 1.. {
+        let begun = Instant::now();
+        let taken = round(number);
+        // It asks a connection that was unused for a second whether it is alive.
+        if begun.elapsed() < Duration::from_millis(900) {
+            assert_eq!(taken, [1; 6]);
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE);
     }
     assert_eq!(proxy.connections(), 1);
 }
