@@ -1,6 +1,6 @@
 //! PgBouncer between the store and the server.
 
-use crate::engine::{Engine, Error, Options, Store};
+use crate::engine::{Engine, Error, Options, Outcome, Store};
 use crate::fixture::NOW;
 use crate::process::{Port, unprivileged};
 use crate::server::Server;
@@ -8,48 +8,74 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::process::Child;
 use std::thread;
+use tempfile::TempDir;
 
-/// A running pooler, which is stopped when dropped.
-struct Pooler(Child);
+/// A running pooler and its server, which are stopped when dropped.
+struct Pooler {
+    process: Child,
+    server: Server,
+    port: Port,
+    _directory: TempDir,
+}
 
 impl Drop for Pooler {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
+}
+
+impl Pooler {
+    /// Starts a pooler in this mode, with this many server connections at most.
+    fn start(mode: &str, connections: u32) -> Pooler {
+        let server = Server::start(&[]);
+        let port = Port::reserve();
+        let directory = tempfile::tempdir().unwrap();
+        let settings = directory.path().join("settings.ini");
+        let database = format!("host=127.0.0.1 port={} user=tester", server.port);
+        fs::write(
+            &settings,
+            format!(
+                "[databases]\npostgres = {database}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+                 listen_port = {}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
+                 default_pool_size = {connections}\n",
+                port.number
+            ),
+        )
+        .unwrap();
+        let nobody = server.user();
+        chown(directory.path(), nobody, nobody).unwrap();
+        let mut command = unprivileged(nobody.is_some(), "/usr/sbin/pgbouncer".as_ref());
+        Pooler {
+            process: command.arg("--quiet").arg(&settings).spawn().unwrap(),
+            server,
+            port,
+            _directory: directory,
+        }
+    }
+
+    /// Opens a store through the pooler.
+    fn open(&self) -> Result<Store, Error> {
+        open(self.port.number)
+    }
+}
+
+/// Opens a store at a port.
+fn open(port: u16) -> Result<Store, Error> {
+    let options = Options {
+        sync_timeout: 120_000,
+        ..Options::default()
+    };
+    let url = format!("postgres://tester@127.0.0.1:{port}/postgres");
+    Store::open(&url, options, NOW)
 }
 
 /// Writes and reads through a pooler in this mode with three server connections, on this many
 /// concurrent connections. Returns the version of each session after 50 writes.
 fn through_pooler(mode: &str, connections: usize) -> Vec<Result<u64, Error>> {
-    let server = Server::start(&[]);
-    let reserved = Port::reserve();
-    let port = reserved.number;
-    let directory = tempfile::tempdir().unwrap();
-    let settings = directory.path().join("settings.ini");
-    let database = format!("host=127.0.0.1 port={} user=tester", server.port);
-    fs::write(
-        &settings,
-        format!(
-            "[databases]\npostgres = {database}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
-             listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
-             default_pool_size = 3\n"
-        ),
-    )
-    .unwrap();
-    let nobody = server.user();
-    chown(directory.path(), nobody, nobody).unwrap();
-    let mut command = unprivileged(nobody.is_some(), "/usr/sbin/pgbouncer".as_ref());
-    let pooler = command.arg("--quiet").arg(&settings).spawn().unwrap();
-    let _pooler = Pooler(pooler);
-
-    let url = format!("postgres://tester@127.0.0.1:{port}/postgres");
-    let options = Options {
-        sync_timeout: 120_000,
-        ..Options::default()
-    };
+    let pooler = Pooler::start(mode, 3);
     let write = |id: &str| {
-        let mut store = Store::open(&url, options.clone(), NOW)?;
+        let mut store = pooler.open()?;
         for _ in 0..50 {
             store.set(NOW, id, b"", None)?;
         }
@@ -68,6 +94,14 @@ fn through_pooler(mode: &str, connections: usize) -> Vec<Result<u64, Error>> {
     })
 }
 
+/// Checks that a request is refused in words about the pooler.
+fn check_refused<T: std::fmt::Debug>(answer: Result<T, Error>) {
+    match answer {
+        Err(Error::Other(words)) => assert!(words.contains("pooler"), "{words}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 #[cfg_attr(not(pooler), ignore = "needs /usr/sbin/pgbouncer")]
 fn a_pooler_in_session_mode_works() {
@@ -76,12 +110,29 @@ fn a_pooler_in_session_mode_works() {
 
 #[test]
 #[cfg_attr(not(pooler), ignore = "needs /usr/sbin/pgbouncer")]
-fn a_pooler_in_transaction_mode_is_refused_once_it_mixes_connections() {
+fn a_pooler_in_transaction_mode_is_refused_once_it_changes_the_connection() {
+    let pooler = Pooler::start("transaction", 2);
+    let mut store = pooler.open().unwrap();
+    let written = store.set(NOW, "mine", b"first", None);
+    assert!(matches!(written, Ok(Outcome::Written(_))), "{written:?}");
+    // This transaction gets the server connection that the store has had, so the store gets
+    // another one, to which neither its statements nor its settings belong.
+    let _other = pooler.server.begin_through(pooler.port.number, "SELECT 1");
+    check_refused(store.set(NOW, "mine", b"second", None));
+    check_refused(store.get(NOW, "mine"));
+    check_refused(store.destroy(NOW, "mine"));
+    let mut direct = open(pooler.server.port).unwrap();
+    let session = direct.get(NOW, "mine").unwrap().unwrap();
+    assert_eq!((session.version, session.data), (1, b"first".to_vec()));
+}
+
+#[test]
+#[cfg_attr(not(pooler), ignore = "needs /usr/sbin/pgbouncer")]
+fn no_answer_through_a_pooler_in_transaction_mode_is_wrong() {
     for answer in through_pooler("transaction", 8) {
         match answer {
             Ok(version) => assert_eq!(version, 50),
-            Err(Error::Other(words)) => assert!(words.contains("pooler"), "{words}"),
-            Err(other) => panic!("{other:?}"),
+            refused => check_refused(refused),
         }
     }
 }

@@ -141,6 +141,18 @@ impl Server {
         Session::begin(self.psql("postgres"), statements, "\\echo done")
     }
 
+    /// The same through a pooler at this port.
+    #[allow(dead_code)]
+    pub fn begin_through(&self, port: u16, statements: &str) -> Session {
+        let mut command = client(self.programs.join("psql"));
+        command
+            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"])
+            .args(["--tuples-only", "--output=/dev/null"])
+            .args(["--username=tester", "--host=127.0.0.1", "--dbname=postgres"])
+            .arg(format!("--port={port}"));
+        Session::begin(command, statements, "\\echo done")
+    }
+
     /// The certificate of a server with `ssl=on`, in PEM.
     #[allow(dead_code)]
     pub fn certificate(&self) -> String {
