@@ -158,15 +158,32 @@ class Prepared {
 
 /** Sets the modification time of a token to the present; fails if the token is gone. */
 function renew(token) {
-  fs.closeSync(fs.openSync(token, RENEW));
+  try {
+    fs.closeSync(fs.openSync(token, RENEW));
+  } catch (error) {
+    if (!lacksDescriptors(error)) throw error;
+    const now = new Date();
+    fs.lutimesSync(token, now, now);
+  }
   // It may have been renamed after it was opened.
   fs.lstatSync(token);
 }
 
 /** The same without blocking this thread. */
 async function renewLater(token) {
-  const file = await fs.promises.open(token, RENEW);
-  await file.close();
+  try {
+    const file = await fs.promises.open(token, RENEW);
+    await file.close();
+  } catch (error) {
+    if (!lacksDescriptors(error)) throw error;
+    const now = new Date();
+    await fs.promises.lutimes(token, now, now);
+  }
+}
+
+/** Whether this process, or the machine, has no free descriptor: the times are set without one then. */
+function lacksDescriptors({ code }) {
+  return code === 'EMFILE' || code === 'ENFILE';
 }
 
 /** Removes a token, and the lease if the token was in it: that of another owner is not empty. */

@@ -45,7 +45,7 @@ function lock(fd, directory, isShared) {
       throw new SessionsError({
         code: 'in-use',
         message:
-          `another process has a store open in the directory \`${directory}\`. Run one process only, as in PM2's fork ` +
+          `another store is open in the directory \`${directory}\`. Run one process only, as in PM2's fork ` +
           "mode, or open each store with `access: 'shared'`, as for cluster mode; that is slower",
       });
     }

@@ -29,7 +29,7 @@ const MOST_READ = 128 << 20;
  * unknown name or a value out of range is an `invalid-argument` that names the option.
  */
 async function open(options = {}) {
-  const { directory: given, file = FILE, readCache = READ_CACHE, timestamps: _always, ...rest } = options;
+  const { directory: given, file = FILE, readCache = READ_CACHE, access = 'exclusive', timestamps: _always, ...rest } = options;
   if (typeof given !== 'string' || given === '') throw invalid('directory: must be the path of a directory');
   if (!Number.isFinite(readCache) || readCache < 0) throw invalid('readCache: must be a number of bytes');
   if (process.permission) {
@@ -38,11 +38,11 @@ async function open(options = {}) {
       message: "Node's permission model denies fsync, without which no write is durable",
     });
   }
-  const component = { access: 'exclusive', ...rest };
+  const component = { access, ...rest };
   // In koa-generic-session-sequelize this option may be negative.
   if (component.gcFrequency < 0) component.gcFrequency = 0;
 
-  const isShared = component.access === 'shared';
+  const isShared = access === 'shared';
   const cache = isShared || readCache === 0 ? undefined : new ReadCache(readCache);
   const directory = new Directory(given, file, isShared);
   try {

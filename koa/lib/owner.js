@@ -95,7 +95,8 @@ class Owner {
         () => this.#end(),
         async (error) => {
           await this.#end();
-          throw error;
+          // As with a worker: closing succeeds, but leaves the files of a lost database alone.
+          if (!this.#lost) throw error;
         },
       );
     }

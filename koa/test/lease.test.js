@@ -62,8 +62,16 @@ test('an exclusive store has the lease of shared access until it is closed', asy
   assert.deepEqual(locks(where), []);
 });
 
+test('options that are undefined have their defaults', async (t) => {
+  const { where } = place(t);
+  const store = await open({ directory: where, access: undefined, syncTimeout: undefined, file: undefined });
+  assert.equal(locks(where).length, 1);
+  await store.set('a', { x: 1 });
+  await store.close();
+});
+
 test('a lease of a live instance is waited for during syncTimeout, then refused', async (t) => {
-  const { where, lock } = place(t, OTHER, 5);
+  const { where, lock } = place(t, OTHER, -3600);
   await assert.rejects(open({ directory: where, syncTimeout: 20 }), { code: 'in-use', message: /`access: 'shared'`/ });
   assert.deepEqual(locks(where), ['sessions.db.lock']);
   assert.ok(fs.existsSync(path.join(lock, OTHER)));

@@ -86,7 +86,10 @@ export class Root {
     return file?.status() === undefined ? Buffer.alloc(0) : file.read(BigInt(length), BigInt(offset))[0];
   }
 
-  /** Records that a file was opened: the first is SQLite's, others are open only for a moment. */
+  /**
+   * Records that a file was opened, unless one is open under this name: while SQLite has it open,
+   * others are open only for a moment.
+   */
   note(target, file) {
     const name = target.slice(`${this.base}/./`.length);
     if (this.#opened.has(name) && this.opened(name) === undefined) this.#opened.set(name, file);

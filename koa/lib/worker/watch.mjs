@@ -64,8 +64,8 @@ export class Watch {
   }
 
   /**
-   * The error that all requests get since a check has failed; the last one was at most `INTERVAL`
-   * ago.
+   * The error that all requests get since a check has failed. Checks again if the last check is
+   * `INTERVAL` old.
    */
   problem() {
     const isDue = Math.abs(Date.now() - this.#looked) >= INTERVAL;
