@@ -361,7 +361,7 @@ fn an_idle_store_collects_its_garbage() {
 #[test]
 fn a_full_collection_lets_other_requests_run_between_its_steps() {
     let home = home();
-    let clock = Arc::new(Stopped::default());
+    let clock = Arc::new(PausingClock::default());
     let shown = clock.clone();
     let sessions = builder(&home).clock(move || shown.read());
     let sessions = sessions.open().wait().unwrap();
@@ -407,23 +407,23 @@ fn a_full_collection_lets_other_requests_run_between_its_steps() {
     assert_eq!(sessions.collect_all().wait(), Ok(0));
 }
 
-/// A clock that stops whoever reads it, after so many readings.
+/// A clock that blocks its reader at the n-th reading.
 #[derive(Default)]
-struct Stopped {
+struct PausingClock {
     /// The time, in milliseconds.
     now: AtomicU64,
-    state: Mutex<Stops>,
+    state: Mutex<Pause>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Stops {
+struct Pause {
     /// The readings until a reader is stopped; `None` if none is to be stopped.
     left: Option<u64>,
     has_stopped: bool,
 }
 
-impl Stopped {
+impl PausingClock {
     fn read(&self) -> SystemTime {
         let mut state = self.state.lock().unwrap();
         state.left = state.left.map(|left| left.saturating_sub(1));

@@ -83,7 +83,7 @@ impl Store {
             }
             let open = match done {
                 Ok(connected) => connected?,
-                Err(Elapsed) => return Err(said(&progress)),
+                Err(Elapsed) => return Err(connect_error(&progress)),
             };
             kept.clock_offset = open.clock_offset;
             kept.connection = Some(open);
@@ -260,8 +260,8 @@ impl Store {
     }
 }
 
-/// The last error of connecting that says more than that there was too little time.
-fn said(progress: &RefCell<Progress>) -> Error {
+/// The last error of connecting that is not `busy`, if there was one.
+fn connect_error(progress: &RefCell<Progress>) -> Error {
     match progress.replace(Progress::Sent) {
         Progress::Connecting(error) => error,
         Progress::Sent => Error::Busy,
@@ -293,7 +293,7 @@ async fn connect(
         }
         // A migration that fails has taken more than the time of a call.
         if migration.is_some() && Instant::now() >= end {
-            return Err(said(progress));
+            return Err(connect_error(progress));
         }
         network::sleep(PAUSE).await;
     }

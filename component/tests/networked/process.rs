@@ -78,7 +78,7 @@ impl Drop for Process {
 }
 
 /// Whether a file system has room for the servers of all tests. In memory, a container often has
-/// a few MiB.
+/// 64 MiB.
 fn has_room(directory: &Path) -> bool {
     const NEEDED: u64 = 3 << 30;
     let free = Command::new("df")
