@@ -1,6 +1,7 @@
 //! Sessions under new ids, of `create` and `rotate`, and the limit of their subjects.
 
 use crate::failure::Failure;
+use crate::link::column;
 use crate::operations::{Head, Operations, bytes};
 use mysql_async::params;
 use wasi_sessions_rules::id::{self, IdHash};
@@ -89,7 +90,9 @@ impl Operations<'_> {
         }))
     }
 
-    /// Ends what a subject has beside the newest session and `others` more.
+    /// Ends what a subject has beside the newest session and `others` more. Fails as
+    /// [`Failure::Raced`] if the subject has more all the same: a session that was to end was
+    /// rotated meanwhile, without the subject's lock, and its new row was not there before.
     async fn end_oldest(
         &mut self,
         subject: &str,
@@ -104,6 +107,16 @@ impl Operations<'_> {
             "tombstone" => self.tombstone(),
         };
         self.link.write(&self.statements.end_oldest, params).await?;
-        Ok(())
+        let params = params! {
+            "hash" => bytes(newest),
+            "subject" => subject.as_bytes(),
+            "others" => others,
+            "now" => self.now(),
+        };
+        let row = self.link.row(&self.statements.exceeds, params).await?;
+        match row.map_or(Ok(false), |mut row| column(&mut row, 0))? {
+            true => Err(Failure::Raced),
+            false => Ok(()),
+        }
     }
 }

@@ -30,6 +30,7 @@ pub struct Statements {
     pub end: String,
     pub copy: String,
     pub end_oldest: String,
+    pub exceeds: String,
     pub end_all: String,
     pub end_subject: String,
     pub due: String,
@@ -140,6 +141,10 @@ impl Statements {
                    ORDER BY created DESC, hash LIMIT 9223372036854775807 OFFSET :others) o
                    ON hash = oldest
                  SET {ENDED} WHERE {LIVE}"
+            ),
+            exceeds: format!(
+                "SELECT COUNT(*) > :others FROM {table}
+                 WHERE {subject} AND {LIVE} AND hash <> :hash"
             ),
             end_all: format!("UPDATE {table} SET {ENDED} WHERE {LIVE}"),
             end_subject: format!(

@@ -22,8 +22,6 @@ mod pooler;
 #[cfg(server)]
 mod server;
 #[cfg(server)]
-mod subjects;
-#[cfg(server)]
 mod tables;
 
 #[cfg(not(server))]

@@ -9,3 +9,4 @@ mod endings;
 mod faults;
 pub mod proxy;
 mod script;
+mod subjects;
