@@ -1,8 +1,14 @@
 //! Why work on the database failed, and what that is for the caller.
 
 use mysql_async::{DriverError, IoError, ServerError};
+use std::fmt::Display;
 use std::io;
 use wasi_sessions_rules::error::Error;
+
+/// What to do if TLS fails.
+const TLS_ADVICE: &str = "the certificate must lead to a root in `tlsRoots` (else to a public \
+                          one) and have the host's name; on a trusted network, such as the \
+                          loopback interface, `ssl-mode=DISABLED` in the URL turns TLS off";
 
 /// A failure of work on a connection.
 #[derive(Debug)]
@@ -120,11 +126,9 @@ pub fn connect_failure(server: &str, error: mysql_async::Error) -> Failure {
         // Closed without an error packet, as by a proxy or by a server that starts or stops.
         mysql_async::Error::Driver(DriverError::ConnectionClosed) => Error::Busy,
         mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-            Error::Other(format!("{server} has no TLS"))
+            Error::Other(format!("{server} has no TLS: {TLS_ADVICE}"))
         }
-        mysql_async::Error::Io(IoError::Tls(error)) => {
-            Error::Other(format!("{server} has no TLS that can be trusted: {error}"))
-        }
+        mysql_async::Error::Io(IoError::Tls(error)) => untrusted(server, &error),
         mysql_async::Error::Server(error) => server_error(&error),
         error => Error::Other(format!("{server} cannot be logged in to: {error}")),
     })
@@ -138,9 +142,13 @@ pub fn io_error(server: &str, error: &io::Error) -> Error {
         )),
         io::ErrorKind::NotFound => Error::Other(format!("{server} has no address")),
         // What rustls finds in the handshake.
-        io::ErrorKind::InvalidData => {
-            Error::Other(format!("{server} has no TLS that can be trusted: {error}"))
-        }
+        io::ErrorKind::InvalidData => untrusted(server, error),
         _ => Error::Busy,
     }
+}
+
+fn untrusted(server: &str, error: &impl Display) -> Error {
+    Error::Other(format!(
+        "{server} has no TLS that can be trusted: {error}: {TLS_ADVICE}"
+    ))
 }

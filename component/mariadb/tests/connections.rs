@@ -417,7 +417,9 @@ fn with_tls_the_certificate_and_its_name_are_verified() {
         ("127.0.0.1", Some(server.certificate())),
     ] {
         let words = refusal(open(host, roots));
-        assert!(words.contains("TLS"), "{words}");
+        for expected in ["TLS", "certificate", "`tlsRoots`", "`ssl-mode=DISABLED`"] {
+            assert!(words.contains(expected), "{words}");
+        }
     }
     let plain = format!("mysql://tester@127.0.0.1:{}/shop", server.port);
     let words = refusal(Store::open(&plain, options(), NOW));

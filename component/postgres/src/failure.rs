@@ -4,6 +4,11 @@ use std::io;
 use tokio_postgres::error::SqlState;
 use wasi_sessions_rules::error::Error;
 
+/// What to do if TLS fails.
+const TLS_ADVICE: &str = "the certificate must lead to a root in `tlsRoots` (else to a public \
+                          one) and have the host's name; on a trusted network, such as the \
+                          loopback interface, `sslmode=disable` in the URL turns TLS off";
+
 /// A failure of work on a connection.
 #[derive(Debug)]
 pub enum Failure {
@@ -81,7 +86,12 @@ fn database_error(error: &tokio_postgres::Error) -> Error {
         if error.is_closed() {
             return Error::Other("the server closed the connection".into());
         }
-        return Error::Other(format!("the connection to the server failed: {error}"));
+        let words = format!("the connection to the server failed: {error}");
+        // The library names the handshake in its error, but has no kind for it.
+        return Error::Other(match words.contains("TLS") {
+            true => format!("{words}: {TLS_ADVICE}"),
+            false => words,
+        });
     };
     let (code, words) = (database.code(), database.message());
     match *code {

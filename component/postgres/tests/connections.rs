@@ -276,7 +276,11 @@ fn with_tls_the_certificate_and_its_name_are_verified() {
         ("other.example", Some(server.certificate())),
     ] {
         match open(host, roots).err() {
-            Some(Error::Other(words)) => assert!(words.contains("TLS"), "{words}"),
+            Some(Error::Other(words)) => {
+                for expected in ["TLS", "certificate", "`tlsRoots`", "`sslmode=disable`"] {
+                    assert!(words.contains(expected), "{words}");
+                }
+            }
             other => panic!("{other:?}"),
         }
     }
