@@ -97,9 +97,14 @@ fn a_restart_of_the_server_under_load_loses_nothing_that_was_answered(server: &S
         stop.store(true, Ordering::SeqCst);
         for (running, writer) in running.into_iter().zip(&writers) {
             let (sent, unknown) = running.join().unwrap();
-            let found: u64 = data(&sessions, &writer.id).unwrap().parse().unwrap();
+            let session = sessions.get(&writer.id).wait().unwrap().unwrap();
+            let found: u64 = String::from_utf8(session.data).unwrap().parse().unwrap();
             let answered = writer.answered.load(Ordering::SeqCst);
             assert!((answered..=sent).contains(&found));
+            // No write was done twice: the version counts the creation, each answered write,
+            // and perhaps those whose outcome is unknown.
+            let least = 1 + sent - unknown as u64;
+            assert!((least..=1 + sent).contains(&session.version));
             // A server that stops ends its connections one after the other.
             assert!(unknown <= RESTARTS * CONNECTIONS, "{unknown}");
         }
