@@ -16,6 +16,10 @@ use crate::fixture::Home;
 use crate::guests;
 use crate::served::Site;
 
+/// The longest that a request may take beside guests that take all they can: much longer than
+/// it does, since other tests may occupy the processors.
+const LONGEST: Duration = Duration::from_secs(30);
+
 /// Valid requests, and some that are almost valid.
 const CORPUS: &[&str] = &[
     "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -146,9 +150,9 @@ fn huge_batches_of_guests_get_a_clear_error_and_others_are_answered_meanwhile() 
             let started = Instant::now();
             let status = site.post("/create", b"{}").status;
             longest = longest.max(started.elapsed());
-            if status != 200 {
+            if status != 200 || longest > LONGEST {
                 done.store(true, Ordering::Relaxed);
-                panic!("{status}");
+                panic!("{status} after {longest:?}");
             }
         }
         done.store(true, Ordering::Relaxed);
