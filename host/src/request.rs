@@ -1,21 +1,23 @@
-//! Properties of requests and of calls of `admin` that the host needs before it runs them.
-//! Each `match` here lists all kinds of requests: a new kind does not compile until it is
-//! covered for the budget, the limits and the cache.
+//! Properties of requests that the host needs before it runs them, and the calls of `admin`
+//! that end sessions. Each `match` here lists all kinds of requests: a new kind does not
+//! compile until it is covered for the budget, the limits and the cache.
 
 use crate::contract::types::{
     CreateRequest, DestroyRequest, GetRequest, MergeRequest, Request, RotateRequest, SetRequest,
     TouchRequest, UpdateRequest,
 };
 
-/// The sessions that a call of the contract's `admin` may end. Every call names them, so
-/// that the cache invalidates them before it.
-pub(crate) enum Ends {
-    /// No session: the call only reads.
-    Nothing,
-    /// Sessions of this subject.
-    OfSubject(String),
-    /// Any session.
-    Any,
+/// A call of the contract's `admin` that ends sessions, which the cache invalidates before it.
+pub(crate) enum Ending {
+    /// Ends the session with this handle.
+    Session(String),
+    /// Ends the sessions of a subject except the one with the id `except`.
+    OfSubject {
+        subject: String,
+        except: Option<String>,
+    },
+    /// Ends every session.
+    All,
 }
 
 /// The cost of a request apart from a small fixed part. The budget of a transaction

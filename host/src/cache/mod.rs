@@ -22,7 +22,7 @@ use crate::clock::StoreClock;
 use crate::contract::types::{
     GetRequest, MergeRequest, Request, SetRequest, TouchRequest, UpdateRequest,
 };
-use crate::request::Ends;
+use crate::request::Ending;
 use crate::sync::Cache;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::{Error, Outcome, Reply, Session, Timestamp, Written};
@@ -209,11 +209,10 @@ impl ReadCache {
 
     /// Invalidates the sessions that a call of `admin` may end. Must be called before that
     /// call.
-    pub(crate) fn forget_ended(&self, ends: &Ends) {
-        match ends {
-            Ends::Nothing => {}
-            Ends::OfSubject(subject) => self.subjects.forget(subject),
-            Ends::Any => self.forget_all(),
+    pub(crate) fn forget_ended(&self, ending: &Ending) {
+        match ending {
+            Ending::OfSubject { subject, .. } => self.subjects.forget(subject),
+            Ending::Session(_) | Ending::All => self.forget_all(),
         }
     }
 

@@ -221,10 +221,7 @@ impl Work {
                 Done::with((!trapped).then_some(guest))
             }
             Work::Collect(step) => {
-                let collected = guest.admin(async |admin, store, opened| {
-                    admin.call_collect(store, opened, step).await
-                });
-                match unconstrained(collected).await {
+                match unconstrained(guest.keeping().collect(step)).await {
                     Ok(Ok(collected)) => Done {
                         more: collected.more,
                         ..Done::with(Some(guest))

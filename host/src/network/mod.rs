@@ -16,13 +16,10 @@ use std::sync::Arc;
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, unconstrained};
-use wasmtime::Store;
-use wasmtime::component::ResourceAny;
 
 use crate::answer::Blocking;
 use crate::cause::Cause;
 use crate::clock::StoreClock;
-use crate::contract::Admin;
 use crate::contract::types::Request;
 use crate::owner::Replies;
 use crate::owner::caller::Caller;
@@ -30,9 +27,8 @@ use crate::owner::command::{Tell, Waiting};
 use crate::owner::group::Budget;
 use crate::owner::permits::{Queue, Queued, Serving};
 use crate::owner::store_thread::{self, StoreThread};
-use crate::request::Writes;
-use crate::sandbox::instance::{Called, Guest};
-use crate::sandbox::state::State;
+use crate::request::{Ending, Writes};
+use crate::sandbox::instance::{Called, Guest, Keeping};
 use crate::settings::Settings;
 use crate::{Database, Error};
 use dispatcher::{Dispatcher, Idle, Limits};
@@ -143,10 +139,26 @@ impl Connections {
         inline.ok_or_else(|| requests.unwrap_or_default())
     }
 
-    /// Calls a function of the contract's `admin`.
-    pub(crate) async fn admin<T: Send + 'static>(
+    /// Ends sessions; returns how many.
+    pub(crate) async fn end(&self, ending: Ending, blocking: &Blocking) -> Result<u64, Error> {
+        let call = async move |guest: &mut Guest| guest.end(&ending).await;
+        self.call(call, blocking).await
+    }
+
+    /// Calls a function of the contract's `admin` that ends no session.
+    pub(crate) async fn keeping<T: Send + 'static>(
         &self,
-        call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+        call: impl AsyncFnOnce(Keeping<'_>) -> Called<T> + Send + 'static,
+        blocking: &Blocking,
+    ) -> Result<T, Error> {
+        let call = async move |guest: &mut Guest| call(guest.keeping()).await;
+        self.call(call, blocking).await
+    }
+
+    /// Queues a call of `admin`, and waits for its answer.
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl AsyncFnOnce(&mut Guest) -> Called<T> + Send + 'static,
         blocking: &Blocking,
     ) -> Result<T, Error> {
         unconstrained(async {
@@ -184,12 +196,12 @@ fn is_small(requests: &[Request], budget: &Budget) -> bool {
 /// Runs a call of `admin` on a connection, if there is one; see [`Call`].
 fn calling<'g, T: Send + 'static>(
     guest: Result<&'g mut Guest, Error>,
-    call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+    call: impl AsyncFnOnce(&mut Guest) -> Called<T> + Send + 'static,
     caller: Caller<T>,
 ) -> Calling<'g> {
     Box::pin(async move {
         let done = match guest {
-            Ok(guest) => answered(guest.admin(call).await),
+            Ok(guest) => answered(call(guest).await),
             Err(error) => Err(error),
         };
         let trapped = matches!(done, Err(Error::Crashed));

@@ -14,22 +14,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::Store;
-use wasmtime::component::ResourceAny;
-
 use crate::cache::ReadCache;
 use crate::cause::Cause;
 use crate::clock::StoreClock;
-use crate::contract::Admin;
 use crate::contract::types::{GetRequest, Request};
 use crate::owner::inline::Inline;
-use crate::request::Ends;
+use crate::request::Ending;
 use crate::sandbox::backup;
 use crate::sandbox::descriptors;
 use crate::sandbox::directory::Directory;
-use crate::sandbox::instance::{Called, Guest};
+use crate::sandbox::instance::{Called, Guest, Keeping};
 use crate::sandbox::launcher::Launcher;
-use crate::sandbox::state::{State, complete};
+use crate::sandbox::state::complete;
 use crate::settings::{Files, Settings};
 use crate::sync::Instant;
 use crate::{Collected, Error, Reply, Session};
@@ -150,15 +146,18 @@ impl Owner {
         Ok(replies)
     }
 
-    /// Calls a function of the contract's `admin`; before that, the cache forgets the
-    /// sessions that the call may end.
-    pub(crate) fn admin<T>(
+    /// Ends sessions, which the cache forgets before; returns how many.
+    pub(crate) fn end(&mut self, ending: &Ending) -> Result<u64, Error> {
+        self.cache.forget_ended(ending);
+        self.call(|guest| complete(guest.end(ending)))
+    }
+
+    /// Calls a function of the contract's `admin` that ends no session.
+    pub(crate) fn keeping<T>(
         &mut self,
-        ends: &Ends,
-        call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T>,
+        call: impl AsyncFnOnce(Keeping<'_>) -> Called<T>,
     ) -> Result<T, Error> {
-        self.cache.forget_ended(ends);
-        self.call(|guest| complete(guest.admin(call)))
+        self.call(|guest| complete(call(guest.keeping())))
     }
 
     /// Calls the component for a request that may write, and fails if the database or its
@@ -243,21 +242,12 @@ impl Owner {
     /// Checks the names of the files, and reads the whole database.
     pub(crate) fn check(&mut self) -> Result<Vec<String>, Error> {
         self.look()?;
-        self.call(|guest| {
-            complete(
-                guest.admin(async |admin, store, opened| admin.call_check(store, opened).await),
-            )
-        })
+        self.keeping(async |admin: Keeping<'_>| admin.check().await)
     }
 
     /// Runs one collection step, which removes at most `limit` rows.
     pub(crate) fn collect(&mut self, limit: u32) -> Result<Collected, Error> {
-        let collected =
-            self.call(|guest| {
-                complete(guest.admin(async |admin, store, opened| {
-                    admin.call_collect(store, opened, limit).await
-                }))
-            })?;
+        let collected = self.keeping(async |admin| admin.collect(limit).await)?;
         if !collected.more {
             self.counted = 0;
         }

@@ -11,12 +11,13 @@ use crate::contract::types::{
     CreateRequest, DestroyRequest, GetRequest, MergeRequest, Request, RotateRequest, SetRequest,
     TouchRequest, UpdateRequest,
 };
-use crate::contract::{self, SessionStore, SessionStorePre};
+use crate::contract::{self, Admin, SessionStore, SessionStorePre};
+use crate::request::Ending;
 use crate::sandbox::compiled::{self, Cache, Embedded};
 use crate::sandbox::filesystem;
 use crate::sandbox::guest_files::GuestFiles;
 use crate::sandbox::state::State;
-use crate::{Error, Reply, Session};
+use crate::{Collected, Error, Page, Reply, Session, Statistics};
 
 /// The result of a call of the component. The outer error is a trap, after which the guest
 /// cannot be used any more; the inner one is the contract's.
@@ -179,13 +180,31 @@ impl Guest {
         })
     }
 
-    /// Calls one function of the contract's `admin`.
-    pub(crate) async fn admin<T>(
-        &mut self,
-        call: impl AsyncFnOnce(&contract::Admin, &mut Store<State>, ResourceAny) -> Called<T>,
-    ) -> Called<T> {
+    /// Calls a function of the contract's `admin` that ends sessions; returns how many.
+    pub(crate) async fn end(&mut self, ending: &Ending) -> Called<u64> {
+        let (admin, store, opened) = self.admin();
+        match ending {
+            Ending::Session(handle) => {
+                let ended = admin.call_terminate(store, opened, handle).await?;
+                Ok(ended.map(u64::from))
+            }
+            Ending::OfSubject { subject, except } => {
+                let ended = admin.call_terminate_subject(store, opened, subject, except.as_deref());
+                ended.await
+            }
+            Ending::All => admin.call_clear(store, opened).await,
+        }
+    }
+
+    /// The functions of the contract's `admin` that end no session.
+    pub(crate) fn keeping(&mut self) -> Keeping<'_> {
+        Keeping(self)
+    }
+
+    /// What a call of `admin` needs. Private, since some of its functions end sessions.
+    fn admin(&mut self) -> (&Admin, &mut Store<State>, ResourceAny) {
         let admin = self.bindings.wasi_sessions_store_admin();
-        call(admin, &mut self.store, self.opened).await
+        (admin, &mut self.store, self.opened)
     }
 
     /// Has the component write a copy of the database to [`BACKUP`] in `directory`.
@@ -193,9 +212,7 @@ impl Guest {
         let lent = filesystem::lend(directory);
         let own = self.store.data_mut().exchange_backup_directory(lent)?;
         let location = format!("{}/{BACKUP}", GuestFiles::BACKUP);
-        let done = self
-            .admin(async |admin, store, opened| admin.call_backup(store, opened, &location).await);
-        let done = done.await?;
+        let done = self.keeping().backup(&location).await?;
         self.store.data_mut().exchange_backup_directory(own)?;
         Ok(done)
     }
@@ -214,6 +231,52 @@ impl Guest {
     pub(crate) async fn close(mut self) {
         // After a trap here, SQLite recovers the database when it is opened next.
         let _ = self.opened.resource_drop_async(&mut self.store).await;
+    }
+}
+
+/// The functions of the contract's `admin` that end no session. The others are in [`Ending`].
+pub(crate) struct Keeping<'g>(&'g mut Guest);
+
+impl Keeping<'_> {
+    pub(crate) async fn list_sessions(
+        self,
+        subject: Option<&str>,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Called<Page> {
+        let (admin, store, opened) = self.0.admin();
+        let page = admin.call_list_sessions(store, opened, subject, cursor, limit);
+        page.await
+    }
+
+    pub(crate) async fn count_sessions(self, subject: Option<&str>) -> Called<u64> {
+        let (admin, store, opened) = self.0.admin();
+        admin.call_count_sessions(store, opened, subject).await
+    }
+
+    pub(crate) async fn inspect(self, handle: String) -> Called<Option<Session>> {
+        let (admin, store, opened) = self.0.admin();
+        admin.call_inspect(store, opened, &handle).await
+    }
+
+    pub(crate) async fn collect(self, limit: u32) -> Called<Collected> {
+        let (admin, store, opened) = self.0.admin();
+        admin.call_collect(store, opened, limit).await
+    }
+
+    pub(crate) async fn stats(self) -> Called<Statistics> {
+        let (admin, store, opened) = self.0.admin();
+        admin.call_stats(store, opened).await
+    }
+
+    pub(crate) async fn check(self) -> Called<Vec<String>> {
+        let (admin, store, opened) = self.0.admin();
+        admin.call_check(store, opened).await
+    }
+
+    pub(crate) async fn backup(self, location: &str) -> Called<()> {
+        let (admin, store, opened) = self.0.admin();
+        admin.call_backup(store, opened, location).await
     }
 }
 

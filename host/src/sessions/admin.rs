@@ -4,16 +4,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use wasmtime::Store;
-use wasmtime::component::ResourceAny;
-
 use super::{Engine, Sessions, owned};
 use crate::answer::Blocking;
-use crate::contract::Admin;
 use crate::owner::{Owner, limits};
-use crate::request::Ends;
-use crate::sandbox::instance::Called;
-use crate::sandbox::state::State;
+use crate::request::Ending;
+use crate::sandbox::instance::{Called, Keeping};
 use crate::{Answer, Collected, Error, Page, Session, Statistics};
 
 /// The rows of a collection's first step, and the fewest of any. The rows of later steps are
@@ -36,10 +31,9 @@ impl Sessions {
         limit: u32,
     ) -> Answer<Page> {
         let (subject, cursor) = (owned(subject), owned(cursor));
-        self.admin(Ends::Nothing, async move |admin, store, opened| {
-            admin
-                .call_list_sessions(store, opened, subject.as_deref(), cursor.as_deref(), limit)
-                .await
+        self.keeping(async move |admin| {
+            let page = admin.list_sessions(subject.as_deref(), cursor.as_deref(), limit);
+            page.await
         })
     }
 
@@ -48,28 +42,21 @@ impl Sessions {
     /// subject with a million. On a server it occupies one connection.
     pub fn count_sessions(&self, subject: Option<&str>) -> Answer<u64> {
         let subject = owned(subject);
-        self.admin(Ends::Nothing, async move |admin, store, opened| {
-            admin
-                .call_count_sessions(store, opened, subject.as_deref())
-                .await
-        })
+        self.keeping(async move |admin| admin.count_sessions(subject.as_deref()).await)
     }
 
     /// The session with a handle from a listing, including its payload, or `None` if it is
     /// missing or expired.
     pub fn inspect(&self, handle: &str) -> Answer<Option<Session>> {
         let handle = limits::shortened(handle).to_owned();
-        self.admin(Ends::Nothing, async move |admin, store, opened| {
-            admin.call_inspect(store, opened, &handle).await
-        })
+        self.keeping(async move |admin| admin.inspect(handle).await)
     }
 
     /// Ends the session with a handle from a listing; false if there was none.
     pub fn terminate(&self, handle: &str) -> Answer<bool> {
-        let handle = limits::shortened(handle).to_owned();
-        self.admin(Ends::Any, async move |admin, store, opened| {
-            admin.call_terminate(store, opened, &handle).await
-        })
+        let ending = Ending::Session(limits::shortened(handle).to_owned());
+        let sessions = self.clone();
+        Answer::new(|blocking| async move { Ok(sessions.end(ending, &blocking).await? > 0) })
     }
 
     /// Ends all sessions of a subject except the one with the id `except`, which need not
@@ -77,22 +64,19 @@ impl Sessions {
     /// the number of sessions. Other requests wait meanwhile: about 15 seconds for a
     /// million sessions. On a server other writes wait, and reads go on.
     pub fn terminate_subject(&self, subject: &str, except: Option<&str>) -> Answer<u64> {
-        let subject = limits::shortened(subject).to_owned();
-        let except = owned(except);
-        let ends = Ends::OfSubject(subject.clone());
-        self.admin(ends, async move |admin, store, opened| {
-            admin
-                .call_terminate_subject(store, opened, &subject, except.as_deref())
-                .await
-        })
+        let ending = Ending::OfSubject {
+            subject: limits::shortened(subject).to_owned(),
+            except: owned(except),
+        };
+        let sessions = self.clone();
+        Answer::new(|blocking| async move { sessions.end(ending, &blocking).await })
     }
 
     /// Ends every session; answers how many. Time and memory are as for
     /// [`terminate_subject`](Sessions::terminate_subject).
     pub fn clear(&self) -> Answer<u64> {
-        self.admin(Ends::Any, async |admin, store, opened| {
-            admin.call_clear(store, opened).await
-        })
+        let sessions = self.clone();
+        Answer::new(|blocking| async move { sessions.end(Ending::All, &blocking).await })
     }
 
     /// Removes at most `limit` rows, expired sessions and old tombstones, and returns some
@@ -149,11 +133,8 @@ impl Sessions {
                 owner.call(step, blocking).await
             }
             Engine::Network(connections) => {
-                let step = async move |admin: &Admin, store: &mut Store<State>, opened| {
-                    admin.call_collect(store, opened, limit).await
-                };
-                let collected = connections.admin(step, blocking).await?;
-                Ok((collected, None))
+                let step = async move |admin: Keeping<'_>| admin.collect(limit).await;
+                Ok((connections.keeping(step, blocking).await?, None))
             }
         }
     }
@@ -161,9 +142,7 @@ impl Sessions {
     /// Statistics of the store. Reads an index of all sessions, while other
     /// requests wait: a quarter of a second for a million sessions.
     pub fn stats(&self) -> Answer<Statistics> {
-        self.admin(Ends::Nothing, async |admin, store, opened| {
-            admin.call_stats(store, opened).await
-        })
+        self.keeping(async |admin| admin.stats().await)
     }
 
     /// Reads the whole database and lists what is damaged; empty if nothing is.
@@ -179,10 +158,9 @@ impl Sessions {
                     owner.call(|owner| owner.check(), &blocking).await
                 }
                 Engine::Network(connections) => {
-                    let check = async |admin: &Admin, store: &mut Store<State>, opened| {
-                        admin.call_check(store, opened).await
-                    };
-                    connections.admin(check, &blocking).await
+                    connections
+                        .keeping(async |admin: Keeping<'_>| admin.check().await, &blocking)
+                        .await
                 }
             }
         })
@@ -210,30 +188,37 @@ impl Sessions {
                         .await
                 }
                 Engine::Network(connections) => {
-                    let refusal = async |admin: &Admin, store: &mut Store<State>, opened| {
-                        admin.call_backup(store, opened, "").await
-                    };
-                    connections.admin(refusal, &blocking).await
+                    let refusal = async |admin: Keeping<'_>| admin.backup("").await;
+                    connections.keeping(refusal, &blocking).await
                 }
             }
         })
     }
 
-    /// Calls a function of the contract's `admin`, which may end the sessions `ends`.
-    fn admin<T: Send + 'static>(
+    /// Ends sessions; returns how many.
+    async fn end(&self, ending: Ending, blocking: &Blocking) -> Result<u64, Error> {
+        match &self.0.engine {
+            Engine::Directory { owner, .. } => {
+                owner.call(move |owner| owner.end(&ending), blocking).await
+            }
+            Engine::Network(connections) => connections.end(ending, blocking).await,
+        }
+    }
+
+    /// Calls a function of the contract's `admin` that ends no session.
+    fn keeping<T: Send + 'static>(
         &self,
-        ends: Ends,
-        call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+        call: impl AsyncFnOnce(Keeping<'_>) -> Called<T> + Send + 'static,
     ) -> Answer<T> {
         let sessions = self.clone();
         Answer::new(|blocking| async move {
             match &sessions.0.engine {
                 Engine::Directory { owner, .. } => {
                     owner
-                        .call(move |owner| owner.admin(&ends, call), &blocking)
+                        .call(move |owner| owner.keeping(call), &blocking)
                         .await
                 }
-                Engine::Network(connections) => connections.admin(call, &blocking).await,
+                Engine::Network(connections) => connections.keeping(call, &blocking).await,
             }
         })
     }

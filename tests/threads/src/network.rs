@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use wasmtime::Store;
-use wasmtime::component::ResourceAny;
-
 use crate::answer::Blocking;
 use crate::clock::StoreClock;
-use crate::contract::Admin;
 use crate::contract::types::Request;
 use crate::owner::Replies;
 use crate::owner::group::Budget;
-use crate::sandbox::instance::Called;
-use crate::sandbox::state::State;
+use crate::request::Ending;
+use crate::sandbox::instance::{Called, Keeping};
 use crate::settings::Settings;
 use crate::{Database, Error};
 
@@ -30,9 +26,13 @@ impl Connections {
         unreachable!("no schedule has a server")
     }
 
-    pub(crate) async fn admin<T: Send + 'static>(
+    pub(crate) async fn end(&self, _: Ending, _: &Blocking) -> Result<u64, Error> {
+        unreachable!("no schedule has a server")
+    }
+
+    pub(crate) async fn keeping<T: Send + 'static>(
         &self,
-        _: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T> + Send + 'static,
+        _: impl AsyncFnOnce(Keeping<'_>) -> Called<T> + Send + 'static,
         _: &Blocking,
     ) -> Result<T, Error> {
         unreachable!("no schedule has a server")

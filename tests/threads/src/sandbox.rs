@@ -139,7 +139,6 @@ pub(crate) mod state {
 pub(crate) mod launcher {
     use std::sync::{Arc, LazyLock};
 
-    use wasmtime::component::Resource;
     use wasmtime::{Engine, Store};
 
     use crate::clock::StoreClock;
@@ -171,11 +170,8 @@ pub(crate) mod launcher {
                 assert_eq!(disk.open, 0, "the database is opened twice");
                 disk.open += 1;
             });
-            let mut store = Store::new(&ENGINE, State(self.clock.clone()));
-            let opened = Resource::<()>::new_own(0).try_into_resource_any(&mut store);
             Ok(Guest {
-                store,
-                opened: opened.expect("a store has room for a resource"),
+                store: Store::new(&ENGINE, State(self.clock.clone())),
                 files: Files { wal: Wal },
                 random: self.settings.random.clone(),
                 most: self.settings.options.max_per_subject.unwrap_or(0),
@@ -188,11 +184,11 @@ pub(crate) mod instance {
     use std::sync::Arc;
 
     use wasmtime::Store;
-    use wasmtime::component::ResourceAny;
 
-    use crate::contract::types::{Reply, Request, Session};
-    use crate::contract::{self, Admin};
-    use crate::disk;
+    use crate::contract;
+    use crate::contract::types::{Collected, Page, Reply, Request, Session, Statistics};
+    use crate::disk::{self, Disk, Done};
+    use crate::request::Ending;
     use crate::sandbox::backup::Folder;
     use crate::sandbox::state::State;
     use crate::settings::Random;
@@ -202,7 +198,6 @@ pub(crate) mod instance {
 
     pub(crate) struct Guest {
         pub(crate) store: Store<State>,
-        pub(crate) opened: ResourceAny,
         pub(crate) files: Files,
         pub(crate) random: Option<Random>,
         pub(crate) most: u64,
@@ -229,11 +224,17 @@ pub(crate) mod instance {
             })
         }
 
-        pub(crate) async fn admin<T>(
-            &mut self,
-            call: impl AsyncFnOnce(&Admin, &mut Store<State>, ResourceAny) -> Called<T>,
-        ) -> Called<T> {
-            call(&Admin, &mut self.store, self.opened).await
+        pub(crate) async fn end(&mut self, ending: &Ending) -> Called<u64> {
+            let ends = |session: &Session| match ending {
+                Ending::OfSubject { subject, .. } => session.subject.as_ref() == Some(subject),
+                Ending::All => true,
+                Ending::Session(_) => unreachable!("no schedule has a handle"),
+            };
+            self.store.data_mut().call(|disk| disk.end_all(ends))
+        }
+
+        pub(crate) fn keeping(&mut self) -> Keeping<'_> {
+            Keeping(self)
         }
 
         pub(crate) async fn backup(&mut self, _: Folder) -> Called<()> {
@@ -250,6 +251,47 @@ pub(crate) mod instance {
 
         pub(crate) async fn close(self) {
             disk::with(|disk| disk.closed += 1);
+        }
+    }
+
+    /// The functions of `admin` that end no session.
+    pub(crate) struct Keeping<'g>(&'g mut Guest);
+
+    impl Keeping<'_> {
+        pub(crate) async fn collect(self, _limit: u32) -> Called<Collected> {
+            self.0.store.data_mut().call(Disk::collect)
+        }
+
+        pub(crate) async fn count_sessions(self, _subject: Option<&str>) -> Called<u64> {
+            self.0.store.data_mut().call(|disk| {
+                disk.note(Done::Count);
+                disk.sessions().count() as u64
+            })
+        }
+
+        pub(crate) async fn list_sessions(
+            self,
+            _subject: Option<&str>,
+            _cursor: Option<&str>,
+            _limit: u32,
+        ) -> Called<Page> {
+            unreachable!("no schedule lists sessions")
+        }
+
+        pub(crate) async fn inspect(self, _handle: String) -> Called<Option<Session>> {
+            unreachable!("no schedule has a handle")
+        }
+
+        pub(crate) async fn stats(self) -> Called<Statistics> {
+            unreachable!("no schedule asks for figures")
+        }
+
+        pub(crate) async fn check(self) -> Called<Vec<String>> {
+            unreachable!("no schedule checks the database")
+        }
+
+        pub(crate) async fn backup(self, _location: &str) -> Called<()> {
+            unreachable!("no schedule writes a backup")
         }
     }
 
