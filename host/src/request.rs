@@ -55,15 +55,29 @@ impl Request {
         }
     }
 
-    /// The id of the stored session that the request may change or end.
-    pub(crate) fn changed_id(&self) -> Option<&str> {
+    /// The id of the stored session that the request names.
+    pub(crate) fn id(&self) -> Option<&str> {
         match self {
-            Self::Set(SetRequest { id, .. })
+            Self::Get(GetRequest { id })
+            | Self::Set(SetRequest { id, .. })
             | Self::Update(UpdateRequest { id, .. })
             | Self::Merge(MergeRequest { id, .. })
             | Self::Touch(TouchRequest { id, .. })
             | Self::Rotate(RotateRequest { id, .. })
             | Self::Destroy(DestroyRequest { id }) => Some(id),
+            Self::Create(_) => None,
+        }
+    }
+
+    /// The id of the stored session that the request may change or end.
+    pub(crate) fn changed_id(&self) -> Option<&str> {
+        match self {
+            Self::Set(_)
+            | Self::Update(_)
+            | Self::Merge(_)
+            | Self::Touch(_)
+            | Self::Rotate(_)
+            | Self::Destroy(_) => self.id(),
             Self::Create(_) | Self::Get(_) => None,
         }
     }

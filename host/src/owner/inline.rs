@@ -1,7 +1,7 @@
 //! Decides which requests a task runs itself, on its runtime's thread: small ones that do
 //! not wait for the disk.
 
-use crate::contract::types::{GetRequest, Request};
+use crate::contract::types::Request;
 use crate::request::Writes;
 use crate::{Durability, Options};
 
@@ -57,12 +57,8 @@ impl Inline {
         };
         for request in requests {
             let stored = || {
-                let id = match request {
-                    Request::Get(GetRequest { id }) => Some(id.as_str()),
-                    _ => request.changed_id(),
-                };
                 // A request before it may have written a longer one.
-                let known = id.and_then(&stored);
+                let known = request.id().and_then(&stored);
                 known.map_or(options.max_data, |length| length + brought as u64)
             };
             match request.weights().writes {
