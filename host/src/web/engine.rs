@@ -10,7 +10,7 @@ use wasmtime::{
 };
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use super::Error;
+use super::error::Error;
 use super::instance::WebInstance;
 use super::limits::{CORE_INSTANCES, MEMORIES, TABLES};
 use crate::sandbox::compiled::{self, Cache};

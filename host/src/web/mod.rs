@@ -22,7 +22,6 @@
 //! received. The component reads it as `authority`. A Host header that is missing in
 //! HTTP/1.1, repeated, empty or malformed is answered with 400, and `CONNECT` with 501.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +33,7 @@ use crate::Stores;
 use service::Service;
 use settings::Settings;
 
+pub use error::Error;
 pub use listening::Listening;
 
 mod access_log;
@@ -43,6 +43,7 @@ mod call;
 mod client;
 mod connection;
 mod engine;
+mod error;
 mod failure;
 mod guest_stderr;
 mod instance;
@@ -224,30 +225,4 @@ impl Server {
             service: Arc::new(service),
         })
     }
-}
-
-/// Why a server cannot be started.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The component cannot be run, for the reason in the source.
-    #[error("the web component cannot be run")]
-    Component(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The component imports `admin`, which it is not allowed to use:
-    /// [`Server::admin`].
-    #[error("the web component imports `wasi-sessions:store/admin`, which is not linked")]
-    AdminNotLinked,
-    /// A time-out is 0, so no request could be answered. Contains the name of the method of
-    /// [`Server`] that set it.
-    #[error("`{0}` must be more than 0")]
-    ZeroTimeOut(&'static str),
-    /// The address cannot be listened at.
-    #[error("cannot listen at {address}")]
-    Address {
-        /// The address that was asked for.
-        address: SocketAddr,
-        /// The operating system's error.
-        #[source]
-        reason: io::Error,
-    },
 }
