@@ -1,20 +1,16 @@
 //! The future that a request returns, which async code awaits and plain threads wait for.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use tokio::task::coop;
 use tokio::task::unconstrained;
 
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Instant, block_on, thread};
-use crate::{Error, Sessions};
-
-/// How long a thread spins before it sleeps: about as long as it takes to wake a thread.
-pub(crate) const LINGER: Duration = Duration::from_micros(50);
+use crate::Error;
+use crate::owner::blocking::{Blocking, spend_unit};
+use crate::sync::block_on;
 
 /// The answer to a request: `.await` it in async code, on any executor, or
 /// [`wait`](Answer::wait) for it on a plain thread.
@@ -40,29 +36,21 @@ enum State<T> {
 
 pub(crate) type Asking<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-/// A read that may be answered from memory: `find` looks there, and `ask` makes the request
-/// if the session is not found. Not a boxed future, because its two allocations would be a
-/// tenth of the time of such a read.
-pub(crate) struct PendingRead<T> {
-    pub(crate) sessions: Sessions,
-    pub(crate) id: String,
-    pub(crate) find: fn(&Sessions, &str) -> Option<T>,
-    pub(crate) ask: fn(Sessions, String, Blocking) -> Asking<T>,
+/// A read that may be answered from memory. Not a boxed future, because its two allocations
+/// would add about a quarter to the time of such a read.
+struct PendingRead<T> {
+    store: Arc<dyn Reads<T>>,
+    id: String,
 }
 
-/// Whether the caller's thread blocks until the answer is complete. Set by
-/// [`Answer::wait`], whether or not the answer was polled before.
-#[derive(Clone)]
-pub(crate) struct Blocking(Arc<AtomicBool>);
+/// A store that answers some reads from memory. A trait, so that the store's file uses this
+/// one and not also the other way round.
+pub(crate) trait Reads<T>: Send + Sync {
+    /// What memory holds of the session.
+    fn find(&self, id: &str) -> Option<T>;
 
-impl Blocking {
-    pub(crate) fn new(blocks: bool) -> Self {
-        Self(Arc::new(AtomicBool::new(blocks)))
-    }
-
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+    /// Makes a request for the session.
+    fn ask(self: Arc<Self>, id: String, blocking: Blocking) -> Asking<T>;
 }
 
 impl<T> Answer<T> {
@@ -75,8 +63,9 @@ impl<T> Answer<T> {
         Self::in_state(State::Asking(asking, blocking))
     }
 
-    pub(crate) fn read(read: PendingRead<T>) -> Self {
-        Self::in_state(State::Reading(Some(read)))
+    /// A read of the session with this id.
+    pub(crate) fn read(store: Arc<dyn Reads<T>>, id: String) -> Self {
+        Self::in_state(State::Reading(Some(PendingRead { store, id })))
     }
 
     fn in_state(state: State<T>) -> Self {
@@ -100,54 +89,15 @@ impl<T> Answer<T> {
     pub fn wait(mut self) -> Result<T, Error> {
         self.blocks = true;
         if let State::Asking(_, blocking) = &self.state {
-            blocking.0.store(true, Ordering::Relaxed);
+            blocking.set();
         }
-        match self.linger() {
-            Some(answer) => answer,
-            None => block_on(unconstrained(self)),
-        }
-    }
-
-    /// Spins for the answer; `None` if it is not complete within [`LINGER`].
-    fn linger(&mut self) -> Option<Result<T, Error>> {
+        // Unconstrained, because a task's budget is renewed only when the task yields, which
+        // it cannot do while its thread is blocked. Most answers are complete at once.
         let mut context = Context::from_waker(Waker::noop());
-        // Unconstrained, because a task's budget is renewed only when the task yields,
-        // which it cannot do while its thread is blocked.
-        let mut poll = || match Pin::new(&mut unconstrained(&mut *self)).poll(&mut context) {
-            Poll::Ready(answer) => Some(answer),
-            Poll::Pending => None,
-        };
-        if let Some(answer) = poll() {
-            return Some(answer);
+        match Pin::new(&mut unconstrained(&mut self)).poll(&mut context) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => block_on(unconstrained(self)),
         }
-        let _spin_permit = SpinPermit::take()?;
-        let started = Instant::now();
-        while started.elapsed() < LINGER {
-            thread::yield_now();
-            if let Some(answer) = poll() {
-                return Some(answer);
-            }
-        }
-        None
-    }
-}
-
-/// A permit to spin. At most one thread of the process spins, so that spinning threads do
-/// not take the processor from the thread that works.
-struct SpinPermit;
-
-static SPIN_PERMIT: AtomicBool = AtomicBool::new(false);
-
-impl SpinPermit {
-    fn take() -> Option<Self> {
-        let taken = SPIN_PERMIT.swap(true, Ordering::Acquire);
-        (!taken).then_some(Self)
-    }
-}
-
-impl Drop for SpinPermit {
-    fn drop(&mut self) {
-        SPIN_PERMIT.store(false, Ordering::Release);
     }
 }
 
@@ -163,39 +113,19 @@ impl<T> Future for Answer<T> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        take(1, context);
-        let read = match &mut self.state {
+        spend_unit(context);
+        let PendingRead { store, id } = match &mut self.state {
             State::Asking(asking, _) => return asking.as_mut().poll(context),
             State::Reading(read) => read.take().expect("polled after completion"),
         };
-        if let Some(found) = (read.find)(&read.sessions, &read.id) {
+        if let Some(found) = store.find(&id) {
             return Poll::Ready(Ok(found));
         }
         let blocking = Blocking::new(self.blocks);
-        let mut asking = (read.ask)(read.sessions, read.id, blocking.clone());
+        let mut asking = store.ask(id, blocking.clone());
         let answer = asking.as_mut().poll(context);
         self.state = State::Asking(asking, blocking);
         answer
-    }
-}
-
-/// Spends `units` of the cooperative budget of the task that awaits this, or what is left.
-pub(crate) async fn spend(units: u32) {
-    poll_fn(|context| {
-        take(units, context);
-        Poll::Ready(())
-    })
-    .await;
-}
-
-fn take(units: u32, context: &mut Context<'_>) {
-    for _ in 0..units {
-        if !coop::has_budget_remaining() {
-            return;
-        }
-        if let Poll::Ready(unit) = coop::poll_proceed(context) {
-            unit.made_progress();
-        }
     }
 }
 

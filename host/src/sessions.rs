@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::answer::{Blocking, PendingRead};
+use crate::answer::{Asking, Reads};
 use crate::cache::ReadCache;
 #[cfg(feature = "tower-sessions")]
 use crate::clock::StoreClock;
 use crate::contract;
 use crate::network::Connections;
 use crate::owner::Replies;
+use crate::owner::blocking::Blocking;
 use crate::owner::limits;
 use crate::owner::thread::OwnerThread;
 use crate::{
@@ -102,15 +103,7 @@ impl Sessions {
     /// was answered before this poll, and does not wait for queued requests. A store on a
     /// server asks the server each time.
     pub fn get(&self, id: &str) -> Answer<Option<Session>> {
-        Answer::read(PendingRead {
-            sessions: self.clone(),
-            id: limits::shortened(id).to_owned(),
-            find: |sessions, id| sessions.0.cache.get(id).map(Some),
-            ask: |sessions, id, blocking| {
-                let request = Request::Get { id };
-                Box::pin(async move { sessions.ask(request, session, &blocking).await })
-            },
-        })
+        Answer::read(self.0.clone(), limits::shortened(id).to_owned())
     }
 
     /// Writes the session, whether or not it exists. An existing session keeps its
@@ -302,6 +295,17 @@ impl Sessions {
             .into_iter()
             .map(|check| check.and_then(&mut reply))
             .collect())
+    }
+}
+
+impl Reads<Option<Session>> for Open {
+    fn find(&self, id: &str) -> Option<Option<Session>> {
+        self.cache.get(id).map(Some)
+    }
+
+    fn ask(self: Arc<Self>, id: String, blocking: Blocking) -> Asking<Option<Session>> {
+        let request = Request::Get { id };
+        Box::pin(async move { Sessions(self).ask(request, session, &blocking).await })
     }
 }
 

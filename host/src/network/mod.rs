@@ -17,11 +17,11 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, unconstrained};
 
-use crate::answer::Blocking;
 use crate::cause::Cause;
 use crate::clock::StoreClock;
 use crate::contract::types::Request;
 use crate::owner::Replies;
+use crate::owner::blocking::Blocking;
 use crate::owner::caller::Caller;
 use crate::owner::command::{Tell, Waiting};
 use crate::owner::group::Budget;
@@ -106,11 +106,12 @@ impl Connections {
         let kind = Job::kind(&requests);
         self.queue.refuse_served(blocking)?;
         let requests = match self.begin(kind, requests) {
-            Ok(inline) => return unconstrained(inline).await,
+            Ok(inline) => return unconstrained(self.queue.linger(inline, blocking)).await,
             Err(requests) => requests,
         };
         unconstrained(async {
             let (caller, replies) = Caller::new();
+            let replies = self.queue.linger(replies, blocking);
             let job = |queued| {
                 Job::Requests(Waiting {
                     requests,
@@ -163,6 +164,7 @@ impl Connections {
     ) -> Result<T, Error> {
         unconstrained(async {
             let (caller, answer) = Caller::new();
+            let answer = self.queue.linger(answer, blocking);
             let call: Call = Box::new(move |guest| calling(guest, call, caller));
             self.send(Kind::Call, |queued| Job::Call(call, queued), blocking)
                 .await?;

@@ -1,5 +1,6 @@
 //! The owner of the component's instance and of the open database.
 
+pub(crate) mod blocking;
 pub(crate) mod caller;
 pub(crate) mod command;
 pub(crate) mod group;

@@ -1,19 +1,20 @@
-//! The queue of a store as its callers see it: the number of waiting commands, and the
-//! permits of tasks (back-pressure).
+//! The queue of a store as its callers see it: the number of waiting commands, the permits
+//! of tasks (back-pressure), and the one permit of threads to spin.
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::ptr;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Error;
-use crate::answer::Blocking;
+use crate::owner::blocking::{Blocking, LINGER};
 use crate::owner::caller::Contained;
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Instant, Semaphore, thread_local};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Instant, Semaphore, thread, thread_local};
 
 /// The number of permits of the queue, one for each request of a task that waits in it.
 /// When all are taken, further tasks wait for a permit.
@@ -23,6 +24,9 @@ const PERMITS: usize = 1024;
 pub(crate) struct Queue {
     waiting: AtomicUsize,
     permits: Arc<Semaphore>,
+    /// Whether a thread spins for its answer. At most one does, so that spinning threads do
+    /// not take the processor from the thread that works.
+    spinning: AtomicBool,
 }
 
 /// Counts a command as waiting until it is done or cancelled.
@@ -42,6 +46,7 @@ impl Queue {
         Self {
             waiting: AtomicUsize::new(0),
             permits: Arc::new(Semaphore::new(PERMITS)),
+            spinning: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +91,30 @@ impl Queue {
         }
     }
 
+    /// Waits for the answer to a request. If the caller's thread blocks by now, it first spins
+    /// for [`LINGER`], unless another one spins.
+    pub(crate) fn linger<F: Future>(
+        &self,
+        answer: F,
+        blocking: &Blocking,
+    ) -> impl Future<Output = F::Output> {
+        let blocks = blocking.is_set();
+        async move {
+            let mut answer = pin!(answer);
+            if blocks && let Some(_permit) = SpinPermit::take(&self.spinning) {
+                let mut context = Context::from_waker(Waker::noop());
+                let started = Instant::now();
+                while started.elapsed() < LINGER {
+                    if let Poll::Ready(answer) = answer.as_mut().poll(&mut context) {
+                        return answer;
+                    }
+                    thread::yield_now();
+                }
+            }
+            answer.await
+        }
+    }
+
     /// Waits for a free permit; `None` if the thread starts to block in the meantime.
     async fn wait_for_permit(&self, blocking: &Blocking) -> Option<Permit> {
         let mut permit = Contained::new(Box::pin(self.permits.clone().acquire_owned()));
@@ -97,6 +126,22 @@ impl Queue {
             _ => Poll::Ready(None),
         })
         .await
+    }
+}
+
+/// A permit to spin.
+struct SpinPermit<'q>(&'q AtomicBool);
+
+impl<'q> SpinPermit<'q> {
+    fn take(spinning: &'q AtomicBool) -> Option<Self> {
+        let taken = spinning.swap(true, Ordering::Acquire);
+        (!taken).then_some(Self(spinning))
+    }
+}
+
+impl Drop for SpinPermit<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::unconstrained;
 
-use crate::answer::{self, Blocking, LINGER};
 use crate::cache::ReadCache;
 use crate::cause::Cause;
 use crate::clock::StoreClock;
 use crate::contract::types::Request;
+use crate::owner::blocking::{Blocking, LINGER, spend};
 use crate::owner::caller::Caller;
 use crate::owner::command::{Command, Tell, Waiting};
 use crate::owner::group::{Budget, CROWD, Group};
@@ -83,11 +83,12 @@ impl OwnerThread {
         blocking: &Blocking,
     ) -> Result<Replies, Error> {
         if let Some(replies) = self.batch_here(&requests, blocking) {
-            answer::spend(INLINE_COST).await;
+            spend(INLINE_COST).await;
             return replies;
         }
         unconstrained(async {
             let (caller, replies) = Caller::new();
+            let replies = self.shared_owner.queue.linger(replies, blocking);
             let command = |queued| {
                 Command::Sessions(Waiting {
                     requests,
@@ -114,6 +115,7 @@ impl OwnerThread {
         }
         unconstrained(async {
             let (caller, answer) = Caller::new();
+            let answer = self.shared_owner.queue.linger(answer, blocking);
             let call = move |owner: &mut Owner| -> Tell {
                 let done = call(owner);
                 Box::new(move || caller.answer(done))

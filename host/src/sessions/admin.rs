@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Engine, Sessions, owned};
-use crate::answer::Blocking;
+use crate::owner::blocking::Blocking;
 use crate::owner::{Owner, limits};
 use crate::request::Ending;
 use crate::sandbox::instance::{Called, Keeping};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::answer::Blocking;
 use crate::clock::StoreClock;
 use crate::contract::types::Request;
 use crate::owner::Replies;
+use crate::owner::blocking::Blocking;
 use crate::owner::group::Budget;
 use crate::request::Ending;
 use crate::sandbox::instance::{Called, Keeping};

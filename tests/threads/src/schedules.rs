@@ -1,7 +1,6 @@
 //! Runs a scenario in many orders of its threads' steps.
 
 use std::env;
-use std::sync::{Mutex, PoisonError};
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
@@ -14,14 +13,10 @@ const DEPTH: usize = 3;
 
 const SEED: u64 = 14;
 
-/// The host has a static, which two schedules at once would share.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 /// Runs the scenario in schedules with a random thread at each step, and in schedules in
 /// which threads have priorities that rarely change. If the scenario panics or its threads
 /// wait for each other, fails and prints the schedule, which `SCHEDULE=<schedule>` repeats.
 pub fn check(scenario: impl Fn() + Copy + Send + Sync + 'static) {
-    let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Ok(schedule) = env::var("SCHEDULE") {
         return run(scenario, ReplayScheduler::new_from_encoded(schedule.trim()));
     }

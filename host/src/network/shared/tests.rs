@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::super::job::Finished;
 use super::*;
-use crate::answer::Blocking;
+use crate::owner::blocking::Blocking;
 
 type Answer = Result<Replies, Error>;
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::{Budget, Group};
-use crate::answer::Blocking;
 use crate::contract::types::{
     CreateRequest, DestroyRequest, GetRequest, MergeRequest, Request, RotateRequest, SetRequest,
     TouchRequest, UpdateRequest,
 };
 use crate::owner::Replies;
+use crate::owner::blocking::Blocking;
 use crate::owner::caller::{Answered, Caller};
 use crate::owner::command::Waiting;
 use crate::owner::permits::Queue;
