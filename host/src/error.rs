@@ -94,6 +94,24 @@ pub enum Error {
     /// A retry can do it a second time. The message is for a log.
     #[error("{0}")]
     UnknownOutcome(String),
+    /// A backup could not be written, for the reason in the source.
+    #[error("backup to `{}` failed", file.display())]
+    Backup {
+        /// The file of the backup, as given.
+        file: PathBuf,
+        /// The operating system's error, or what the component reports.
+        #[source]
+        reason: Cause,
+    },
+    /// A file could not be read or written while a backup was restored.
+    #[error("restore failed at `{}`", file.display())]
+    Restore {
+        /// The backup, or a file or folder in the store's directory.
+        file: PathBuf,
+        /// The operating system's error.
+        #[source]
+        reason: Cause,
+    },
     /// Any other error, as a message for a log.
     #[error("{0}")]
     Other(String),

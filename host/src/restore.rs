@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::ReadCache;
+use crate::cause::Cause;
 use crate::clock::StoreClock;
 use crate::owner::Owner;
 use crate::sandbox::compiled::Cache;
@@ -105,11 +106,7 @@ impl Source {
             .map(drop)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::StorageFull,
-                _ => Error::Other(format!(
-                    "restore: cannot copy `{}` to `{}`: {error}",
-                    self.given.display(),
-                    stage.file.display()
-                )),
+                _ => failed(&self.given, error),
             })
     }
 }
@@ -132,7 +129,7 @@ impl Stage {
         let folder = directory.stage();
         let file = folder.join(file_name);
         let stage = Self { folder, file };
-        create_private(&stage.folder).map_err(|error| stage.failed(&stage.folder, &error))?;
+        create_private(&stage.folder).map_err(|error| failed(&stage.folder, error))?;
         Ok(stage)
     }
 
@@ -182,12 +179,12 @@ impl Stage {
     fn replace_database(&self, directory: &Directory) -> Result<(), Error> {
         let database = directory.database_path();
         self.seal(directory)
-            .map_err(|error| self.failed(&self.file, &error))?;
+            .map_err(|error| failed(&self.file, error))?;
         fs::rename(&self.file, &database)
             .and_then(|()| sync_directory(directory.path()))
             .and_then(|()| directory.remove_logs())
             .and_then(|()| sync_directory(directory.path()))
-            .map_err(|error| self.failed(&database, &error))
+            .map_err(|error| failed(&database, error))
     }
 
     /// Marks the copy, gives it to the owner of the old database, and syncs it.
@@ -209,16 +206,19 @@ impl Stage {
         }
         file.sync_all()
     }
-
-    fn failed(&self, path: &Path, error: &io::Error) -> Error {
-        Error::Other(format!("restore: `{}`: {error}", path.display()))
-    }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
         // Leftovers are removed when the directory is locked next.
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn failed(file: &Path, error: io::Error) -> Error {
+    Error::Restore {
+        file: file.to_owned(),
+        reason: Cause::new(error),
     }
 }
 

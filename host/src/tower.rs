@@ -1,6 +1,8 @@
 //! The store as a `SessionStore` of tower-sessions, for axum and other frameworks on tower.
 
 use std::collections::HashMap;
+use std::error::Error as _;
+use std::iter;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,8 +42,8 @@ const SERDE_JSON_OWN: &str = "$serde_json::private::";
 /// 127 deep, including `data` itself, or with a name in a nested object that starts with
 /// `$serde_json::private::`.
 ///
-/// Other errors are [`Backend`](StoreError::Backend) with the message of [`Error`],
-/// and [`Decode`](StoreError::Decode) for a payload that is not a JSON object. No
+/// Other errors are [`Backend`](StoreError::Backend) with the messages of [`Error`] and its
+/// sources, and [`Decode`](StoreError::Decode) for a payload that is not a JSON object. No
 /// error contains an id or a payload.
 ///
 /// [`Sessions`] has functions of the same names, which take precedence: write
@@ -149,6 +151,25 @@ fn decode(data: &[u8]) -> Result<HashMap<String, Value>> {
         .map_err(|_| StoreError::Decode("the session's payload is not a JSON object".into()))
 }
 
+/// An error of the store. tower-sessions has room for a message only, so that names the
+/// sources, too.
 fn backend(error: Error) -> StoreError {
-    StoreError::Backend(error.to_string())
+    let sources = iter::successors(error.source(), |&error| error.source());
+    let message = sources.fold(error.to_string(), |message, source| {
+        format!("{message}: {source}")
+    });
+    StoreError::Backend(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cause;
+
+    #[test]
+    fn an_error_of_the_store_says_its_reason() {
+        let error = backend(Error::Start(Cause::new("no memory")));
+        let expected = "the session store could not be started: no memory";
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }

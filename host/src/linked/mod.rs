@@ -206,6 +206,10 @@ impl From<Error> for contract::Error {
             Error::MissingTable(place) => Self::MissingTable(place),
             Error::Crashed | Error::UnknownOutcome(_) => Self::UnknownOutcome(error.to_string()),
             Error::Closed | Error::Other(_) => Self::Other(error.to_string()),
+            // No function of a guest writes or restores one.
+            Error::Backup { .. } | Error::Restore { .. } => {
+                Self::Other("a backup could not be written or restored".to_owned())
+            }
             Error::InUse { .. } | Error::Directory { .. } | Error::Start(_) => {
                 Self::Other("the session store could not be started".to_owned())
             }

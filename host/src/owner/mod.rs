@@ -262,8 +262,7 @@ impl Owner {
             let words = format!("backup: `{target}` belongs to the store itself");
             return Err(Error::InvalidArgument(words));
         }
-        descriptors::check(self.directory.path())
-            .map_err(|error| Error::Other(format!("backup to `{}`: {error}", target.display())))?;
+        descriptors::check(self.directory.path()).map_err(|error| backup::failed(target, error))?;
         let folder = backup::Folder::beside(target)?;
         let directory = folder.open()?;
         self.call(|guest| complete(guest.backup(directory)))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{TempDir, TempPath};
 
 use crate::Error;
+use crate::cause::Cause;
 use crate::sandbox::database_file;
 use crate::sandbox::directories::{open_directory, parent, sync_directory};
 use crate::sandbox::instance::BACKUP;
@@ -31,12 +32,12 @@ impl<'a> Folder<'a> {
             Err(_) => folder.tempdir_in(parent(target)),
         }
         .map(|directory| Self { directory, target })
-        .map_err(|error| failed(target, &error))
+        .map_err(|error| failed(target, error))
     }
 
     /// Opens the directory for the component.
     pub(crate) fn open(&self) -> Result<File, Error> {
-        open_directory(self.directory.path()).map_err(|error| failed(self.target, &error))
+        open_directory(self.directory.path()).map_err(|error| failed(self.target, error))
     }
 
     /// Syncs the copy and moves it to the target, with permissions for this user alone.
@@ -48,7 +49,7 @@ impl<'a> Folder<'a> {
                 copy.persist_noclobber(self.target)?;
                 sync_directory(parent(self.target))
             })
-            .map_err(|error| failed(self.target, &error))
+            .map_err(|error| failed(self.target, error))
     }
 
     /// Syncs the copy; returns its path.
@@ -74,22 +75,26 @@ impl<'a> Folder<'a> {
     /// and reports errors of the target's disk as errors of its own storage.
     pub(crate) fn failed(&self, error: Error) -> Error {
         match error {
-            Error::StorageFull => failed(self.target, &io::ErrorKind::StorageFull.into()),
+            Error::StorageFull => failed(self.target, io::ErrorKind::StorageFull.into()),
             Error::InvalidArgument(words) | Error::Other(words) => {
-                failed(self.target, &io::Error::other(words))
+                failed(self.target, io::Error::other(words))
             }
             error => error,
         }
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> Error {
-    let path = path.display();
+/// The error of a backup that could not be written.
+pub(crate) fn failed(target: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            Error::InvalidArgument(format!("backup: `{path}` already exists"))
+            let target = target.display();
+            Error::InvalidArgument(format!("backup: `{target}` already exists"))
         }
-        _ => Error::Other(format!("backup to `{path}`: {error}")),
+        _ => Error::Backup {
+            file: target.to_owned(),
+            reason: Cause::new(error),
+        },
     }
 }
 
@@ -134,7 +139,14 @@ mod tests {
         let empty = Folder::beside(&target).unwrap();
         let error = empty.failed(Error::StorageFull).to_string();
         assert!(error.contains(&target.display().to_string()), "{error}");
-        assert!(matches!(empty.move_copy(), Err(Error::Other(_))));
+        let Err(Error::Backup { file, reason }) = empty.move_copy() else {
+            panic!("a backup that the component did not write is no backup");
+        };
+        let reason: &io::Error = reason.downcast_ref().unwrap();
+        assert_eq!(
+            (file, reason.kind()),
+            (target.clone(), io::ErrorKind::NotFound)
+        );
         assert!(names(outside.path()).is_empty());
 
         let missing = outside.path().join("missing/copy.db");

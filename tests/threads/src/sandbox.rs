@@ -1,9 +1,14 @@
 //! An engine in memory, in the place of the component and its directory.
 
 pub(crate) mod backup {
+    use std::io;
     use std::path::Path;
 
     use crate::Error;
+
+    pub(crate) fn failed(_: &Path, _: io::Error) -> Error {
+        unreachable!("no schedule writes a backup")
+    }
 
     /// No backup is written here.
     pub(crate) struct Folder;
