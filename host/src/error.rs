@@ -13,7 +13,7 @@ pub enum Error {
     /// Another owner, in this process or another, holds the directory, or another
     /// program holds the database in it; or an instance with `shared` access held the
     /// database for longer than [`Options::sync_timeout`](crate::Options::sync_timeout).
-    #[error("directory `{}` is in use by another owner", directory.display())]
+    #[error("directory `{}` is in use by another owner, which has to close it first", directory.display())]
     InUse {
         /// The directory, as given to the builder.
         directory: PathBuf,
@@ -35,7 +35,10 @@ pub enum Error {
     /// request fails with this error, until the store is opened again. Only
     /// requests that reach the database notice it; reads that are answered from
     /// memory do not check.
-    #[error("the database `{}` was replaced while it was open: {reason}", database.display())]
+    #[error(
+        "the database `{}` was replaced while it was open: {reason}; open the store again",
+        database.display()
+    )]
     Replaced {
         /// The database's file, in the directory as given to the builder.
         database: PathBuf,
@@ -48,7 +51,8 @@ pub enum Error {
     /// the database fails with this error, until the store is opened again. A read from memory
     /// does not look at the lock: until this error it can answer what was read before.
     #[error(
-        "the lock of the database `{}` was lost: another instance took it over, or it was removed",
+        "the lock of the database `{}` was lost: another instance took it over, or it was \
+         removed; open the store again",
         database.display()
     )]
     LockLost {
@@ -122,7 +126,7 @@ pub enum Error {
     Crashed,
     /// A panic in the store's clock or source of randomness closed the store.
     /// Whether a request in flight at that time was done is unknown.
-    #[error("the session store is closed")]
+    #[error("the session store is closed: open it again")]
     Closed,
 }
 

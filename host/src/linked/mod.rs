@@ -205,7 +205,9 @@ impl From<Error> for contract::Error {
             Error::Corrupt(place) => Self::Corrupt(place),
             Error::MissingTable(place) => Self::MissingTable(place),
             Error::Crashed | Error::UnknownOutcome(_) => Self::UnknownOutcome(error.to_string()),
-            Error::Closed | Error::Other(_) => Self::Other(error.to_string()),
+            Error::Other(reason) => Self::Other(reason),
+            // Without the advice to open the store again, which only the host can do.
+            Error::Closed => Self::Other("the session store is closed".to_owned()),
             // No function of a guest writes or restores one.
             Error::Backup { .. } | Error::Restore { .. } => {
                 Self::Other("a backup could not be written or restored".to_owned())
