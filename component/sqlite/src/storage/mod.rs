@@ -2,7 +2,7 @@
 //! file. All SQL is in this folder.
 //!
 //! The files build on each other: those of a group below use only files of groups
-//! above it. [`Storage`] gets its functions in the groups from `connection` on.
+//! above it. [`Storage`] gets its functions in the groups from `wal` on.
 
 #![deny(unsafe_code)]
 
@@ -35,9 +35,9 @@ mod schema;
 
 mod database;
 
-mod connection;
-
 mod wal;
+
+mod connection;
 
 mod attempts;
 
