@@ -110,8 +110,8 @@ pub struct OpenStore(Sessions);
 /// the stores at once, and a waiting request does not block a thread.
 ///
 /// A request that a guest has sent is done even if the guest is dropped; an answered write
-/// is durable, as the store's option `durability` says. If the store crashes, the guest gets the
-/// error `unknown-outcome`, and if it is closed `other`; the guest does not trap.
+/// is durable, as the store's option `durability` says. If the store crashes or is closed, the
+/// guest gets the error `unknown-outcome`, and does not trap.
 ///
 /// ```
 /// use wasi_sessions::{Stores, StoresView};
@@ -207,7 +207,7 @@ impl From<Error> for contract::Error {
             Error::Crashed | Error::UnknownOutcome(_) => Self::UnknownOutcome(error.to_string()),
             Error::Other(reason) => Self::Other(reason),
             // Without the advice to open the store again, which only the host can do.
-            Error::Closed => Self::Other("the session store is closed".to_owned()),
+            Error::Closed => Self::UnknownOutcome("the session store is closed".to_owned()),
             // No function of a guest writes or restores one.
             Error::Backup { .. } | Error::Restore { .. } => {
                 Self::Other("a backup could not be written or restored".to_owned())
@@ -215,10 +215,12 @@ impl From<Error> for contract::Error {
             Error::InUse { .. } | Error::Directory { .. } | Error::Start(_) => {
                 Self::Other("the session store could not be started".to_owned())
             }
-            Error::Replaced { reason, .. } => Self::Other(format!(
+            Error::Replaced { reason, .. } => Self::UnknownOutcome(format!(
                 "the database was replaced while it was open: {reason}"
             )),
-            Error::LockLost { .. } => Self::Other("the lock of the database was lost".to_owned()),
+            Error::LockLost { .. } => {
+                Self::UnknownOutcome("the lock of the database was lost".to_owned())
+            }
         }
     }
 }
