@@ -37,7 +37,8 @@ pub enum Fault {
     Closes,
     /// This chunk and all later ones of the connection are dropped silently.
     Swallows,
-    /// The chunk arrives only after the client has made another connection.
+    /// The chunk arrives only after the client has given up: when [`Proxy::disarm`] is called,
+    /// or the client has made another connection.
     Delays,
 }
 
@@ -62,6 +63,8 @@ struct State {
     open: BTreeMap<u32, Arc<Connection>>,
     /// The fault to come, and how many chunks arrive before it.
     armed: Option<(Fault, u32)>,
+    /// Delayed chunks arrive.
+    is_released: bool,
     /// How often a request has followed an answer or the beginning.
     round_trips: u32,
     was_request: bool,
@@ -141,13 +144,18 @@ impl Proxy {
     /// on all connections.
     #[allow(dead_code)]
     pub fn arm(&self, fault: Fault, chunks: u32) {
-        self.traffic.lock().armed = Some((fault, chunks));
+        let mut state = self.traffic.lock();
+        state.armed = Some((fault, chunks));
+        state.is_released = false;
     }
 
-    /// Cancels the fault; returns whether it has happened.
+    /// Cancels the fault and has a delayed chunk arrive; returns whether the fault has happened.
     #[allow(dead_code)]
     pub fn disarm(&self) -> bool {
-        self.traffic.lock().armed.take().is_none()
+        let mut state = self.traffic.lock();
+        state.is_released = true;
+        self.traffic.changed.notify_all();
+        state.armed.take().is_none()
     }
 
     /// Ends all connections.
@@ -251,7 +259,7 @@ impl Connection {
                 }
             };
             if is_late {
-                traffic.wait_while(|state| state.accepted == self.number);
+                traffic.wait_while(|state| state.accepted == self.number && !state.is_released);
             }
             // Fails if the receiver is gone.
             let _ = to.write_all(&buffer[..length]);
