@@ -22,6 +22,8 @@ mod locks;
 #[cfg(server)]
 mod server;
 #[cfg(server)]
+mod settings;
+#[cfg(server)]
 mod tables;
 
 #[cfg(not(server))]
