@@ -56,8 +56,9 @@ function request(port, location, cookie = '', onRequest = () => {}) {
   });
 }
 
-/** Moves the server's clock. */
-function forward(server, milliseconds) {
+/** Moves the server's clock, after what koa-session-minimal writes when it has answered already. */
+async function forward(server, milliseconds) {
+  await live(server);
   return request(server.port, `/forward?${milliseconds}`);
 }
 
