@@ -4,6 +4,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 const { SessionsError, fromSystem, invalid } = require('./errors.js');
+const { succeeds, syncDirectory } = require('./files.js');
 const { Lease } = require('./lease.js');
 const { lock } = require('./lock.js');
 
@@ -66,7 +67,7 @@ class Directory {
     const database = path.join(this.root.base, this.#file);
     try {
       this.#lease = await Lease.take(database, patience).catch((error) => {
-        if (!isFull(error) || !removes(`${database}-reserve`)) throw error;
+        if (!isFull(error) || !succeeds(() => fs.unlinkSync(`${database}-reserve`))) throw error;
         return Lease.take(database, patience);
       });
     } catch (error) {
@@ -110,16 +111,6 @@ function isFull({ code }) {
   return code === 'ENOSPC' || code === 'EDQUOT';
 }
 
-/** Removes a file; false if it cannot be removed. */
-function removes(file) {
-  try {
-    fs.unlinkSync(file);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /**
  * Syncs the parents of the new directory `last` and of its new ancestors up to `first`, so that a
  * loss of power takes none of their names.
@@ -127,15 +118,7 @@ function removes(file) {
 function syncParents(last, first) {
   if (process.platform === 'win32') return;
   for (let made = last; made.startsWith(first); made = path.dirname(made)) {
-    const fd = fs.openSync(path.dirname(made), O_RDONLY | (O_DIRECTORY ?? 0));
-    try {
-      fs.fsyncSync(fd);
-    } catch (error) {
-      // Some file systems cannot sync a directory.
-      if (error.code !== 'EINVAL') throw error;
-    } finally {
-      fs.closeSync(fd);
-    }
+    syncDirectory(path.dirname(made));
   }
 }
 

@@ -13,7 +13,9 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { setTimeout: sleep } = require('node:timers/promises');
 
-const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = fs.constants;
+const { succeeds, syncDirectory } = require('./files.js');
+
+const { O_NOFOLLOW, O_NONBLOCK, O_TRUNC, O_WRONLY } = fs.constants;
 
 /** The age at which the token of an instance with `shared` access counts as dead, in milliseconds. */
 const DEAD_AFTER = 15_000;
@@ -203,27 +205,6 @@ function namesIn(directory) {
   } catch (error) {
     if (error.code === 'ENOENT') return [];
     throw error;
-  }
-}
-
-function syncDirectory(directory) {
-  const fd = fs.openSync(directory, O_RDONLY | (O_DIRECTORY ?? 0));
-  try {
-    fs.fsyncSync(fd);
-  } catch (error) {
-    // Some file systems cannot sync a directory.
-    if (error.code !== 'EINVAL') throw error;
-  } finally {
-    fs.closeSync(fd);
-  }
-}
-
-function succeeds(operation) {
-  try {
-    operation();
-    return true;
-  } catch {
-    return false;
   }
 }
 
