@@ -3,8 +3,8 @@
 
 use crate::engine::{Engine, Error, Options, Outcome, Store};
 use crate::fixture::{Database, NOW, SETUP, SETUPS, create, is_live};
+use crate::networked::connections::opens_after_time_out;
 use crate::server::is_mysql;
-use std::time::Instant;
 
 /// The original's table, as Sequelize creates it, with sessions.
 const ORIGINAL: &str = "
@@ -45,20 +45,6 @@ fn the_originals_table_is_taken_over_with_its_live_sessions() {
     }
 }
 
-/// Opens a store, and says whether that took longer than its `sync_timeout`. A busy machine may
-/// take as long before the server has answered, which is tried again.
-fn is_taken_over_after_long(database: &Database) -> bool {
-    let limit = u128::from(database.options.sync_timeout);
-    for _ in 0..100 {
-        let started = Instant::now();
-        match database.try_open(|_| {}) {
-            Ok(_) => return started.elapsed().as_millis() > limit,
-            Err(error) => assert_eq!(error, Error::Busy),
-        }
-    }
-    panic!("it is never done in time");
-}
-
 #[test]
 fn a_large_table_of_the_original_is_taken_over_however_long_it_takes() {
     // The second table is for machines that are so fast that the first one is too small.
@@ -74,7 +60,7 @@ fn a_large_table_of_the_original_is_taken_over_however_long_it_takes() {
                  (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})
                SELECT CONCAT('many ', n), REPEAT('x', 200), 1700000060 FROM numbers"
         ));
-        let is_long = is_taken_over_after_long(&database);
+        let is_long = opens_after_time_out(&database);
         let count = (rows + 1).to_string();
         assert_eq!(database.sql("SELECT COUNT(*) FROM Sessions"), count);
         if is_long {

@@ -3,6 +3,7 @@
 
 use crate::engine::{Engine, Error, Outcome, Store};
 use crate::fixture::{Database, NOW, SETUP, create, is_live};
+use crate::networked::connections::opens_after_time_out;
 use std::time::{Duration, Instant};
 
 /// The original's table, as Sequelize creates it, with sessions.
@@ -42,20 +43,6 @@ fn the_originals_table_is_migrated_with_its_live_sessions() {
     assert_eq!(database.sql(tables), "2");
 }
 
-/// Opens a store, and says whether that took longer than its `sync_timeout`. A busy machine may
-/// take as long before the server has answered, which is tried again.
-fn is_migrated_after_long(database: &Database) -> bool {
-    let limit = u128::from(database.options.sync_timeout);
-    for _ in 0..100 {
-        let started = Instant::now();
-        match database.try_open(|_| {}) {
-            Ok(_) => return started.elapsed().as_millis() > limit,
-            Err(error) => assert_eq!(error, Error::Busy),
-        }
-    }
-    panic!("it is never done in time");
-}
-
 #[test]
 fn a_large_table_of_the_original_is_migrated_however_long_it_takes() {
     // The second table is for machines that are so fast that the first one is too small.
@@ -66,7 +53,7 @@ fn a_large_table_of_the_original_is_migrated_however_long_it_takes() {
             r#"INSERT INTO "Sessions" SELECT 'many ' || n, repeat('x', 200), 1700000060
                  FROM generate_series(1, {rows}) n"#
         ));
-        let is_long = is_migrated_after_long(&database);
+        let is_long = opens_after_time_out(&database);
         let count = (rows + 1).to_string();
         assert_eq!(database.sql(r#"SELECT count(*) FROM "Sessions""#), count);
         if is_long {

@@ -37,6 +37,20 @@ fn patiently<T>(mut call: impl FnMut() -> Result<T, Error>) -> T {
     }
 }
 
+/// Opens a store, and says whether that took longer than its `sync_timeout`. A busy machine may
+/// take as long before the server has answered, which is tried again.
+pub fn opens_after_time_out(database: &Database) -> bool {
+    let limit = u128::from(database.options.sync_timeout);
+    for _ in 0..100 {
+        let started = Instant::now();
+        match database.try_open(|_| {}) {
+            Ok(_) => return started.elapsed().as_millis() > limit,
+            Err(error) => assert_eq!(error, Error::Busy),
+        }
+    }
+    panic!("it is never done in time");
+}
+
 /// Connects the store, and prepares the statements of the tests.
 fn prepare(store: &mut Store) {
     patiently(|| store.set(NOW, "first", b"", None));

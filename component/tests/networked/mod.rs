@@ -4,7 +4,7 @@
 //! server, which is `server_port`.
 
 mod concurrency;
-mod connections;
+pub mod connections;
 mod endings;
 mod faults;
 pub mod proxy;
