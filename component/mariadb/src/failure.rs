@@ -3,12 +3,11 @@
 use mysql_async::{DriverError, IoError, ServerError};
 use std::fmt::Display;
 use std::io;
+use wasi_sessions_rules::connecting::tls_advice;
 use wasi_sessions_rules::error::Error;
 
-/// What to do if TLS fails.
-const TLS_ADVICE: &str = "the certificate must lead to a root in `tlsRoots` (else to a public \
-                          one) and have the host's name; on a trusted network, such as the \
-                          loopback interface, `ssl-mode=DISABLED` in the URL turns TLS off";
+/// The parameter of a URL that turns TLS off.
+const WITHOUT_TLS: &str = "ssl-mode=DISABLED";
 
 /// A failure of work on a connection.
 #[derive(Debug)]
@@ -126,7 +125,7 @@ pub fn connect_failure(server: &str, error: mysql_async::Error) -> Failure {
         // Closed without an error packet, as by a proxy or by a server that starts or stops.
         mysql_async::Error::Driver(DriverError::ConnectionClosed) => Error::Busy,
         mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-            Error::Other(format!("{server} has no TLS: {TLS_ADVICE}"))
+            Error::Other(format!("{server} has no TLS: {}", tls_advice(WITHOUT_TLS)))
         }
         mysql_async::Error::Io(IoError::Tls(error)) => untrusted(server, &error),
         mysql_async::Error::Server(error) => server_error(&error),
@@ -149,6 +148,7 @@ pub fn io_error(server: &str, error: &io::Error) -> Error {
 
 fn untrusted(server: &str, error: &impl Display) -> Error {
     Error::Other(format!(
-        "{server} has no TLS that can be trusted: {error}: {TLS_ADVICE}"
+        "{server} has no TLS that can be trusted: {error}: {}",
+        tls_advice(WITHOUT_TLS)
     ))
 }

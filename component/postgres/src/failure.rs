@@ -2,12 +2,11 @@
 
 use std::io;
 use tokio_postgres::error::SqlState;
+use wasi_sessions_rules::connecting::tls_advice;
 use wasi_sessions_rules::error::Error;
 
-/// What to do if TLS fails.
-const TLS_ADVICE: &str = "the certificate must lead to a root in `tlsRoots` (else to a public \
-                          one) and have the host's name; on a trusted network, such as the \
-                          loopback interface, `sslmode=disable` in the URL turns TLS off";
+/// The parameter of a URL that turns TLS off.
+const WITHOUT_TLS: &str = "sslmode=disable";
 
 /// A failure of work on a connection.
 #[derive(Debug)]
@@ -89,7 +88,7 @@ fn database_error(error: &tokio_postgres::Error) -> Error {
         let words = format!("the connection to the server failed: {error}");
         // The library names the handshake in its error, but has no kind for it.
         return Error::Other(match words.contains("TLS") {
-            true => format!("{words}: {TLS_ADVICE}"),
+            true => format!("{words}: {}", tls_advice(WITHOUT_TLS)),
             false => words,
         });
     };

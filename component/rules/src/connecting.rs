@@ -75,3 +75,12 @@ pub fn wall_clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)
 }
+
+/// What to do if TLS fails; `off` is the parameter of a URL that turns it off.
+pub fn tls_advice(off: &str) -> String {
+    format!(
+        "the certificate must lead to a root in `tlsRoots` (else to a public one) and have the \
+         host's name; on a trusted network, such as the loopback interface, `{off}` in the URL \
+         turns TLS off"
+    )
+}
