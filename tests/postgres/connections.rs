@@ -1,9 +1,9 @@
 //! Tests of the connections of a store while the server refuses further ones, or while some
 //! are busy with calls for operators.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use wasi_sessions::{Database, Error};
+use wasi_sessions::{Database, Error, Options};
 
 use super::Server;
 use crate::fixture::{create, create_for, data, listed};
@@ -79,6 +79,29 @@ fn reads_and_writes_do_not_wait_for_slow_calls_of_operators() {
     let ended = [first].into_iter().chain(calls).map(answered);
     let ended: Vec<bool> = ended.map(Result::unwrap).collect();
     assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
+}
+
+/// The component keeps a timer for later calls, which here ends during the second call.
+#[test]
+#[cfg_attr(not(postgres), ignore = "needs PostgreSQL in /usr/lib/postgresql")]
+fn a_call_after_a_slow_one_has_its_whole_time() {
+    let options = Options {
+        sync_timeout: Duration::from_secs(10),
+        ..options()
+    };
+    let table = options.table_name.clone();
+    let sessions = small(POSTGRES.database(), options);
+    let id = create(&sessions, "0");
+    let slow = format!(
+        r#"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(6); RETURN NEW; END $$;
+           CREATE TRIGGER slow BEFORE UPDATE ON "{table}" FOR EACH ROW EXECUTE FUNCTION slow()"#
+    );
+    shared().sql("postgres", &slow);
+    for number in ["1", "2"] {
+        sessions.set(&id, number, None).wait().unwrap();
+    }
+    assert_eq!(data(&sessions, &id).as_deref(), Some("2"));
 }
 
 #[test]

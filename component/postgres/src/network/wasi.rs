@@ -1,10 +1,11 @@
 //! WASI's sockets.
 //!
 //! A future that returns `Pending` adds the pollable that it waits for to a list.
-//! [`block_on`] waits for the whole list in one call of the host.
+//! [`block_on`] waits for the whole list in one call of the host. Calls of the host are most
+//! of the time that a request takes here, so none is made whose answer is known.
 
 use super::Elapsed;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use wasip2::clocks::monotonic_clock::subscribe_duration;
+use wasip2::clocks::monotonic_clock::{Instant, now, subscribe_duration, subscribe_instant};
 use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use wasip2::sockets::instance_network::instance_network;
@@ -31,11 +32,33 @@ const CHUNK: usize = 65_536;
 thread_local! {
     /// The pollables that the polled future waits for.
     static WANTED: RefCell<Vec<Rc<Pollable>>> = const { RefCell::new(Vec::new()) };
+
+    /// The timer of an earlier call, kept for later ones, and when it ends.
+    static TIMER: RefCell<Option<(Instant, Rc<Pollable>)>> = const { RefCell::new(None) };
+
+    /// Changes whenever something may have arrived: when a call begins, has waited, or ends.
+    static MOMENT: Cell<u64> = const { Cell::new(0) };
 }
 
 fn wait_for<T>(pollable: &Rc<Pollable>) -> Poll<T> {
-    WANTED.with_borrow_mut(|wanted| wanted.push(pollable.clone()));
+    WANTED.with_borrow_mut(|wanted| {
+        if !wanted.iter().any(|other| Rc::ptr_eq(other, pollable)) {
+            wanted.push(pollable.clone());
+        }
+    });
     Poll::Pending
+}
+
+fn next_moment() {
+    MOMENT.set(MOMENT.get() + 1);
+}
+
+/// A timer that ends after `begin` and not after `end`, and when it ends.
+fn timer_within(begin: Instant, end: Instant) -> (Instant, Rc<Pollable>) {
+    TIMER.with_borrow_mut(|kept| match kept {
+        Some((time, timer)) if begin < *time && *time <= end => (*time, timer.clone()),
+        _ => kept.insert((end, Rc::new(subscribe_instant(end)))).clone(),
+    })
 }
 
 /// A waker that records whether one part of the future has woken another.
@@ -52,23 +75,31 @@ pub fn block_on<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elap
     let woken = Arc::new(Woken(AtomicBool::new(false)));
     let waker = Waker::from(woken.clone());
     let mut context = Context::from_waker(&waker);
-    let deadline = subscribe_duration(nanoseconds(limit));
+    let begin = now();
+    let end = begin.saturating_add(nanoseconds(limit));
     let mut future = pin!(future);
-    loop {
+    next_moment();
+    let done = loop {
         WANTED.with_borrow_mut(Vec::clear);
         if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
-            return Ok(done);
+            break Ok(done);
         }
         if woken.0.swap(false, Relaxed) {
             continue;
         }
         let wanted = WANTED.take();
-        let pollables: Vec<&Pollable> =
-            wanted.iter().map(|one| &**one).chain([&deadline]).collect();
+        let (time, timer) = timer_within(begin, end);
+        let pollables: Vec<&Pollable> = wanted.iter().chain([&timer]).map(|one| &**one).collect();
         if poll(&pollables) == [wanted.len() as u32] {
-            return Err(Elapsed);
+            if time == end {
+                break Err(Elapsed);
+            }
+            TIMER.take();
         }
-    }
+        next_moment();
+    };
+    next_moment();
+    done
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -149,6 +180,7 @@ pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
         readable: Rc::new(input.subscribe()),
         writable: Rc::new(output.subscribe()),
         input,
+        emptied: None,
         output,
         unwritten: vec![],
         _socket: socket,
@@ -161,6 +193,8 @@ pub struct Stream {
     readable: Rc<Pollable>,
     writable: Rc<Pollable>,
     input: InputStream,
+    /// The moment at which a read returned less than it could: nothing was left.
+    emptied: Option<u64>,
     output: OutputStream,
     /// The write buffer, written out by a flush. WASI cannot turn off Nagle's algorithm,
     /// which would delay the second of two small writes.
@@ -194,13 +228,23 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.input.read(buffer.remaining().min(CHUNK) as u64) {
-            Ok(bytes) if bytes.is_empty() => wait_for(&self.readable),
+        let moment = Some(MOMENT.get());
+        if self.emptied == moment {
+            return wait_for(&self.readable);
+        }
+        let most = buffer.remaining().min(CHUNK);
+        match self.input.read(most as u64) {
             Ok(bytes) => {
+                if bytes.len() < most {
+                    self.emptied = moment;
+                }
+                if bytes.is_empty() {
+                    return wait_for(&self.readable);
+                }
                 buffer.put_slice(&bytes);
                 Poll::Ready(Ok(()))
             }
