@@ -97,8 +97,8 @@ pub async fn turns(
 ) -> anyhow::Result<Sides> {
     let turn = turn.min(slice);
     let (mut of_ours, mut of_native) = (Side::default(), Side::default());
-    for _ in 0..count {
-        let mut number = 0;
+    for round in 0..count {
+        let mut number = round;
         while of_ours.spent < slice || of_native.spent < slice {
             if number % 2 == 0 {
                 ours(turn, &mut of_ours).await?;

@@ -1,4 +1,8 @@
 //! The bench of a database on a server: our store beside tokio-postgres, each client a task.
+//!
+//! In each round, a side runs for all of its time at once. Both wait for the server most of the
+//! time, and how fast idle processors wake depends on what they did before: in short turns, each
+//! side would be measured in the state that the other one left.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use wasi_sessions::{Database, Durability, Options, Sessions};
 
-use super::clients::{LONG_TURN, MANY, MIXED};
+use super::clients::{MANY, MIXED};
 use super::held::{Held, LIFE, ids};
 use super::ours::Client;
 use super::plan::{Name, Plan};
@@ -88,7 +92,7 @@ fn in_schema(
             let sides = turns(
                 plan.rounds,
                 plan.slice(),
-                LONG_TURN,
+                plan.slice(),
                 bar,
                 async |turn, side| ours.run(turn, side).await,
                 async |turn, side| native.run(turn, side).await,
