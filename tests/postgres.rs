@@ -10,6 +10,7 @@ use crate::guests;
 use crate::sandbox::Instance;
 pub use server::{PASSWORD, Server};
 
+mod application;
 mod bench;
 mod connections;
 

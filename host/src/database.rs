@@ -57,7 +57,9 @@ impl Database {
     /// Writes can wait for a lock, and the functions for operators (such as
     /// [`stats`](crate::Sessions::stats)) can read a whole table. With two connections, one is
     /// always free of both, so that reads do not wait for them; with three or more, one is
-    /// also free of operators' functions, for writes. A single connection does one after the
+    /// also free of operators' functions, for writes. With four or more, one belongs to the runtime
+    /// of the program's tasks, as long as they use it: to the first runtime with several threads
+    /// of which a task asks. A single task then waits less for its answers. A single connection does one after the
     /// other, so that each request can wait for
     /// [`sync_timeout`](crate::Options::sync_timeout), and is then
     /// [`Busy`](crate::Error::Busy).

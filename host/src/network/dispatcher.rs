@@ -5,14 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep_until;
 
+use super::application::Application;
 use super::backlog::Backlog;
 use super::inline::{Running, TakenOver};
 use super::job::{Done, Job, Kind, Work};
 use super::launcher::Launcher;
+use super::pool::Place;
 use super::shared::{Message, Shared, TICK};
 use crate::Error;
 use crate::owner::Replies;
@@ -68,8 +71,17 @@ async fn receive(
 
 /// The result of a task.
 enum End {
-    Work { done: Done, kind: Kind },
+    Work {
+        done: Done,
+        kind: Kind,
+    },
+    /// A call that a caller began.
+    Finished {
+        connection: Option<Guest>,
+        place: Place,
+    },
     Started(Result<Guest, Error>),
+    StartedForApplication(Option<Result<Guest, Error>>),
     Closed,
 }
 
@@ -143,7 +155,10 @@ impl Dispatcher {
                 self.shared.lock().is_active = true;
                 self.backlog.push(kind, job);
             }
-            Message::Finish(kind, running) => self.finish(kind, running, None),
+            Message::Finish(place, running) => self.finish(place, running, None),
+            Message::OpenForApplication(runtime, replaced) => {
+                self.open_for_application(runtime, replaced);
+            }
             Message::Wake => self.tick = self.tick.or_else(|| Some(Instant::now() + TICK)),
             Message::Panicked => return false,
         }
@@ -165,12 +180,12 @@ impl Dispatcher {
     fn take_over(&mut self, before: Instant) {
         for taken in self.shared.take_over(before) {
             let TakenOver {
-                kind,
+                place,
                 running,
                 caller,
                 waker,
             } = taken;
-            self.finish(kind, running, Some(caller));
+            self.finish(place, running, Some(caller));
             if let Some(waker) = waker {
                 waker.wake();
             }
@@ -178,14 +193,28 @@ impl Dispatcher {
     }
 
     /// Runs the rest of a call that a caller began.
-    fn finish(&mut self, kind: Kind, running: Running<Guest>, caller: Option<Caller<Replies>>) {
+    fn finish(&mut self, place: Place, running: Running<Guest>, caller: Option<Caller<Replies>>) {
         self.tasks.spawn_local(async move {
             let finished = running.await;
             if let Some(caller) = caller {
                 caller.answer(finished.done);
             }
-            let done = Done::with(finished.connection);
-            End::Work { done, kind }
+            End::Finished {
+                connection: finished.connection,
+                place,
+            }
+        });
+    }
+
+    /// Opens the connection of the application, in its runtime.
+    fn open_for_application(&mut self, runtime: Handle, replaced: Option<Guest>) {
+        let launcher = self.launcher.clone();
+        self.tasks.spawn_local(async move {
+            if let Some(guest) = replaced {
+                guest.close().await;
+            }
+            let starting = Application::enter(runtime, launcher.start());
+            End::StartedForApplication(starting.await)
         });
     }
 
@@ -194,7 +223,8 @@ impl Dispatcher {
     fn wake(&self, now: Instant) -> Option<Instant> {
         let (start, unused) = {
             let pool = &self.shared.lock().pool;
-            (pool.next_start(now), pool.longest_unused())
+            let unused = [pool.longest_unused(), pool.application.unused_since()];
+            (pool.next_start(now), unused.into_iter().flatten().min())
         };
         let start = start.filter(|_| !self.backlog.is_empty());
         let unused = unused.map(|since| since + self.idle.after);
@@ -210,12 +240,19 @@ impl Dispatcher {
         }
     }
 
-    /// Closes connections that were not used for a while, but for one.
+    /// Closes connections that were not used for a while, but for one of the pool.
     fn close_unused(&mut self, now: Instant) {
         let Some(before) = now.checked_sub(self.idle.after) else {
             return;
         };
-        let take = || self.shared.lock().pool.take_unused(before);
+        let take = || {
+            let pool = &mut self.shared.lock().pool;
+            let of_application = pool.application.unused_since();
+            match of_application.is_some_and(|since| since <= before) {
+                true => pool.application.close(now),
+                false => pool.take_unused(before),
+            }
+        };
         while let Some(guest) = take() {
             self.tasks.spawn_local(async move {
                 guest.close().await;
@@ -274,7 +311,7 @@ impl Dispatcher {
             drop(state);
             match self.backlog.take(kind) {
                 Some(work) => self.begin(work, guest, kind),
-                None => self.shared.lock().pool.give_back(kind, Some(guest), now),
+                None => self.give_back(Place::Pool(kind), Some(guest), now),
             }
         }
     }
@@ -293,16 +330,27 @@ impl Dispatcher {
             .spawn_local(async move { End::Started(launcher.start().await) });
     }
 
+    fn give_back(&self, place: Place, connection: Option<Guest>, now: Instant) {
+        self.shared.lock().pool.give_back(place, connection, now);
+    }
+
     async fn settle(&mut self, end: End) {
         let now = Instant::now();
         match end {
             End::Work { done, kind } => {
-                self.shared.lock().pool.give_back(kind, done.guest, now);
+                self.give_back(Place::Pool(kind), done.guest, now);
                 self.backlog.push_first(kind, done.alone);
                 if done.more && self.is_quiet() && !self.is_closed {
                     self.collect();
                 }
                 self.shared.lock().quiet = now;
+            }
+            End::Finished { connection, place } => {
+                self.give_back(place, connection, now);
+                self.shared.lock().quiet = now;
+            }
+            End::StartedForApplication(started) => {
+                self.shared.lock().pool.application.opened(started, now);
             }
             End::Started(Ok(guest)) => self.shared.lock().pool.started(Some(guest), now),
             End::Started(Err(error)) => {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::job::{Finished, Kind};
+use super::job::Finished;
+use super::pool::Place;
 use crate::Error;
 use crate::owner::Replies;
 use crate::owner::caller::{Answered, Caller, contain, contained_waker};
@@ -18,7 +19,7 @@ pub(crate) type Running<C> = Pin<Box<dyn Future<Output = Finished<C>> + Send>>;
 
 /// A call that began in a caller's task or thread.
 pub(crate) struct InlineCall<C> {
-    pub(crate) kind: Kind,
+    pub(crate) place: Place,
     pub(crate) began: Instant,
     state: Mutex<State<C>>,
 }
@@ -45,7 +46,7 @@ pub(crate) enum Polled<C> {
 
 /// A call that the dispatcher has taken over.
 pub(crate) struct TakenOver<C> {
-    pub(crate) kind: Kind,
+    pub(crate) place: Place,
     pub(crate) running: Running<C>,
     pub(crate) caller: Caller<Replies>,
     /// The waker of the caller, which must be woken to wait for the answer.
@@ -53,9 +54,9 @@ pub(crate) struct TakenOver<C> {
 }
 
 impl<C> InlineCall<C> {
-    pub(crate) fn new(kind: Kind, began: Instant, running: Running<C>) -> Arc<Self> {
+    pub(crate) fn new(place: Place, began: Instant, running: Running<C>) -> Arc<Self> {
         Arc::new(Self {
-            kind,
+            place,
             began,
             state: Mutex::new(State::Here(running, None)),
         })
@@ -103,7 +104,7 @@ impl<C> InlineCall<C> {
                 let (caller, answered) = Caller::new();
                 *state = State::Away(answered);
                 Some(TakenOver {
-                    kind: self.kind,
+                    place: self.place,
                     running,
                     caller,
                     waker,

@@ -2,6 +2,7 @@
 //! the component, each with a connection, and takes jobs from a queue. While no job waits
 //! or runs, callers run small requests themselves.
 
+mod application;
 mod backlog;
 mod dispatcher;
 mod inline;
@@ -11,7 +12,9 @@ mod location;
 mod pool;
 mod shared;
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::runtime;
 use tokio::sync::mpsc;
@@ -33,9 +36,9 @@ use crate::settings::Settings;
 use crate::{Database, Error};
 use dispatcher::{Dispatcher, Idle, Limits};
 use inline::Running;
-use job::{Call, Calling, Job, Kind, answered, batch};
+use job::{Call, Calling, Finished, Job, Kind, answered, batch};
 use launcher::Plan;
-use pool::Pool;
+use pool::{Place, Pool};
 use shared::{Inline, Message, Shared};
 
 /// The maximum cost of a request that its caller runs itself; enough for a merge with the
@@ -105,7 +108,12 @@ impl Connections {
     ) -> Result<Replies, Error> {
         let kind = Job::kind(&requests);
         self.queue.refuse_served(blocking)?;
-        let requests = match self.begin(kind, requests) {
+        let is_task = poll_fn(|context| {
+            let waker = context.waker();
+            Poll::Ready(!blocking.is_set() && self.shared.is_task_of_application(waker))
+        });
+        let is_task = is_task.await;
+        let requests = match self.begin(kind, is_task, requests) {
             Ok(inline) => return unconstrained(self.queue.linger(inline, blocking)).await,
             Err(requests) => requests,
         };
@@ -127,16 +135,26 @@ impl Connections {
 
     /// Begins a call with these requests that this caller runs itself; returns the requests if
     /// they must be queued.
-    fn begin(&self, kind: Kind, requests: Vec<Request>) -> Result<Inline<'_, Guest>, Vec<Request>> {
+    fn begin(
+        &self,
+        kind: Kind,
+        is_task: bool,
+        requests: Vec<Request>,
+    ) -> Result<Inline<'_, Guest>, Vec<Request>> {
         if !is_small(&requests, &self.budget) {
             return Err(requests);
         }
         let mut requests = Some(requests);
-        let call = |guest| -> Running<Guest> {
+        let call = |guest, place| -> Running<Guest> {
             let requests = requests.take().unwrap_or_default();
-            Box::pin(async move { batch(guest, &requests).await })
+            match place {
+                Place::Pool(_) => Box::pin(async move { batch(guest, &requests).await }),
+                Place::Application => {
+                    Box::pin(async move { batch_for_application(guest, &requests).await })
+                }
+            }
         };
-        let inline = self.shared.begin(&self.messages, kind, call);
+        let inline = self.shared.begin(&self.messages, kind, is_task, call);
         inline.ok_or_else(|| requests.unwrap_or_default())
     }
 
@@ -193,6 +211,15 @@ fn is_small(requests: &[Request], budget: &Budget) -> bool {
         return false;
     };
     !matches!(request.weights().writes, Writes::Many) && budget.cost(requests) <= MOST_INLINE
+}
+
+/// Runs requests on the connection of the application. If the component had to connect again,
+/// the new socket does not belong to the application's runtime, and the instance is dropped.
+async fn batch_for_application(guest: Guest, requests: &[Request]) -> Finished<Guest> {
+    let connects = guest.connects();
+    let mut finished = batch(guest, requests).await;
+    finished.connection = (finished.connection).filter(|guest| guest.connects() == connects);
+    finished
 }
 
 /// Runs a call of `admin` on a connection, if there is one; see [`Call`].

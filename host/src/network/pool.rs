@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::application::Connection;
 use super::job::Kind;
 
 /// How long no other connection is tried after one could not be opened. Doubles with each
@@ -10,14 +11,29 @@ use super::job::Kind;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// The fewest connections of which one may be the application's: the others are enough to leave
+/// one to reads, and one to writes.
+const FEWEST: usize = 4;
+
+/// Where a call takes its connection from, and gives it back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The pool, for a job of this kind.
+    Pool(Kind),
+    /// The connection of the application.
+    Application,
+}
+
 /// The open connections, of type `C`.
 pub(crate) struct Pool<C> {
+    /// The connection of the application, beside those of the pool.
+    pub(crate) application: Connection<C>,
     /// The free connections. The last one is used next, so the first is unused for the
     /// longest time.
     free: Vec<Free<C>>,
     /// The number of connections at work, by the kind of job.
     busy: [usize; Kind::ALL.len()],
-    /// The maximum number of connections.
+    /// The maximum number of connections, that of the application included.
     most: usize,
     /// Whether another connection is being opened.
     starting: bool,
@@ -37,6 +53,7 @@ impl<C> Pool<C> {
     pub(crate) fn new(first: C, most: usize) -> Self {
         let now = Instant::now();
         Self {
+            application: Connection::Closed(Some(now)),
             free: vec![Free {
                 connection: first,
                 since: now,
@@ -51,10 +68,10 @@ impl<C> Pool<C> {
 
     /// Whether no connection is at work.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.busy == [0; _]
+        self.busy == [0; _] && !matches!(self.application, Connection::Busy)
     }
 
-    /// The number of open connections.
+    /// The number of open connections, without that of the application.
     pub(crate) fn open(&self) -> usize {
         self.free.len() + self.busy.iter().sum::<usize>()
     }
@@ -85,10 +102,15 @@ impl<C> Pool<C> {
         Some(free.connection)
     }
 
-    /// Takes back the connection of a job that has ended; `None` if it cannot be used again.
-    pub(crate) fn give_back(&mut self, kind: Kind, connection: Option<C>, now: Instant) {
-        self.busy[kind as usize] -= 1;
-        self.add(connection, now);
+    /// Takes back a connection; `None` if it cannot be used again.
+    pub(crate) fn give_back(&mut self, place: Place, connection: Option<C>, now: Instant) {
+        match place {
+            Place::Pool(kind) => {
+                self.busy[kind as usize] -= 1;
+                self.add(connection, now);
+            }
+            Place::Application => self.application.give_back(connection, now),
+        }
     }
 
     fn add(&mut self, connection: Option<C>, now: Instant) {
@@ -98,10 +120,35 @@ impl<C> Pool<C> {
         }));
     }
 
+    fn has_room(&self) -> bool {
+        self.open() + usize::from(self.application.is_open()) < self.most
+    }
+
+    /// Whether the connection of the application is to be opened. If so, the caller opens it and
+    /// reports to [`Connection::opened`]. Returns the connection that it replaces, if there are
+    /// as many as there may be.
+    pub(crate) fn start_for_application(&mut self, now: Instant) -> Option<Option<C>> {
+        let Connection::Closed(Some(retry)) = self.application else {
+            return None;
+        };
+        if self.most < FEWEST || now < retry {
+            return None;
+        }
+        let mut replaced = None;
+        if !self.has_room() {
+            if self.free.len() < 2 {
+                return None;
+            }
+            replaced = Some(self.free.remove(0).connection);
+        }
+        self.application = Connection::Opening;
+        Some(replaced)
+    }
+
     /// Whether another connection is to be opened for a job that waits. If so, the caller
     /// opens it and reports to [`Pool::started`].
     pub(crate) fn start_another(&mut self, now: Instant) -> bool {
-        let may_start = !self.starting && self.open() < self.most;
+        let may_start = !self.starting && self.has_room();
         // Without any connection, the jobs that wait have to learn why.
         let starts = may_start && (now >= self.retry || self.open() == 0);
         self.starting |= starts;
@@ -111,7 +158,7 @@ impl<C> Pool<C> {
     /// The time at which [`Pool::start_another`] can open a connection, if that is in the
     /// future.
     pub(crate) fn next_start(&self, now: Instant) -> Option<Instant> {
-        let may_start = !self.starting && self.open() < self.most;
+        let may_start = !self.starting && self.has_room();
         (may_start && self.retry > now).then_some(self.retry)
     }
 
@@ -143,7 +190,9 @@ impl<C> Pool<C> {
     /// Removes the free connections, when the store is closed.
     pub(crate) fn take_free(&mut self) -> Vec<C> {
         let free = self.free.drain(..);
-        free.map(|free| free.connection).collect()
+        free.map(|free| free.connection)
+            .chain(self.application.close(Instant::now()))
+            .collect()
     }
 }
 
@@ -215,7 +264,7 @@ mod tests {
         pool.started(None, now);
         pool.take(Kind::Read, now);
         assert!(!pool.start_another(now));
-        pool.give_back(Kind::Read, None, now);
+        pool.give_back(Place::Pool(Kind::Read), None, now);
         assert!(pool.start_another(now));
     }
 
@@ -225,7 +274,7 @@ mod tests {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
         let used = pool.take(Kind::Write, now).unwrap();
-        pool.give_back(Kind::Write, Some(used), later);
+        pool.give_back(Place::Pool(Kind::Write), Some(used), later);
         assert_eq!(used, 2);
         let before = later - Duration::from_millis(1);
         assert_eq!(pool.take_unused(before), Some(0));
@@ -234,6 +283,55 @@ mod tests {
         assert_eq!(pool.take_unused(later), None, "the last one");
         assert_eq!(pool.longest_unused(), None);
         assert_eq!(pool.take_free(), [2]);
+    }
+
+    #[test]
+    fn one_of_several_connections_may_be_the_applications() {
+        for most in [1, 2, 3] {
+            let mut pool = Pool::new(0, most);
+            assert_eq!(pool.start_for_application(Instant::now()), None);
+        }
+        let mut pool = Pool::new(0, 4);
+        let now = Instant::now();
+        assert_eq!(pool.start_for_application(now), Some(None));
+        assert_eq!(pool.start_for_application(now), None, "only one");
+        for number in [1, 2] {
+            assert!(pool.start_another(now));
+            pool.started(Some(number), now);
+        }
+        assert!(!pool.start_another(now), "four are open");
+        pool.application.opened(Some(Ok::<_, ()>(3)), now);
+        assert_eq!(pool.application.take(), Some(3));
+        assert_eq!(pool.application.take(), None);
+        assert!(!pool.is_quiet());
+        pool.give_back(Place::Application, None, now);
+        assert!(pool.is_quiet() && pool.start_another(now));
+    }
+
+    #[test]
+    fn the_applications_connection_replaces_the_one_that_is_unused_for_the_longest_time() {
+        let mut pools = [pool(4), pool(4)];
+        let now = Instant::now();
+        let [free, busy] = &mut pools;
+        assert_eq!(free.start_for_application(now), Some(Some(0)));
+        for kind in [Kind::Write, Kind::Read, Kind::Read] {
+            busy.take(kind, now);
+        }
+        assert_eq!(busy.start_for_application(now), None, "one free is left");
+    }
+
+    #[test]
+    fn a_connection_of_the_application_that_cannot_be_opened_is_tried_later_or_never() {
+        let mut pool = Pool::new(0, 4);
+        let now = Instant::now();
+        let later = now + Duration::from_secs(60);
+        for (failure, is_tried) in [(Some(Err(())), true), (None, false)] {
+            assert_eq!(pool.start_for_application(later), Some(None));
+            pool.application.opened(failure, now);
+            assert_eq!(pool.start_for_application(now), None);
+            assert_eq!(pool.start_for_application(later).is_some(), is_tried);
+            pool.application = Connection::Closed(Some(now));
+        }
     }
 
     #[test]
@@ -247,7 +345,7 @@ mod tests {
                 pool.take(Kind::Write, now)
             });
             for used in two {
-                pool.give_back(Kind::Write, used, now);
+                pool.give_back(Place::Pool(Kind::Write), used, now);
             }
             let before = start + Duration::from_secs(second.saturating_sub(5));
             assert_eq!(pool.take_unused(before - Duration::from_nanos(1)), None);

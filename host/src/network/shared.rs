@@ -2,16 +2,17 @@
 //! callers run themselves.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, TryCurrentError};
 use tokio::sync::mpsc;
 
+use super::application::Application;
 use super::inline::{InlineCall, Polled, Running, TakenOver};
 use super::job::{Job, Kind};
-use super::pool::Pool;
+use super::pool::{Place, Pool};
 use crate::Error;
 use crate::owner::Replies;
 use crate::owner::group::CROWD;
@@ -22,7 +23,9 @@ pub(crate) enum Message<C> {
     /// A job for the queue.
     Job(Kind, Job),
     /// A call whose caller was dropped.
-    Finish(Kind, Running<C>),
+    Finish(Place, Running<C>),
+    /// The connection of the application is to be opened, in this runtime. Replaces this one.
+    OpenForApplication(Handle, Option<C>),
     /// Callers run calls themselves, or one of them has given back a connection for which
     /// jobs wait.
     Wake,
@@ -38,8 +41,10 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// The connections of a store, of type `C`, and the calls that callers run.
 pub(crate) struct Shared<C> {
     state: Mutex<State<C>>,
-    /// The dispatcher's runtime, which has the sockets and the timers of all connections.
+    /// The dispatcher's runtime, which has the timers of all connections, and the sockets of
+    /// those of the pool.
     runtime: Handle,
+    application: OnceLock<Application>,
     queue: Arc<Queue>,
 }
 
@@ -79,6 +84,7 @@ impl<C> Shared<C> {
                 is_closed: false,
             }),
             runtime: Handle::current(),
+            application: OnceLock::new(),
             queue,
         }
     }
@@ -87,13 +93,27 @@ impl<C> Shared<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the caller with this waker is a task of the application's runtime.
+    pub(crate) fn is_task_of_application(&self, waker: &Waker) -> bool {
+        match self.application.get() {
+            Some(application) => application.has_task(waker),
+            None => {
+                if let Some(application) = Application::current() {
+                    let _ = self.application.set(application);
+                }
+                false
+            }
+        }
+    }
+
     /// Begins a call that the caller runs itself, if no job waits or runs and a connection is free
     /// for this kind; `call` makes it. It is run as the returned future is polled.
     pub(crate) fn begin<'a>(
         &'a self,
         messages: &'a mpsc::UnboundedSender<Message<C>>,
         kind: Kind,
-        call: impl FnOnce(C) -> Running<C>,
+        is_task_of_application: bool,
+        call: impl FnOnce(C, Place) -> Running<C>,
     ) -> Option<Inline<'a, C>> {
         // A thread that ends cannot enter the runtime.
         let is_ending = |error: TryCurrentError| error.is_thread_local_destroyed();
@@ -101,19 +121,38 @@ impl<C> Shared<C> {
             return None;
         }
         let mut state = self.lock();
-        if state.has_waiting || state.is_crowded || !state.pool.allows(kind) {
+        if state.has_waiting || state.is_crowded || state.is_closed {
             return None;
         }
         let now = Instant::now();
-        let connection = state.pool.take(kind, now)?;
-        let call = InlineCall::new(kind, now, call(connection));
+        let application = (self.application.get()).filter(|_| is_task_of_application);
+        let opens = application.and_then(|application| {
+            let replaced = state.pool.start_for_application(now)?;
+            Some(Message::OpenForApplication(application.runtime(), replaced))
+        });
+        let own = application.and_then(|_| state.pool.application.take());
+        let taken = match own {
+            Some(connection) => Some((Place::Application, connection)),
+            None if state.pool.allows(kind) => {
+                let connection = state.pool.take(kind, now);
+                connection.map(|connection| (Place::Pool(kind), connection))
+            }
+            None => None,
+        };
+        let Some((place, connection)) = taken else {
+            drop(state);
+            opens.map(|opens| messages.send(opens));
+            return None;
+        };
+        let call = InlineCall::new(place, now, call(connection, place));
         state.calls.push(call.clone());
         state.has_begun = true;
         state.is_active = true;
         let wakes = !std::mem::replace(&mut state.is_ticking, true);
         drop(state);
-        if wakes {
-            let _ = messages.send(Message::Wake);
+        let wakes = wakes.then_some(Message::Wake);
+        for message in opens.into_iter().chain(wakes) {
+            let _ = messages.send(message);
         }
         Some(Inline {
             shared: self,
@@ -168,7 +207,7 @@ impl<C> Shared<C> {
             true => (None, connection),
             false => (connection, None),
         };
-        state.pool.give_back(call.kind, kept, now);
+        state.pool.give_back(call.place, kept, now);
         let has_waiting = state.has_waiting;
         drop(state);
         // With it goes the application's clock, whose code may use the store.
@@ -222,7 +261,9 @@ impl<C> Drop for Inline<'_, C> {
     fn drop(&mut self) {
         if let Some(running) = self.call.leave() {
             self.shared.lock().forget(&self.call);
-            let _ = self.messages.send(Message::Finish(self.call.kind, running));
+            let _ = self
+                .messages
+                .send(Message::Finish(self.call.place, running));
         }
     }
 }

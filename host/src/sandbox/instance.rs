@@ -222,6 +222,11 @@ impl Guest {
         &self.store.data().files
     }
 
+    /// How often the component has tried to connect to a server.
+    pub(crate) fn connects(&self) -> u64 {
+        self.store.data().lookups.connects()
+    }
+
     /// The write-ahead log that the component has open.
     pub(crate) fn log(&self) -> Option<Arc<File>> {
         self.store.data().files.log()

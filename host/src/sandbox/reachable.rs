@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime_wasi::sockets::SocketAddrUse;
@@ -27,6 +28,8 @@ pub(crate) struct Reachable {
     servers: Vec<Server>,
     /// The addresses that the last lookup of each name found.
     found: Mutex<HashMap<String, Vec<IpAddr>>>,
+    /// How often the instance has tried to connect.
+    connects: AtomicU64,
 }
 
 impl Reachable {
@@ -34,6 +37,7 @@ impl Reachable {
         Self {
             servers: servers.to_owned(),
             found: Mutex::default(),
+            connects: AtomicU64::new(0),
         }
     }
 
@@ -47,9 +51,12 @@ impl Reachable {
     /// first, to an address that the system chooses.
     pub(crate) fn allows(&self, address: SocketAddr, purpose: SocketAddrUse) -> bool {
         match purpose {
-            SocketAddrUse::TcpConnect => self.servers.iter().any(|server| {
-                server.port == address.port() && self.is_at(&server.host, address.ip())
-            }),
+            SocketAddrUse::TcpConnect => {
+                self.connects.fetch_add(1, Ordering::Relaxed);
+                self.servers.iter().any(|server| {
+                    server.port == address.port() && self.is_at(&server.host, address.ip())
+                })
+            }
             SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
             _ => false,
         }
@@ -89,6 +96,11 @@ impl Lookups {
             reachable,
             names: HashMap::new(),
         }
+    }
+
+    /// How often the instance has tried to connect to a server.
+    pub(crate) fn connects(&self) -> u64 {
+        self.reachable.connects.load(Ordering::Relaxed)
     }
 
     /// Whether this name may be looked up: it is a server's.

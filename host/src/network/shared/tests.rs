@@ -42,8 +42,17 @@ fn store(connections: usize) -> Store {
 impl Store {
     /// Begins a call that is done when the sender sends its answer, or that traps.
     fn begin(&self, kind: Kind) -> Option<(Inline<'_, usize>, oneshot::Sender<Answer>)> {
+        self.begin_from(kind, false)
+    }
+
+    /// The same for a task of the application's runtime, or another caller.
+    fn begin_from(
+        &self,
+        kind: Kind,
+        is_task: bool,
+    ) -> Option<(Inline<'_, usize>, oneshot::Sender<Answer>)> {
         let (sender, answer) = oneshot::channel();
-        let call = |connection| -> Running<usize> {
+        let call = |connection, _| -> Running<usize> {
             Box::pin(async move {
                 let done = answer.await.unwrap();
                 let traps = done == Err(Error::Crashed);
@@ -53,7 +62,7 @@ impl Store {
                 }
             })
         };
-        let inline = self.shared.begin(&self.messages, kind, call)?;
+        let inline = self.shared.begin(&self.messages, kind, is_task, call)?;
         Some((inline, sender))
     }
 
@@ -137,13 +146,47 @@ fn a_connection_is_not_used_again_before_a_dropped_call_is_done() {
     drop(inline);
     assert!(!store.is_free());
     assert!(matches!(store.received.try_recv(), Ok(Message::Wake)));
-    let Ok(Message::Finish(Kind::Write, running)) = store.received.try_recv() else {
+    let Ok(Message::Finish(Place::Pool(Kind::Write), running)) = store.received.try_recv() else {
         panic!("the call was lost");
     };
     sender.send(Ok(vec![])).unwrap();
     let finished = store.runtime.block_on(running);
     assert_eq!(finished.connection, Some(0));
     assert!(!store.is_free(), "the dispatcher gives it back");
+}
+
+#[test]
+fn a_task_of_the_application_uses_the_applications_connection_once_it_is_open() {
+    let mut store = store(4);
+    let application = Runtime::new().unwrap();
+    let _entered = application.enter();
+    assert!(!store.shared.is_task_of_application(Waker::noop()));
+    let place_of = |is_task| {
+        let (mut inline, sender) = store.begin_from(Kind::Read, is_task).unwrap();
+        let place = store.shared.lock().calls[0].place;
+        sender.send(Ok(vec![])).unwrap();
+        assert!(poll(&mut inline, Waker::noop()).is_some());
+        place
+    };
+    let pool = Place::Pool(Kind::Read);
+    assert_eq!([place_of(false), place_of(true)], [pool, pool]);
+    let opened = Some(Ok::<_, ()>(7));
+    let now = Instant::now();
+    store.shared.lock().pool.application.opened(opened, now);
+    assert_eq!(place_of(true), Place::Application);
+    assert_eq!(place_of(false), pool);
+    let first = store.begin_from(Kind::Write, true).unwrap();
+    let second = store.begin_from(Kind::Write, true).unwrap();
+    assert_eq!(first.0.call.place, Place::Application);
+    assert_eq!(second.0.call.place, Place::Pool(Kind::Write));
+    drop((first, second));
+    let opens = || store.received.try_recv().into_iter();
+    let opens: Vec<_> = std::iter::repeat_with(opens).take(8).flatten().collect();
+    let replaced = opens.iter().filter_map(|message| match message {
+        Message::OpenForApplication(_, replaced) => Some(*replaced),
+        _ => None,
+    });
+    assert_eq!(replaced.collect::<Vec<_>>(), [Some(0)]);
 }
 
 #[test]
@@ -185,7 +228,7 @@ fn a_store_is_active_again_after_a_call_of_a_caller() {
             .shared
             .lock()
             .pool
-            .give_back(Kind::Read, Some(0), Instant::now());
+            .give_back(Place::Pool(Kind::Read), Some(0), Instant::now());
     }
 }
 
@@ -216,8 +259,10 @@ fn a_connection_is_not_used_again_after_a_trap() {
 #[test]
 fn a_panic_in_a_call_closes_the_store() {
     let mut store = store(2);
-    let panics = |_| -> Running<usize> { Box::pin(async { panic!("no time") }) };
-    let inline = store.shared.begin(&store.messages, Kind::Read, panics);
+    let panics = |_, _| -> Running<usize> { Box::pin(async { panic!("no time") }) };
+    let inline = store
+        .shared
+        .begin(&store.messages, Kind::Read, false, panics);
     let answer = poll(&mut inline.unwrap(), Waker::noop());
     assert_eq!(answer, Some(Err(Error::Closed)));
     assert!(!store.is_free());
