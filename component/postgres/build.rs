@@ -5,9 +5,6 @@ use std::path::Path;
 #[path = "tests/programs.rs"]
 mod programs;
 
-/// The path of the pooler in Debian's package.
-const POOLER: &str = "/usr/sbin/pgbouncer";
-
 /// Sets `cfg(server)` and `cfg(pooler)` if they are installed; tests that need a missing
 /// one are ignored.
 fn main() {
@@ -15,11 +12,14 @@ fn main() {
     if programs::directory().is_some() {
         println!("cargo::rustc-cfg=server");
     }
-    if Path::new(POOLER).exists() {
+    if Path::new(programs::POOLER).exists() {
         println!("cargo::rustc-cfg=pooler");
     }
     // Cargo treats a missing file as always changed, so its directory is watched instead.
-    for watched in [[programs::INSTALLED, "/usr/lib"], [POOLER, "/usr/sbin"]] {
+    for watched in [
+        [programs::INSTALLED, "/usr/lib"],
+        [programs::POOLER, "/usr/sbin"],
+    ] {
         for path in watched.iter().filter(|one| Path::new(one).exists()).take(1) {
             println!("cargo::rerun-if-changed={path}");
         }

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, Error, Options, Outcome, Store};
 use crate::fixture::NOW;
 use crate::process::{Port, unprivileged};
-use crate::server::Server;
+use crate::server::{Server, programs};
 use std::fs;
 use std::os::unix::fs::chown;
 use std::process::Child;
@@ -45,7 +45,7 @@ impl Pooler {
         .unwrap();
         let nobody = server.user();
         chown(directory.path(), nobody, nobody).unwrap();
-        let mut command = unprivileged(nobody.is_some(), "/usr/sbin/pgbouncer".as_ref());
+        let mut command = unprivileged(nobody.is_some(), &programs::pooler());
         Pooler {
             process: command.arg("--quiet").arg(&settings).spawn().unwrap(),
             server,

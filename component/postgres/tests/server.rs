@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 #[path = "programs.rs"]
-mod programs;
+pub mod programs;
 
 use crate::process::{
     NOBODY, Port, Process, Session, certify, client, directory, printed, unprivileged, wait_until,
@@ -28,12 +28,13 @@ impl Server {
     /// Creates a cluster and starts a server with these settings.
     pub fn start(settings: &[&str]) -> Server {
         let programs = programs::directory().expect("PostgreSQL is installed");
+        let postgres = programs::postgres().unwrap_or_else(|| programs.join("postgres"));
         let (directory, is_root) = directory();
         let password = directory.join("password");
         fs::write(&password, PASSWORD).unwrap();
         fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
         let cluster = directory.join("cluster");
-        let made = unprivileged(is_root, &programs.join("initdb"))
+        let made = unprivileged(is_root, &postgres.with_file_name("initdb"))
             .args([
                 "--no-sync",
                 "--username=postgres",
@@ -59,7 +60,7 @@ impl Server {
         }
         let reserved = Port::reserve();
         let port = reserved.number;
-        let mut server = unprivileged(is_root, &programs.join("postgres"));
+        let mut server = unprivileged(is_root, &postgres);
         server
             .args([
                 "-c",
