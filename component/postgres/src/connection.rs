@@ -1,6 +1,6 @@
 //! A connection to a server that can be written to, with its statements prepared.
 
-use crate::failure::{Failure, connect_error};
+use crate::failure::{Failure, NO_POOLER, connect_error};
 use crate::location::{Location, Server};
 use crate::network::{self, Elapsed, Stream};
 use crate::schema;
@@ -90,6 +90,10 @@ impl Connection {
             true => Failure::Final(Error::Busy),
             false => error.into(),
         })?;
+        // PgBouncer says this from version 1.26 on.
+        if let Some("transaction" | "statement") = driver.parameter("pgbouncer.pool_mode") {
+            return Err(Error::Other(NO_POOLER.into()).into());
+        }
         let mut driver = Some(Box::pin(driver));
         let prepared = drive(&mut driver, prepare(&client, options, migration)).await;
         let (statements, clock_offset) = prepared?;

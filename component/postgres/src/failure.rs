@@ -8,6 +8,10 @@ use wasi_sessions_rules::error::Error;
 /// The parameter of a URL that turns TLS off.
 const WITHOUT_TLS: &str = "sslmode=disable";
 
+/// Why a pooler in transaction mode is refused.
+pub const NO_POOLER: &str = "a pooler in transaction mode is not supported, use its session mode \
+                             or connect without it";
+
 /// A failure of work on a connection.
 #[derive(Debug)]
 pub enum Failure {
@@ -107,8 +111,7 @@ fn database_error(error: &tokio_postgres::Error) -> Error {
         | SqlState::T_R_DEADLOCK_DETECTED => Error::Busy,
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => {
             Error::Other(format!(
-                "a prepared statement is gone or another's: a pooler in transaction mode is not supported, use its \
-             session mode or connect without it ({})",
+                "a prepared statement is gone or another's: {NO_POOLER} ({})",
                 code.code()
             ))
         }

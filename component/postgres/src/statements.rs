@@ -9,9 +9,10 @@
 //! `due` and so its index unchanged, which lets PostgreSQL keep the new version of the row in
 //! the same page (a HOT update).
 
-use crate::failure::Failure;
-use crate::pipeline::in_order;
+use crate::failure::{Failure, NO_POOLER};
+use crate::pipeline::{Sending, in_order};
 use tokio_postgres::{Client, Statement};
+use wasi_sessions_rules::error::Error;
 
 /// The most rows that one page of a listing reads, live or not.
 pub const MOST_SCANNED: i64 = 10_000;
@@ -133,11 +134,18 @@ impl Statements {
             ),
             format!("SELECT EXISTS (SELECT FROM {table} WHERE due <= $1)"),
         ];
-        let preparing = texts
-            .iter()
-            .map(|text| async move { Ok(client.prepare(text).await?) });
-        let prepared = in_order(preparing.map(|one| Box::pin(one) as _).collect()).await;
-        let prepared: Vec<Statement> = prepared.into_iter().collect::<Result<_, Failure>>()?;
+        let mut preparing: Vec<Sending<Result<Option<Statement>, Failure>>> = vec![];
+        for text in &texts {
+            preparing.push(Box::pin(async { Ok(Some(client.prepare(text).await?)) }));
+        }
+        preparing.push(Box::pin(async {
+            check_names(client).await?;
+            Ok(None)
+        }));
+        let prepared = in_order(preparing).await.into_iter();
+        let prepared: Vec<Statement> = prepared
+            .filter_map(Result::transpose)
+            .collect::<Result<_, Failure>>()?;
         let prepared: [Statement; 13] = prepared
             .try_into()
             .unwrap_or_else(|_| unreachable!("as many statements as texts"));
@@ -283,5 +291,15 @@ impl Statements {
             self.table,
             counts.join(" UNION ALL ")
         )
+    }
+}
+
+/// Refuses a pooler in transaction mode that has prepared the statements by other names than
+/// tokio-postgres's, so that they work on any connection: settings of the session do not.
+async fn check_names(client: &Client) -> Result<(), Failure> {
+    let ours = "SELECT FROM pg_prepared_statements WHERE name ~ '^s[0-9]+$' LIMIT 1";
+    match client.query_typed(ours, &[]).await?.is_empty() {
+        true => Err(Error::Other(NO_POOLER.into()).into()),
+        false => Ok(()),
     }
 }

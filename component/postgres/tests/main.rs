@@ -20,6 +20,8 @@ mod fixture;
 #[cfg(server)]
 mod pooler;
 #[cfg(server)]
+mod relay;
+#[cfg(server)]
 mod server;
 #[cfg(server)]
 mod tables;

@@ -1,12 +1,13 @@
 //! PgBouncer between the store and the server.
 
 use crate::engine::{Engine, Error, Options, Outcome, Store};
-use crate::fixture::NOW;
+use crate::fixture::{NOW, SERVER};
 use crate::process::{Port, unprivileged};
+use crate::relay::relay;
 use crate::server::{Server, programs};
 use std::fs;
 use std::os::unix::fs::chown;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::thread;
 use tempfile::TempDir;
 
@@ -26,8 +27,9 @@ impl Drop for Pooler {
 }
 
 impl Pooler {
-    /// Starts a pooler in this mode, with this many server connections at most.
-    fn start(mode: &str, connections: u32) -> Pooler {
+    /// Starts a pooler in this mode with another setting, with this many server connections at
+    /// most.
+    fn start(mode: &str, setting: &str, connections: u32) -> Pooler {
         let server = Server::start(&[]);
         let port = Port::reserve();
         let directory = tempfile::tempdir().unwrap();
@@ -38,7 +40,7 @@ impl Pooler {
             format!(
                 "[databases]\npostgres = {database}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
                  listen_port = {}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
-                 default_pool_size = {connections}\n",
+                 default_pool_size = {connections}\n{setting}\n",
                 port.number
             ),
         )
@@ -70,10 +72,25 @@ fn open(port: u16) -> Result<Store, Error> {
     Store::open(&url, options, NOW)
 }
 
+/// The settings with which a pooler is tested in each mode. From version 1.21 on, it may prepare
+/// the statements of a client on any server connection, by names of its own.
+fn settings() -> &'static [&'static str] {
+    let told = Command::new(programs::pooler()).arg("--version").output();
+    let told = String::from_utf8(told.unwrap().stdout).unwrap();
+    let minor: u32 = told.split('.').nth(1).unwrap().parse().unwrap();
+    match minor {
+        ..21 => &[""],
+        21.. => &[
+            "max_prepared_statements = 0",
+            "max_prepared_statements = 200",
+        ],
+    }
+}
+
 /// Writes and reads through a pooler in this mode with three server connections, on this many
 /// concurrent connections. Returns the version of each session after 50 writes.
-fn through_pooler(mode: &str, connections: usize) -> Vec<Result<u64, Error>> {
-    let pooler = Pooler::start(mode, 3);
+fn through_pooler(mode: &str, setting: &str, connections: usize) -> Vec<Result<u64, Error>> {
+    let pooler = Pooler::start(mode, setting, 3);
     let write = |id: &str| {
         let mut store = pooler.open()?;
         for _ in 0..50 {
@@ -105,34 +122,81 @@ fn check_refused<T: std::fmt::Debug>(answer: Result<T, Error>) {
 #[test]
 #[cfg_attr(not(pooler), ignore = "needs /usr/sbin/pgbouncer")]
 fn a_pooler_in_session_mode_works() {
-    assert_eq!(through_pooler("session", 3), vec![Ok(50); 3]);
+    for setting in settings() {
+        assert_eq!(through_pooler("session", setting, 3), vec![Ok(50); 3]);
+    }
 }
 
 #[test]
 #[cfg_attr(not(pooler), ignore = "needs /usr/sbin/pgbouncer")]
-fn a_pooler_in_transaction_mode_is_refused_once_it_changes_the_connection() {
-    let pooler = Pooler::start("transaction", 2);
-    let mut store = pooler.open().unwrap();
-    let written = store.set(NOW, "mine", b"first", None);
-    assert!(matches!(written, Ok(Outcome::Written(_))), "{written:?}");
-    // This transaction gets the server connection that the store has had, so the store gets
-    // another one, to which neither its statements nor its settings belong.
-    let _other = pooler.server.begin_through(pooler.port.number, "SELECT 1");
-    check_refused(store.set(NOW, "mine", b"second", None));
-    check_refused(store.get(NOW, "mine"));
-    check_refused(store.destroy(NOW, "mine"));
-    let mut direct = open(pooler.server.port).unwrap();
-    let session = direct.get(NOW, "mine").unwrap().unwrap();
-    assert_eq!((session.version, session.data), (1, b"first".to_vec()));
+fn a_pooler_in_transaction_mode_is_refused_at_the_latest_when_it_changes_the_connection() {
+    for setting in settings() {
+        let pooler = Pooler::start("transaction", setting, 2);
+        let mut store = match pooler.open() {
+            Ok(store) => store,
+            Err(error) => {
+                check_refused(Err::<(), _>(error));
+                continue;
+            }
+        };
+        let written = store.set(NOW, "mine", b"first", None);
+        assert!(matches!(written, Ok(Outcome::Written(_))), "{written:?}");
+        // This transaction gets the server connection that the store has had, so the store gets
+        // another one, to which neither its statements nor its settings belong.
+        let _other = pooler.server.begin_through(pooler.port.number, "SELECT 1");
+        check_refused(store.set(NOW, "mine", b"second", None));
+        check_refused(store.get(NOW, "mine"));
+        check_refused(store.destroy(NOW, "mine"));
+        let mut direct = open(pooler.server.port).unwrap();
+        let session = direct.get(NOW, "mine").unwrap().unwrap();
+        assert_eq!((session.version, session.data), (1, b"first".to_vec()));
+    }
 }
 
 #[test]
 #[cfg_attr(not(pooler), ignore = "needs /usr/sbin/pgbouncer")]
 fn no_answer_through_a_pooler_in_transaction_mode_is_wrong() {
-    for answer in through_pooler("transaction", 8) {
-        match answer {
-            Ok(version) => assert_eq!(version, 50),
-            refused => check_refused(refused),
+    for setting in settings() {
+        for answer in through_pooler("transaction", setting, 8) {
+            match answer {
+                Ok(version) => assert_eq!(version, 50),
+                refused => check_refused(refused),
+            }
         }
+    }
+}
+
+#[test]
+fn a_pooler_that_renames_prepared_statements_is_refused() {
+    let rename = |message: &mut Vec<u8>| {
+        let name = match message[0] {
+            b'P' => 5,
+            // After the name of a portal, or whether it is a statement.
+            b'B' | b'D' | b'C' => 6,
+            _ => return,
+        };
+        if message[name] == b's' {
+            message[name] = b'p';
+        }
+    };
+    check_refused(open(relay(SERVER.port, rename, |_| {})).map(drop));
+}
+
+#[test]
+fn a_pooler_that_says_that_it_is_in_transaction_mode_is_refused() {
+    let open_in = |mode: &'static str| {
+        let parameter = format!("pgbouncer.pool_mode\0{mode}\0").into_bytes();
+        let length = (parameter.len() as u32 + 4).to_be_bytes();
+        let parameter = [b"S", &length[..], &parameter].concat();
+        let say = move |message: &mut Vec<u8>| {
+            if message[0] == b'Z' {
+                message.splice(..0, parameter.clone());
+            }
+        };
+        open(relay(SERVER.port, |_| {}, say)).map(drop)
+    };
+    assert_eq!(open_in("session"), Ok(()));
+    for mode in ["transaction", "statement"] {
+        check_refused(open_in(mode));
     }
 }
