@@ -161,6 +161,7 @@ impl Store {
                         kept.connection = Some(open);
                         return Err(failure.into_error());
                     }
+                    Remedy::Ended => return Err(failure.into_error()),
                     Remedy::Again if tries == MOST_TRIES => {
                         kept.connection = Some(open);
                         return Err(failure.into_error());
@@ -284,7 +285,7 @@ async fn connect(
         };
         let remedy = failure.remedy();
         let error = failure.into_error();
-        if matches!(remedy, Remedy::Failed) && error != Error::Busy {
+        if matches!(remedy, Remedy::Failed | Remedy::Ended) && error != Error::Busy {
             return Err(error);
         }
         // Any other error says more.

@@ -1,7 +1,7 @@
 //! Why work on the database failed: whether to retry, and the error for the caller.
 
 use std::io;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 use wasi_sessions_rules::connecting::tls_advice;
 use wasi_sessions_rules::error::Error;
 
@@ -35,6 +35,8 @@ pub enum Remedy {
     Lost,
     /// Return the error: the work has failed and nothing of it was kept.
     Failed,
+    /// The same, but drop the connection: the server ends it.
+    Ended,
 }
 
 impl From<Error> for Failure {
@@ -65,7 +67,13 @@ impl Failure {
             // A failover has turned the server into a replica.
             Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => Remedy::Elsewhere,
             Some(code) if code.code().starts_with("57P") => Remedy::Lost,
-            Some(_) => Remedy::Failed,
+            Some(_) => match error
+                .as_db_error()
+                .and_then(|error| error.parsed_severity())
+            {
+                Some(Severity::Fatal) => Remedy::Ended,
+                _ => Remedy::Failed,
+            },
             None => Remedy::Lost,
         }
     }
@@ -107,6 +115,8 @@ fn database_error(error: &tokio_postgres::Error) -> Error {
         | SqlState::TOO_MANY_CONNECTIONS
         // `statement_timeout`; the server has undone the statement.
         | SqlState::QUERY_CANCELED
+        // The server has undone the transaction.
+        | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Error::Busy,
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => {

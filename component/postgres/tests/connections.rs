@@ -1,8 +1,10 @@
 //! Connections: opened, kept, lost and replaced.
 
-use crate::engine::{Durability, Engine, Error, Options, Outcome, Store};
+use crate::engine::{Durability, Engine, Error, Options, Outcome, Request, SetRequest, Store};
 use crate::fixture::{Database, NOW, SERVER, SETUP, create, is_live};
+use crate::networked::connections::at_port;
 use crate::networked::proxy::{Network, Proxy};
+use crate::relay::relay;
 use crate::server::{PASSWORD, Server};
 use std::thread;
 use std::time::Instant;
@@ -50,6 +52,44 @@ fn a_session_that_stays_locked_is_busy_and_the_connection_is_kept() {
         Ok(Outcome::Written(_))
     ));
     assert_eq!(store.get(NOW, "mine").unwrap().unwrap().version, 2);
+}
+
+#[test]
+fn a_transaction_that_the_server_ends_as_idle_is_busy_and_the_connection_is_replaced() {
+    let database = Database::with(SETUP, |options| options.gc_frequency = 0);
+    drop(database.open());
+    // A limit that is over before the client's, as it may be on a busy machine.
+    database.sql(
+        "CREATE FUNCTION set_config(name text, value text, is_local bool) RETURNS text
+         LANGUAGE sql AS $$ SELECT pg_catalog.set_config(name,
+           CASE name WHEN 'idle_in_transaction_session_timeout' THEN '100' ELSE value END,
+           is_local) $$",
+    );
+    let idle = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE state = 'idle in transaction' AND query LIKE '%{}.%'",
+        database.schema
+    );
+    let wait_for_end = move |message: &mut Vec<u8>| {
+        if message.ends_with(b"COMMIT\0") {
+            while SERVER.sql("postgres", &idle) != "0" {}
+        }
+    };
+    let url = at_port(&database, relay(SERVER.port, wait_for_end, |_| {}));
+    let path = format!("search%5Fpath%3D{}", database.schema);
+    let url = url.replace(&path, &format!("{path}%2Cpg%5Fcatalog"));
+    let mut store = Store::open(&url, database.options.clone(), NOW).unwrap();
+    let request = Request::Set(SetRequest {
+        id: "mine".into(),
+        data: vec![],
+        ttl: None,
+    });
+    assert_eq!(store.batch(NOW, &[request]), Err(Error::Busy));
+    let outcome = store.set(NOW, "mine", b"", None);
+    assert!(
+        matches!(&outcome, Ok(Outcome::Written(written)) if written.version == 1),
+        "{outcome:?}"
+    );
 }
 
 #[test]
