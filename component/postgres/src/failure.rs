@@ -67,6 +67,8 @@ impl Failure {
             // A failover has turned the server into a replica.
             Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => Remedy::Elsewhere,
             Some(code) if code.code().starts_with("57P") => Remedy::Lost,
+            // A connection exception, as of a pooler that has lost the server's connection.
+            Some(code) if code.code().starts_with("08") => Remedy::Lost,
             Some(_) => match error
                 .as_db_error()
                 .and_then(|error| error.parsed_severity())

@@ -2,10 +2,11 @@
 
 use crate::engine::{Engine, Error, Options, Outcome, Store};
 use crate::fixture::{NOW, SERVER};
-use crate::process::{Port, unprivileged};
+use crate::process::{Port, unprivileged, wait_until};
 use crate::relay::relay;
 use crate::server::{Server, programs};
 use std::fs;
+use std::iter;
 use std::os::unix::fs::chown;
 use std::process::{Child, Command};
 use std::thread;
@@ -125,6 +126,35 @@ fn a_pooler_in_session_mode_works() {
     for setting in settings() {
         assert_eq!(through_pooler("session", setting, 3), vec![Ok(50); 3]);
     }
+}
+
+#[test]
+#[cfg_attr(not(pooler), ignore = "needs /usr/sbin/pgbouncer")]
+fn a_write_is_unknown_if_the_server_crashes_behind_a_pooler() {
+    let pooler = Pooler::start("session", settings()[0], 2);
+    let mut store = pooler.open().unwrap();
+    store.set(NOW, "mine", b"", None).unwrap();
+    let server = &pooler.server;
+    let _lock = server.begin(r#"UPDATE "Sessions" SET updated = updated"#);
+    let outcome = thread::scope(|scope| {
+        scope.spawn(|| {
+            let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+            let process = iter::repeat_with(|| server.sql("postgres", waiting))
+                .find(|process| !process.is_empty());
+            let killed = Command::new("kill")
+                .args(["-9", &process.unwrap()])
+                .status();
+            assert!(killed.unwrap().success());
+        });
+        store.set(NOW, "mine", b"", None)
+    });
+    assert!(
+        matches!(outcome, Err(Error::UnknownOutcome(_))),
+        "{outcome:?}"
+    );
+    // Version 18 may never stop if it is asked to while it recovers.
+    let is_ready_again = || server.log().matches("ready to accept").count() == 2;
+    wait_until(is_ready_again, || server.log());
 }
 
 #[test]
