@@ -60,6 +60,9 @@ impl Failure {
             Failure::ReadOnly => return Remedy::Elsewhere,
             Failure::Database(error) => error,
         };
+        let severity = error
+            .as_db_error()
+            .and_then(|error| error.parsed_severity());
         match error.code() {
             Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => {
                 Remedy::Again
@@ -69,13 +72,10 @@ impl Failure {
             Some(code) if code.code().starts_with("57P") => Remedy::Lost,
             // A connection exception, as of a pooler that has lost the server's connection.
             Some(code) if code.code().starts_with("08") => Remedy::Lost,
-            Some(_) => match error
-                .as_db_error()
-                .and_then(|error| error.parsed_severity())
-            {
-                Some(Severity::Fatal) => Remedy::Ended,
-                _ => Remedy::Failed,
-            },
+            // The server crashes, perhaps while it writes the log of the commit.
+            Some(_) if severity == Some(Severity::Panic) => Remedy::Lost,
+            Some(_) if severity == Some(Severity::Fatal) => Remedy::Ended,
+            Some(_) => Remedy::Failed,
             None => Remedy::Lost,
         }
     }

@@ -93,6 +93,28 @@ fn a_transaction_that_the_server_ends_as_idle_is_busy_and_the_connection_is_repl
 }
 
 #[test]
+fn a_write_is_unknown_if_the_server_panics() {
+    let database = Database::new(SETUP);
+    drop(database.open());
+    database.fail("BEFORE INSERT", "true");
+    // The server does so if it cannot write its log, perhaps of the commit.
+    let panic = |message: &mut Vec<u8>| {
+        for start in 0..message.len() {
+            if message[start..].starts_with(b"ERROR") {
+                message[start..start + 5].copy_from_slice(b"PANIC");
+            }
+        }
+    };
+    let url = at_port(&database, relay(SERVER.port, |_| {}, panic));
+    let mut store = Store::open(&url, database.options.clone(), NOW).unwrap();
+    let outcome = store.set(NOW, "mine", b"", None);
+    assert!(
+        matches!(outcome, Err(Error::UnknownOutcome(_))),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn a_restart_of_the_server_between_calls_is_not_noticed() {
     let mut server = Server::start(&[]);
     let url = format!("postgres://tester@127.0.0.1:{}/postgres", server.port);
